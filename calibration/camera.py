@@ -1,0 +1,93 @@
+"""Camera models: from points in front of a camera to pixels and back.
+
+Camera axes as OpenCV: +x right, +y down, +z forward. Pixel centres at integers. Distortion models and the order of
+their coefficients are OpenCV's: https://docs.opencv.org/4.x/d9/d0c/group__calib3d.html and, for the fisheye,
+J. Kannala and S. Brandt, "A generic camera model and calibration method for conventional, wide-angle, and fish-eye
+lenses", PAMI 2006.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from calibration.errors import UserError
+
+LensModel = Literal["pinhole5", "pinhole8", "fisheye4"]
+COEFFICIENTS: dict[str, str] = {
+    "pinhole5": "k1 k2 p1 p2 k3",
+    "pinhole8": "k1 k2 p1 p2 k3 k4 k5 k6",
+    "fisheye4": "k1 k2 k3 k4",
+}
+_UNDISTORT_STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-10)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics and lens of one camera.
+
+    `matrix` is the 3x3 intrinsic matrix in pixels; `distortion` holds the coefficients that COEFFICIENTS names for
+    `lens`. Raises UserError when built with a wrong count of coefficients, a matrix that is not an intrinsic matrix,
+    or a value that is not finite.
+    """
+
+    width: int
+    height: int
+    lens: LensModel
+    matrix: np.ndarray
+    distortion: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", np.asarray(self.matrix, dtype=np.float64))
+        object.__setattr__(self, "distortion", np.asarray(self.distortion, dtype=np.float64).reshape(-1))
+        if self.width <= 0 or self.height <= 0:
+            raise UserError(f"image size is {self.width}x{self.height}; both must be positive.")
+        if self.lens not in COEFFICIENTS:
+            raise UserError(f"lens model is `{self.lens}`; known models: {', '.join(COEFFICIENTS)}.")
+        names = COEFFICIENTS[self.lens].split()
+        if len(self.distortion) != len(names):
+            raise UserError(
+                f"lens model {self.lens} takes {len(names)} coefficients ({' '.join(names)}); "
+                f"got {len(self.distortion)}."
+            )
+        # OpenCV's projection ignores a skew, so one must not pass silently.
+        if self.matrix.shape != (3, 3) or (self.matrix[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]] != [0, 0, 0, 0, 1]).any():
+            raise UserError(
+                "the intrinsic matrix must be 3x3 without skew, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; "
+                f"got {self.matrix.tolist()}."
+            )
+        if not (np.isfinite(self.matrix).all() and np.isfinite(self.distortion).all()):
+            raise UserError("intrinsics must be finite numbers; got NaN or infinity.")
+        if self.matrix[0, 0] <= 0 or self.matrix[1, 1] <= 0:
+            raise UserError(f"focal lengths must be positive; got fx {self.matrix[0, 0]}, fy {self.matrix[1, 1]}.")
+
+    @cached_property
+    def focal_px(self) -> float:
+        """Mean focal length in pixels."""
+        return float((self.matrix[0, 0] + self.matrix[1, 1]) / 2)
+
+    def project(self, points_cam_m: np.ndarray) -> np.ndarray:
+        """Points (..., 3) in camera axes, metres, to distorted pixels (..., 2); NaN for points not in front."""
+        points = np.asarray(points_cam_m, dtype=np.float64)
+        flat = points.reshape(-1, 1, 3)
+        if not len(flat):
+            return np.empty((*points.shape[:-1], 2))
+        zero = np.zeros(3)
+        project = cv2.fisheye.projectPoints if self.lens == "fisheye4" else cv2.projectPoints
+        pixels = project(flat, zero, zero, self.matrix, self.distortion)[0].reshape(-1, 2)
+        pixels[~(flat[:, 0, 2] > 1e-9)] = np.nan
+        return pixels.reshape(*points.shape[:-1], 2)
+
+    def undistort(self, points_px: np.ndarray) -> np.ndarray:
+        """Distorted pixels (..., 2) to normalised image coordinates (..., 2): x/z and y/z in camera axes."""
+        points = np.asarray(points_px, dtype=np.float64)
+        flat = points.reshape(-1, 1, 2)
+        if not len(flat):
+            return np.empty(points.shape)
+        if self.lens == "fisheye4":
+            normalised = cv2.fisheye.undistortPoints(flat, self.matrix, self.distortion, criteria=_UNDISTORT_STOP)
+        else:
+            normalised = cv2.undistortPointsIter(flat, self.matrix, self.distortion, None, None, _UNDISTORT_STOP)
+        return normalised.reshape(points.shape)

@@ -1,0 +1,70 @@
+"""How a camera is opened: the `source` entry of a camera in `rig.yaml`, one struct per kind."""
+
+from typing import Literal
+
+import msgspec
+
+
+class OpenCvSource(msgspec.Struct, tag_field="kind", tag="opencv", forbid_unknown_fields=True, frozen=True):
+    """A USB or network camera, or a video file, through OpenCV.
+
+    `device` is an index, a stable path such as /dev/v4l/by-id/..., a file, or an rtsp, http or udp URL. What is set
+    here is asked of the driver and read back; a mismatch is an error, since a rig is calibrated in one mode.
+    """
+
+    device: int | str
+    fourcc: str | None = None
+    fps: float | None = None
+    exposure: float | None = None
+    gain: float | None = None
+
+
+class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_fields=True, frozen=True):
+    """A Basler or other GenICam camera through pypylon.
+
+    `trigger` is `free` (the camera's own rate), `software` (the grabber triggers at `fps`) or `line` (a hardware
+    trigger on `trigger_line`). `features` are further GenICam nodes set before grabbing, by name.
+    """
+
+    serial: str | None = None
+    trigger: Literal["free", "software", "line"] = "free"
+    trigger_line: str = "Line1"
+    fps: float | None = None
+    exposure_us: float | None = None
+    gain: float | None = None
+    pixel_format: str | None = None
+    features: dict[str, bool | int | float | str] = {}
+
+
+class RecordedSource(msgspec.Struct, tag_field="kind", tag="recorded", forbid_unknown_fields=True, frozen=True):
+    """A camera of a recorded session. `pace` is `recorded` (the recording's own timing) or `fast`."""
+
+    session: str
+    camera: str
+    pace: Literal["recorded", "fast"] = "recorded"
+
+
+class SimulatedSource(msgspec.Struct, tag_field="kind", tag="simulated", forbid_unknown_fields=True, frozen=True):
+    """A simulated camera that shows the simulated hands, with scripted faults.
+
+    Spans are [start, duration] in seconds since the grabber opened it first: `stalls` deliver nothing and then go
+    on, `disconnects` fail until the span is over. `corrupt` and `drop` list sequence numbers.
+    """
+
+    fps: float = 30.0
+    seed: int = 0
+    phase_ms: float = 0.0
+    jitter_ms: float = 0.0
+    drop_rate: float = 0.0
+    drop: list[int] = []
+    corrupt: list[int] = []
+    stalls: list[tuple[float, float]] = []
+    disconnects: list[tuple[float, float]] = []
+
+
+CameraSource = OpenCvSource | PylonSource | RecordedSource | SimulatedSource
+
+
+def source_to_data(source: CameraSource | None) -> dict | None:
+    """Plain data of a source entry, as in `rig.yaml`."""
+    return None if source is None else msgspec.to_builtins(source)

@@ -1,0 +1,18 @@
+"""The 21 joints of a hand: order, names and bones.
+
+Wrist, then thumb, index, middle, ring and little finger, each from palm to tip: the order of OpenPose, MediaPipe and
+HanCo.
+"""
+
+import numpy as np
+
+JOINTS = 21
+FINGERS = ("thumb", "index", "middle", "ring", "little")
+FINGER_JOINTS = tuple(tuple(range(1 + 4 * finger, 5 + 4 * finger)) for finger in range(5))
+BONES = np.array([(0 if joint % 4 == 1 else joint - 1, joint) for joint in range(1, JOINTS)])
+"""(20, 2): parent and child joint of each bone."""
+
+
+def bone_lengths(joints_m: np.ndarray) -> np.ndarray:
+    """Lengths (..., 20) of the bones of joints (..., 21, 3), in the joints' unit."""
+    return np.linalg.norm(joints_m[..., BONES[:, 1], :] - joints_m[..., BONES[:, 0], :], axis=-1)

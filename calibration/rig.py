@@ -1,0 +1,210 @@
+"""The rig: ordered cameras with intrinsics, poses and how each is opened, kept in `rig.yaml`."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from calibration.camera import Camera, LensModel
+from calibration.camera_source import CameraSource
+from calibration.errors import UserError
+from calibration.yamlfile import read_yaml, write_yaml
+
+RIG_VERSION = 1
+_ROTATION_TOLERANCE = 1e-4
+MAX_CAMERAS = 8
+
+
+class SyncSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How frames of different cameras are matched.
+
+    `mode` is `time` (capture time) or `trigger` (one hardware trigger: by the cameras' frame counters). `fps` is the
+    rate of the fastest camera; None measures it. `tolerance_ms` and `deadline_ms` default from the rate.
+    """
+
+    mode: Literal["time", "trigger"] = "time"
+    fps: float | None = None
+    tolerance_ms: float | None = None
+    deadline_ms: float | None = None
+
+
+class CalibrationRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where a calibration came from and how good it was."""
+
+    date: str | None = None
+    tool: str | None = None
+    board: str | None = None
+    rmse_px: float | None = None
+
+
+@dataclass(frozen=True)
+class RigCamera:
+    """One camera of a rig.
+
+    `T_cam_world` is 4x4 with `x_cam = T_cam_world @ x_world`, metres. `time_offset_ns` is how late this camera's
+    time stamps are: true capture time = stamped time - time_offset_ns. A `remote` camera is grabbed by another host
+    (`usthand grab`), which asks for its `source`.
+    """
+
+    camera_id: str
+    camera: Camera
+    T_cam_world: np.ndarray
+    time_offset_ns: int = 0
+    source: CameraSource | None = None
+    rmse_px: float | None = None
+    remote: bool = False
+
+    @cached_property
+    def P_norm_world(self) -> np.ndarray:
+        """3x4: homogeneous world metres to normalised image coordinates."""
+        return self.T_cam_world[:3]
+
+    @cached_property
+    def centre_world_m(self) -> np.ndarray:
+        """Optical centre (3,) in world metres."""
+        return -self.T_cam_world[:3, :3].T @ self.T_cam_world[:3, 3]
+
+    def project(self, points_world_m: np.ndarray) -> np.ndarray:
+        """World points (..., 3), metres, to distorted pixels (..., 2); NaN behind the camera."""
+        points = np.asarray(points_world_m, dtype=np.float64)
+        return self.camera.project(points @ self.T_cam_world[:3, :3].T + self.T_cam_world[:3, 3])
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Two to eight calibrated cameras in one world frame. `time_offsets_known` is False where the file gave none."""
+
+    cameras: tuple[RigCamera, ...]
+    sync: SyncSettings = field(default_factory=SyncSettings)
+    calibration: CalibrationRecord | None = None
+    time_offsets_known: bool = False
+
+    def __getitem__(self, camera_id: str) -> RigCamera:
+        for camera in self.cameras:
+            if camera.camera_id == camera_id:
+                return camera
+        raise KeyError(camera_id)
+
+    @property
+    def camera_ids(self) -> tuple[str, ...]:
+        return tuple(camera.camera_id for camera in self.cameras)
+
+    @cached_property
+    def rig_id(self) -> str:
+        """Content hash of what the geometry depends on: 12 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for camera in self.cameras:
+            lens = camera.camera
+            digest.update(f"{camera.camera_id} {lens.lens} {lens.width}x{lens.height} {camera.time_offset_ns}".encode())
+            for values in (lens.matrix, lens.distortion, camera.T_cam_world):
+                digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()[:12]
+
+
+class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    id: str
+    image_size: tuple[int, int]
+    lens: LensModel
+    matrix: list[list[float]]
+    distortion: list[float]
+    T_cam_world: list[list[float]]
+    time_offset: float | None = None
+    source: CameraSource | None = None
+    rmse_px: float | None = None
+    remote: bool = False
+
+
+class _RigFile(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    cameras: list[_CameraEntry]
+    version: int = RIG_VERSION
+    rig_id: str | None = None
+    sync: SyncSettings = msgspec.field(default_factory=SyncSettings)
+    calibration: CalibrationRecord | None = None
+
+
+def read_rig(path: Path) -> Rig:
+    """Read and validate `rig.yaml`.
+
+    Raises UserError with the file, the camera, what was got and what to do: an unknown key, a camera listed twice, a
+    matrix that is no rotation, a wrong count of coefficients, fewer than two cameras or more than eight.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "rig.yaml"
+    file = read_yaml(path, _RigFile)
+    if file.version != RIG_VERSION:
+        raise UserError(f"{path}: version is {file.version}; this program reads version {RIG_VERSION}.")
+    seen: set[str] = set()
+    cameras = []
+    for entry in file.cameras:
+        if entry.id in seen:
+            raise UserError(f"{path}: camera `{entry.id}` is listed twice. Give every camera its own id.")
+        seen.add(entry.id)
+        cameras.append(_camera_from_entry(entry, path))
+    if not 2 <= len(cameras) <= MAX_CAMERAS:
+        raise UserError(f"{path}: {len(cameras)} cameras; a rig has 2 to {MAX_CAMERAS}.")
+    offsets_known = any(entry.time_offset is not None for entry in file.cameras)
+    return Rig(tuple(cameras), file.sync, file.calibration, offsets_known)
+
+
+def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
+    name = f"{path}: camera `{entry.id}`"
+    if not entry.id or any(char in entry.id for char in "/\\\0\n") or entry.id in (".", ".."):
+        raise UserError(f"{path}: camera id `{entry.id}` cannot name a file. Use letters, digits, `_`, `-` and `.`.")
+    try:
+        matrix = _matrix(entry.matrix, (3, 3), "matrix")
+        camera = Camera(*entry.image_size, entry.lens, matrix, np.array(entry.distortion))
+        T_cam_world = _matrix(entry.T_cam_world, (4, 4), "T_cam_world")
+        check_rigid(T_cam_world)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    offset_ns = round((entry.time_offset or 0.0) * 1e9)
+    return RigCamera(entry.id, camera, T_cam_world, offset_ns, entry.source, entry.rmse_px, entry.remote)
+
+
+def _matrix(rows: list[list[float]], shape: tuple[int, int], name: str) -> np.ndarray:
+    if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
+        raise UserError(f"`{name}` must be {shape[0]}x{shape[1]}; got rows of lengths {[len(row) for row in rows]}.")
+    return np.array(rows, dtype=np.float64)
+
+
+def check_rigid(T: np.ndarray) -> None:
+    """Raise UserError unless the 4x4 `T` is a rotation and a translation."""
+    rotation = T[:3, :3]
+    if not np.isfinite(T).all():
+        raise UserError("`T_cam_world` holds NaN or infinity. Calibrate this camera again.")
+    if not np.allclose(T[3], [0, 0, 0, 1]):
+        raise UserError(f"the last row of `T_cam_world` must be [0, 0, 0, 1]; got {T[3].tolist()}.")
+    error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    determinant = float(np.linalg.det(rotation))
+    if error > _ROTATION_TOLERANCE or determinant < 0:
+        raise UserError(
+            f"the upper left 3x3 of `T_cam_world` is not a rotation: R R^T differs from 1 by {error:.3g} "
+            f"(at most {_ROTATION_TOLERANCE:g}), determinant {determinant:.3f} (must be +1). "
+            "It must map world to camera, without scale or mirror."
+        )
+
+
+def write_rig(path: Path, rig: Rig) -> None:
+    """Write `rig.yaml` atomically; reading it back gives the same rig."""
+    entries = [
+        _CameraEntry(
+            id=camera.camera_id,
+            image_size=(camera.camera.width, camera.camera.height),
+            lens=camera.camera.lens,
+            matrix=camera.camera.matrix.tolist(),
+            distortion=camera.camera.distortion.tolist(),
+            T_cam_world=camera.T_cam_world.tolist(),
+            time_offset=camera.time_offset_ns / 1e9 if rig.time_offsets_known else None,
+            source=camera.source,
+            rmse_px=camera.rmse_px,
+            remote=camera.remote,
+        )
+        for camera in rig.cameras
+    ]
+    file = _RigFile(entries, rig_id=rig.rig_id, sync=rig.sync, calibration=rig.calibration)
+    write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(file)})

@@ -1,0 +1,123 @@
+"""Typed YAML files: read into msgspec structs with errors a person can act on, written atomically."""
+
+import difflib
+import os
+import re
+import types
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+import yaml
+
+from calibration.errors import UserError
+
+T = TypeVar("T")
+
+
+def read_yaml(path: Path, struct: type[T]) -> T:
+    """Read a YAML file into `struct`.
+
+    Raises UserError where the file is missing, is not YAML, or does not fit the struct. An unknown key is refused
+    with the nearest known key named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file. Give the path of an existing file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    return from_data(data, struct, str(path))
+
+
+def from_data(data: Any, struct: type[T], name: str) -> T:
+    """Convert plain data to `struct`; `name` is how errors call the data. Raises UserError."""
+    _refuse_unknown_keys(data, struct, name, "")
+    try:
+        return msgspec.convert(data, struct)
+    except msgspec.ValidationError as error:
+        text = re.sub(r"\$\.?", "", str(error))
+        raise UserError(f"{name}: {text}. Correct this entry and try again.") from None
+
+
+def _struct_candidates(annotation: Any) -> list[type[msgspec.Struct]]:
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [found for part in get_args(annotation) for found in _struct_candidates(part)]
+    return []
+
+
+def _pick_by_tag(structs: list[type[msgspec.Struct]], data: dict) -> type[msgspec.Struct] | None:
+    if len(structs) == 1:
+        return structs[0]
+    for struct in structs:
+        tag_field = struct.__struct_config__.tag_field
+        if tag_field and data.get(tag_field) == struct.__struct_config__.tag:
+            return struct
+    return None
+
+
+def _refuse_unknown_keys(data: Any, annotation: Any, name: str, where: str) -> None:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (list, tuple) and isinstance(data, list) and args:
+        for index, item in enumerate(data):
+            _refuse_unknown_keys(item, args[0], name, f"{where}[{index}]")
+        return
+    if origin is dict and isinstance(data, dict):
+        for key, item in data.items():
+            _refuse_unknown_keys(item, args[1], name, f"{where}.{key}".lstrip("."))
+        return
+    structs = _struct_candidates(annotation)
+    if not structs or not isinstance(data, dict):
+        return
+    struct = _pick_by_tag(structs, data)
+    if struct is None:
+        return
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+    known = set(fields) | {struct.__struct_config__.tag_field} - {None}
+    for key, item in data.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)
+            place = f" in `{where}`" if where else ""
+            raise UserError(
+                f"{name}: unknown key `{key}`{place}. Did you mean `{near[0]}`? Known keys: {', '.join(sorted(known))}."
+            )
+        _refuse_unknown_keys(item, fields.get(key), name, f"{where}.{key}".lstrip("."))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, but rows of numbers on one line: a matrix reads as a matrix."""
+
+
+def _represent_list(dumper: yaml.SafeDumper, value: list | tuple) -> yaml.Node:
+    flat = all(isinstance(item, int | float | str) for item in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flat)
+
+
+_Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(tuple, _represent_list)
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """Write a struct or plain data as YAML, atomically."""
+    text = yaml.dump(msgspec.to_builtins(value), Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+    write_atomic(path, text.encode())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, never a part, even after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
