@@ -1,0 +1,168 @@
+"""The messages between processes: typed, versioned, msgpack on the wire. docs/messages.md is their documentation."""
+
+from typing import Literal
+
+import msgspec
+
+from app.transport.ring import SlotRef
+
+SCHEMA_VERSION = 1
+
+CameraState = Literal["starting", "streaming", "lost", "stalled", "ended", "failed"]
+
+
+class FrameHeader(msgspec.Struct, tag="frame", tag_field="type"):
+    """A frame: its pixels lie in `slot`, or follow as the message's second part, encoded as `encoding` says.
+
+    Times are on the worker's monotonic clock (a remote grabber converts its own), but `capture_time_ns` is on the
+    recording's clock where `recorded`.
+    """
+
+    camera_id: str
+    sequence: int
+    capture_time_ns: int
+    grab_time_ns: int
+    publish_time_ns: int
+    width: int
+    height: int
+    recorded: bool = False
+    slot: SlotRef | None = None
+    encoding: Literal["raw", "jpeg"] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class CameraStatus(msgspec.Struct, tag="camera", tag_field="type"):
+    """What a grabber's camera is doing, sent on every change and every half second.
+
+    `corrupt` counts frames that could not be decoded, `lost` the times the camera went away. `clock_offset_ns` is
+    worker clock minus grabber clock (0 on the same host), and `clock_error_ns` bounds its error.
+    """
+
+    camera_id: str
+    state: CameraState
+    detail: str = ""
+    pid: int = 0
+    corrupt: int = 0
+    lost: int = 0
+    fps: float | None = None
+    last_sequence: int = -1
+    first_capture_time_ns: int | None = None
+    clock_offset_ns: int = 0
+    clock_error_ns: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+
+class Pace(msgspec.Struct, tag="pace", tag_field="type"):
+    """Worker to grabbers of recorded cameras: the common start, and how far each may go, so that nothing is skipped.
+
+    The recording's time `origin_ns` is played at `start_ns` of the monotonic clock. A grabber sends the frame with
+    number n (from 0, in order of the recording) while n < `allowed[camera_id]`.
+    """
+
+    start_ns: int
+    origin_ns: int
+    allowed: dict[str, int]
+    schema_version: int = SCHEMA_VERSION
+
+
+class HandPose(msgspec.Struct):
+    """One hand in world metres at `capture_time_ns`.
+
+    `joints_world_m` 21x3, `covariance_m2` 21x3x3, `confidence` 21 in [0, 1], `views` the cameras used. `hops_ns` has
+    the monotonic time at each hop: grab (latest of the frames), publish, set_closed, estimate_start, estimate_end,
+    published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
+    """
+
+    hand: Literal["left", "right"]
+    track_id: int
+    capture_time_ns: int
+    joints_world_m: list[list[float]]
+    covariance_m2: list[list[list[float]]]
+    confidence: list[float]
+    views: list[str]
+    hops_ns: dict[str, int] = {}
+    detections_px: dict[str, list[list[float]]] = {}
+    vertices_world_m: list[list[float]] | None = None
+
+
+class CameraReport(msgspec.Struct):
+    """One camera in a PoseSet: its state, counters, and the frame that was used (None where it was absent).
+
+    `frames` received, `dropped` by policy or lost upstream, `late` after their set closed, `stale` older than the age
+    limit.
+    """
+
+    state: CameraState
+    frames: int = 0
+    dropped: int = 0
+    late: int = 0
+    stale: int = 0
+    corrupt: int = 0
+    detail: str = ""
+    slot: SlotRef | None = None
+    sequence: int = -1
+    capture_time_ns: int = 0
+
+
+class PoseSet(msgspec.Struct, tag="poses", tag_field="type"):
+    """What the worker publishes for each frame set (and, without hands, once a second while no set comes).
+
+    `latency_ms` is grab to published of this set. `stage_ms` the time of each stage of this set.
+    """
+
+    set_index: int
+    reference_time_ns: int
+    spread_ns: int
+    hands: list[HandPose]
+    cameras: dict[str, CameraReport]
+    hops_ns: dict[str, int]
+    stage_ms: dict[str, float]
+    estimator: str
+    rig_id: str
+    simulated: bool = False
+    schema_version: int = SCHEMA_VERSION
+
+
+class End(msgspec.Struct, tag="end", tag_field="type"):
+    """The worker has nothing more to publish: the recording ended or it was told to stop. `summary` is the run's."""
+
+    reason: str
+    summary: dict
+    schema_version: int = SCHEMA_VERSION
+
+
+Message = FrameHeader | CameraStatus | Pace | PoseSet | End
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+class MessageRefused(ValueError):
+    """Bytes that are no message of this schema version."""
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(data: bytes | memoryview) -> Message:
+    """Raises MessageRefused for anything that is not a message of this schema version."""
+    try:
+        message = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise MessageRefused(str(error)) from None
+    if message.schema_version != SCHEMA_VERSION:
+        raise MessageRefused(f"schema version {message.schema_version}, expected {SCHEMA_VERSION}")
+    return message
+
+
+def encode_plain(value: dict) -> bytes:
+    """A command or its answer."""
+    return msgspec.msgpack.encode(value)
+
+
+def decode_plain(data: bytes) -> dict:
+    """Raises MessageRefused for anything that is not a map."""
+    try:
+        return msgspec.msgpack.decode(data, type=dict)
+    except msgspec.DecodeError as error:
+        raise MessageRefused(str(error)) from None

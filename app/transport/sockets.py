@@ -1,0 +1,218 @@
+"""ZeroMQ sockets, one class per delivery guarantee. The only module that knows zmq, with `clock` and `keys` beside it.
+
+| class | guarantee |
+| --- | --- |
+| Publisher, Subscriber | bounded stream: in order; a slow subscriber loses messages and slows nobody |
+| Publisher(lossless=True) | the same, but the publisher waits for a slow subscriber: replay only |
+| CommandServer, CommandClient | reliable command: one request, one reply, or an error in time |
+
+Sockets bind to `ipc://` in a private folder or to loopback; any other address needs CURVE keys (`app.transport.keys`).
+"""
+
+import contextlib
+import ipaddress
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import zmq
+
+from app.messages import Message, MessageRefused, decode, decode_plain, encode, encode_plain
+from app.transport.keys import Keys
+from calibration.errors import UserError
+
+# A header is a few hundred bytes, so this bounds a lost subscriber's backlog to well under a megabyte.
+HEADER_BACKLOG = 256
+# A frame sent over the network is megabytes: two may wait, the third is dropped, so latency stays bounded.
+PAYLOAD_BACKLOG = 2
+
+
+def ipc_address(path: Path) -> str:
+    return f"ipc://{path}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address can be reached from this host only."""
+    parts = urlsplit(address)
+    if parts.scheme in ("ipc", "inproc"):
+        return True
+    host = (parts.hostname or "").strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_address(address: str, keys: Keys | None) -> None:
+    """Raises UserError for an address that is none, or that others can reach while no keys are given."""
+    parts = urlsplit(address)
+    try:
+        good = parts.scheme == "ipc" and bool(parts.path or parts.netloc)
+        good = good or (parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None)
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f"`{address}` is no address. Give tcp://HOST:PORT, for example tcp://192.168.0.10:5600.")
+    if keys is None and not is_loopback(address):
+        raise UserError(
+            f"`{address}` can be reached from the network, and no keys were given. Make keys with "
+            "`usthand keys DIR` and give `--keys DIR`, or use tcp://127.0.0.1:PORT."
+        )
+
+
+def _bind(socket: zmq.Socket, address: str) -> None:
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise UserError(f"cannot listen on `{address}`: {error.strerror}. Give another address or port.") from None
+
+
+class Publisher:
+    """Bounded stream out. Binds (`bind`) for subscribers on this host or connects (`connect`) to one that binds."""
+
+    def __init__(self, backlog: int = HEADER_BACKLOG, keys: Keys | None = None, lossless: bool = False) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.XPUB)
+        self._socket.set(zmq.SNDHWM, backlog)
+        self._socket.set(zmq.LINGER, 200)
+        self._socket.set(zmq.XPUB_VERBOSER, 1)
+        if lossless:
+            self._socket.set(zmq.XPUB_NODROP, 1)
+        self._keys = keys
+        self._subscribers = 0
+
+    def bind(self, address: str) -> str:
+        """Returns the address bound, with the port that the system chose for port 0."""
+        if self._keys is not None:
+            self._keys.serve(self._socket)
+        _bind(self._socket, address)
+        return self._socket.get_string(zmq.LAST_ENDPOINT)
+
+    def connect(self, address: str) -> None:
+        if self._keys is not None:
+            self._keys.join(self._socket)
+        self._socket.connect(address)
+
+    def send(self, message: Message, payload: bytes | memoryview | None = None) -> None:
+        parts: list[bytes | memoryview] = [encode(message)]
+        if payload is not None:
+            parts.append(payload)
+        self._socket.send_multipart(parts, copy=payload is None)
+
+    def subscribers(self) -> int:
+        """How many subscribers there are now."""
+        while self._socket.poll(0):
+            event = self._socket.recv()
+            self._subscribers += 1 if event[:1] == b"\x01" else -1
+        return self._subscribers
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Subscriber:
+    """Bounded stream in, from one or many publishers; lost ones are found again when they come back."""
+
+    def __init__(self, backlog: int = HEADER_BACKLOG, keys: Keys | None = None) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.SUB)
+        self._socket.set(zmq.RCVHWM, backlog)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.RECONNECT_IVL, 50)
+        self._socket.set(zmq.RECONNECT_IVL_MAX, 500)
+        self._socket.set(zmq.SUBSCRIBE, b"")
+        self._keys = keys
+        self.refused = 0
+
+    def connect(self, address: str) -> None:
+        if self._keys is not None:
+            self._keys.join(self._socket)
+        self._socket.connect(address)
+
+    def bind(self, address: str) -> str:
+        if self._keys is not None:
+            self._keys.serve(self._socket)
+        _bind(self._socket, address)
+        return self._socket.get_string(zmq.LAST_ENDPOINT)
+
+    def receive(self) -> Iterator[tuple[Message, memoryview | None]]:
+        """What has arrived, without waiting; what is no message of ours is counted in `refused` and skipped."""
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                message = decode(parts[0].buffer)
+            except MessageRefused:
+                self.refused += 1
+                continue
+            yield message, parts[1].buffer if len(parts) > 1 else None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class CommandServer:
+    """Answers requests, from any number of clients, in `serve` calls of its owner's loop."""
+
+    def __init__(self, address: str, answer: Callable[[dict], dict], keys: Keys | None = None) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self._socket.set(zmq.LINGER, 0)
+        if keys is not None:
+            keys.serve(self._socket)
+        _bind(self._socket, address)
+        self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
+        self._answer = answer
+
+    def serve(self) -> None:
+        while self._socket.poll(0):
+            peer, request = self._socket.recv_multipart()[:2]
+            with contextlib.suppress(MessageRefused, ValueError):
+                self._socket.send_multipart([peer, encode_plain(self._answer(decode_plain(request)))])
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class CommandClient:
+    """Asks a CommandServer. Not for several threads."""
+
+    def __init__(self, address: str, keys: Keys | None = None) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket.set(zmq.LINGER, 0)
+        if keys is not None:
+            keys.join(self._socket)
+        self._socket.connect(address)
+        self._number = 0
+
+    def ask(self, request: dict, timeout_s: float) -> dict | None:
+        """The answer, or None where none came in time."""
+        self._number += 1
+        self._socket.send(encode_plain({**request, "number": self._number}))
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._socket.poll(left * 1000):
+                return None
+            answer = decode_plain(self._socket.recv())
+            if answer.get("number") == self._number:
+                return answer
+        return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def next_port(address: str) -> str:
+    """The address with the next port: where the commands of a `tcp://HOST:PORT` for frames are."""
+    head, _, port = address.rpartition(":")
+    return f"{head}:{int(port) + 1}"
+
+
+def wait(subscribers: list[Subscriber], servers: list[CommandServer], timeout_s: float) -> None:
+    """Return as soon as any of them has something, or after `timeout_s`."""
+    poller = zmq.Poller()
+    for end in (*subscribers, *servers):
+        poller.register(end._socket, zmq.POLLIN)
+    poller.poll(max(timeout_s, 0) * 1000)
