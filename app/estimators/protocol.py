@@ -1,0 +1,61 @@
+"""What an estimator does: frame sets in, hands out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from calibration.frames import FrameSet
+
+Side = Literal["left", "right"]
+
+
+@dataclass
+class Hand:
+    """One hand in the world at `capture_time_ns`.
+
+    `joints_world_m` (21, 3), `covariance_m2` (21, 3, 3), `confidence` (21,) in [0, 1]; `detections_px` maps each camera
+    whose detection was matched to this hand to its keypoints (21, 2), distorted pixels; `inliers` maps the same
+    cameras to a mask (21,) of the joints that the robust triangulation kept. `leave_one_out_px` (n,) holds, for each
+    joint and camera that saw it, the distance in that camera between its detection and the joint triangulated without
+    it; `reprojection_px` (n,) the distances to the joint as published.
+    """
+
+    side: Side
+    track_id: int
+    capture_time_ns: int
+    joints_world_m: np.ndarray
+    covariance_m2: np.ndarray
+    confidence: np.ndarray
+    detections_px: dict[str, np.ndarray]
+    inliers: dict[str, np.ndarray]
+    reprojection_px: np.ndarray = field(default_factory=lambda: np.empty(0))
+    leave_one_out_px: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass
+class Estimate:
+    """The hands of one frame set. `detections` counts the hands found in images, `detections_used` those matched."""
+
+    hands: list[Hand]
+    detections: int = 0
+    detections_used: int = 0
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+class Estimator(Protocol):
+    """Built with a rig; called from one thread, with frame sets in order of time.
+
+    `truth_at` gives the true joints at a capture time where they are known (simulation), else is None.
+    """
+
+    name: str
+    simulated: bool
+    truth_at: Callable[[int], dict[Side, np.ndarray]] | None
+
+    def estimate(self, frame_set: FrameSet) -> Estimate:
+        """The hands at `frame_set.reference_time_ns`, from any two or more of its views."""
+        ...
+
+    def close(self) -> None: ...

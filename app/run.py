@@ -1,0 +1,96 @@
+"""A run: its private folder, and the settings that its processes share.
+
+The folder holds `rig.yaml`, `run.yaml`, the ZeroMQ sockets and `summary.json`. It is readable by its owner only, and
+removed at the end; folders of runs that were killed are removed by the next one.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from app.transport.sockets import ipc_address
+from calibration.rig import Rig, read_rig, write_rig
+from calibration.yamlfile import read_yaml, write_yaml
+
+_PREFIX = "usthand-"
+
+
+class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """What the processes of a run have to know, beside the rig.
+
+    `lossless` is replay: nothing is skipped and nobody hurries. `pace` is that of recorded cameras. `max_age_ms` is
+    the age limit of a frame in live use. `sets` ends the run after so many. `poses` is where replay writes them.
+    `wait_viewers` makes a replay wait until so many viewers look. `listen` is where remote grabbers connect,
+    `publish` where the poses are published besides the run's folder, `keys` the folder of CURVE keys.
+    """
+
+    estimator: str
+    lossless: bool = False
+    pace: Literal["recorded", "fast"] = "recorded"
+    max_age_ms: float = 500.0
+    sets: int | None = None
+    poses: str | None = None
+    wait_viewers: int = 0
+    viewer_lossless: bool = False
+    listen: str | None = None
+    publish: str | None = None
+    keys: str | None = None
+    phases_ns: dict[str, int] | None = None
+    estimate_offsets: bool = False
+    seed: int = 0
+
+
+class RunFolder:
+    """Names inside a run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.rig = self.path / "rig.yaml"
+        self.settings = self.path / "run.yaml"
+        self.summary = self.path / "summary.json"
+        self.poses_address = ipc_address(self.path / "poses")
+        self.pace_address = ipc_address(self.path / "pace")
+
+    def frames_address(self, camera_id: str) -> str:
+        return ipc_address(self.path / f"frames-{camera_id}")
+
+    def read(self) -> tuple[Rig, RunSettings]:
+        return read_rig(self.rig), read_yaml(self.settings, RunSettings)
+
+
+@contextlib.contextmanager
+def run_folder(rig: Rig, settings: RunSettings):
+    """Make a run's folder with its files; yields RunFolder. Removed at the end, and with it all sockets."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    if not os.access(base, os.W_OK):
+        base = Path(tempfile.gettempdir())
+    _sweep(base)
+    path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=base))
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        folder = RunFolder(path)
+        write_rig(folder.rig, rig)
+        write_yaml(folder.settings, settings)
+        yield folder
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _sweep(base: Path) -> None:
+    """Remove folders of runs whose processes are all gone: nobody holds their lock."""
+    for path in base.glob(f"{_PREFIX}{os.getuid()}-*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(handle)

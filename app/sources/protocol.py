@@ -1,0 +1,85 @@
+"""What every capture source does, and how it says that it cannot."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from calibration.errors import UserError
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What an opened source really delivers. `fps` is None where the device does not tell."""
+
+    width: int
+    height: int
+    fps: float | None
+    description: str
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A grabbed frame, not yet decoded.
+
+    `sequence` is the device's own counter where it has one, else counts grabs; it rises, and a gap is a lost frame.
+    `capture_time_ns` is on the host's monotonic clock (`time.monotonic_ns`), or on the recording's clock where
+    `recorded` is True. `grab_time_ns` is when the host got the frame, monotonic.
+    """
+
+    sequence: int
+    capture_time_ns: int
+    grab_time_ns: int
+    recorded: bool = False
+
+
+class SourceError(UserError):
+    """A source that cannot be opened as asked: no such device, a mode it does not have, a missing file."""
+
+
+class SourceLost(Exception):
+    """An open source went away (unplugged, stream ended unasked). Close it and open it again."""
+
+
+class SourceTimeout(Exception):
+    """No frame within the time allowed; the source is still open."""
+
+
+class FrameCorrupt(Exception):
+    """This one frame could not be decoded; the source is still open and the next frame may be good."""
+
+
+class EndOfSource(Exception):
+    """A recording has no further frame."""
+
+
+class Source(Protocol):
+    """One camera. Built without touching the device; every method is called from one thread.
+
+    A failed `open` releases everything, and `open` may be called again. `close` may be called at any time, twice too.
+    """
+
+    def open(self) -> Mode:
+        """Open the device in the mode asked for and start it.
+
+        Raises SourceError where there is no such device or it does not do what was asked (asked against actual).
+        """
+        ...
+
+    def grab(self, timeout_s: float) -> Stamp:
+        """Wait for the next frame and stamp it, before decoding.
+
+        Raises SourceTimeout, SourceLost, EndOfSource.
+        """
+        ...
+
+    def retrieve(self, out: np.ndarray) -> None:
+        """Write the frame last grabbed as BGR uint8 into `out` (height, width, 3), which may be shared memory.
+
+        Raises FrameCorrupt, and SourceLost where the device went away meanwhile.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the device."""
+        ...

@@ -1,0 +1,193 @@
+"""The worker process: frame sets in, hands out.
+
+Listens to: FrameHeader, CameraStatus (through the intake).
+Emits: PoseSet for every frame set (and once a second while none comes), Pace (through the intake), End.
+
+Writes the run's `summary.json` every few seconds and at the end, and the poses of a replay at the end.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+from app.estimators import make_estimator
+from app.estimators.protocol import Estimate, Hand
+from app.intake import Intake
+from app.messages import End, HandPose, PoseSet
+from app.pose_file import PoseFile
+from app.process import start_process, stop
+from app.run import RunFolder, RunSettings
+from app.run_summary import RunSummary
+from app.transport.keys import close_authenticator
+from app.transport.sockets import Publisher
+from calibration.errors import UserError
+from calibration.frames import FrameSet
+from calibration.rig import Rig
+from calibration.time_offsets import TimeOffsetEstimator
+from calibration.yamlfile import write_atomic
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_S = 1.0
+_SUMMARY_S = 5.0
+_LOSSLESS_BACKLOG = 64
+
+
+class Worker:
+    """Runs the estimator on the intake's sets until they end or the process is told to stop."""
+
+    def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder) -> None:
+        self._rig, self._settings, self._folder = rig, settings, folder
+        self._poses = PoseFile(Path(settings.poses)) if settings.poses else None
+        self._publisher = Publisher(_LOSSLESS_BACKLOG, lossless=settings.viewer_lossless)
+        self._publisher.bind(folder.poses_address)
+        if settings.publish:
+            log.info("poses are published at %s", self._publisher.bind(settings.publish))
+        self._intake = Intake(rig, settings, folder)
+        self._estimator = make_estimator(settings.estimator, rig, settings.seed)
+        self._summary = RunSummary(self._estimator.truth_at)
+        self._offsets = TimeOffsetEstimator(rig) if settings.estimate_offsets else None
+        self._sets = 0
+        self._summary_at = time.monotonic()
+        self._sent_at = 0.0
+
+    def run(self) -> None:
+        reason = "stopped"
+        self._intake.start()
+        try:
+            while not stop.is_set() and self._publisher.subscribers() < self._settings.wait_viewers:
+                stop.wait(0.05)
+            self._intake.release()
+            log.info("worker: ready, estimator %s, cameras %s", self._estimator.name, ", ".join(self._rig.camera_ids))
+            while not stop.is_set():
+                frame_set = self._intake.take(0.1)
+                if frame_set is not None:
+                    self._process(frame_set)
+                elif self._intake.ended:
+                    reason = "the recording ended"
+                    break
+                elif time.monotonic() - self._sent_at > _HEARTBEAT_S:
+                    self._publish(None, Estimate([]), {}, {})
+                if self._settings.sets is not None and self._sets >= self._settings.sets:
+                    reason = "the number of sets asked for was reached"
+                    break
+                if time.monotonic() - self._summary_at > _SUMMARY_S:
+                    self._write_summary()
+        finally:
+            self._finish(reason)
+
+    def _process(self, frame_set: FrameSet) -> None:
+        start_ns = time.monotonic_ns()
+        estimate = self._estimator.estimate(frame_set)
+        end_ns = time.monotonic_ns()
+        frames = frame_set.frames.values()
+        hops_ns = {
+            "grab": min((frame.grab_time_ns for frame in frames), default=start_ns),
+            "last_grab": max((frame.grab_time_ns for frame in frames), default=start_ns),
+            "publish": max((frame.publish_time_ns for frame in frames), default=start_ns),
+            "set_closed": frame_set.closed_time_ns,
+            "estimate_start": start_ns,
+            "estimate_end": end_ns,
+        }
+        stage_ms = {
+            "wait_for_slowest": (hops_ns["last_grab"] - hops_ns["grab"]) / 1e6,
+            "grab": (hops_ns["publish"] - hops_ns["last_grab"]) / 1e6,
+            "transport": (frame_set.closed_time_ns - hops_ns["publish"]) / 1e6,
+            "queue": (start_ns - frame_set.closed_time_ns) / 1e6,
+            **estimate.stage_ms,
+        }
+        self._publish(frame_set, estimate, hops_ns, stage_ms)
+        self._intake.done(frame_set)
+        self._sets += 1
+        self._summary.add(estimate, hops_ns, stage_ms)
+        if self._poses is not None:
+            for hand in estimate.hands:
+                self._poses.add(hand)
+        if self._offsets is not None:
+            self._offsets.add(estimate.hands, {c: frame.capture_time_ns for c, frame in frame_set.frames.items()})
+
+    def _publish(
+        self, frame_set: FrameSet | None, estimate: Estimate, hops_ns: dict[str, int], stage_ms: dict[str, float]
+    ) -> None:
+        self._sent_at = time.monotonic()
+        message = PoseSet(
+            set_index=frame_set.index if frame_set else -1,
+            reference_time_ns=frame_set.reference_time_ns if frame_set else 0,
+            spread_ns=frame_set.spread_ns if frame_set else 0,
+            hands=[_hand_pose(hand, hops_ns) for hand in estimate.hands],
+            cameras=self._intake.reports(frame_set),
+            hops_ns=hops_ns,
+            stage_ms=stage_ms,
+            estimator=self._estimator.name,
+            rig_id=self._rig.rig_id,
+            simulated=self._estimator.simulated,
+        )
+        if frame_set is not None:
+            hops_ns["published"] = time.monotonic_ns()
+            stage_ms["publish"] = (hops_ns["published"] - hops_ns["estimate_end"]) / 1e6
+            stage_ms["own"] = (hops_ns["published"] - hops_ns["last_grab"]) / 1e6 - stage_ms.get("detect", 0.0)
+        self._publisher.send(message)
+
+    def _write_summary(self) -> dict:
+        self._summary_at = time.monotonic()
+        result = self._summary.result(self._intake.reports(None))
+        write_atomic(self._folder.summary, json.dumps(result).encode())
+        return result
+
+    def _finish(self, reason: str) -> None:
+        try:
+            self._intake.stop()
+            result = self._write_summary()
+            if self._poses is not None:
+                self._poses.close()
+                result["poses"] = str(self._poses.path)
+            if self._offsets is not None:
+                result["time_offsets_ms"] = _milliseconds(self._offsets)
+            write_atomic(self._folder.summary, json.dumps(result).encode())
+            self._publisher.send(End(reason, result))
+        finally:
+            self._estimator.close()
+            self._publisher.close()
+            close_authenticator()
+
+
+def _hand_pose(hand: Hand, hops_ns: dict[str, int]) -> HandPose:
+    return HandPose(
+        hand.side,
+        hand.track_id,
+        hand.capture_time_ns,
+        hand.joints_world_m.tolist(),
+        hand.covariance_m2.tolist(),
+        hand.confidence.tolist(),
+        list(hand.detections_px),
+        hops_ns,
+        {camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
+    )
+
+
+def _milliseconds(offsets: TimeOffsetEstimator) -> dict[str, float]:
+    return {camera_id: offset / 1e6 for camera_id, offset in offsets.estimate().items()}
+
+
+def main() -> int:
+    """Work for a run: started by the supervisor."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("parent", type=int)
+    args = parser.parse_args()
+    start_process("worker", args.parent)
+    folder = RunFolder(args.folder)
+    try:
+        rig, settings = folder.read()
+        Worker(rig, settings, folder).run()
+    except UserError as error:
+        log.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
