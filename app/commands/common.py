@@ -1,0 +1,96 @@
+"""What several commands share: flags, running a rig, and printing what came of it."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from app.process import start_process
+from app.run import RunSettings
+from app.supervisor import Outcome, Supervisor, ViewerSettings
+from calibration.errors import UserError
+from calibration.rig import Rig
+
+
+def add_command(subparsers, name: str, run, help: str, example: str) -> argparse.ArgumentParser:
+    """A subcommand with its `--json` flag."""
+    parser = subparsers.add_parser(
+        name,
+        help=help,
+        description=help,
+        epilog=f"example:\n{example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one machine-readable object as the last line")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_view_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-viewer", action="store_true", help="no window and no video")
+    parser.add_argument("--headless", type=Path, metavar="OUT.mp4", help="render into a video, without a screen")
+    parser.add_argument("--snapshot", type=Path, metavar="OUT.png", help="write a picture of the last view")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="end after N seconds")
+
+
+def positive(text: str) -> float:
+    """An argparse type: a number above zero."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | None:
+    """From the view flags. Raises UserError where they contradict each other or a path cannot be written."""
+    if args.no_viewer:
+        if args.headless or args.snapshot:
+            raise UserError("`--no-viewer` renders nothing, so `--headless` and `--snapshot` cannot go with it.")
+        return None
+    for path, ending in ((args.headless, ".mp4"), (args.snapshot, ".png")):
+        if path is not None and path.suffix.lower() != ending:
+            raise UserError(f"`{path}`: the name must end in `{ending}`.")
+        if path is not None and not path.resolve().parent.is_dir():
+            raise UserError(f"`{path}`: there is no folder `{path.resolve().parent}`. Make it first.")
+    return ViewerSettings(
+        args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title
+    )
+
+
+def run_rig(rig: Rig, settings: RunSettings, viewer: ViewerSettings | None, seconds: float | None = None) -> Outcome:
+    """Run a rig under the supervisor in this process, with its signals."""
+    start_process("usthand")
+    return Supervisor(rig, settings, viewer).run(seconds)
+
+
+def report(outcome: Outcome, as_json: bool) -> int:
+    """Print a run's summary; returns its exit code."""
+    if outcome.summary:
+        _print_summary(outcome.summary)
+    if as_json:
+        print(json.dumps(outcome.summary))
+    return outcome.exit_code
+
+
+def _print_summary(summary: dict) -> None:
+    latency = summary["latency_ms"]
+    sets = summary["frame_sets"]
+    print(f"{sets} frame sets, {summary['sets_with_hand']} with a hand, {summary['sets_with_both_hands']} with both")
+    if sets:
+        print(f"{summary['fps']} sets/s, latency {latency['p50']} ms (p99 {latency['p99']} ms) from grab to pose")
+    if summary["detections"]:
+        print(
+            f"reprojection {summary['reprojection_px_median']} px, leave-one-out {summary['leave_one_out_px_median']} px "
+            f"(medians), {summary['detections_used']} of {summary['detections']} detections used"
+        )
+    if summary.get("mpjpe_mm") is not None:
+        print(f"against the simulation's truth: {summary['mpjpe_mm']} mm mean joint error")
+    for camera_id, counts in summary["cameras"].items():
+        print(f"  {camera_id}: " + ", ".join(f"{name} {value}" for name, value in counts.items()))
+    if summary.get("time_offsets_ms"):
+        print("time offsets, for `time_offset` in rig.yaml (seconds):")
+        for camera_id, offset in summary["time_offsets_ms"].items():
+            print(f"  {camera_id}: {offset / 1e3:.4f}")
+    if summary.get("poses"):
+        print(f"poses: {summary['poses']}")
+    sys.stdout.flush()

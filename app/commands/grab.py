@@ -1,0 +1,37 @@
+"""`usthand grab`: grab one camera of a rig for a worker on another machine."""
+
+import argparse
+import json
+from pathlib import Path
+
+from app.commands.common import add_command
+from app.process import start_process
+from app.remote_grab import grab_remotely
+from app.transport.keys import Keys
+from app.transport.sockets import check_address
+
+
+def add_parser(subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "grab",
+        run,
+        "grab a camera that is marked `remote: true` in the rig, and send it to the worker on another machine",
+        "  usthand grab cam_2 --connect tcp://192.168.0.10:5600 --keys keys/",
+    )
+    parser.add_argument("camera", help="the camera's id in the worker's rig.yaml")
+    parser.add_argument("--connect", required=True, metavar="ADDRESS", help="the `--listen` address of `usthand live`")
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="folder with worker.key and grabber.key_secret")
+    parser.add_argument("--encoding", choices=("jpeg", "raw"), default="jpeg", help="of the pixels (%(default)s)")
+    parser.add_argument("--quality", type=int, default=90, help="of JPEG (%(default)s)")
+    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
+
+
+def run(args: argparse.Namespace) -> int:
+    start_process(f"grabber[{args.camera}]")
+    keys = Keys(args.keys) if args.keys else None
+    check_address(args.connect, keys)
+    result = grab_remotely(args.camera, args.connect, keys, args.encoding, args.quality, args.seconds)
+    if args.json:
+        print(json.dumps(result))
+    return 0

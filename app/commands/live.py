@@ -1,0 +1,56 @@
+"""`usthand live`: the live viewer on a calibrated rig."""
+
+import argparse
+from pathlib import Path
+
+from app.commands.common import add_command, add_view_flags, report, run_rig, viewer_settings
+from app.estimators import ESTIMATORS
+from app.run import RunSettings
+from app.transport.keys import Keys
+from app.transport.sockets import check_address
+from calibration.errors import UserError
+from calibration.rig import read_rig
+
+
+def add_parser(subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "live",
+        run,
+        "3D hands live from the cameras of a rig",
+        "  usthand live rig.yaml\n  usthand live rig.yaml --no-viewer --publish tcp://127.0.0.1:5555\n"
+        "  usthand live rig.yaml --listen tcp://0.0.0.0:5600 --keys keys/   (cameras with `remote: true`)",
+    )
+    parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
+    parser.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
+    parser.add_argument("--max-age-ms", type=float, default=500.0, help="older frames are never shown (%(default)s)")
+    parser.add_argument("--publish", metavar="ADDRESS", help="publish the poses there too, tcp://127.0.0.1:PORT")
+    parser.add_argument("--listen", metavar="ADDRESS", help="where remote grabbers connect, tcp://HOST:PORT")
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of CURVE keys, see `usthand keys`")
+    add_view_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    rig = read_rig(args.rig)
+    remote = [camera.camera_id for camera in rig.cameras if camera.remote]
+    if remote and not args.listen:
+        raise UserError(f"{args.rig}: {', '.join(remote)} is remote. Give `--listen tcp://HOST:PORT` for its grabber.")
+    for camera in rig.cameras:
+        if camera.source is None:
+            raise UserError(
+                f"{args.rig}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
+                "`usthand cameras` prints one to paste for each camera it finds."
+            )
+    keys = Keys(args.keys) if args.keys else None
+    if args.listen:
+        check_address(args.listen, keys)
+    if args.publish:
+        check_address(args.publish, None)
+    settings = RunSettings(
+        estimator=args.estimator,
+        max_age_ms=args.max_age_ms,
+        listen=args.listen,
+        publish=args.publish,
+        keys=str(args.keys.resolve()) if args.keys else None,
+    )
+    return report(run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds), args.json)

@@ -1,0 +1,99 @@
+"""`usthand replay`: a recorded session through the live path, at recorded speed or as fast as possible."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from app.commands.common import add_command, add_view_flags, report, run_rig, viewer_settings
+from app.estimators import ESTIMATORS
+from app.phases import recorded_phases
+from app.run import RunSettings
+from calibration.camera_source import RecordedSource
+from calibration.errors import UserError
+from calibration.rig import Rig, SyncSettings
+from calibration.session import Session, check_session
+from calibration.time_offsets import with_time_offsets
+
+
+def add_parser(subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "replay",
+        run,
+        "play a recorded session through the live path; no set is skipped",
+        "  usthand replay session/\n  usthand replay session/ --fast --no-viewer --poses poses.npz --json\n"
+        "  usthand replay session/ --estimate-offsets --headless hands.mp4",
+    )
+    parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
+    parser.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
+    parser.add_argument("--fast", action="store_true", help="as fast as possible, not at the recorded speed")
+    parser.add_argument("--poses", type=Path, metavar="OUT.npz", help="write time, hand, joints, covariance, confidence")
+    parser.add_argument("--sets", type=int, metavar="N", help="end after N frame sets")
+    parser.add_argument(
+        "--estimate-offsets",
+        action="store_true",
+        help="first estimate each camera's time offset from the hands' own motion, where rig.yaml has none",
+    )
+    add_view_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.sets is not None and args.sets < 1:
+        raise UserError(f"`--sets {args.sets}`: at least 1 set.")
+    if args.poses is not None and args.poses.suffix != ".npz":
+        raise UserError(f"`--poses {args.poses}`: the name must end in `.npz`.")
+    viewer = viewer_settings(args, f"UST-Hand live: {args.session}")
+    session = check_session(args.session)
+    rig = recorded_rig(session)
+    settings = RunSettings(
+        estimator=args.estimator,
+        lossless=True,
+        sets=args.sets,
+        pace="fast",
+        phases_ns=_phases(session, rig),
+        estimate_offsets=True,
+    )
+    offsets_ms = None
+    if args.estimate_offsets and not session.rig.time_offsets_known:
+        first = run_rig(rig, settings, None)
+        offsets_ms = first.summary.get("time_offsets_ms")
+        if first.exit_code or offsets_ms is None:
+            return first.exit_code or 1
+        rig = with_time_offsets(rig, {camera_id: round(offset * 1e6) for camera_id, offset in offsets_ms.items()})
+    settings = msgspec.structs.replace(
+        settings,
+        phases_ns=_phases(session, rig),
+        pace="fast" if args.fast else "recorded",
+        poses=str(args.poses.resolve()) if args.poses else None,
+        wait_viewers=0 if viewer is None else 1,
+        viewer_lossless=viewer is not None and viewer.headless is not None,
+        estimate_offsets=False,
+    )
+    outcome = run_rig(rig, settings, viewer, args.seconds)
+    if outcome.summary and offsets_ms is not None:
+        outcome.summary["time_offsets_ms"] = offsets_ms
+    return report(outcome, args.json)
+
+
+def recorded_rig(session: Session) -> Rig:
+    """The session's rig with its recorded cameras as sources, matched by time at the recording's rate."""
+    path = str(session.path.resolve())
+    cameras = tuple(
+        replace(camera, source=RecordedSource(path, camera.camera_id), remote=False) for camera in session.rig.cameras
+    )
+    steps_ns = [np.median(np.diff(session.frame_times_ns(camera_id))) for camera_id in session.camera_ids]
+    fps = float(1e9 / min(steps_ns)) if np.isfinite(steps_ns).all() else None
+    sync = SyncSettings("time", fps, session.rig.sync.tolerance_ms, session.rig.sync.deadline_ms)
+    return replace(session.rig, cameras=cameras, sync=sync)
+
+
+def _phases(session: Session, rig: Rig) -> dict[str, int] | None:
+    if rig.sync.fps is None:
+        return None
+    times_ns = {
+        camera.camera_id: session.frame_times_ns(camera.camera_id) - camera.time_offset_ns for camera in rig.cameras
+    }
+    return recorded_phases(times_ns, 1e9 / rig.sync.fps)
