@@ -1,0 +1,20 @@
+.PHONY: venv demo test lint
+
+# PYTHON chooses the interpreter of a new .venv, ARGS is passed on: make test ARGS="tests/test_rig.py -x"
+export PYTHON
+
+venv:
+	@deploy/setup.sh
+
+demo: venv
+	@if [ -n "$$DISPLAY" ]; then .venv/bin/usthand demo $(ARGS); else \
+		echo "There is no screen (DISPLAY is not set): rendering 20 seconds to demo.mp4 instead of opening a window."; \
+		.venv/bin/usthand demo --headless demo.mp4 --seconds 20 $(ARGS); fi
+
+test: venv
+	.venv/bin/python -m pytest -m "not slow" --timeout 300 $(ARGS)
+
+lint: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright --pythonpath .venv/bin/python

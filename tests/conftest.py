@@ -1,0 +1,36 @@
+"""Fixtures that more than one test file uses."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_rig_dir() -> Path:
+    """The recording of a real four-camera rig, which is kept outside the repository."""
+    data = Path(os.environ.get("USTHAND_TEST_DATA") or ROOT.parent / "shared" / "data")
+    found = data / "real_rig"
+    if not (found / "camera_array.toml").is_file():
+        pytest.skip(f"no real recording at {found}; set USTHAND_TEST_DATA to the directory that holds real_rig/")
+    return found
+
+
+@pytest.fixture
+def write_video() -> Callable[..., Path]:
+    """Writes a small MPEG-4 video: write_video(path, width, height, frames, fps)."""
+
+    def write(path: Path, width: int = 64, height: int = 48, frames: int = 5, fps: float = 30.0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+        for number in range(frames):
+            writer.write(np.full((height, width, 3), 20 * number % 256, np.uint8))
+        writer.release()
+        return path
+
+    return write

@@ -1,0 +1,187 @@
+"""The house's import rules, read from the source: app -> deploy -> models -> calibration, and one owner per library."""
+
+import ast
+import fnmatch
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the bottom up: a package imports itself and those before it.
+PACKAGES = ("calibration", "models", "deploy", "app")
+CALIBRATION_LIBRARIES = {"numpy", "scipy", "cv2", "yaml", "msgspec"}
+OWNERS = {
+    "zmq": "app/transport/*",
+    "open3d": "app/viewer/*",
+    "mediapipe": "app/estimators/mediapipe*.py",
+    "pypylon": "app/sources/pylon*.py",
+    "tensorrt": "deploy/*",
+    "tensorrt_rtx_bindings": "deploy/*",
+    "tensorrt_rtx_libs": "deploy/*",
+}
+NO_TORCH = ("app", "calibration")
+PROCESS_MODULES = ("app.grabber", "app.worker", "app.supervisor", "app.viewer.process")
+
+
+def find_violations(root: Path) -> list[str]:
+    """One line for each broken rule in the packages under `root`, naming the file and what it imports."""
+    modules = {
+        _module_name(root, path): path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))
+    }
+    imports = {name: list(_imports(name, path, modules)) for name, path in modules.items()}
+    found = []
+    for name, path in modules.items():
+        file = path.relative_to(root).as_posix()
+        for imported in imports[name]:
+            found += [f"{file} imports {imported}: {rule}" for rule in _broken_rules(file, imported)]
+    graph = {name: {found for found in imported if found in modules} for name, imported in imports.items()}
+    found += [f"{' -> '.join(cycle)}: a cycle" for cycle in _cycles(graph)]
+    for name in modules:
+        reached = _reachable(graph, name)
+        if name in PROCESS_MODULES:
+            others = sorted((reached - {name}) & set(PROCESS_MODULES))
+            found += [f"{name} imports {other}: process modules share messages, not code" for other in others]
+        if name.startswith("app."):
+            models = {module for module in reached if module.startswith("models")}
+            found += [
+                f"{name} reaches {module}, which imports torch: live processes run without it"
+                for module in sorted(models)
+                if any(_top(imported) == "torch" for imported in imports[module])
+            ]
+    return found
+
+
+def _broken_rules(file: str, imported: str) -> Iterator[str]:
+    package, library = file.split("/")[0], _top(imported)
+    if library in PACKAGES:
+        if PACKAGES.index(library) > PACKAGES.index(package):
+            yield f"imports go app -> deploy -> models -> calibration, never from {package} to {library}"
+        return
+    if library == "tests":
+        yield "product code does not import tests"
+    if library in OWNERS and not fnmatch.fnmatch(file, OWNERS[library]):
+        yield f"only {OWNERS[library]} may use {library}"
+    if library in ("torch", "torchvision") and package in NO_TORCH:
+        yield f"{package} runs without torch"
+    if package == "calibration" and library not in CALIBRATION_LIBRARIES | sys.stdlib_module_names:
+        yield f"calibration stands on {', '.join(sorted(CALIBRATION_LIBRARIES))} and the standard library alone"
+
+
+def _top(module: str) -> str:
+    return module.split(".")[0]
+
+
+def _module_name(root: Path, path: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """What a file imports anywhere in it, also inside functions: whole module names."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+            base = (
+                [*package[: len(package) - node.level + 1], *filter(None, [node.module])]
+                if node.level
+                else [node.module]
+            )
+            module = ".".join(part for part in base if part)
+            for alias in node.names:
+                submodule = f"{module}.{alias.name}"
+                yield submodule if submodule in modules else module
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if function in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield node.args[0].value
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    reached, waiting = {start}, [start]
+    while waiting:
+        new = graph[waiting.pop()] - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def _cycles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
+    """Each group of modules that import one another, once."""
+    reached = {name: set().union(*(_reachable(graph, target) for target in graph[name])) for name in graph}
+    seen: set[str] = set()
+    for name in sorted(graph):
+        if name in reached[name] and name not in seen:
+            cycle = sorted(other for other in reached[name] if name in reached[other])
+            seen |= set(cycle)
+            yield cycle
+
+
+def test_the_repository_keeps_the_rules() -> None:
+    assert {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()} >= set(PACKAGES)
+    assert find_violations(ROOT) == []
+
+
+GOOD = {
+    "calibration/rig.py": "import json\nimport numpy as np\nfrom scipy import optimize\nimport cv2.fisheye\n",
+    "models/hands.py": "from calibration.rig import Rig\nfrom calibration import rig\n",
+    "models/network.py": "import torch\n",
+    "deploy/engine.py": "import tensorrt\nfrom models import network\nimport torch\n",
+    "app/transport/sockets.py": "import zmq\n",
+    "app/viewer/scene.py": "import open3d as o3d\n",
+    "app/viewer/process.py": "from app.viewer import scene\n",
+    "app/sources/pylon.py": "def f():\n    from pypylon import pylon\n",
+    "app/estimators/mediapipe_hands.py": "import mediapipe\n",
+    "app/grabber.py": "from app.transport import sockets\n",
+    "app/worker.py": "from .transport.sockets import Subscriber\nfrom models.hands import hands_at\n",
+    "app/supervisor.py": "COMMAND = ['python', '-m', 'app.grabber']\n",
+}
+
+PLANTED = {
+    "up from calibration": ("calibration/rig.py", "import models.hands", "never from calibration to models"),
+    "up from models": ("models/hands.py", "from app.worker import main", "never from models to app"),
+    "up from deploy": ("deploy/engine.py", "import app", "never from deploy to app"),
+    "up, lazily": ("models/hands.py", "def f():\n    import deploy.engine", "never from models to deploy"),
+    "up, by name": ("models/hands.py", "import importlib\nimportlib.import_module('app.worker')", "from models to app"),
+    "library in calibration": ("calibration/rig.py", "import tqdm", "calibration stands on"),
+    "zmq elsewhere": ("app/worker.py", "import zmq.auth", "only app/transport/* may use zmq"),
+    "zmq, lazily": ("app/worker.py", "class A:\n    def f(self):\n        from zmq import Context", "may use zmq"),
+    "open3d elsewhere": ("app/worker.py", "from open3d import geometry", "only app/viewer/* may use open3d"),
+    "mediapipe elsewhere": ("app/worker.py", "import mediapipe as mp", "may use mediapipe"),
+    "pypylon elsewhere": ("app/sources/opencv.py", "from pypylon import pylon", "may use pypylon"),
+    "tensorrt in app": ("app/worker.py", "import tensorrt as trt", "only deploy/* may use tensorrt"),
+    "tensorrt in models": ("models/hands.py", "import tensorrt_rtx_bindings", "only deploy/*"),
+    "torch in app": ("app/worker.py", "import torch.nn as nn", "app runs without torch"),
+    "torch in calibration": ("calibration/rig.py", "import torch", "calibration runs without torch"),
+    "torch through models": ("app/worker.py", "from models import network", "models.network, which imports torch"),
+    "a process in a process": ("app/supervisor.py", "from app import grabber", "app.supervisor imports app.grabber"),
+    "a process, relatively": ("app/viewer/process.py", "from ..worker import main", "process imports app.worker"),
+    "a process, indirectly": ("app/transport/sockets.py", "import app.worker", "app.grabber imports app.worker"),
+    "a cycle": ("app/viewer/scene.py", "from app.viewer import process", "app.viewer.process -> app.viewer.scene"),
+    "tests": ("app/worker.py", "from tests.conftest import ROOT", "does not import tests"),
+}
+
+
+def _write_tree(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for folder in {path.parent for path in root.rglob("*.py")}:
+        (folder / "__init__.py").touch()
+
+
+def test_a_tree_that_keeps_the_rules_passes(tmp_path: Path) -> None:
+    _write_tree(tmp_path, GOOD)
+    assert find_violations(tmp_path) == []
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_planted_violation_is_found(planted: str, tmp_path: Path) -> None:
+    file, line, expected = PLANTED[planted]
+    _write_tree(tmp_path, {**GOOD, file: GOOD.get(file, "") + line + "\n"})
+    assert any(expected in violation for violation in find_violations(tmp_path)), find_violations(tmp_path)
