@@ -89,5 +89,7 @@ class Camera:
         if self.lens == "fisheye4":
             normalised = cv2.fisheye.undistortPoints(flat, self.matrix, self.distortion, criteria=_UNDISTORT_STOP)
         else:
-            normalised = cv2.undistortPointsIter(flat, self.matrix, self.distortion, None, None, _UNDISTORT_STOP)
+            normalised = cv2.undistortPointsIter(
+                flat, self.matrix, self.distortion, np.eye(3), np.eye(3), _UNDISTORT_STOP
+            )
         return normalised.reshape(points.shape)

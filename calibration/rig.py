@@ -1,7 +1,8 @@
 """The rig: ordered cameras with intrinsics, poses and how each is opened, kept in `rig.yaml`."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -92,6 +93,14 @@ class Rig:
     @property
     def camera_ids(self) -> tuple[str, ...]:
         return tuple(camera.camera_id for camera in self.cameras)
+
+    def with_time_offsets(self, offsets_ns: Mapping[str, int]) -> "Rig":
+        """This rig with the cameras' time offsets, added to those it has."""
+        cameras = tuple(
+            replace(camera, time_offset_ns=camera.time_offset_ns + offsets_ns.get(camera.camera_id, 0))
+            for camera in self.cameras
+        )
+        return replace(self, cameras=cameras, time_offsets_known=True)
 
     @cached_property
     def rig_id(self) -> str:

@@ -79,7 +79,8 @@ def _refuse_unknown_keys(data: Any, annotation: Any, name: str, where: str) -> N
     if struct is None:
         return
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
-    known = set(fields) | {struct.__struct_config__.tag_field} - {None}
+    tag_field = struct.__struct_config__.tag_field
+    known = {*fields, tag_field} if tag_field else set(fields)
     for key, item in data.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)

@@ -1,0 +1,76 @@
+"""`usthand import`: a recording of another program becomes a session."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from app.commands.common import add_command, positive
+from calibration.importers import LAYOUTS, import_recording
+from calibration.session import Session
+
+
+def add_parser(subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "import",
+        run,
+        "turn a recording of caliscope or FreeMoCap into a session",
+        "  usthand import caliscope_workspace/recordings/hands sessions/hands\n  usthand replay sessions/hands",
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="the recording, with its videos, times and calibration"
+    )
+    parser.add_argument("session", type=Path, metavar="SESSION", help="the directory to make")
+    parser.add_argument("--layout", choices=LAYOUTS, default="auto", help="whose layout DIR has (default: found out)")
+    parser.add_argument("--copy", action="store_true", help="copy the videos instead of linking to them")
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="use this calibration, not the one in DIR")
+    parser.add_argument(
+        "--unit-mm",
+        type=positive,
+        metavar="N",
+        help="millimetres in one unit of a FreeMoCap calibration's translations, where it does not tell",
+    )
+    parser.add_argument("--force", action="store_true", help="replace a session that came from another recording")
+
+
+def run(args: argparse.Namespace) -> int:
+    with tqdm(desc="videos", disable=None if args.copy else True, file=sys.stderr, unit="") as progress:
+        session = import_recording(
+            args.folder,
+            args.session,
+            args.layout,
+            calibration=args.calibration,
+            unit_mm=args.unit_mm,
+            copy=args.copy,
+            force=args.force,
+            on_video=lambda camera_id: progress.update(),
+        )
+    summary = _summary(session)
+    print(
+        f"{session.path}: {len(session.camera_ids)} cameras, {summary['frames']} frames, {summary['seconds']} s, "
+        f"from {session.source}"
+    )
+    print(f"Play it with: usthand replay {session.path}")
+    if args.json:
+        print(json.dumps(summary))
+    return 0
+
+
+def _summary(session: Session) -> dict:
+    times = {camera_id: session.frame_times_ns(camera_id) for camera_id in session.camera_ids}
+    span_ns = max(int(values[-1]) for values in times.values()) - min(int(values[0]) for values in times.values())
+    return {
+        "session": str(session.path),
+        "source": session.source,
+        "rig_id": session.rig.rig_id,
+        "cameras": {
+            camera_id: {"frames": len(times[camera_id]), "video": str(session.video_path(camera_id))}
+            for camera_id in session.camera_ids
+        },
+        "frames": sum(len(values) for values in times.values()),
+        "seconds": round(span_ns / 1e9, 3),
+        "fps": session.rig.sync.fps,
+    }

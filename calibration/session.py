@@ -1,0 +1,274 @@
+"""A recorded session: a directory with `session.yaml`, `rig.yaml`, one video per camera and `frames.csv`.
+
+`frames.csv` has the columns camera, frame and time_ns: `frame` counts from 0 in the order of the camera's video, and
+`time_ns` is on the recording's clock, which `session.yaml` describes in `clock`. A recorder appends to it, so a crash
+may tear the last line: a last line without a newline is not read.
+"""
+
+import csv
+import datetime
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+
+from calibration.errors import UserError
+from calibration.rig import Rig, RigCamera, read_rig, write_rig
+from calibration.yamlfile import read_yaml, write_atomic, write_yaml
+
+SESSION_VERSION = 1
+FRAME_COLUMNS = ["camera", "frame", "time_ns"]
+
+
+class SessionCamera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One camera in `session.yaml`. `video` is a path relative to the session."""
+
+    video: str
+
+
+class _SessionFile(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    name: str
+    created: str
+    cameras: dict[str, SessionCamera]
+    clock: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A recording of a rig. `created` is an ISO date; `clock` and `source` are notes for a person."""
+
+    path: Path
+    rig: Rig
+    name: str
+    created: str
+    videos: Mapping[str, str]
+    clock: str = ""
+    source: str = ""
+
+    @property
+    def camera_ids(self) -> tuple[str, ...]:
+        """In the order of the rig."""
+        return self.rig.camera_ids
+
+    def video_path(self, camera_id: str) -> Path:
+        """Raises KeyError for a camera that the session does not have."""
+        return self.path / self.videos[camera_id]
+
+    def frame_times_ns(self, camera_id: str) -> np.ndarray:
+        """Times (n,) int64 of the camera's frames in the order of its video, nanoseconds on the recording's clock.
+
+        Raises UserError where `frames.csv` is missing, cannot be read or has no row of this camera.
+        """
+        times = self._times_ns.get(camera_id)
+        if times is None:
+            raise UserError(
+                f"{self.path / 'frames.csv'}: no row of camera `{camera_id}`; it has {_listed(self._times_ns)}. "
+                "Record or import the session again."
+            )
+        return times
+
+    @cached_property
+    def _times_ns(self) -> dict[str, np.ndarray]:
+        return read_frames_csv(self.path / "frames.csv")
+
+
+def read_session(path: Path) -> Session:
+    """Read a session's `session.yaml` and `rig.yaml`; frame times are read when first asked for.
+
+    Raises UserError where a file is missing or does not fit, or the two do not list the same cameras.
+    """
+    path = Path(path)
+    if not (path / "session.yaml").is_file():
+        what = "is not a session: it has no session.yaml" if path.is_dir() else "no such directory"
+        raise UserError(f"{path}: {what}. Give a recorded session, or make one with `usthand import DIR SESSION`.")
+    file = read_yaml(path / "session.yaml", _SessionFile)
+    if file.version != SESSION_VERSION:
+        raise UserError(
+            f"{path / 'session.yaml'}: version is {file.version}; this program reads version {SESSION_VERSION}."
+        )
+    rig = read_rig(path / "rig.yaml")
+    _same_cameras(set(rig.camera_ids), set(file.cameras), path / "rig.yaml", path / "session.yaml")
+    videos = {camera_id: camera.video for camera_id, camera in file.cameras.items()}
+    return Session(path, rig, file.name, file.created, videos, file.clock, file.source)
+
+
+def write_session(
+    path: Path,
+    rig: Rig,
+    videos: Mapping[str, str],
+    frame_times_ns: Mapping[str, np.ndarray],
+    *,
+    name: str | None = None,
+    created: str | None = None,
+    clock: str = "",
+    source: str = "",
+) -> Session:
+    """Write `session.yaml`, `rig.yaml` and `frames.csv` into `path`, where the videos are or will be put.
+
+    `videos` maps camera ids to paths relative to `path`, `frame_times_ns` to the times (n,) of their frames.
+    `session.yaml` is written last: a directory that has it is complete.
+    """
+    path = Path(path)
+    _same_cameras(set(rig.camera_ids), set(videos), Path("the rig"), Path("the videos"))
+    _same_cameras(set(rig.camera_ids), set(frame_times_ns), Path("the rig"), Path("the frame times"))
+    rows = [
+        (int(time_ns), camera_id, frame)
+        for camera_id in rig.camera_ids
+        for frame, time_ns in enumerate(frame_times_ns[camera_id])
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FRAME_COLUMNS)
+    writer.writerows((camera_id, frame, time_ns) for time_ns, camera_id, frame in sorted(rows))
+    write_atomic(path / "frames.csv", text.getvalue().encode())
+    write_rig(path / "rig.yaml", rig)
+    created = created or datetime.datetime.now(datetime.UTC).date().isoformat()
+    cameras = {camera_id: SessionCamera(videos[camera_id]) for camera_id in rig.camera_ids}
+    file = _SessionFile(SESSION_VERSION, name or path.resolve().name, created, cameras, clock, source)
+    write_yaml(path / "session.yaml", file)
+    return read_session(path)
+
+
+def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
+    """Frame times (n,) int64 in nanoseconds per camera, in the order of their videos.
+
+    Raises UserError where the file is missing, has other columns, or its frames do not count 0, 1, 2 and on.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file. A session needs it; record or import the session again.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    rows = csv.reader(lines)
+    header = next(rows, [])
+    if header != FRAME_COLUMNS:
+        raise UserError(f"{path}: the first line must be `{','.join(FRAME_COLUMNS)}`; got `{','.join(header)}`.")
+    times: dict[str, list[int]] = {}
+    for number, row in enumerate(rows, start=2):
+        try:
+            camera_id, frame, time_ns = row[0], int(row[1]), int(row[2])
+        except (ValueError, IndexError):
+            raise UserError(
+                f"{path}, line {number}: expected a camera id and two whole numbers; got `{','.join(row)}`. "
+                "Correct or remove the line."
+            ) from None
+        of_camera = times.setdefault(camera_id, [])
+        if frame != len(of_camera):
+            raise UserError(
+                f"{path}, line {number}: frame {frame} of camera `{camera_id}`; expected frame {len(of_camera)}. "
+                "Frames count from 0 in the order of the video, without a gap; keep a camera's rows in that order."
+            )
+        of_camera.append(time_ns)
+    return {camera_id: np.array(values, dtype=np.int64) for camera_id, values in times.items()}
+
+
+def check_session(path: Path, deep: bool = False) -> Session:
+    """Read a session and compare its files with one another; `deep` decodes every video to count its frames.
+
+    Raises UserError that names the file, what was got and expected: a video that is missing or cannot be read, whose
+    size is not that of `rig.yaml`, or that has more or fewer frames than `frames.csv` has rows; times that do not
+    rise; a camera that one file has and another has not.
+    """
+    session = read_session(path)
+    rig_yaml, frames_csv = session.path / "rig.yaml", session.path / "frames.csv"
+    times = read_frames_csv(frames_csv)
+    _same_cameras(set(session.camera_ids), set(times), rig_yaml, frames_csv)
+    for camera in session.rig.cameras:
+        check_times(times[camera.camera_id], camera.camera_id, frames_csv)
+        video = session.video_path(camera.camera_id)
+        check_video(video, camera, rig_yaml, len(times[camera.camera_id]), frames_csv, deep)
+    return session
+
+
+def check_times(times_ns: np.ndarray, camera_id: str, times_file: Path) -> None:
+    """Raise UserError unless the times (n,) of a camera's frames rise."""
+    steps = np.diff(times_ns)
+    if (steps <= 0).any():
+        frame = int(np.argmax(steps <= 0)) + 1
+        raise UserError(
+            f"{times_file}: times of camera `{camera_id}` must rise; frame {frame} is at {times_ns[frame]} ns after "
+            f"frame {frame - 1} at {times_ns[frame - 1]} ns. Correct the times or record again."
+        )
+
+
+def check_video(
+    video: Path, camera: RigCamera, rig_file: Path, rows: int, times_file: Path, deep: bool = False
+) -> None:
+    """Raise UserError unless the video has the camera's image size and a frame for each of `rows` times.
+
+    `rig_file` and `times_file` are what errors call the origin of the size and of the times.
+    """
+    name = f"{video}: the video of camera `{camera.camera_id}`"
+    if not video.is_file():
+        gone = f"; it links to {video.readlink()}, which is not there" if video.is_symlink() else ""
+        raise UserError(
+            f"{name} is missing{gone}. Put it back, or import the recording again (with --copy to keep the videos "
+            "in the session)."
+        )
+    width, height, frames = video_properties(video)
+    size = (camera.camera.width, camera.camera.height)
+    if (width, height) != size:
+        raise UserError(
+            f"{name} is {width}x{height}, but {rig_file} says {size[0]}x{size[1]}. Use the calibration of this "
+            "recording, or calibrate at its image size."
+        )
+    # Containers may only estimate their count, so a difference is believed after counting.
+    if deep or frames != rows:
+        frames = count_frames(video)
+    if frames != rows:
+        raise UserError(
+            f"{name} has {frames} frames, but {times_file} has {rows} rows of it. "
+            f"{'Remove the last rows' if rows > frames else 'Add the missing rows'}, or record or import it again."
+        )
+
+
+def video_properties(video: Path) -> tuple[int, int, int]:
+    """Width, height and the frame count that the container states. Raises UserError where it cannot be read."""
+    capture = _open_video(video)
+    try:
+        properties = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
+        width, height, frames = (int(capture.get(value)) for value in properties)
+    finally:
+        capture.release()
+    return width, height, frames
+
+
+def count_frames(video: Path) -> int:
+    """The number of frames that can be read from the video. Raises UserError where it cannot be opened."""
+    capture = _open_video(video)
+    try:
+        frames = 0
+        while capture.grab():
+            frames += 1
+    finally:
+        capture.release()
+    return frames
+
+
+def _open_video(video: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    if not (capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0):
+        capture.release()
+        raise UserError(f"{video}: cannot be read as a video. Check that the file is whole, or record it again.")
+    return capture
+
+
+def _same_cameras(expected: set[str], got: set[str], expected_in: Path, got_in: Path) -> None:
+    for missing, there, absent in ((expected - got, expected_in, got_in), (got - expected, got_in, expected_in)):
+        if missing:
+            raise UserError(
+                f"{there} has camera {_listed(missing)}, which {absent} has not. Both must list the same cameras."
+            )
+
+
+def _listed(names: "Mapping[str, object] | set[str]") -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names)) or "none"

@@ -1,0 +1,157 @@
+"""rig.yaml: what is written is read back exactly, and each mistake is named."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from calibration.camera import Camera
+from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
+from calibration.errors import UserError
+from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings, read_rig, write_rig
+from models.simulation.rig import look_at, ring_rig
+
+
+def varied_rig() -> Rig:
+    """Four cameras with numbers that have no short decimal form, every lens model and every kind of source."""
+    random = np.random.default_rng(7)
+    lenses = {"pinhole5": 5, "pinhole8": 8, "fisheye4": 4, "pinhole5 ": 5}
+    sources = [
+        OpenCvSource("/dev/v4l/by-id/usb-cam", fourcc="MJPG", fps=30.0, exposure=-6.0),
+        PylonSource("0815-0000", trigger="line", features={"Gamma": 0.7, "ReverseX": True}),
+        RecordedSource("sessions/a", "cam_2", pace="fast"),
+        SimulatedSource(stalls=[(1.0, 2.5)], drop=[3, 4]),
+    ]
+    cameras = []
+    for (lens, count), source in zip(lenses.items(), sources, strict=True):
+        fx, fy, cx, cy = random.uniform(400, 900, 4)
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        camera = Camera(1280, 720, lens.strip(), matrix, random.normal(scale=0.1, size=count))  # pyright: ignore[reportArgumentType]
+        pose = look_at(random.normal(size=3) + np.array([0, 0, 2]), np.zeros(3))
+        name = f"cam_{len(cameras)}"
+        cameras.append(RigCamera(name, camera, pose, int(random.integers(-(10**8), 10**8)), source, random.random()))
+    calibration = CalibrationRecord(date="2026-01-31", tool="a tool", board="charuco 4x5", rmse_px=random.random())
+    return Rig(tuple(cameras), SyncSettings("trigger", 29.97, 4.5, 20.0), calibration, time_offsets_known=True)
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    rig = varied_rig()
+    write_rig(tmp_path / "rig.yaml", rig)
+    read = read_rig(tmp_path)
+    assert read.camera_ids == rig.camera_ids
+    assert (read.sync, read.calibration, read.time_offsets_known) == (rig.sync, rig.calibration, True)
+    assert read.rig_id == rig.rig_id
+    for got, wanted in zip(read.cameras, rig.cameras, strict=True):
+        np.testing.assert_array_equal(got.T_cam_world, wanted.T_cam_world)
+        np.testing.assert_array_equal(got.camera.matrix, wanted.camera.matrix)
+        np.testing.assert_array_equal(got.camera.distortion, wanted.camera.distortion)
+        assert (got.camera.lens, got.camera.width, got.camera.height) == (wanted.camera.lens, 1280, 720)
+        assert (got.time_offset_ns, got.source, got.rmse_px) == (wanted.time_offset_ns, wanted.source, wanted.rmse_px)
+
+
+def test_offsets_that_are_not_known_stay_so(tmp_path: Path) -> None:
+    write_rig(tmp_path / "rig.yaml", replace(varied_rig(), time_offsets_known=False))
+    assert "time_offset" not in (tmp_path / "rig.yaml").read_text()
+    assert not read_rig(tmp_path / "rig.yaml").time_offsets_known
+
+
+def test_rig_id_follows_the_geometry_alone() -> None:
+    rig = varied_rig()
+    moved = rig.cameras[0].T_cam_world.copy()
+    moved[0, 3] += 1e-6
+    other_pose = replace(rig, cameras=(replace(rig.cameras[0], T_cam_world=moved), *rig.cameras[1:]))
+    other_source = replace(rig, cameras=(replace(rig.cameras[0], source=None), *rig.cameras[1:]))
+    assert other_pose.rig_id != rig.rig_id == other_source.rig_id
+
+
+def test_project_is_pose_then_lens() -> None:
+    camera = varied_rig().cameras[0]
+    points = np.random.default_rng(2).uniform(-0.2, 0.2, (10, 3))
+    homogeneous = np.hstack([points, np.ones((10, 1))])
+    points_cam = (camera.T_cam_world @ homogeneous.T).T[:, :3]
+    np.testing.assert_allclose(camera.project(points), camera.camera.project(points_cam), atol=1e-9)
+    np.testing.assert_allclose(camera.T_cam_world @ [*camera.centre_world_m, 1], [0, 0, 0, 1], atol=1e-12)
+
+
+def set_pose(rotation: list[list[float]]) -> Callable[[dict], None]:
+    def change(file: dict) -> None:
+        for row, values in zip(file["cameras"][1]["T_cam_world"], rotation, strict=False):
+            row[:3] = values
+
+    return change
+
+
+def change_key(old: str, new: str, *path: str | int) -> Callable[[dict], None]:
+    def change(file: dict) -> None:
+        for step in path:
+            file = file[step]
+        file[new] = file.pop(old, 1)
+
+    return change
+
+
+def set_value(value: object, *path: str | int) -> Callable[[dict], None]:
+    def change(file: dict) -> None:
+        for step in path[:-1]:
+            file = file[step]
+        file[path[-1]] = value
+
+    return change
+
+
+MISTAKES = {
+    "key of the file": (change_key("cameras", "camera"), ["`camera`", "`cameras`"]),
+    "key of a camera": (change_key("matrix", "matrx", "cameras", 1), ["`matrx`", "`matrix`"]),
+    "key of a source": (change_key("fps", "fpss", "cameras", 1, "source"), ["`fpss`", "`fps`"]),
+    "key of sync": (change_key("mode", "mod", "sync"), ["`mod`", "`mode`"]),
+    "missing key": (lambda file: file["cameras"][1].pop("matrix"), ["matrix", "missing"]),
+    "scaled": (set_pose([[2, 0, 0], [0, 2, 0], [0, 0, 2]]), ["`cam_1`", "not a rotation", "R R^T"]),
+    "mirrored": (set_pose([[-1, 0, 0], [0, 1, 0], [0, 0, 1]]), ["`cam_1`", "not a rotation", "-1.000"]),
+    "NaN": (set_pose([[float("nan"), 0, 0]]), ["`cam_1`", "NaN"]),
+    "last row": (set_value([0, 0, 1, 1], "cameras", 1, "T_cam_world", 3), ["`cam_1`", "last row", "[0, 0, 0, 1]"]),
+    "3x4 pose": (lambda file: file["cameras"][1]["T_cam_world"].pop(), ["`cam_1`", "`T_cam_world` must be 4x4"]),
+    "2x3 matrix": (lambda file: file["cameras"][1]["matrix"].pop(), ["`cam_1`", "`matrix` must be 3x3"]),
+    "listed twice": (set_value("cam_0", "cameras", 1, "id"), ["`cam_0`", "twice"]),
+    "no file name": (set_value("a/b", "cameras", 1, "id"), ["`a/b`", "cannot name a file"]),
+    "coefficients": (set_value([0.1] * 4, "cameras", 1, "distortion"), ["`cam_1`", "takes 5 coefficients", "got 4"]),
+    "lens": (set_value("pinhole", "cameras", 1, "lens"), ["pinhole", "cameras[1].lens"]),
+    "image size": (set_value([640], "cameras", 1, "image_size"), ["image_size"]),
+    "text for a number": (set_value("wide", "cameras", 1, "matrix", 0, 0), ["matrix", "float"]),
+    "one camera": (lambda file: file["cameras"].pop(), ["1 cameras", "2 to 8"]),
+    "nine cameras": (
+        lambda file: file["cameras"].extend({**file["cameras"][0], "id": f"more_{n}"} for n in range(7)),
+        ["9 cameras", "2 to 8"],
+    ),
+    "version": (set_value(99, "version"), ["version is 99", "version 1"]),
+    "kind of source": (set_value("webcam", "cameras", 1, "source", "kind"), ["webcam"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named(mistake: str, tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    write_rig(path, ring_rig(2))
+    file = yaml.safe_load(path.read_text())
+    change, expected = MISTAKES[mistake]
+    change(file)
+    path.write_text(yaml.safe_dump(file))
+    with pytest.raises(UserError) as error:
+        read_rig(path)
+    for part in [str(path), *expected]:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("cameras: [", "not valid YAML"), ("", "object"), (None, "no such file")]
+)
+def test_a_file_that_is_no_rig(text: str | None, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_rig(path)
+    assert str(path) in str(error.value)
+    assert expected in str(error.value)
