@@ -18,7 +18,7 @@ from typing import Protocol
 import cv2
 
 from app.messages import CameraState, CameraStatus, FrameHeader, Pace
-from app.process import start_process, stop
+from app.process import child_process, stop
 from app.run import RunFolder
 from app.sources import make_source
 from app.sources.protocol import (
@@ -270,13 +270,13 @@ def main() -> None:
     parser.add_argument("camera_id")
     parser.add_argument("parent", type=int)
     args = parser.parse_args()
-    start_process(f"grabber[{args.camera_id}]", args.parent)
-    cv2.setNumThreads(1)
-    folder = RunFolder(args.folder)
-    rig, settings = folder.read()
-    source = make_source(rig[args.camera_id], rig)
-    pacer = Pacer(args.camera_id, folder.pace_address, settings.pace == "recorded") if settings.lossless else None
-    Grabber(args.camera_id, source, LocalOutput(folder.frames_address(args.camera_id)), pacer).run()
+    with child_process(f"grabber[{args.camera_id}]", args.parent, args.folder):
+        cv2.setNumThreads(1)
+        folder = RunFolder(args.folder)
+        rig, settings = folder.read()
+        source = make_source(rig[args.camera_id], rig)
+        pacer = Pacer(args.camera_id, folder.pace_address, settings.pace == "recorded") if settings.lossless else None
+        Grabber(args.camera_id, source, LocalOutput(folder.frames_address(args.camera_id)), pacer).run()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 # A replay's frames in flight per camera: below the grabber's slots, so that none is overwritten in use.
-_IN_FLIGHT = 8
+_IN_FLIGHT = 4
 _PACE_S = 0.1
 _SILENT_S = 2.5
 _POLL_S = 0.05

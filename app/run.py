@@ -19,6 +19,8 @@ from calibration.rig import Rig, read_rig, write_rig
 from calibration.yamlfile import read_yaml, write_yaml
 
 _PREFIX = "usthand-"
+# The kernel takes socket paths of up to 107 characters.
+_LONGEST_BASE = 60
 
 
 class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
@@ -68,7 +70,7 @@ class RunFolder:
 def run_folder(rig: Rig, settings: RunSettings):
     """Make a run's folder with its files; yields RunFolder. Removed at the end, and with it all sockets."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    if not os.access(base, os.W_OK):
+    if not os.access(base, os.W_OK) or len(str(base)) > _LONGEST_BASE:
         base = Path(tempfile.gettempdir())
     _sweep(base)
     path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=base))

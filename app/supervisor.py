@@ -121,7 +121,7 @@ class Supervisor:
                     log.info("%s: closed", child.name)
                     return 0
                 if code == 2:
-                    log.error("%s could not start; see above", child.name)
+                    log.error("%s cannot go on, for the reason above", child.name)
                     return 2
                 if self._must_give_up(child, code, now):
                     return 1

@@ -18,7 +18,7 @@ from app.estimators.protocol import Estimate, Hand
 from app.intake import Intake
 from app.messages import End, HandPose, PoseSet
 from app.pose_file import PoseFile
-from app.process import start_process, stop
+from app.process import child_process, stop
 from app.run import RunFolder, RunSettings
 from app.run_summary import RunSummary
 from app.transport.keys import close_authenticator
@@ -26,7 +26,7 @@ from app.transport.sockets import Publisher
 from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.rig import Rig
-from calibration.time_offsets import TimeOffsetEstimator
+from calibration.time_offsets import HandMotion
 from calibration.yamlfile import write_atomic
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Worker:
         self._intake = Intake(rig, settings, folder)
         self._estimator = make_estimator(settings.estimator, rig, settings.seed)
         self._summary = RunSummary(self._estimator.truth_at)
-        self._offsets = TimeOffsetEstimator(rig) if settings.estimate_offsets else None
+        self._motion = HandMotion() if settings.estimate_offsets else None
         self._sets = 0
         self._summary_at = time.monotonic()
         self._sent_at = 0.0
@@ -106,8 +106,10 @@ class Worker:
         if self._poses is not None:
             for hand in estimate.hands:
                 self._poses.add(hand)
-        if self._offsets is not None:
-            self._offsets.add(estimate.hands, {c: frame.capture_time_ns for c, frame in frame_set.frames.items()})
+        if self._motion is not None:
+            times_ns = {camera_id: frame.capture_time_ns for camera_id, frame in frame_set.frames.items()}
+            for hand in estimate.hands:
+                self._motion.add(hand.track_id, hand.detections_px, times_ns)
 
     def _publish(
         self, frame_set: FrameSet | None, estimate: Estimate, hops_ns: dict[str, int], stage_ms: dict[str, float]
@@ -144,8 +146,10 @@ class Worker:
             if self._poses is not None:
                 self._poses.close()
                 result["poses"] = str(self._poses.path)
-            if self._offsets is not None:
-                result["time_offsets_ms"] = _milliseconds(self._offsets)
+            if self._motion is not None:
+                offsets = self._motion.estimate(self._rig)
+                result["time_offsets_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.offset_ns.items()}
+                result["time_offsets_error_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.error_ns.items()}
             write_atomic(self._folder.summary, json.dumps(result).encode())
             self._publisher.send(End(reason, result))
         finally:
@@ -168,24 +172,20 @@ def _hand_pose(hand: Hand, hops_ns: dict[str, int]) -> HandPose:
     )
 
 
-def _milliseconds(offsets: TimeOffsetEstimator) -> dict[str, float]:
-    return {camera_id: offset / 1e6 for camera_id, offset in offsets.estimate().items()}
-
-
 def main() -> int:
     """Work for a run: started by the supervisor."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("parent", type=int)
     args = parser.parse_args()
-    start_process("worker", args.parent)
-    folder = RunFolder(args.folder)
-    try:
-        rig, settings = folder.read()
-        Worker(rig, settings, folder).run()
-    except UserError as error:
-        log.error("%s", error)
-        return 2
+    with child_process("worker", args.parent, args.folder):
+        folder = RunFolder(args.folder)
+        try:
+            rig, settings = folder.read()
+            Worker(rig, settings, folder).run()
+        except UserError as error:
+            log.error("%s", error)
+            return 2
     return 0
 
 

@@ -15,7 +15,6 @@ from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, SyncSettings
 from calibration.session import Session, check_session
-from calibration.time_offsets import with_time_offsets
 
 
 def add_parser(subparsers) -> None:
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         lossless=True,
         sets=args.sets,
         pace="fast",
-        phases_ns=_phases(session, rig),
+        phases_ns=recorded_phases_of(session, rig),
         estimate_offsets=True,
     )
     offsets_ms = None
@@ -62,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
         offsets_ms = first.summary.get("time_offsets_ms")
         if first.exit_code or offsets_ms is None:
             return first.exit_code or 1
-        rig = with_time_offsets(rig, {camera_id: round(offset * 1e6) for camera_id, offset in offsets_ms.items()})
+        rig = rig.with_time_offsets({camera_id: round(offset * 1e6) for camera_id, offset in offsets_ms.items()})
     settings = msgspec.structs.replace(
         settings,
-        phases_ns=_phases(session, rig),
+        phases_ns=recorded_phases_of(session, rig),
         pace="fast" if args.fast else "recorded",
         poses=str(args.poses.resolve()) if args.poses else None,
         wait_viewers=0 if viewer is None else 1,
@@ -90,7 +89,8 @@ def recorded_rig(session: Session) -> Rig:
     return replace(session.rig, cameras=cameras, sync=sync)
 
 
-def _phases(session: Session, rig: Rig) -> dict[str, int] | None:
+def recorded_phases_of(session: Session, rig: Rig) -> dict[str, int] | None:
+    """The phases of a session's cameras on the rig's clock; None where the rate is unknown."""
     if rig.sync.fps is None:
         return None
     times_ns = {

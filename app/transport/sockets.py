@@ -95,11 +95,12 @@ class Publisher:
             self._keys.join(self._socket)
         self._socket.connect(address)
 
-    def send(self, message: Message, payload: bytes | memoryview | None = None) -> None:
+    def send(self, message: Message, payload: bytes | memoryview | None = None, copy: bool = False) -> None:
+        """Publish; a payload follows as the second part, without a copy unless `copy` is set: leave it unchanged."""
         parts: list[bytes | memoryview] = [encode(message)]
         if payload is not None:
             parts.append(payload)
-        self._socket.send_multipart(parts, copy=payload is None)
+        self._socket.send_multipart(parts, copy=copy or payload is None)
 
     def subscribers(self) -> int:
         """How many subscribers there are now."""
