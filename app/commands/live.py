@@ -6,6 +6,7 @@ from pathlib import Path
 from app.commands.common import add_command, add_view_flags, report, run_rig, viewer_settings
 from app.estimators import ESTIMATORS
 from app.run import RunSettings
+from app.sources import make_source
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
 from calibration.errors import UserError
@@ -41,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.rig}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
                 "`usthand cameras` prints one to paste for each camera it finds."
             )
+        if not camera.remote:
+            make_source(camera, rig)
     keys = Keys(args.keys) if args.keys else None
     if args.listen:
         check_address(args.listen, keys)

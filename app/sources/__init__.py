@@ -1,0 +1,41 @@
+"""Capture sources: `make_source` builds the one that a camera's `source` entry in `rig.yaml` asks for."""
+
+from app.sources.protocol import Source, SourceError
+from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
+from calibration.rig import Rig, RigCamera
+
+# Each kind's driver is imported when it is asked for: a rig of USB cameras needs no pypylon.
+
+
+def make_source(camera: RigCamera, rig: Rig) -> Source:
+    """Build the source of one camera of `rig`; nothing is opened yet.
+
+    The opened source delivers images of the size that `rig.yaml` gives for the camera, or `open` raises SourceError: a
+    rig is calibrated in one mode. Raises SourceError where the camera has no `source` entry.
+    """
+    match camera.source:
+        case None:
+            raise SourceError(
+                f"camera `{camera.camera_id}` of the rig {', '.join(rig.camera_ids)} has no `source` in rig.yaml, so "
+                "it cannot be opened. Add one, for example `source: {kind: opencv, device: /dev/v4l/by-id/...}`; "
+                "`usthand cameras` prints the entry of each camera that is attached."
+            )
+        case OpenCvSource():
+            from app.sources.opencv import OpenCvCapture
+            from app.sources.video_file import VideoFileCapture, is_video_file
+
+            if is_video_file(camera.source.device):
+                return VideoFileCapture(camera)
+            return OpenCvCapture(camera)
+        case PylonSource():
+            from app.sources.pylon import PylonCapture
+
+            return PylonCapture(camera)
+        case RecordedSource():
+            from app.sources.recorded import RecordedCapture
+
+            return RecordedCapture(camera)
+        case SimulatedSource():
+            from app.sources.simulated import SimulatedCapture
+
+            return SimulatedCapture(camera)

@@ -1,0 +1,126 @@
+"""Which V4L2 cameras are attached and the modes they have, asked of the kernel without starting them.
+
+Structures and numbers: the kernel's <linux/videodev2.h>,
+https://docs.kernel.org/userspace-api/media/v4l/user-func.html
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_CAPABILITY = struct.Struct("=16s32s32sIII3I")
+_FORMAT = struct.Struct("=III32sII3I")
+_FRAME_SIZE = struct.Struct("=III6I2I")
+_FRAME_INTERVAL = struct.Struct("=IIIII6I2I")
+
+_CAN_CAPTURE = 0x1
+_HAS_DEVICE_CAPS = 0x80000000
+_CAPTURE = 1
+_DISCRETE = 1
+
+
+def _request(direction: int, number: int, layout: struct.Struct) -> int:
+    return direction << 30 | layout.size << 16 | ord("V") << 8 | number
+
+
+QUERYCAP = _request(2, 0, _CAPABILITY)
+ENUM_FMT = _request(3, 2, _FORMAT)
+ENUM_FRAMESIZES = _request(3, 74, _FRAME_SIZE)
+ENUM_FRAMEINTERVALS = _request(3, 75, _FRAME_INTERVAL)
+
+
+@dataclass(frozen=True)
+class VideoMode:
+    """A pixel format and size, with the rates in frames a second; no rates where the driver gives none or a range."""
+
+    fourcc: str
+    width: int
+    height: int
+    fps: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class VideoDevice:
+    """A capture device. `path` is stable over replugging where the system has such a name, else the node's."""
+
+    path: str
+    node: str
+    name: str
+    bus: str
+    modes: tuple[VideoMode, ...]
+    problem: str = ""
+
+
+def list_video_devices(dev: Path = Path("/dev")) -> list[VideoDevice]:
+    """The capture devices under `dev`, in order of their nodes; one that cannot be asked says why in `problem`."""
+    stable = {}
+    for folder in ("by-path", "by-id"):
+        for link in sorted((dev / "v4l" / folder).glob("*")):
+            stable[link.resolve()] = link
+    nodes = sorted(dev.glob("video[0-9]*"), key=lambda node: int(node.name[5:]) if node.name[5:].isdigit() else 0)
+    devices = []
+    for node in nodes:
+        path = str(stable.get(node.resolve(), node))
+        try:
+            device = _ask(node, path)
+        except OSError as error:
+            device = VideoDevice(path, str(node), "", "", (), error.strerror or str(error))
+        if device is not None:
+            devices.append(device)
+    return devices
+
+
+def _ask(node: Path, path: str) -> VideoDevice | None:
+    file = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        _, name, bus, _, capabilities, device_capabilities, *_ = _ioctl(file, QUERYCAP, _CAPABILITY)
+        if capabilities & _HAS_DEVICE_CAPS:
+            capabilities = device_capabilities
+        if not capabilities & _CAN_CAPTURE:
+            return None
+        return VideoDevice(path, str(node), _string(name), _string(bus), tuple(_modes(file)))
+    finally:
+        os.close(file)
+
+
+def _modes(file: int) -> Iterator[VideoMode]:
+    for _, _, _, _, pixel_format, *_ in _each(file, ENUM_FMT, _FORMAT, _CAPTURE):
+        fourcc = struct.pack("=I", pixel_format).decode("ascii", "replace").strip()
+        for _, _, kind, *size in _each(file, ENUM_FRAMESIZES, _FRAME_SIZE, pixel_format):
+            # A range of sizes is min, max and step of the width, then of the height: its largest stands for it.
+            width, height = (size[0], size[1]) if kind == _DISCRETE else (size[1], size[4])
+            rates = []
+            for _, _, _, _, interval_kind, *interval in _each(
+                *(file, ENUM_FRAMEINTERVALS, _FRAME_INTERVAL, pixel_format, width, height)
+            ):
+                if interval_kind == _DISCRETE and interval[0]:
+                    rates.append(interval[1] / interval[0])
+            yield VideoMode(fourcc, width, height, tuple(rates))
+
+
+def _each(file: int, request: int, layout: struct.Struct, *key: int) -> Iterator[tuple]:
+    """The entries of an enumeration, until the driver says that there is no more; a range is one entry."""
+    index = 0
+    while True:
+        try:
+            entry = _ioctl(file, request, layout, index, *key)
+        except OSError:
+            return
+        yield entry
+        index += 1
+        if request != ENUM_FMT and entry[len(key) + 1] != _DISCRETE:
+            return
+
+
+def _ioctl(file: int, request: int, layout: struct.Struct, *values: int) -> tuple:
+    memory = bytearray(layout.size)
+    struct.pack_into(f"={len(values)}I", memory, 0, *values)
+    fcntl.ioctl(file, request, memory)
+    return layout.unpack(memory)
+
+
+def _string(value: bytes) -> str:
+    return value.split(b"\0")[0].decode("utf-8", "replace")

@@ -1,0 +1,94 @@
+"""Frames of a video file by number, also where the file is damaged."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.sources.protocol import SourceError
+
+# How many reads in a row may fail before the file counts as over; a damaged packet fails one.
+_PATIENCE = 32
+
+
+class VideoFrames:
+    """Reads a video in order and tells each frame's number, so that damage does not shift what follows.
+
+    `frames` is how many it should have, where that is known: by it, and by the time stamps in the file, a frame that
+    cannot be decoded is told from a camera that paused. Raises SourceError where it is missing or no video.
+    """
+
+    def __init__(self, path: Path, frames: int | None = None) -> None:
+        self._path = path
+        self._frames = frames
+        if not path.is_file():
+            raise SourceError(f"{path}: no such video. Give the path of an existing file.")
+        self._capture = _open(path)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError(f"{path}: cannot be read as a video. Check that the file is whole, or record it again.")
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self._number = -1
+        self._pts = -1
+        self._first_pts: int | None = None
+        self._checked = False
+
+    def grab(self) -> int | None:
+        """Go to the next frame that can be decoded and give its number, from 0; None at the end."""
+        remaining = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) - self._number
+        failures = 0
+        # After a damaged packet OpenCV's `grab` says False, as at the end, but the next one may succeed.
+        while not self._capture.grab():
+            failures += 1
+            if failures > max(remaining, 0) + _PATIENCE:
+                return None
+        pts = round(self._capture.get(cv2.CAP_PROP_PTS))
+        if (failures or pts != self._pts + 1) and not self._checked:
+            self._checked = True
+            self._first_pts = _first_of_even_pts(self._path, self._frames)
+        self._number += 1
+        if self._first_pts is not None:
+            self._number = max(self._number, pts - self._first_pts)
+        self._pts = pts
+        return self._number
+
+    def retrieve(self, out: np.ndarray) -> bool:
+        """Decode the frame into `out` (H, W, 3) BGR uint8; False where that fails."""
+        decoded, image = self._capture.retrieve(out)
+        if decoded and image is not out:
+            if image.shape != out.shape:
+                return False
+            np.copyto(out, image)
+        return decoded
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+
+
+def _first_of_even_pts(path: Path, frames: int | None) -> int | None:
+    """The first presentation time in frame periods, where `frames` frames lie evenly from it to the last; else None.
+
+    Reads the packets without decoding them.
+    """
+    if frames is None:
+        return None
+    capture = _open(path)
+    try:
+        capture.set(cv2.CAP_PROP_FORMAT, -1)
+        times, failures = [], 0
+        while failures <= _PATIENCE:
+            if capture.grab():
+                times.append(round(capture.get(cv2.CAP_PROP_PTS)))
+            else:
+                failures += 1
+    finally:
+        capture.release()
+    if not times or max(times) - min(times) + 1 != frames:
+        return None
+    return min(times)
