@@ -1,0 +1,48 @@
+"""Prepares the process for an Open3D window, or for rendering without a screen.
+
+Must run before the first window. Without a screen Open3D renders through EGL: on the graphics card where its driver
+offers EGL, else in software with Mesa. Nothing is started and nothing is left behind.
+"""
+
+import os
+import sys
+import tempfile
+
+from calibration.errors import UserError
+
+NO_WINDOW = (
+    "the viewer's window could not be opened on the display `{}`. "
+    "Check that it is running and that you may use it, or render to a file with --headless OUT.mp4."
+)
+NO_EGL = (
+    "rendering without a screen failed: no EGL device gave an OpenGL context. "
+    "Install Mesa's software renderer: apt-get install libegl1 libgl1-mesa-dri"
+)
+
+
+def prepare_screen() -> None:
+    """Have windows opened on the X display. Raises UserError where there is none."""
+    _quieten()
+    if not sys.platform.startswith("linux"):
+        return
+    if not os.environ.get("DISPLAY"):
+        wayland = "; only Wayland is there, which needs XWayland" if os.environ.get("WAYLAND_DISPLAY") else ""
+        raise UserError(
+            f"there is no screen to open the viewer on (DISPLAY is not set{wayland}). "
+            "Set DISPLAY, or render to a file with --headless OUT.mp4, or run with --no-viewer."
+        )
+    # Open3D's windows need X11: on a Wayland desktop they go through XWayland.
+    os.environ["XDG_SESSION_TYPE"] = "x11"
+    os.environ.pop("WAYLAND_DISPLAY", None)
+
+
+def prepare_no_screen() -> None:
+    """Have Open3D render through EGL, even where there is a screen."""
+    _quieten()
+    os.environ.pop("DISPLAY", None)
+    os.environ.pop("WAYLAND_DISPLAY", None)
+
+
+def _quieten() -> None:
+    # Mesa complains on standard error where it is not set.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())

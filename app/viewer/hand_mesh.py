@@ -1,0 +1,157 @@
+"""A hand as one smooth mesh of balls and tapered bones, with its colours and shading.
+
+The topology never changes, so that a new pose only replaces vertices and colours. Shading is computed here and not by
+the window: the scene then needs no lights, and images and text beside the hand keep their exact colours.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.viewer import palette
+from app.viewer.skeleton import BONES, FINGER_BONES, RADIUS_OF_JOINT, joint_colours, palm_length_m
+
+_SIDES = 12
+_RINGS = 3
+_BONE_THICKNESS = 0.80
+_PALM_THICKNESS = 0.55
+_UNSURE = 0.35
+
+
+@dataclass(frozen=True)
+class HandShape:
+    """`vertices_world_m`, `normals` and `base_rgb` (N, 3) of one hand; unshaded colours in [0, 1]."""
+
+    vertices_world_m: np.ndarray
+    normals: np.ndarray
+    base_rgb: np.ndarray
+
+
+def _ball(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unit sphere: vertices (N, 3) and triangles (M, 3), by splitting an octahedron."""
+    vertices = [np.array(corner) for corner in np.concatenate([np.eye(3), -np.eye(3)])]
+    triangles = [(0, 1, 2), (1, 3, 2), (3, 4, 2), (4, 0, 2), (1, 0, 5), (3, 1, 5), (4, 3, 5), (0, 4, 5)]
+    for _ in range(subdivisions):
+        middle: dict[tuple[int, int], int] = {}
+        finer = []
+        for a, b, c in triangles:
+            edges = []
+            for pair in ((a, b), (b, c), (c, a)):
+                key = (min(pair), max(pair))
+                if key not in middle:
+                    point = vertices[key[0]] + vertices[key[1]]
+                    middle[key] = len(vertices)
+                    vertices.append(point / np.linalg.norm(point))
+                edges.append(middle[key])
+            ab, bc, ca = edges
+            finer += [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
+        triangles = finer
+    return np.array(vertices), np.array(triangles, dtype=np.int32)
+
+
+_BALL, _BALL_TRIANGLES = _ball(2)
+_ANGLES = np.arange(_SIDES) * 2 * np.pi / _SIDES
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+_ALONG = np.linspace(0, 1, _RINGS)
+
+
+def _tube_triangles() -> np.ndarray:
+    triangles = []
+    for ring in range(_RINGS - 1):
+        for side in range(_SIDES):
+            a, b = ring * _SIDES + side, ring * _SIDES + (side + 1) % _SIDES
+            triangles += [(a, b, a + _SIDES), (b, b + _SIDES, a + _SIDES)]
+    return np.array(triangles, dtype=np.int32)
+
+
+def tubes(
+    start_m: np.ndarray, end_m: np.ndarray, start_radius_m: np.ndarray, end_radius_m: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Open tapered tubes between points (B, 3): vertices and normals, each (B, rings, sides, 3)."""
+    axis = end_m - start_m
+    length = np.linalg.norm(axis, axis=1, keepdims=True)
+    axis = np.where(length > 1e-9, axis / np.maximum(length, 1e-9), [0.0, 0.0, 1.0])
+    helper = np.where(np.abs(axis[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
+    u = np.cross(helper, axis)
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    v = np.cross(axis, u)
+    normals = _CIRCLE[None, :, :1] * u[:, None] + _CIRCLE[None, :, 1:] * v[:, None]
+    centres = start_m[:, None] + _ALONG[None, :, None] * (end_m - start_m)[:, None]
+    radii = start_radius_m[:, None] + _ALONG[None] * (end_radius_m - start_radius_m)[:, None]
+    vertices = centres[:, :, None] + radii[:, :, None, None] * normals[:, None]
+    return vertices, np.broadcast_to(normals[:, None], vertices.shape)
+
+
+def tube_triangles(count: int) -> np.ndarray:
+    """Triangles (M, 3) of `count` tubes as `tubes` orders their vertices."""
+    single = _tube_triangles()
+    return (single[None] + (np.arange(count) * _RINGS * _SIDES)[:, None, None]).reshape(-1, 3)
+
+
+def _hand_triangles() -> np.ndarray:
+    balls = (_BALL_TRIANGLES[None] + (np.arange(21) * len(_BALL))[:, None, None]).reshape(-1, 3)
+    return np.concatenate([balls, tube_triangles(len(BONES)) + 21 * len(_BALL)]).astype(np.int32)
+
+
+HAND_TRIANGLES = _hand_triangles()
+"""Triangles (M, 3) of every hand."""
+HAND_VERTICES = 21 * len(_BALL) + len(BONES) * _RINGS * _SIDES
+FIRST_BONE_VERTEX = 21 * len(_BALL)
+BONE_TRIANGLES = tube_triangles(len(BONES)).astype(np.int32)
+"""Triangles of the bones alone, whose vertices start at FIRST_BONE_VERTEX."""
+
+
+def hand_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray) -> HandShape:
+    """The mesh of one hand from joints (21, 3) in world metres and confidence (21,) in [0, 1].
+
+    An unsure joint turns grey. A joint that is not finite, and the bones at it, vanish.
+    """
+    known = np.isfinite(joints_world_m).all(axis=1)
+    middle = joints_world_m[known].mean(axis=0) if known.any() else np.zeros(3)
+    joints_m = np.where(known[:, None], joints_world_m, middle)
+    radius_m = RADIUS_OF_JOINT * palm_length_m(joints_m) * known
+
+    balls = joints_m[:, None] + radius_m[:, None, None] * _BALL
+    first, last = BONES.T
+    bone_known = known[first] & known[last]
+    thickness = np.where(np.arange(len(BONES)) < len(FINGER_BONES), _BONE_THICKNESS, _PALM_THICKNESS) * bone_known
+    # The wrist's ball is wide; five bones of its width would fill the palm.
+    start_radius_m = np.where(first == 0, radius_m[last] * 0.8, radius_m[first]) * thickness
+    start_m = joints_m[first]
+    end_m = np.where(bone_known[:, None], joints_m[last], start_m)
+    bones, bone_normals = tubes(start_m, end_m, start_radius_m, radius_m[last] * thickness)
+
+    sure = np.clip(np.nan_to_num(confidence), 0, 1)[:, None]
+    colours = joint_colours(hand)
+    colours = palette.STALE + (colours - palette.STALE) * (_UNSURE + (1 - _UNSURE) * sure)
+    ball_rgb = np.repeat(colours + (1 - colours) * 0.22, len(_BALL), axis=0)
+    palm = np.arange(len(BONES)) >= len(FINGER_BONES)
+    start_rgb = np.where(palm[:, None], colours[0], colours[first])
+    end_rgb = np.where(palm[:, None], colours[0], colours[last])
+    bone_rgb = start_rgb[:, None] + _ALONG[None, :, None] * (end_rgb - start_rgb)[:, None]
+    bone_rgb = np.repeat(bone_rgb[:, :, None], _SIDES, axis=2)
+    return HandShape(
+        np.concatenate([balls.reshape(-1, 3), bones.reshape(-1, 3)]),
+        np.concatenate([np.tile(_BALL, (21, 1)), bone_normals.reshape(-1, 3)]),
+        np.concatenate([ball_rgb, bone_rgb.reshape(-1, 3)]),
+    )
+
+
+_KEY = np.array([-0.45, -0.75, -0.62]) / np.linalg.norm([-0.45, -0.75, -0.62])
+_FILL = np.array([0.8, 0.1, -0.5]) / np.linalg.norm([0.8, 0.1, -0.5])
+_HALF = (_KEY + [0, 0, -1]) / np.linalg.norm(_KEY + [0, 0, -1])
+
+
+def shade(base_rgb: np.ndarray, normals: np.ndarray, R_view_world: np.ndarray) -> np.ndarray:
+    """Colours (N, 3) under a soft key light from the upper left, a fill light and a rim, all fixed to the view.
+
+    `R_view_world` (3, 3) turns world directions into the view's axes (OpenCV's: +z away from the eye). Wrapped Lambert
+    and Blinn-Phong terms.
+    """
+    n = normals @ R_view_world.T
+    key = np.clip((n @ _KEY + 0.25) / 1.25, 0, 1)
+    fill = np.clip(n @ _FILL, 0, 1)
+    rim = np.clip(1 + n[:, 2], 0, 1) ** 3
+    gloss = np.clip(n @ _HALF, 0, 1) ** 40
+    light = 0.26 + 0.80 * key + 0.16 * fill
+    return np.clip(base_rgb * light[:, None] + (0.30 * gloss + 0.14 * rim * key)[:, None], 0, 1)

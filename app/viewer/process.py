@@ -1,0 +1,88 @@
+"""The viewer process: a window, or a video without a screen.
+
+Listens to: PoseSet, End. Reads the frames that a PoseSet names from shared memory.
+Emits: nothing.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.messages import End, PoseSet
+from app.process import child_process
+from app.run import RunFolder
+from app.transport.ring import RingReader, SlotRef
+from app.transport.sockets import Subscriber
+from app.viewer.window import run_viewer
+from calibration.errors import UserError
+
+log = logging.getLogger(__name__)
+
+VIEWER_HZ = 30.0
+
+
+class LiveFeed:
+    """Poses from the worker, images from shared memory. Backlogged poses are dropped by ZeroMQ, never the worker's."""
+
+    def __init__(self, folder: RunFolder, backlog: int) -> None:
+        self._subscriber = Subscriber(backlog)
+        self._subscriber.connect(folder.poses_address)
+        self._reader = RingReader()
+
+    def poll(self) -> Sequence[PoseSet | End]:
+        return [message for message, _ in self._subscriber.receive() if isinstance(message, PoseSet | End)]
+
+    def image(self, slot: SlotRef, width: int) -> np.ndarray | None:
+        view = self._reader.view(slot)
+        if view is None:
+            return None
+        height = round(slot.height * width / slot.width)
+        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
+        return small if self._reader.intact(slot) else None
+
+    def close(self) -> None:
+        self._subscriber.close()
+        self._reader.close()
+
+
+def main() -> int:
+    """Show a run: started by the supervisor."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("parent", type=int)
+    parser.add_argument("--title", default="UST-Hand live")
+    parser.add_argument("--headless", type=Path)
+    parser.add_argument("--snapshot", type=Path)
+    args = parser.parse_args()
+    with child_process("viewer", args.parent, args.folder):
+        folder = RunFolder(args.folder)
+        try:
+            rig, settings = folder.read()
+            lossless = settings.viewer_lossless
+            feed = LiveFeed(folder, backlog=64 if lossless else 8)
+            try:
+                why = run_viewer(
+                    rig,
+                    feed,
+                    headless=args.headless,
+                    snapshot=args.snapshot,
+                    title=args.title,
+                    rate_hz=rig.sync.fps if lossless and rig.sync.fps else VIEWER_HZ,
+                    lossless=lossless,
+                )
+            finally:
+                feed.close()
+        except UserError as error:
+            log.error("%s", error)
+            return 2
+        log.info("viewer: %s", why)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

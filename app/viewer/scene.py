@@ -1,0 +1,228 @@
+"""The three-dimensional part of the picture: hands, their uncertainty, ground, axes, camera frusta with images."""
+
+import numpy as np
+import open3d as o3d
+
+from app.messages import HandPose
+from app.viewer import palette
+from app.viewer.geometry import Lines, Mesh, Picture, Points
+from app.viewer.hand_mesh import (
+    BONE_TRIANGLES,
+    FIRST_BONE_VERTEX,
+    HAND_TRIANGLES,
+    HAND_VERTICES,
+    HandShape,
+    hand_shape,
+    shade,
+    tube_triangles,
+    tubes,
+)
+from app.viewer.panels import Tile, Undistorter, greyed
+from app.viewer.stage import frustum, frustum_depth_m, grid, image_corners_m, on_ground, stage_of
+from app.viewer.state import Shown, Toggles
+from app.viewer.uncertainty import cloud
+from app.viewer.view import View
+from calibration.rig import Rig, RigCamera
+
+_MOST_HANDS = 4
+_FAR = 40.0
+_NEAR = 0.01
+_BACKDROP = 25.0
+_STALE_SHARE = 0.85
+
+
+class _HandItems:
+    """One hand's mesh and its shadow on the ground."""
+
+    def __init__(self, window: o3d.visualization.Visualizer) -> None:
+        self.mesh = Mesh(window, HAND_TRIANGLES, HAND_VERTICES)
+        self.shadow = Mesh(window, BONE_TRIANGLES, HAND_VERTICES - FIRST_BONE_VERTEX)
+        self.shadow.set(colours=palette.SHADOW)
+        self.shape: HandShape | None = None
+
+
+class _CameraItems:
+    """One camera's frustum and the image in it."""
+
+    def __init__(self, window: o3d.visualization.Visualizer, scene: "Scene", camera: RigCamera) -> None:
+        points, lines = frustum(scene.stage, camera)
+        self.camera = camera
+        self.label_m = points[5] + 0.025 * scene.stage.scale_m * scene.stage.up
+        self.lines = Lines(window, points, lines, palette.FRUSTUM)
+        self.picture = Picture(window)
+        self.depth_m = frustum_depth_m(scene.stage, camera)
+        self.picture.set_corners(image_corners_m(camera, self.depth_m))
+        self.undistort: Undistorter | None = None
+        self.drawn: tuple[int, bool] | None = None
+        self.colour = palette.FRUSTUM
+
+    def update_image(self, tile: Tile, live: bool) -> None:
+        """Put the tile's image into the frustum, without lens distortion; grey where it is not live."""
+        if tile.image is None or self.drawn == (tile.arrived_ns, live):
+            return
+        self.drawn = (tile.arrived_ns, live)
+        image = self.undistorted(tile)
+        if image is not None:
+            self.picture.set_image(image if live else greyed(image))
+
+    def undistorted(self, tile: Tile) -> np.ndarray | None:
+        """The tile's image without lens distortion; None where it has none."""
+        if tile.image is None:
+            return None
+        if self.undistort is None or self.undistort.size != (tile.width, tile.height):
+            self.undistort = Undistorter(self.camera.camera, tile.width, tile.height)
+        return self.undistort(tile.image)
+
+    def update_state(self, live: bool, colour: np.ndarray) -> None:
+        """Colour the frustum by the camera's state; quietly while all is well."""
+        colour = palette.FRUSTUM if live else colour
+        if not np.array_equal(colour, self.colour):
+            self.colour = colour
+            self.lines.set_colours(colour * 0.85)
+
+
+class Scene:
+    """All that lies in the world. Built once for a rig; `update` brings it up to date."""
+
+    def __init__(self, window: o3d.visualization.Visualizer, rig: Rig) -> None:
+        self._window = window
+        self.stage = stage_of(rig)
+        self.hands_centre_m: np.ndarray | None = None
+        self._set_extent()
+        points, lines, colours, _ = grid(self.stage)
+        self._grid = Lines(window, points, lines, colours)
+        self._axes = self._make_axes()
+        self.cameras = [_CameraItems(window, self, camera) for camera in rig.cameras]
+        self._backdrop = Picture(window)
+        self._backdrop_drawn: tuple | None = None
+        self._hands: list[_HandItems] = []
+        self._poses: list[HandPose] = []
+        self._cloud = Points(window)
+        self._has_cloud = False
+        self._shaded_for: tuple[bytes, bool] | None = None
+
+    def _set_extent(self) -> None:
+        """Open3D's limits of zoom come from a box around what was added; the box outlives its corners."""
+        reach = self.stage.scale_m * np.array([[-1, -1, -1], [1, 1, 1]])
+        corners = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(self.stage.centre_m + reach))
+        self._window.add_geometry(corners, reset_bounding_box=True)
+        self._window.remove_geometry(corners, reset_bounding_box=False)
+
+    def fit_limits(self, control: o3d.visualization.ViewControl) -> None:
+        """Set how near and far the window draws, for this rig's size."""
+        control.set_constant_z_near(self.near_m)
+        control.set_constant_z_far(_FAR * self.stage.scale_m)
+
+    @property
+    def near_m(self) -> float:
+        return _NEAR * self.stage.scale_m
+
+    def _make_axes(self) -> Mesh:
+        length_m, radius_m = 0.11 * self.stage.scale_m, 0.0028 * self.stage.scale_m
+        radii = np.full(3, radius_m)
+        vertices, normals = tubes(np.zeros((3, 3)), np.eye(3) * length_m, radii, radii * 0.6)
+        axes = Mesh(self._window, tube_triangles(3), vertices.size // 3)
+        colours = np.repeat(palette.AXES, vertices.shape[1] * vertices.shape[2], axis=0)
+        axes.set(vertices.reshape(-1, 3), colours * (0.8 + 0.2 * normals.reshape(-1, 3)[:, 2:]))
+        return axes
+
+    def set_hands(self, poses: list[HandPose]) -> None:
+        """New hands; replaces all that were there."""
+        self._poses = poses[:_MOST_HANDS]
+        while len(self._hands) < len(self._poses):
+            self._hands.append(_HandItems(self._window))
+        points, colours, joints = [], [], []
+        for number, items in enumerate(self._hands):
+            if number >= len(self._poses):
+                items.shape = None
+                continue
+            pose = self._poses[number]
+            joints_m, confidence = np.array(pose.joints_world_m), np.array(pose.confidence)
+            items.shape = hand_shape(pose.hand, joints_m, confidence)
+            items.mesh.set(items.shape.vertices_world_m)
+            bones_m = items.shape.vertices_world_m[FIRST_BONE_VERTEX:]
+            items.shadow.set(on_ground(self.stage, bones_m, 0.002 * self.stage.scale_m))
+            joints.append(joints_m)
+            samples = cloud(joints_m, np.array(pose.covariance_m2), confidence)
+            points.append(samples[0])
+            colours.append(samples[1])
+        self._shaded_for = None
+        self._has_cloud = bool(points) and len(np.concatenate(points)) > 0
+        if self._has_cloud:
+            self._cloud.set(np.concatenate(points), np.concatenate(colours))
+        seen = np.concatenate(joints) if joints else np.empty((0, 3))
+        seen = seen[np.isfinite(seen).all(axis=1)]
+        if len(seen):
+            self.hands_centre_m = seen.mean(axis=0)
+
+    def labels(self, toggles: Toggles, shown: Shown, now_ns: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Text, place (3,) in world metres, colour: the cameras' numbers and the hands' sides."""
+        found = []
+        if toggles.frusta:
+            for number, items in enumerate(self.cameras, start=1):
+                found.append((str(number), items.label_m, items.colour))
+        if toggles.skeleton and not shown.is_gone(now_ns):
+            for pose in self._poses:
+                joints_m = np.array(pose.joints_world_m)
+                # Beyond the wrist, away from the fingers.
+                place_m = joints_m[0] - 0.45 * (joints_m[9] - joints_m[0])
+                if np.isfinite(place_m).all():
+                    colour = palette.STALE if shown.is_stale(now_ns) else palette.HANDS[pose.hand]
+                    found.append((pose.hand[0].upper(), place_m, colour))
+        return found
+
+    def update(
+        self, view: View, toggles: Toggles, shown: Shown, now_ns: int, through: int, tiles: dict[str, Tile]
+    ) -> None:
+        """Bring everything to now. `through` is the number of the camera looked through, 0 for the free view."""
+        stale, gone = shown.is_stale(now_ns), shown.is_gone(now_ns)
+        for items in self._hands:
+            visible = toggles.skeleton and items.shape is not None and not gone
+            items.mesh.show(visible)
+            items.shadow.show(visible and not through)
+        self._cloud.show(toggles.cloud and self._has_cloud and not stale)
+        self._shade(view, stale)
+        clock_ns = shown.clock_ns(now_ns)
+        behind = self._update_backdrop(tiles, clock_ns, through if toggles.images else 0)
+        self._grid.show(not behind)
+        self._axes.show(not behind)
+        for number, items in enumerate(self.cameras, start=1):
+            tile = tiles[items.camera.camera_id]
+            live = tile.is_live(clock_ns)
+            items.update_state(live, tile.colour(clock_ns))
+            if toggles.images:
+                items.update_image(tile, live)
+            shows = toggles.frusta and number != through
+            items.lines.show(shows)
+            items.picture.show(shows and toggles.images and not behind and tile.image is not None)
+
+    def _update_backdrop(self, tiles: dict[str, Tile], clock_ns: int, through: int) -> bool:
+        """Show the image of the camera looked through behind everything; says whether there is one."""
+        if not through:
+            self._backdrop.show(False)
+            return False
+        items = self.cameras[through - 1]
+        tile = tiles[items.camera.camera_id]
+        image = tile.large if tile.large is not None else items.undistorted(tile)
+        if image is None:
+            self._backdrop.show(False)
+            return False
+        drawn = (through, tile.arrived_ns, tile.is_live(clock_ns), image.shape)
+        if drawn != self._backdrop_drawn:
+            self._backdrop_drawn = drawn
+            self._backdrop.set_corners(image_corners_m(items.camera, _BACKDROP * self.stage.scale_m))
+            self._backdrop.set_image(image if tile.is_live(clock_ns) else greyed(image))
+        self._backdrop.show(True)
+        return True
+
+    def _shade(self, view: View, stale: bool) -> None:
+        key = (view.T_view_world[:3, :3].tobytes(), stale)
+        if key == self._shaded_for:
+            return
+        self._shaded_for = key
+        for items in self._hands:
+            if items.shape is not None:
+                base = items.shape.base_rgb
+                if stale:
+                    base = base + (palette.STALE - base) * _STALE_SHARE
+                items.mesh.set(colours=shade(base, items.shape.normals, view.T_view_world[:3, :3]))

@@ -1,0 +1,88 @@
+"""What the viewer shows: the newest pose set, whether it is stale or paused, and what is switched on."""
+
+from dataclasses import dataclass, fields
+
+from app.messages import CameraReport, End, PoseSet
+from app.viewer.stats import Figures, RollingStats, is_heartbeat
+
+STALE_NS = 500_000_000
+GONE_NS = 3_000_000_000
+
+
+@dataclass
+class Toggles:
+    """What is drawn."""
+
+    skeleton: bool = True
+    cloud: bool = True
+    frusta: bool = True
+    images: bool = True
+    help: bool = False
+
+    def flip(self, name: str) -> None:
+        setattr(self, name, not getattr(self, name))
+
+    def by_key(self) -> dict[str, bool]:
+        return {item.name[0]: getattr(self, item.name) for item in fields(self) if item.name != "help"}
+
+
+class Shown:
+    """Keeps the newest pose set and its time of arrival, monotonic ns."""
+
+    def __init__(self) -> None:
+        self.pose_set: PoseSet | None = None
+        self.newest: PoseSet | None = None
+        self.ended: End | None = None
+        self.started_ns: int | None = None
+        self._arrived_ns: int | None = None
+        self._paused_ns: int | None = None
+        self._fresh = False
+        self._stats = RollingStats()
+
+    def take(self, message: PoseSet | End, now_ns: int) -> None:
+        """A heartbeat brings news of the cameras only; while paused, so does everything else."""
+        if isinstance(message, End):
+            self.ended = message
+            return
+        self.newest = message
+        self._stats.add(message)
+        if self._paused_ns is None and not is_heartbeat(message):
+            self.pose_set, self._arrived_ns, self._fresh = message, now_ns, True
+
+    def fresh(self) -> PoseSet | None:
+        """The pose set to show, once; None where it was given already."""
+        fresh, self._fresh = self._fresh, False
+        return self.pose_set if fresh else None
+
+    @property
+    def paused(self) -> bool:
+        return self._paused_ns is not None
+
+    def toggle_pause(self, now_ns: int) -> None:
+        self._paused_ns = None if self.paused else now_ns
+
+    def clock_ns(self, now_ns: int) -> int:
+        """The time that the picture stands for: it stands still while paused."""
+        return now_ns if self._paused_ns is None else self._paused_ns
+
+    def age_ns(self, now_ns: int) -> int | None:
+        """How long ago the pose set came; None before the first."""
+        return None if self._arrived_ns is None else self.clock_ns(now_ns) - self._arrived_ns
+
+    def is_stale(self, now_ns: int) -> bool:
+        age_ns = self.age_ns(now_ns)
+        return age_ns is not None and age_ns > STALE_NS
+
+    def is_gone(self, now_ns: int) -> bool:
+        age_ns = self.age_ns(now_ns)
+        return age_ns is None or age_ns > GONE_NS
+
+    def hands(self, now_ns: int) -> int:
+        """How many hands are shown as true."""
+        return 0 if self.pose_set is None or self.is_stale(now_ns) else len(self.pose_set.hands)
+
+    def reports(self) -> dict[str, CameraReport]:
+        return {} if self.newest is None else self.newest.cameras
+
+    def figures(self, now_ns: int) -> Figures:
+        return self._stats.figures(now_ns)

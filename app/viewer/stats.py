@@ -1,0 +1,59 @@
+"""Rolling figures for the viewer's text line."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.messages import PoseSet
+
+_WINDOW_NS = 4_000_000_000
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Poses per second and latency (grab to published, milliseconds) over the last seconds; None while unknown."""
+
+    rate_hz: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+    cameras_alive: int = 0
+    cameras: int = 0
+    dropped: int = 0
+
+
+def is_heartbeat(pose_set: PoseSet) -> bool:
+    """Whether the message only says how the cameras are: no frame set stands behind it."""
+    return "grab" not in pose_set.hops_ns
+
+
+class RollingStats:
+    """Keeps the pose sets' times of the last few seconds."""
+
+    def __init__(self, window_ns: int = _WINDOW_NS) -> None:
+        self._window_ns = window_ns
+        self._times: deque[tuple[int, float]] = deque()
+        self._newest: PoseSet | None = None
+
+    def add(self, pose_set: PoseSet) -> None:
+        self._newest = pose_set
+        hops = pose_set.hops_ns
+        if not is_heartbeat(pose_set) and "published" in hops:
+            self._times.append((hops["published"], (hops["published"] - hops["grab"]) / 1e6))
+
+    def figures(self, now_ns: int) -> Figures:
+        """Figures at `now_ns`, monotonic. The rate counts the whole window, so that it falls when poses stop."""
+        while self._times and self._times[0][0] < now_ns - self._window_ns:
+            self._times.popleft()
+        if self._newest is None:
+            return Figures()
+        reports = self._newest.cameras.values()
+        alive = sum(report.state == "streaming" for report in reports)
+        dropped = sum(report.dropped for report in reports)
+        if len(self._times) < 2:
+            return Figures(None, None, None, alive, len(reports), dropped)
+        span_s = (max(self._times[-1][0], now_ns) - self._times[0][0]) / 1e9
+        latencies_ms = [latency for _, latency in self._times]
+        p50, p99 = np.percentile(latencies_ms, [50, 99])
+        rate = (len(self._times) - 1) / span_s if span_s > 0 else None
+        return Figures(rate, float(p50), float(p99), alive, len(reports), dropped)

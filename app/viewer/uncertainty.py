@@ -1,0 +1,36 @@
+"""Joint uncertainty as a cloud: points drawn from each joint's covariance."""
+
+import numpy as np
+
+from app.viewer import palette
+
+POINTS_PER_JOINT = 48
+_REACH = 2.5
+
+
+def _normal_samples() -> np.ndarray:
+    """Samples (21, P, 3) of the unit normal distribution within 2.5 standard deviations, always the same ones."""
+    samples = np.random.default_rng(7).normal(size=(21 * POINTS_PER_JOINT * 2, 3))
+    samples = samples[np.linalg.norm(samples, axis=1) < _REACH]
+    return samples[: 21 * POINTS_PER_JOINT].reshape(21, POINTS_PER_JOINT, 3)
+
+
+_SAMPLES = _normal_samples()
+
+
+def cloud(
+    joints_world_m: np.ndarray, covariance_m2: np.ndarray, confidence: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (21 P, 3), world metres, with the joints' mean and covariance (21, 3, 3), and their colours.
+
+    Sure joints are white, unsure ones red. Where joint or covariance is not finite, the points are left out.
+    """
+    known = np.isfinite(joints_world_m).all(axis=1) & np.isfinite(covariance_m2).all(axis=(1, 2))
+    covariance_m2 = np.where(known[:, None, None], covariance_m2, 0.0)
+    variances, axes = np.linalg.eigh((covariance_m2 + covariance_m2.transpose(0, 2, 1)) / 2)
+    root = axes * np.sqrt(np.clip(variances, 0, None))[:, None]
+    points = joints_world_m[:, None] + np.einsum("jab,jpb->jpa", root, _SAMPLES)
+    sure = np.clip(np.nan_to_num(confidence), 0, 1)[:, None]
+    colour = palette.UNSURE + (palette.SURE - palette.UNSURE) * sure
+    colours = np.broadcast_to(colour[:, None], points.shape)
+    return points[known].reshape(-1, 3), colours[known].reshape(-1, 3)
