@@ -137,8 +137,10 @@ class Intake:
             for camera_id, camera in self._cameras.items():
                 counters = self._synchroniser.counters[camera_id]
                 frame = frame_set.frames.get(camera_id) if frame_set else None
+                # A replay's grabbers are ahead of its sets: what is shown is still before the recording's end.
+                state = "streaming" if frame and camera.status.state == "ended" else camera.status.state
                 reports[camera_id] = CameraReport(
-                    camera.status.state,
+                    state,
                     counters.frames,
                     counters.dropped,
                     counters.late,
@@ -259,7 +261,9 @@ class Intake:
         with self._lock:
             statuses = [camera.status for camera in self._cameras.values()]
             if self._pace is None:
-                firsts = [status.first_capture_time_ns for status in statuses if status.state not in ("ended", "failed")]
+                firsts = [
+                    status.first_capture_time_ns for status in statuses if status.state not in ("ended", "failed")
+                ]
                 if not self._released or None in firsts or not firsts:
                     return
                 origin = min(first for first in firsts if first is not None)
@@ -281,7 +285,10 @@ class Intake:
         if request.get("do") == "camera":
             camera_id = request.get("camera_id")
             if camera_id not in self._rig.camera_ids:
-                return {**answer, "error": f"the rig has no camera `{camera_id}`; it has {', '.join(self._rig.camera_ids)}"}
+                return {
+                    **answer,
+                    "error": f"the rig has no camera `{camera_id}`; it has {', '.join(self._rig.camera_ids)}",
+                }
             camera = self._rig[camera_id]
             size = [camera.camera.width, camera.camera.height]
             return {**answer, "source": source_to_data(camera.source), "image_size": size}

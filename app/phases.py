@@ -18,8 +18,8 @@ class Phases:
     """Per camera, how far its frames lie from the set's middle, in (-period, period).
 
     A phase-locked loop follows the reference camera's ticks; each time is compared with the nearest tick and averaged
-    on the circle of one period. The circle is cut at its widest gap, which makes the spread of a set the least that is possible. `fixed_ns` are phases
-    known beforehand; then nothing is estimated.
+    on the circle of one period. The circle is cut at its widest gap, which makes the spread of a set the least that is
+    possible. `fixed_ns` are phases known beforehand; then nothing is estimated.
     """
 
     def __init__(self, camera_ids: Iterable[str], fixed_ns: Mapping[str, int] | None = None) -> None:

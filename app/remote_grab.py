@@ -9,6 +9,7 @@ import time
 from typing import Literal
 
 import cv2
+import msgspec
 import numpy as np
 
 from app.grabber import Grabber
@@ -32,6 +33,11 @@ _FIRST_TRIPS = 16
 _ANSWER_S = 5.0
 
 Encoding = Literal["jpeg", "raw"]
+
+
+class _Answer(msgspec.Struct):
+    source: CameraSource
+    image_size: tuple[int, int]
 
 
 class RemoteOutput:
@@ -126,8 +132,10 @@ def _ask_for_camera(camera_id: str, address: str, keys: Keys | None) -> tuple[Ri
         raise UserError(str(answer["error"]))
     if answer["source"] is None:
         raise UserError(f"camera `{camera_id}` has no `source` in the worker's rig.yaml. Add one there.")
-    source = from_data(answer["source"], CameraSource, "the worker's answer")
-    width, height = answer["image_size"]
-    lens = Camera(width, height, "pinhole5", np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]]), np.zeros(5))
-    camera = RigCamera(camera_id, lens, np.eye(4), source=source)
+    told = from_data({key: answer[key] for key in ("source", "image_size")}, _Answer, "the worker's answer")
+    width, height = told.image_size
+    # Grabbing needs the image size only: the worker keeps the calibration.
+    matrix = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+    lens = Camera(width, height, "pinhole5", matrix, np.zeros(5))
+    camera = RigCamera(camera_id, lens, np.eye(4), source=told.source)
     return camera, Rig((camera,))

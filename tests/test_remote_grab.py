@@ -54,7 +54,7 @@ def test_a_remote_camera_joins_with_its_clock_corrected(tmp_path, remote_rig, en
         assert lost, "the others go on without it"
         code, summary = run.interrupt()
         assert code == 0
-        # Simulated detections show the hands at the frame's capture time: a clock wrong by 30 ms would cost centimetres.
+        # Simulated detections show the hands at the frame's capture time: a clock wrong by 30 ms costs centimetres.
         assert summary["mpjpe_mm"] < 6
         assert run.left_behind() == []
 

@@ -52,9 +52,7 @@ def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | No
             raise UserError(f"`{path}`: the name must end in `{ending}`.")
         if path is not None and not path.resolve().parent.is_dir():
             raise UserError(f"`{path}`: there is no folder `{path.resolve().parent}`. Make it first.")
-    return ViewerSettings(
-        args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title
-    )
+    return ViewerSettings(args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title)
 
 
 def run_rig(rig: Rig, settings: RunSettings, viewer: ViewerSettings | None, seconds: float | None = None) -> Outcome:
@@ -80,8 +78,9 @@ def _print_summary(summary: dict) -> None:
         print(f"{summary['fps']} sets/s, latency {latency['p50']} ms (p99 {latency['p99']} ms) from grab to pose")
     if summary["detections"]:
         print(
-            f"reprojection {summary['reprojection_px_median']} px, leave-one-out {summary['leave_one_out_px_median']} px "
-            f"(medians), {summary['detections_used']} of {summary['detections']} detections used"
+            f"reprojection {summary['reprojection_px_median']} px, "
+            f"leave-one-out {summary['leave_one_out_px_median']} px (medians), "
+            f"{summary['detections_used']} of {summary['detections']} detections used"
         )
     if summary.get("mpjpe_mm") is not None:
         print(f"against the simulation's truth: {summary['mpjpe_mm']} mm mean joint error")

@@ -29,7 +29,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
     parser.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
     parser.add_argument("--fast", action="store_true", help="as fast as possible, not at the recorded speed")
-    parser.add_argument("--poses", type=Path, metavar="OUT.npz", help="write time, hand, joints, covariance, confidence")
+    parser.add_argument(
+        "--poses", type=Path, metavar="OUT.npz", help="write time, hand, joints, covariance, confidence"
+    )
     parser.add_argument("--sets", type=int, metavar="N", help="end after N frame sets")
     parser.add_argument(
         "--estimate-offsets",

@@ -1,7 +1,7 @@
 """The offset between the clocks of two hosts, from round trips to the worker.
 
-Of many round trips the shortest is the least disturbed: offset = ((t1 - t0) + (t2 - t3)) / 2, and its error is at most half
-of the round trip less the time spent at the other end (D. Mills, "Internet time synchronization: the Network Time
+Of many round trips the shortest is the least disturbed: offset = ((t1 - t0) + (t2 - t3)) / 2, and its error is at most
+half of the round trip less the time spent at the other end (D. Mills, "Internet time synchronization: the Network Time
 Protocol", IEEE Trans. Communications 1991).
 """
 

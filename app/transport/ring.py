@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 import numpy as np
@@ -73,7 +73,10 @@ class RingWriter:
         at = slot * self._stride
         struct.pack_into("=QQ", self._map, at, self._ticket, 0)
         _fence()
-        yield self._images[slot], SlotRef(os.getpid(), self._fd, slot, self._ticket, self.height, self.width, self.slots)
+        yield (
+            self._images[slot],
+            SlotRef(os.getpid(), self._fd, slot, self._ticket, self.height, self.width, self.slots),
+        )
         _fence()
         struct.pack_into("=Q", self._map, at + 8, self._ticket)
 
@@ -84,10 +87,8 @@ class RingWriter:
         self._images = []
         os.close(self._fd)
         self._fd = -1
-        try:
+        with suppress(BufferError):
             self._map.close()
-        except BufferError:
-            pass
 
 
 class RingReader:
@@ -134,10 +135,8 @@ class RingReader:
         """Unmap the rings of a process that ended."""
         for key in [key for key in self._maps if key[0] == pid]:
             memory = self._maps.pop(key)
-            try:
+            with suppress(BufferError):
                 memory.close()
-            except BufferError:
-                pass
 
     def close(self) -> None:
         for pid in {key[0] for key in self._maps}:

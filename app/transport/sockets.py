@@ -216,4 +216,4 @@ def wait(subscribers: list[Subscriber], servers: list[CommandServer], timeout_s:
     poller = zmq.Poller()
     for end in (*subscribers, *servers):
         poller.register(end._socket, zmq.POLLIN)
-    poller.poll(max(timeout_s, 0) * 1000)
+    poller.poll(round(max(timeout_s, 0) * 1000))

@@ -1,0 +1,87 @@
+"""`usthand bench`: speed on this machine, against references measured in the same run."""
+
+import argparse
+import json
+from pathlib import Path
+
+from app.commands.common import add_command, positive, run_rig
+from app.commands.replay import recorded_phases_of, recorded_rig
+from app.estimators import ESTIMATORS
+from app.run import RunSettings
+from calibration.session import check_session
+from models.simulation.rig import ring_rig
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser("bench", help="speed on this machine, against its references")
+    parts = parser.add_subparsers(dest="part", metavar="PART", required=True)
+    live = add_command(
+        parts, "live", run_live, "the whole live path against the detector alone", "  usthand bench live session/"
+    )
+    live.add_argument("session", type=Path, help="a recorded session")
+    live.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
+    live.add_argument("--seconds", type=positive, default=20.0, help="of the simulated live run (%(default)s)")
+    transport = add_command(
+        parts,
+        "transport",
+        run_transport,
+        "frames between processes: shared-memory ring, ZeroMQ, TCP, memcpy",
+        "  usthand bench transport\n  usthand bench transport --seconds 1 --paced-seconds 5 --json",
+    )
+    transport.add_argument("--producers", type=int, nargs="+", default=[4, 8], help="counts (default: 4 8)")
+    transport.add_argument("--seconds", type=positive, default=3.0, help="per path at saturation (%(default)s)")
+    transport.add_argument("--paced-seconds", type=positive, default=60.0, help="of the paced runs (%(default)s)")
+    transport.add_argument("--fps", type=positive, default=30.0, help="of each paced producer (%(default)s)")
+
+
+def run_transport(args: argparse.Namespace) -> int:
+    from app.bench.transport import bench
+
+    result = bench(tuple(args.producers), args.seconds, args.paced_seconds, args.fps)
+    memcpy = result["memcpy_gb_per_s"]
+    print(f"memcpy in one process: {memcpy['cached']} GB/s cached, {memcpy['350_mb']} GB/s over 350 MB")
+    print(f"{'path':18} producers   frames/s    GB/s  of memcpy    lost   p50 ms   p99 ms  cores")
+    for row in result["saturation"]:
+        _print_row(row, row["path"])
+    for row in result["paced"]:
+        _print_row({**row, "of_memcpy": None}, f"ring at {row['asked_fps']:g} fps")
+    if args.json:
+        print(json.dumps(result))
+    return 0
+
+
+def _print_row(row: dict, name: str) -> None:
+    cells = [row["fps"], row["gb_per_s"], row["of_memcpy"], row["lost"], row["latency_p50_ms"], row["latency_p99_ms"]]
+    fps, gb, share, lost, p50, p99 = ("" if cell is None else f"{cell:g}" for cell in cells)
+    cores = row["cpu_cores"]
+    print(f"{name:18} {row['producers']:9} {fps:>10} {gb:>7} {share:>10} {lost:>7} {p50:>8} {p99:>8} {cores:6g}")
+
+
+def run_live(args: argparse.Namespace) -> int:
+    from app.bench.live import detector_alone, read_sets
+
+    session = check_session(args.session)
+    rig = recorded_rig(session)
+    phases_ns = recorded_phases_of(session, rig)
+    result = detector_alone(rig, read_sets(session, rig, phases_ns), args.estimator)
+    replay = RunSettings(estimator=args.estimator, lossless=True, pace="fast", phases_ns=phases_ns)
+    runs = {
+        "replay_fast": run_rig(rig, replay, None),
+        "replay_recorded": run_rig(rig, RunSettings(args.estimator, lossless=True, phases_ns=phases_ns), None),
+        "simulated_live": run_rig(ring_rig(4), RunSettings("simulated"), None, args.seconds),
+    }
+    if any(outcome.exit_code for outcome in runs.values()):
+        return 1
+    for name, outcome in runs.items():
+        summary = outcome.summary
+        result[name] = {key: summary[key] for key in ("frame_sets", "fps", "latency_ms", "stage_ms", "stage_p99_ms")}
+    result["of_detector"] = round(result["replay_fast"]["fps"] / result["detector_sets_per_s"], 3)
+    print(f"detector alone on the same crops: {result['detector_sets_per_s']} sets/s")
+    print(f"whole path, as fast as possible:  {result['replay_fast']['fps']} sets/s, {result['of_detector']:.0%} of it")
+    for name in ("replay_recorded", "simulated_live"):
+        stages, p99 = result[name]["stage_ms"], result[name]["stage_p99_ms"]
+        print(f"{name}: {result[name]['frame_sets']} sets, latency {result[name]['latency_ms']} ms")
+        print("  median / p99 ms: " + ", ".join(f"{stage} {value:g}/{p99[stage]:g}" for stage, value in stages.items()))
+    if args.json:
+        print(json.dumps(result))
+    return 0
