@@ -9,7 +9,7 @@ ARG EXTRAS=mediapipe
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri xvfb \
+        libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /usthand

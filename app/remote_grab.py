@@ -125,8 +125,8 @@ def _ask_for_camera(camera_id: str, address: str, keys: Keys | None) -> tuple[Ri
         client.close()
     if answer is None:
         raise UserError(
-            f"the worker at {address} did not answer within {_ANSWER_S:.0f} s. Is `usthand live --listen` running there, "
-            f"are port {address.rpartition(':')[2]} and the next one open, and are the keys from the same folder?"
+            f"the worker at {address} did not answer within {_ANSWER_S:.0f} s. Is `usthand live --listen` running "
+            f"there, are port {address.rpartition(':')[2]} and the next one open, and are the keys from one folder?"
         )
     if "error" in answer:
         raise UserError(str(answer["error"]))

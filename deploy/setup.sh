@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 extras="mediapipe,basler,test,dev"
-runtime_packages="libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri xvfb"
-test_packages="ffmpeg xdotool"
+runtime_packages="libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri"
+test_packages="xvfb ffmpeg xdotool"
 apt_line=""
 
 is_installed() {
