@@ -1,0 +1,131 @@
+"""Matched detections of hands to 3D joints: triangulation, bone lengths, covariance and honest error figures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.estimators.association import Seen
+from app.estimators.tracks import LINKS, Motion
+from calibration.rig import RigCamera
+from calibration.triangulation import Links, Observations, Triangulation, moving_projections, triangulate
+
+_POSITION_STD_M = 0.004
+
+
+@dataclass(frozen=True)
+class HandFit:
+    """Hands (H) in the world at the reference time.
+
+    `joints_m` (H, 21, 3), `covariance_m2` (H, 21, 3, 3), `inliers` (H, 21, V), `free_joints_m` (H, 21, 3) without the
+    bone prior, `in_view_m` (H, V, 21, 3) the joints at each view's capture time, `residuals` (H, 21, V) in stds,
+    `reprojection_px` and `leave_one_out_px` (H, 21, V), NaN where there is no such measurement.
+    """
+
+    joints_m: np.ndarray
+    covariance_m2: np.ndarray
+    inliers: np.ndarray
+    residuals: np.ndarray
+    free_joints_m: np.ndarray
+    in_view_m: np.ndarray
+    reprojection_px: np.ndarray
+    leave_one_out_px: np.ndarray
+
+
+def motion_terms(motions: list[Motion | None], lag_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where joints are at each view's time, as `gain * X + shift` of the joints X at the reference time.
+
+    `motions` (H) are predictions for the reference time, None for a hand that is new; `lag_s` (V,) each view's capture
+    time minus the reference time. Gives gain (H, 21, V) and shift in metres (H, 21, V, 3). The velocity used is the
+    one that the motion filter would have after measuring X, so it is linear in X.
+    """
+    gain = np.ones((len(motions), 21, len(lag_s)))
+    shift = np.zeros((len(motions), 21, len(lag_s), 3))
+    for hand, motion in enumerate(motions):
+        if motion is None:
+            continue
+        velocity_gain = motion.velocity_gain(np.full(21, _POSITION_STD_M**2))
+        gain[hand] = 1 + velocity_gain[:, None] * lag_s
+        rest = motion.velocity_m_s - velocity_gain[:, None] * motion.position_m
+        shift[hand] = rest[:, None, :] * lag_s[:, None]
+    return gain, shift
+
+
+def quick_fit(T_cam_world: np.ndarray, seen: Seen, rows: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Robustly triangulated hands at each view's time (H, V, 21, 3), for matching."""
+    points, std, there = _arrange(seen, rows)
+    joints = triangulate(Observations(moving_projections(T_cam_world, gain, shift), points, std, there), iterations=1)
+    return _in_views(joints.points_m, gain, shift)
+
+
+def fit_hands(
+    cameras: list[RigCamera],
+    T_cam_world: np.ndarray,
+    seen: Seen,
+    rows: np.ndarray,
+    gain: np.ndarray,
+    shift: np.ndarray,
+    lengths: list[tuple[np.ndarray, np.ndarray]],
+) -> HandFit:
+    """Fit hands to detections `rows` (H, V), -1 for none, with each hand's `lengths` from BoneLengths.prior."""
+    hands, views = rows.shape
+    points, std, there = _arrange(seen, rows)
+    # Group 0 of a hand has all its views, group 1 + v lacks view v.
+    drop = np.vstack([np.zeros(views, bool), np.eye(views, dtype=bool)])
+    without = there[:, None] & ~drop[None, :, None, :]
+    groups = 1 + views
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        return np.repeat(values, groups, axis=0)
+
+    P = moving_projections(T_cam_world, gain, shift)
+    free = triangulate(Observations(spread(P), spread(points), spread(std), without.reshape(hands * groups, 21, views)))
+    by_hand = free.points_m.reshape(hands, groups, 21, 3)
+    links = Links(LINKS, np.stack([m for m, _ in lengths]), np.stack([s for _, s in lengths]))
+    fitted: Triangulation = triangulate(Observations(P, points, std, there), links)
+    in_view = _in_views(fitted.points_m, gain, shift)
+
+    reprojection = np.full((hands, 21, views), np.nan)
+    leave_one_out = np.full((hands, 21, views), np.nan)
+    for view, camera in enumerate(cameras):
+        members = np.flatnonzero(rows[:, view] >= 0)
+        if not len(members):
+            continue
+        detected = seen.keypoints_px[rows[members, view]]
+        reprojection[members, :, view] = np.linalg.norm(camera.project(in_view[members, view]) - detected, axis=-1)
+        blind = by_hand[members, 1 + view] * gain[members, :, view, None] + shift[members, :, view]
+        known = np.isfinite(blind).all(-1)
+        error = np.linalg.norm(camera.project(np.where(known[..., None], blind, 1.0)) - detected, axis=-1)
+        leave_one_out[members, :, view] = np.where(known, error, np.nan)
+    return HandFit(
+        fitted.points_m,
+        fitted.covariance_m2,
+        fitted.inliers,
+        fitted.residuals,
+        by_hand[:, 0],
+        in_view,
+        reprojection,
+        leave_one_out,
+    )
+
+
+def _arrange(seen: Seen, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (H, 21, V, 2), stds (H, 21, V) and mask (H, 21, V) of the chosen detections."""
+    points = seen.keypoints_norm[rows].swapaxes(1, 2)
+    std = seen.std_norm[rows].swapaxes(1, 2)
+    there = np.broadcast_to((rows >= 0)[:, None, :], std.shape)
+    return points, std, there
+
+
+def _in_views(joints_m: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return (joints_m[:, :, None] * gain[..., None] + shift).swapaxes(1, 2)
+
+
+def confidence(fit: HandFit) -> np.ndarray:
+    """Confidence (H, 21) in [0, 1]: low with few agreeing views, large residuals, or a large expected error."""
+    views = fit.inliers.sum(-1)
+    agreement = np.select([views >= 3, views == 2, views == 1], [1.0, 0.7, 0.3], 0.1)
+    squares = np.where(np.isfinite(fit.residuals) & fit.inliers, fit.residuals, 0.0) ** 2
+    residual = np.sqrt(squares.sum(-1) / np.maximum(views, 1))
+    variance = np.trace(fit.covariance_m2, axis1=-2, axis2=-1)
+    value = agreement * np.exp(-((residual / 4) ** 2)) / (1 + variance / 0.03**2)
+    return np.nan_to_num(value).clip(0, 1)
