@@ -196,7 +196,9 @@ class Grabber:
                 self._publish(stamp)
             except FrameCorrupt as error:
                 self._corrupt += 1
-                log.warning("camera %s: frame %d is corrupt and was left out: %s", self._camera_id, stamp.sequence, error)
+                log.warning(
+                    "camera %s: frame %d is corrupt and was left out: %s", self._camera_id, stamp.sequence, error
+                )
                 continue
             self._change("streaming", "")
 

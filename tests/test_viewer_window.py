@@ -38,23 +38,6 @@ sets = moving_sets(rig, 12, hands_at)
 """
 
 
-@pytest.fixture(scope="module")
-def x_display() -> Iterator[str]:
-    """A private X display for this file."""
-    read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x720x24", "-nolisten", "tcp"]
-    try:
-        process = subprocess.Popen(command, pass_fds=[write_end], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    except FileNotFoundError:
-        pytest.fail("these tests need Xvfb: apt-get install xvfb libgl1-mesa-dri xdotool")
-    os.close(write_end)
-    with os.fdopen(read_end) as pipe:
-        number = pipe.readline().strip()
-    yield f":{number}"
-    process.terminate()
-    process.wait(10)
-
-
 @pytest.fixture
 def open_window(x_display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ViewerWindow]]:
     """Opens windows on the private display and closes them."""

@@ -92,10 +92,17 @@ def recorded_rig(session: Session) -> Rig:
 
 
 def recorded_phases_of(session: Session, rig: Rig) -> dict[str, int] | None:
-    """The phases of a session's cameras on the rig's clock; None where the rate is unknown."""
+    """What to take off each camera's times, besides its time offset, to match frames; None where the rate is unknown.
+
+    Time offsets regroup frames by whole periods only: the estimator bridges the rest, and a set keeps the frames that
+    were recorded together.
+    """
     if rig.sync.fps is None:
         return None
-    times_ns = {
-        camera.camera_id: session.frame_times_ns(camera.camera_id) - camera.time_offset_ns for camera in rig.cameras
-    }
-    return recorded_phases(times_ns, 1e9 / rig.sync.fps)
+    period_ns = 1e9 / rig.sync.fps
+    times_ns = {camera_id: session.frame_times_ns(camera_id) for camera_id in session.camera_ids}
+    phases_ns = recorded_phases(times_ns, period_ns)
+    for camera in rig.cameras:
+        periods = round(camera.time_offset_ns / period_ns)
+        phases_ns[camera.camera_id] += round(periods * period_ns) - camera.time_offset_ns
+    return phases_ns
