@@ -1,4 +1,4 @@
-.PHONY: venv demo test lint
+.PHONY: venv demo picture test lint
 
 # PYTHON chooses the interpreter of a new .venv, ARGS is passed on: make test ARGS="tests/test_rig.py -x"
 export PYTHON
@@ -10,6 +10,11 @@ demo: venv
 	@if [ -n "$$DISPLAY" ]; then .venv/bin/usthand demo $(ARGS); else \
 		echo "There is no screen (DISPLAY is not set): rendering 20 seconds to demo.mp4 instead of opening a window."; \
 		.venv/bin/usthand demo --headless demo.mp4 --seconds 20 $(ARGS); fi
+
+# The picture at the top of README.md.
+picture: venv
+	.venv/bin/usthand demo --seconds 12 --headless .picture.mp4 --snapshot docs/viewer.png
+	@rm -f .picture.mp4
 
 test: venv
 	.venv/bin/python -m pytest -m "not slow" --timeout 300 $(ARGS)
