@@ -130,7 +130,8 @@ class Supervisor:
     def _must_give_up(self, child: _Child, code: int, now: float) -> bool:
         """Note a death; the child is started again, unless that is of no use."""
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if self._settings.lossless and child.name != "viewer":
+        writes_video = self._viewer is not None and self._viewer.headless is not None
+        if self._settings.lossless and (child.name != "viewer" or writes_video):
             log.error("%s died (%s): the replay cannot go on without loss. Start it again.", child.name, how)
             return True
         child.deaths.append(now)

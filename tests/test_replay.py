@@ -1,16 +1,19 @@
 """`usthand replay`: nothing skipped, the same every time, refused with a reason where it cannot be."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from calibration.session import Session, write_session
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
-from tests.live_run import last_json, usthand
+from tests.live_run import ROOT, last_json, usthand
 
 SETS = 45
 START_NS = 5_000_000_000
@@ -71,6 +74,22 @@ def test_a_headless_replay_draws_every_set(simulated_session, tmp_path):
     assert frames >= 20
     assert frames <= 22
     assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("victim", ["app.worker", "app.grabber", "app.viewer.process"])
+def test_a_replay_that_loses_a_process_says_so_and_fails(simulated_session, tmp_path, victim):
+    arguments = ["--estimator", "simulated", "--headless", str(tmp_path / "out.mp4")]
+    command = [sys.executable, "-m", "app", "replay", str(simulated_session.path), *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    found: list[psutil.Process] = []
+    while not found and process.poll() is None:
+        children = psutil.Process(process.pid).children()
+        found = [child for child in children if victim in child.cmdline()]
+    found[0].kill()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "died (killed by SIGKILL): the replay cannot go on" in said
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_a_damaged_frame_is_left_out_and_the_rest_is_played(simulated_session):
