@@ -24,6 +24,8 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 _TERM_S = 1.5
+# A video that is not closed cannot be played.
+_CLOSE_VIDEO_S = 10.0
 _RESTART_S = 0.5
 # A process that dies this often in this time will not get better.
 _DEATHS, _DEATHS_S = 5, 20.0
@@ -68,6 +70,10 @@ class Supervisor:
 
     def __init__(self, rig: Rig, settings: RunSettings, viewer: ViewerSettings | None) -> None:
         self._rig, self._settings, self._viewer = rig, settings, viewer
+
+    @property
+    def _writes_video(self) -> bool:
+        return self._viewer is not None and self._viewer.headless is not None
 
     def run(self, seconds: float | None = None) -> Outcome:
         """Until the worker is done, the viewer is closed, `seconds` are over, or a signal says stop."""
@@ -130,8 +136,7 @@ class Supervisor:
     def _must_give_up(self, child: _Child, code: int, now: float) -> bool:
         """Note a death; the child is started again, unless that is of no use."""
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        writes_video = self._viewer is not None and self._viewer.headless is not None
-        if self._settings.lossless and (child.name != "viewer" or writes_video):
+        if self._settings.lossless and (child.name != "viewer" or self._writes_video):
             log.error("%s died (%s): the replay cannot go on without loss. Start it again.", child.name, how)
             return True
         child.deaths.append(now)
@@ -154,16 +159,17 @@ class Supervisor:
         return 0
 
     def _end(self, children: dict[str, _Child]) -> None:
-        running = [child.process for child in children.values() if child.process is not None]
-        for process in running:
+        running = [(child, child.process) for child in children.values() if child.process is not None]
+        for _, process in running:
             if process.poll() is None:
                 process.terminate()
-        end_at = time.monotonic() + _TERM_S
-        for process in running:
+        began = time.monotonic()
+        for child, process in running:
+            limit_s = _CLOSE_VIDEO_S if child.name == "viewer" and self._writes_video else _TERM_S
             try:
-                process.wait(max(0.0, end_at - time.monotonic()))
+                process.wait(max(0.0, began + limit_s - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning("process %d did not end in time and was killed", process.pid)
+                log.warning("%s did not end in %.1f s and was killed", child.name, limit_s)
                 process.kill()
                 process.wait()
 

@@ -70,6 +70,8 @@ def hue_difference(rgb: np.ndarray, other: np.ndarray) -> float:
 
 def test_joints_are_drawn_in_their_fingers_colours_where_the_view_projects_them(open_window):
     joints_m = hands_at(OPEN_HAND_S)["right"]
+    # A giant's hand, so that joints of different fingers are far enough apart in the picture.
+    joints_m = joints_m[0] + 1.8 * (joints_m - joints_m[0])
     feed = ListFeed([make_set(0, 0, [make_pose("right", joints_m)], LIVE)], ends=False)
     window = open_window(feed)
     window.toggles.cloud = False

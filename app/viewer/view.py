@@ -9,7 +9,7 @@ from calibration.rig import RigCamera
 
 HOME_FIELD_OF_VIEW = np.radians(50)
 WIDEST_FIELD_OF_VIEW = np.radians(89.5)
-_HOME_DISTANCE = 1.3
+_HOME_DISTANCE = 1.15
 _HOME_ELEVATION = np.radians(27)
 _HOME_TURN = np.radians(-24)
 # The hands stand a little below the middle, which leaves room for cameras above them.
