@@ -13,19 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.formats.caliscope import FILE_NAME, read_cameras
+from calibration.formats.parts import check_camera_count
 from calibration.importers.recording import (
     ForeignRecording,
-    camera_from_table,
-    check_camera_count,
     find_videos,
     rate_fps,
-    read_toml,
     require_columns,
     to_ns,
 )
-from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
+from calibration.rig import CalibrationRecord, Rig, SyncSettings
 
-_CALIBRATION = "camera_array.toml"
 _TIMES = ("timestamps.csv", "frame_timestamps.csv", "frame_time_history.csv")
 _VIDEO = re.compile(r"(?:cam|port)_(\d+)", re.IGNORECASE)
 
@@ -46,7 +44,7 @@ def read_caliscope(folder: Path, calibration: Path | None = None) -> ForeignReco
     or calibration.
     """
     calibration = calibration or _find_calibration(folder)
-    cameras, ignored = _read_cameras(calibration)
+    cameras, ignored = read_cameras(calibration)
     videos = _videos(folder)
     unknown = sorted(set(videos) - set(cameras) - ignored)
     if unknown:
@@ -87,34 +85,12 @@ def _videos(folder: Path) -> dict[int, Path]:
 def _find_calibration(folder: Path) -> Path:
     places = [folder, *folder.resolve().parents[:2]]
     for place in places:
-        if (place / _CALIBRATION).is_file():
-            return place / _CALIBRATION
+        if (place / FILE_NAME).is_file():
+            return place / FILE_NAME
     raise UserError(
-        f"{folder}: no {_CALIBRATION} in it or in the two directories above. Give it with `--calibration FILE`, or "
+        f"{folder}: no {FILE_NAME} in it or in the two directories above. Give it with `--calibration FILE`, or "
         "calibrate the rig in caliscope."
     )
-
-
-def _read_cameras(path: Path) -> tuple[dict[int, RigCamera], set[int]]:
-    """Cameras by number, and the numbers of the ignored ones."""
-    tables = read_toml(path).get("cameras")
-    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()) or not tables:
-        raise UserError(f"{path}: no `[cameras.N]` tables. Give caliscope's {_CALIBRATION}.")
-    cameras: dict[int, RigCamera] = {}
-    ignored: set[int] = set()
-    for key, table in tables.items():
-        value = table.get("cam_id", table.get("port", key))
-        try:
-            number = int(value)
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: the cam_id of `[cameras.{key}]` must be a whole number; got {value!r}.") from None
-        if number in cameras or number in ignored:
-            raise UserError(f"{path}: camera {number} is there twice. Give every camera its own cam_id.")
-        if table.get("ignore", False):
-            ignored.add(number)
-        else:
-            cameras[number] = camera_from_table(table, f"cam_{number}", path, unit_m=1.0)
-    return cameras, ignored
 
 
 def _read_times(folder: Path, numbers: set[int]) -> tuple[Path, dict[int, np.ndarray]]:

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.formats.anipose import camera_tables, length_unit_m, metadata_table
+from calibration.formats.parts import check_camera_count
+from calibration.formats.toml_tables import camera_from_table, read_toml
 from calibration.importers.recording import (
     ForeignRecording,
-    camera_from_table,
     camera_number,
-    check_camera_count,
     find_videos,
     rate_fps,
-    read_toml,
     require_columns,
     to_ns,
 )
@@ -56,9 +56,9 @@ def read_freemocap(folder: Path, calibration: Path | None = None, unit_mm: float
     """
     calibration = calibration or _find_calibration(folder)
     content = read_toml(calibration)
-    metadata = content.get("metadata", {})
-    unit_m = _unit_m(metadata, unit_mm, calibration)
-    tables = {key: table for key, table in content.items() if isinstance(table, dict) and "matrix" in table}
+    metadata = metadata_table(content, calibration)
+    unit_m = length_unit_m(content, calibration, unit_mm)
+    tables = camera_tables(content)
     cameras = [camera_from_table(table, key, calibration, unit_m) for key, table in tables.items()]
     names = {key: str(table.get("name", key)) for key, table in tables.items()}
     videos = _match_videos(cameras, names, find_videos(folder / _VIDEOS), calibration)
@@ -86,23 +86,6 @@ def _find_calibration(folder: Path) -> Path:
             "`--calibration FILE`."
         )
     return found[0]
-
-
-def _unit_m(metadata: dict, unit_mm: float | None, path: Path) -> float:
-    if unit_mm is not None:
-        return unit_mm / 1000
-    square = metadata.get("charuco_square_size")
-    if not isinstance(square, int | float):
-        raise UserError(
-            f"{path}: `metadata` has no `charuco_square_size`, so the unit of its translations is not known. Say it: "
-            "`--unit-mm 1` for millimetres, `--unit-mm 1000` for metres."
-        )
-    if square == 1:
-        raise UserError(
-            f"{path}: `charuco_square_size` is 1, so translations are in squares of the board. Say the side of a "
-            "square in millimetres, as in `--unit-mm 54`."
-        )
-    return 0.001
 
 
 def _match_videos(

@@ -1,0 +1,116 @@
+"""Cameras as TOML tables: what caliscope, aniposelib and Pose2Sim have in common.
+
+A table has `size`, `matrix` (3x3), `distortions` in OpenCV's order, `rotation` (Rodrigues vector, or 3x3) and
+`translation`, which map world to camera, and `fisheye`.
+"""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from calibration.camera import Camera
+from calibration.errors import UserError
+from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, make_camera, nearest_rotation, pinhole
+from calibration.rig import RigCamera
+from calibration.yamlfile import write_atomic
+
+CAMERA_KEYS = frozenset(
+    {"name", "size", "matrix", "distortions", "rotation", "translation", "fisheye", "error", EXTRAS_KEY}
+)
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises UserError where the file is missing or not TOML."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file. Give the path of an existing calibration.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as TOML ({error}). Write it again with its own program.") from None
+
+
+def camera_from_table(table: dict[str, Any], camera_id: str, path: Path, unit_m: float) -> RigCamera:
+    """A camera from a table.
+
+    `unit_m` is the length in metres of one unit of `translation`. Raises UserError with the file, the camera and the
+    key.
+    """
+    name = f"{path}: camera `{camera_id}`"
+    try:
+        width, height = (int(value) for value in _numbers(table, "size", 2))
+        distortion = _numbers(table, "distortions")
+        matrix = _numbers(table, "matrix", 9).reshape(3, 3)
+        if table.get("fisheye", False):
+            camera = Camera(width, height, "fisheye4", matrix, distortion)
+        else:
+            camera = pinhole(width, height, matrix, distortion)
+        rotation = _numbers(table, "rotation")
+        if rotation.size not in (3, 9):
+            raise UserError(f"`rotation` must have 3 or 9 numbers; got {rotation.size}.")
+        T_cam_world = np.eye(4)
+        T_cam_world[:3, :3] = rotation.reshape(3, 3) if rotation.size == 9 else cv2.Rodrigues(rotation)[0]
+        T_cam_world[:3, 3] = _numbers(table, "translation", 3) * unit_m
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    error_px = table.get("error")
+    extras = decode_extras(table.get(EXTRAS_KEY), CameraExtras, name)
+    return make_camera(name, camera_id, camera, T_cam_world, extras, error_px if isinstance(error_px, float) else None)
+
+
+def _numbers(table: dict[str, Any], key: str, count: int | None = None) -> np.ndarray:
+    """The numbers (n,) under a key, however nested they are."""
+    value = table.get(key)
+    if value is None or value == "null":
+        raise UserError(f"`{key}` is missing: the camera is not calibrated. Calibrate it, or leave it out of the file.")
+    try:
+        numbers = np.array(value, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise UserError(f"`{key}` must be numbers; got {value!r}. Write the file again with its own program.") from None
+    if count is not None and numbers.size != count:
+        raise UserError(f"`{key}` must have {count} numbers; got {numbers.size}.")
+    return numbers
+
+
+def table_from_camera(camera: RigCamera, path: Path) -> dict[str, Any]:
+    """The table of a camera, translation in metres, without a name and without extras."""
+    lens = camera.camera
+    rotation = Rotation.from_matrix(nearest_rotation(camera, path)).as_rotvec()
+    table: dict[str, Any] = {
+        "size": [lens.width, lens.height],
+        "matrix": lens.matrix.tolist(),
+        "distortions": lens.distortion.tolist(),
+        "rotation": rotation.tolist(),
+        "translation": camera.T_cam_world[:3, 3].tolist(),
+    }
+    if lens.lens == "fisheye4":
+        table["fisheye"] = True
+    return table
+
+
+def write_toml(path: Path, tables: dict[tuple[str, ...], dict[str, Any]]) -> None:
+    """Write tables by their dotted header, atomically; a value of None is left out."""
+    lines = []
+    for header, table in tables.items():
+        lines.append(f"[{'.'.join(map(_key, header))}]")
+        lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]
+        lines.append("")
+    write_atomic(path, "\n".join(lines).encode())
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    # JSON's numbers, booleans and strings are TOML's too, but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
