@@ -1,7 +1,8 @@
 """Robust triangulation of groups of points (hands of joints) seen in several views, with covariance.
 
-Shapes: G groups, J points in a group, V views, K candidate subsets of views, L links. Everything is vectorised over G
-and J, so that a hand and the same hand without each of its views are solved in one call.
+Shapes: G groups, J points in a group, V views, K candidate subsets of views, L links. Inside, components come first and
+points last, so that each of few NumPy calls runs over long rows: with the small groups of a hand, what costs is the
+number of calls.
 
 A point that moves is handled through its projection matrix: where the point is at `gain * X + shift` when view v is
 taken, `moving_projections` gives the 3x4 matrix that maps X itself to that view.
@@ -16,12 +17,15 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from scipy.linalg import get_lapack_funcs
 
 _CAUCHY = 3.0
 _INLIER_STDS = 3.0
 _VIEW_SOFTNESS = 3.0
 _GROUP_SHARE = 1.0
 _PRIOR_DOF = 6.0
+_SLICE = 15
+_posv, _potrf, _potrs = get_lapack_funcs(("posv", "potrf", "potrs"), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -79,207 +83,319 @@ def moving_projections(T_cam_world: np.ndarray, gain: np.ndarray, shift_m: np.nd
     R, t = T_cam_world[:, :3, :3], T_cam_world[:, :3, 3]
     P = np.empty((*gain.shape, 3, 4))
     P[..., :3] = gain[..., None, None] * R
-    P[..., 3] = (R @ shift_m[..., None])[..., 0] + t
+    P[..., 3] = np.einsum("vab,gjvb->gjva", R, shift_m) + t
     return P
 
 
-def triangulate(obs: Observations, links: Links | None = None, iterations: int = 4) -> Triangulation:
+def triangulate(
+    obs: Observations, links: Links | None = None, iterations: int = 4, start_m: np.ndarray | None = None
+) -> Triangulation:
     """Confidence-weighted DLT with outlier views rejected per point, then Gauss-Newton on the image error.
 
     The DLT is solved for all views and for every pair of views; the solution with the least robust cost over all
-    views, of the point and (so that points of one group help each other) of its group, starts the refinement.
-    With two views nothing can be rejected.
+    views, of the point and (so that points of one group help each other) of its group, starts the refinement, unless
+    `start_m` (G, J, 3) does. With two views nothing can be rejected.
     """
-    seen = obs.seen & np.isfinite(obs.points).all(-1)
-    solvable = seen.sum(-1) >= 2
-    seen = seen & solvable[..., None]
-    clean = Observations(obs.P, np.where(seen[..., None], obs.points, 0.0), np.where(seen, obs.std, 1.0), seen)
-    points = _best_subset(clean)
-    points, information, weights = _refine(clean, points, links, iterations)
-    residual = _whitened(clean, points)[0]
-    distance = np.sqrt((residual**2).sum(-1))
-    covariance = _covariance(information, distance, weights, seen)
-    inliers = seen & (distance < _INLIER_STDS)
+    views = _Views.of(obs)
+    if start_m is None:
+        points = _best_subsets(views, leave_out=False)[:, 0]
+    else:
+        points = np.where(views.solvable, start_m.transpose(2, 0, 1), 0.0)
+    points = _refine(views, points, links, iterations)
+    near = _linearise(views, points)
+    covariance = _covariance(views, near, _information(views, points, near, links)[0])
+    lost = ~views.solvable
+    points[:, lost] = np.nan
+    covariance[lost] = np.nan
+    seen = views.seen.transpose(1, 2, 0)
+    distance = np.sqrt(near.squared.transpose(1, 2, 0))
     return Triangulation(
-        np.where(solvable[..., None], points, np.nan),
-        np.where(solvable[..., None, None], covariance, np.nan),
-        inliers,
-        np.where(seen, distance, np.nan),
+        points.transpose(1, 2, 0), covariance, seen & (distance < _INLIER_STDS), np.where(seen, distance, np.nan)
     )
+
+
+def triangulate_without_each(obs: Observations, iterations: int = 4) -> np.ndarray:
+    """Points (G, 1 + V, J, 3) from all views and from all but each view v at 1 + v, as `triangulate` finds them.
+
+    NaN where fewer than two views remain.
+    """
+    views = _Views.of(obs)
+    starts = _best_subsets(views, leave_out=True)
+    sets = views.without_each()
+    points = _refine(sets, starts.reshape(3, -1, starts.shape[-1]), None, iterations)
+    points[:, ~sets.solvable] = np.nan
+    return points.reshape(starts.shape).transpose(2, 1, 3, 0)
 
 
 def triangulate_all(obs: Observations) -> np.ndarray:
     """Plain weighted DLT from all views of a point (G, J, 3); huge or NaN where the views do not determine it."""
-    M, b = _dlt_rows(obs)
-    return _solve3(M.sum(-3), b.sum(-2))
+    scale = obs.seen / obs.std
+    A = normal_equations(
+        obs.P.transpose(4, 3, 0, 1, 2), obs.points.transpose(3, 0, 1, 2), np.where(obs.seen, scale, 0.0)
+    )
+    return solve3(A.sum(-1)).transpose(1, 2, 0)
 
 
-def _solve3(M: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Solve symmetric 3x3 systems (..., 3, 3) by the adjugate; a singular system gives huge or NaN values."""
-    xx, xy, xz = M[..., 0, 0], M[..., 0, 1], M[..., 0, 2]
-    yy, yz, zz = M[..., 1, 1], M[..., 1, 2], M[..., 2, 2]
-    x, y, z = b[..., 0], b[..., 1], b[..., 2]
+def normal_equations(P: np.ndarray, points: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The DLT's normal equations M X = b of each observation, as (3, 4, ...): M in three columns, b in the last.
+
+    Components first: `P` (4, 3, ...) the columns of the projection matrix, `points` (2, ...), `scale` (...) the
+    weight of the observation's rows.
+    """
+    rows = points * P[:, 2:] - P[:, :2]
+    rows *= scale
+    rows[3] *= -1
+    return rows[:3, None, 0] * rows[None, :, 0] + rows[:3, None, 1] * rows[None, :, 1]
+
+
+def solve3(A: np.ndarray) -> np.ndarray:
+    """Solve symmetric 3x3 systems `A` (3, 4, ...), M and b, by the adjugate; huge or NaN where M is singular."""
+    (xx, xy, xz, x), (_, yy, yz, y), (_, _, zz, z) = A
     a, d, f = yy * zz - yz * yz, xx * zz - xz * xz, xx * yy - xy * xy
     e, g, h = xz * yz - xy * zz, xy * yz - xz * yy, xy * xz - xx * yz
-    out = np.empty_like(b)
+    out = np.empty(A.shape[:1] + A.shape[2:])
+    out[0] = a * x + e * y + g * z
+    out[1] = e * x + d * y + h * z
+    out[2] = g * x + h * y + f * z
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        inverse = 1 / (xx * a + xy * e + xz * g)
-        out[..., 0] = (a * x + e * y + g * z) * inverse
-        out[..., 1] = (e * x + d * y + h * z) * inverse
-        out[..., 2] = (g * x + h * y + f * z) * inverse
+        out /= xx * a + xy * e + xz * g
     return out
 
 
+class _Views:
+    """Observations with components first: `P` (4, 3, V, G, J), `points` (2, V, G, J), `scale` (V, G, J) 1 / std."""
+
+    def __init__(self, P: np.ndarray, points: np.ndarray, scale: np.ndarray, seen: np.ndarray) -> None:
+        self.solvable = seen.sum(0) >= 2
+        self.seen = seen & self.solvable
+        self.P = P
+        self.points = points
+        self.scale = np.where(self.seen, scale, 0.0)
+        # For the median over a group's points of what each view saw of it: the place of the middle after sorting.
+        count = self.seen.sum(-1)
+        self.unseen = ~self.seen
+        self.absent = count == 0
+        self.middle = np.arange(count.size).reshape(count.shape) * seen.shape[-1] + np.maximum(count - 1, 0) // 2
+
+    @classmethod
+    def of(cls, obs: Observations) -> "_Views":
+        points = obs.points.transpose(3, 2, 0, 1)
+        seen = obs.seen.transpose(2, 0, 1) & np.isfinite(points).all(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = 1 / obs.std.transpose(2, 0, 1)
+        P = np.ascontiguousarray(obs.P.transpose(4, 3, 2, 0, 1))
+        return cls(P, np.where(seen, points, 0.0), scale, seen)
+
+    def without_each(self) -> "_Views":
+        """1 + V times as many groups: first those with all views, then all those without view 0, and so on."""
+        views, groups, joints = self.seen.shape
+        keep = ~np.eye(views, 1 + views, 1, dtype=bool)
+
+        def spread(values: np.ndarray) -> np.ndarray:
+            wide = np.broadcast_to(values[..., None, :, :], (*values.shape[:-2], 1 + views, groups, joints))
+            return wide.reshape(*values.shape[:-2], -1, joints)
+
+        seen = (self.seen[:, None] & keep[:, :, None, None]).reshape(views, -1, joints)
+        return _Views(spread(self.P), spread(self.points), spread(self.scale), seen)
+
+
 @lru_cache
-def _subsets(views: int) -> np.ndarray:
-    """Every pair of views, and all views (K, V), boolean."""
-    pairs = [np.isin(np.arange(views), pair) for pair in combinations(range(views), 2)]
-    return np.array([*pairs, np.ones(views, dtype=bool)])
+def _subsets(views: int, leave_out: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pair of views and all views (K, V); who may use each; which views count for whom.
 
-
-def _dlt_rows(obs: Observations) -> tuple[np.ndarray, np.ndarray]:
-    """Normal equations of each observation: M (G, J, V, 3, 3) and b (G, J, V, 3)."""
-    rows = obs.points[..., None] * obs.P[..., 2:3, :] - obs.P[..., :2, :]
-    rows = rows * (obs.seen / obs.std)[..., None, None]
-    x, y = rows[..., 0, :3], rows[..., 1, :3]
-    M = x[..., :, None] * x[..., None, :] + y[..., :, None] * y[..., None, :]
-    return M, -(x * rows[..., 0, 3:] + y * rows[..., 1, 3:])
-
-
-def _best_subset(obs: Observations) -> np.ndarray:
-    """The DLT solution (G, J, 3) with the least robust cost, of those from all views and from each pair."""
-    views = obs.seen.shape[-1]
-    M, b = _dlt_rows(obs)
-    start = _solve3(M.sum(-3), b.sum(-2))
-    depth = (obs.P[..., 2, :3] * start[..., None, :]).sum(-1) + obs.P[..., 2, 3]
-    depth = np.where(np.isfinite(depth), np.maximum(np.abs(depth), 1e-3), 1.0)
-    M, b = M / depth[..., None, None] ** 2, b / depth[..., None] ** 2
-
-    subsets = _subsets(views)
-    groups, joints = obs.seen.shape[:2]
-    M_sets = (subsets.astype(float) @ M.reshape(groups, joints, views, 9)).reshape(groups, joints, -1, 3, 3)
-    b_sets = subsets.astype(float) @ b
-    candidates = _solve3(M_sets, b_sets)
-    complete = obs.seen.astype(float) @ subsets.T.astype(float) >= 2
-    valid = complete & np.isfinite(candidates).all(-1)
-    candidates = np.where(valid[..., None], candidates, 0.0)
-
-    rotations = obs.P[..., :3].reshape(groups, joints, views * 3, 3)
-    projected = candidates @ rotations.swapaxes(-1, -2) + obs.P[..., 3].reshape(groups, joints, 1, views * 3)
-    projected = projected.reshape(groups, joints, -1, views, 3)
-    depth = projected[..., 2]
-    offset = projected[..., :2] / np.where(np.abs(depth) > 1e-9, depth, 1e-9)[..., None] - obs.points[..., None, :, :]
-    squared = (offset**2).sum(-1) / obs.std[..., None, :] ** 2
-    cost = np.where(depth > 1e-9, np.log1p(squared / _CAUCHY**2), 20.0)
-    cost = np.where(obs.seen[..., None, :], cost, 0.0).sum(-1)
-    cost = np.where(valid, cost, np.where(obs.seen.any(-1)[..., None], 50.0, 0.0))
-    total = cost + _GROUP_SHARE * cost.mean(1, keepdims=True)
-    total = np.where(valid, total, np.inf)
-    best = total.argmin(-1)
-    return np.take_along_axis(candidates, best[..., None, None], axis=2)[:, :, 0]
-
-
-def _whitened(obs: Observations, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (G, J, V, 2) over std and their Jacobian (G, J, V, 2, 3) by the points; zero where not seen."""
-    in_camera = np.einsum("gjvab,gjb->gjva", obs.P[..., :3], points) + obs.P[..., 3]
-    depth = in_camera[..., 2:]
-    depth = np.where(np.abs(depth) > 1e-6, depth, 1e-6)
-    projected = in_camera[..., :2] / depth
-    scale = (obs.seen / obs.std)[..., None]
-    jacobian = (obs.P[..., :2, :3] - projected[..., None] * obs.P[..., 2:3, :3]) * (scale / depth)[..., None]
-    return (projected - obs.points) * scale, jacobian
-
-
-def _weights(distance: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Cauchy weights (G, J, V) of the residual lengths: each observation's own, times its view's over the group."""
-    own = 1 / (1 + (distance / _CAUCHY) ** 2)
-    if distance.shape[1] == 1:
-        return own * seen
-    view = _masked_median(distance, seen)
-    return own * seen / (1 + (view / _VIEW_SOFTNESS) ** 2)
-
-
-def _masked_median(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Median over axis 1 of what is seen, kept as an axis of length 1; 0 where nothing is."""
-    count = seen.sum(1, keepdims=True)
-    ordered = np.sort(np.where(seen, values, np.inf), axis=1)
-    middle = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=1)
-    return np.where(count > 0, middle, 0.0)
-
-
-def _refine(
-    obs: Observations, points: np.ndarray, links: Links | None, iterations: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Iteratively reweighted Gauss-Newton.
-
-    Gives points, the information per point (G, J, 3, 3) or, with links, of the group (G, 3J, 3J), and the weights.
+    The users are all views and, with `leave_out`, all but each: may (K, U), counts (U, V).
     """
-    groups, joints, _ = obs.seen.shape
-    solvable = obs.seen.any(-1)
-    for last in [False] * iterations + [True]:
-        residual, jacobian = _whitened(obs, points)
-        distance = np.sqrt((residual**2).sum(-1))
-        weights = _weights(distance, obs.seen)
-        weighted = jacobian * weights[..., None, None]
-        stacked = weighted.reshape(groups, joints, -1, 3)
-        information = np.swapaxes(stacked, -1, -2) @ jacobian.reshape(groups, joints, -1, 3)
-        gradient = (np.swapaxes(stacked, -1, -2) @ residual.reshape(groups, joints, -1, 1))[..., 0]
-        # A point that nothing holds stays where it is.
-        information = information + np.where(solvable, 1e-6, 1.0)[..., None, None] * np.eye(3)
+    everyone = tuple(range(views))
+    chosen = {*combinations(everyone, 2), everyone}
+    if leave_out and views > 2:
+        chosen |= set(combinations(everyone, views - 1))
+    sets = [np.isin(everyone, subset) for subset in sorted(chosen, key=lambda subset: (len(subset), subset))]
+    counts = ~np.eye(views, 1 + views if leave_out else 1, 1, dtype=bool).T
+    subsets = np.array(sets, dtype=float)
+    # Those who leave one out take pairs and what is left; the rest take pairs and all.
+    may = np.array([[(~s | c).all() and s.sum() in (2, c.sum()) for c in counts] for s in np.array(sets)])
+    return subsets, may, counts.astype(float)
+
+
+def _best_subsets(views: _Views, leave_out: bool) -> np.ndarray:
+    """The DLT solution (3, U, G, J) with the least robust cost, of those from all views and from each pair.
+
+    U is 1, or 1 + V with `leave_out`: from all views, and from all but each.
+    """
+    count, groups, joints = views.seen.shape
+    subsets, may, counts = _subsets(count, leave_out)
+    A = normal_equations(views.P, views.points, views.scale)
+    start = solve3(A.sum(2))
+    depth = (views.P[:3, 2] * start[:, None]).sum(0) + views.P[3, 2]
+    depth = np.where(np.isfinite(depth), np.maximum(np.abs(depth), 1e-3), 1.0)
+    A /= depth**2
+    A = (subsets @ A.reshape(3, 4, count, -1)).reshape(3, 4, -1, groups, joints)
+    candidates = solve3(A)
+    seen = views.seen.reshape(count, -1).astype(float)
+    complete = (subsets @ seen >= 2).reshape(-1, groups, joints)
+    valid = complete & np.isfinite(candidates).all(0)
+    candidates = np.where(valid, candidates, 0.0)
+
+    in_camera = _transform(views.P[:, :, :, None], candidates[:, None])
+    depth = in_camera[2]
+    offset = in_camera[:2] / np.where(np.abs(depth) > 1e-9, depth, 1e-9) - views.points[:, :, None]
+    offset *= views.scale[:, None]
+    squared = offset[0] ** 2 + offset[1] ** 2
+    cost = np.where(depth > 1e-9, np.log1p(squared * _CAUCHY**-2), 20.0) * views.seen[:, None]
+    cost = (counts @ cost.reshape(count, -1)).reshape(len(counts), -1, groups, joints)
+    solvable = ((counts @ seen) >= 2).reshape(len(counts), 1, groups, joints)
+    valid = valid & may.T[:, :, None, None]
+    cost = np.where(valid, cost, 50.0 * solvable)
+    cost += _GROUP_SHARE / joints * cost.sum(-1, keepdims=True)
+    cost[~valid] = np.inf
+    best = cost.argmin(1).reshape(len(counts), -1)
+    flat = candidates.reshape(3, -1, groups * joints)
+    return flat[:, best, np.arange(groups * joints)].reshape(3, len(counts), groups, joints)
+
+
+def _transform(P: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """P X for P (4, 3, ...) and X (3, ...)."""
+    out = P[0] * points[0]
+    out += P[1] * points[1]
+    out += P[2] * points[2]
+    out += P[3]
+    return out
+
+
+@dataclass(frozen=True)
+class _Linearised:
+    """At some points: `residual` (2, V, G, J) over std, zero where not seen, its square's sum (V, G, J), its Jacobian
+    (3, 2, V, G, J) by the points, and the robust weights (V, G, J)."""
+
+    residual: np.ndarray
+    squared: np.ndarray
+    jacobian: np.ndarray
+    weights: np.ndarray
+
+
+def _linearise(views: _Views, points: np.ndarray) -> _Linearised:
+    in_camera = _transform(views.P, points[:, None])
+    depth = in_camera[2]
+    inverse = 1 / np.where(np.abs(depth) > 1e-6, depth, 1e-6)
+    projected = in_camera[:2] * inverse
+    jacobian = projected * views.P[:3, 2:]
+    np.subtract(views.P[:3, :2], jacobian, out=jacobian)
+    jacobian *= inverse * views.scale
+    projected -= views.points
+    projected *= views.scale
+    squared = projected[0] ** 2 + projected[1] ** 2
+    return _Linearised(projected, squared, jacobian, _weights(views, squared))
+
+
+def _weights(views: _Views, squared: np.ndarray) -> np.ndarray:
+    """Cauchy weights (V, G, J) of the residual lengths: each observation's own, times its view's over the group."""
+    weights = 1 / (1 + squared * _CAUCHY**-2)
+    weights *= views.seen
+    if squared.shape[-1] > 1:
+        ordered = np.where(views.unseen, np.inf, squared)
+        ordered.sort(axis=-1)
+        middle = np.where(views.absent, 0.0, ordered.reshape(-1)[views.middle])
+        weights /= (1 + middle * _VIEW_SOFTNESS**-2)[..., None]
+    return weights
+
+
+def _information(
+    views: _Views, points: np.ndarray, near: _Linearised, links: Links | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Information and gradient: per point (3, 3, G, J) and (3, G, J) or, with links, per group (G, 3J, 3J), (G, 3J)."""
+    _, groups, joints = points.shape
+    jacobian = near.jacobian.reshape(3, -1, groups * joints)
+    weighted = (near.jacobian * near.weights).reshape(jacobian.shape)
+    information = np.einsum("aon,bon->abn", weighted, jacobian).reshape(3, 3, groups, joints)
+    gradient = np.einsum("aon,on->an", weighted, near.residual.reshape(-1, groups * joints)).reshape(points.shape)
+    # A point that nothing holds stays where it is.
+    hold = np.where(views.solvable, 1e-6, 1.0)
+    for axis in range(3):
+        information[axis, axis] += hold
+    return (information, gradient) if links is None else _with_links(views, information, gradient, points, links)
+
+
+def _refine(views: _Views, points: np.ndarray, links: Links | None, iterations: int) -> np.ndarray:
+    """Points (3, G, J) after iteratively reweighted Gauss-Newton."""
+    _, groups, joints = points.shape
+    for _ in range(iterations):
+        near = _linearise(views, points)
+        information, gradient = _information(views, points, near, links)
         if links is None:
-            if last:
-                return points, information, weights
-            step = _solve3(information, gradient)
+            step = solve3(np.concatenate([information, gradient[:, None]], axis=1))
         else:
-            full, full_gradient = _with_links(information, gradient, points, links, solvable)
-            if last:
-                return points, full, weights
-            step = np.linalg.solve(full, full_gradient[..., None])[..., 0].reshape(groups, joints, 3)
-        length = np.linalg.norm(step, axis=-1, keepdims=True)
-        points = points - step * np.minimum(1.0, 0.1 / np.maximum(length, 1e-12))
-    raise AssertionError("unreachable")
+            solved = [_solve(M, g) for M, g in zip(information, gradient, strict=True)]
+            step = np.array(solved).reshape(groups, joints, 3).transpose(2, 0, 1)
+        length = np.sqrt(step[0] ** 2 + step[1] ** 2 + step[2] ** 2)
+        points = points - step * (0.1 / np.maximum(length, 0.1))
+    return points
 
 
 def _with_links(
-    information: np.ndarray, gradient: np.ndarray, points: np.ndarray, links: Links, solvable: np.ndarray
+    views: _Views, information: np.ndarray, gradient: np.ndarray, points: np.ndarray, links: Links
 ) -> tuple[np.ndarray, np.ndarray]:
     """The group's normal equations (G, 3J, 3J) and (G, 3J) with the soft distances added."""
-    groups, joints = points.shape[:2]
+    _, groups, joints = points.shape
     first, second = links.pairs[:, 0], links.pairs[:, 1]
-    between = points[:, second] - points[:, first]
-    length = np.maximum(np.linalg.norm(between, axis=-1), 1e-6)
-    usable = solvable[:, first] & solvable[:, second]
+    between = points[..., second] - points[..., first]
+    length = np.maximum(np.sqrt(between[0] ** 2 + between[1] ** 2 + between[2] ** 2), 1e-6)
+    usable = views.solvable[:, first] & views.solvable[:, second]
     scale = np.where(usable, 1 / links.stds_m, 0.0)
-    direction = between / length[..., None] * scale[..., None]
-    rows = np.zeros((groups, len(links.pairs), joints, 3))
-    index = np.arange(len(links.pairs))
-    rows[:, index, first] = -direction
-    rows[:, index, second] = direction
-    rows = rows.reshape(groups, len(links.pairs), -1)
+    direction = between / length
     error = (length - links.lengths_m) * scale
     # Huber's weights: a length that is far off pulls no harder than one that is somewhat off.
-    weight = 1 / np.maximum(1.0, np.abs(error) / _CAUCHY)
-    transposed = np.swapaxes(rows * weight[..., None], -1, -2)
-    full = transposed @ rows
-    blocks = full.reshape(groups, joints, 3, joints, 3)
+    pull = scale / np.maximum(1.0, np.abs(error) / _CAUCHY)
+    # Each link adds to the blocks of its two points, and what it adds on the diagonal it takes off beside it.
+    outer = (pull * scale) * direction[:, None] * direction
+    ends = np.zeros((len(first), joints))
+    ends[np.arange(len(first)), first] = -1.0
+    ends[np.arange(len(first)), second] = 1.0
     own = np.arange(joints)
-    blocks[:, own, :, own, :] += np.swapaxes(information, 0, 1)
-    return full, gradient.reshape(groups, -1) + (transposed @ error[..., None])[..., 0]
+    blocks = np.zeros((groups, joints, 3, joints, 3))
+    blocks[:, own, :, own, :] = (information + outer @ np.abs(ends)).transpose(3, 2, 0, 1)
+    beside = outer.transpose(3, 2, 0, 1)
+    blocks[:, first, :, second, :] = -beside
+    blocks[:, second, :, first, :] = -beside
+    gradient = gradient + (direction * (pull * error)) @ ends
+    return blocks.reshape(groups, 3 * joints, -1), gradient.transpose(1, 2, 0).reshape(groups, -1)
 
 
-def _covariance(information: np.ndarray, distance: np.ndarray, weights: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _covariance(views: _Views, near: _Linearised, information: np.ndarray) -> np.ndarray:
     """Inverse information (G, J, 3, 3), scaled by the variance of the residuals that the group really has.
 
     The expected variance of 1 counts as much as `_PRIOR_DOF` measurements per point.
     """
-    groups, joints = seen.shape[:2]
-    if information.shape[1] == 3 * joints:
-        inverse = np.linalg.inv(information).reshape(groups, joints, 3, joints, 3)
+    groups, joints = views.solvable.shape
+    if information.ndim == 3:
+        inverse = np.array([_inverse(M) for M in information]).reshape(groups, joints, 3, joints, 3)
         own = np.arange(joints)
         covariance = np.swapaxes(inverse[:, own, :, own, :], 0, 1)
     else:
-        covariance = np.linalg.inv(information)
-    squares = (weights * distance**2).sum((1, 2))
-    freedom = np.maximum((2 * weights.sum(-1) - 3).clip(0).sum(1), 0)
+        covariance = np.linalg.inv(information.transpose(2, 3, 0, 1))
+    squares = (near.weights * near.squared).sum((0, 2))
+    freedom = np.maximum(2 * near.weights.sum(0) - 3, 0).sum(1)
     prior = _PRIOR_DOF * joints
     return covariance * ((squares + prior) / (freedom + prior))[:, None, None, None]
+
+
+def _solve(M: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Solve with a symmetric, positive definite matrix, by LU where rounding made it not quite that."""
+    _, solution, failed = _posv(M, b)
+    return np.linalg.solve(M, b) if failed else solution
+
+
+def _inverse(M: np.ndarray) -> np.ndarray:
+    """Inverse of a symmetric, positive definite matrix.
+
+    In slices so thin that OpenBLAS does not start its threads, which cost many times what there is to be done.
+    """
+    factor, failed = _potrf(M, lower=1)
+    if failed:
+        return np.linalg.inv(M)
+    return np.hstack([_potrs(factor, columns, lower=1)[0] for columns in _unit_slices(len(M))])
+
+
+@lru_cache
+def _unit_slices(size: int) -> list[np.ndarray]:
+    unit = np.eye(size)
+    return [np.asfortranarray(unit[:, start : start + _SLICE]) for start in range(0, size, _SLICE)]

@@ -3,6 +3,9 @@
 import csv
 import importlib
 import importlib.util
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -72,6 +75,26 @@ def detector() -> Iterator[MediaPipeHands]:
     detector = MediaPipeHands()
     yield detector
     detector.close()
+
+
+def test_nothing_is_said_on_a_start_that_is_fine() -> None:
+    pytest.importorskip("mediapipe")
+    script = (
+        "import numpy as np; from app.estimators.detection import Region; from calibration.frames import Frame;"
+        "from app.estimators.mediapipe_hands import MediaPipeHands;"
+        "frame = Frame('a', 0, 0, 0, 0, np.zeros((240, 320, 3), np.uint8));"
+        "region = Region(np.random.default_rng(0).uniform(50, 200, (21, 2)));"
+        "hands = MediaPipeHands(); hands.detect(frame, [region], True); hands.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""
+
+
+def test_what_else_is_said_meanwhile_is_heard(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError), mediapipe_hands._quiet_start():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nE0000 no such model\n")
+        raise RuntimeError
+    assert capfd.readouterr().err == "E0000 no such model\n"
 
 
 def by_side(detections: list[Detection]) -> tuple[Detection, Detection]:

@@ -11,6 +11,7 @@ from app.estimators.detection import Detection, Region
 from app.estimators.multiview import MultiViewEstimator
 from app.estimators.protocol import Estimate
 from app.estimators.simulated import SimulatedDetector
+from app.estimators.step import Match, Step
 from calibration.frames import Frame, FrameSet
 from calibration.hand import bone_lengths
 from calibration.rig import Rig
@@ -244,6 +245,46 @@ class Crossing:
 
     def close(self) -> None:
         pass
+
+
+@pytest.mark.parametrize("spoil", [None, shifted, elsewhere])
+def test_what_the_tracks_explain_is_what_the_search_finds(
+    rig: Rig, spoil: Spoil | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the tracks explain all detections the search among all proposals is left out; it would find the same."""
+    match_tracks, left_out = MultiViewEstimator._match_tracks, []
+
+    def both(self: MultiViewEstimator, step: Step, rows: np.ndarray) -> list[Match]:
+        matches = match_tracks(self, step, rows)
+        searched = {match.link: match.rows.tolist() for match in self._match_anew(step)}
+        assert {match.link: match.rows.tolist() for match in matches} == searched
+        left_out.append(len(matches))
+        return matches
+
+    monkeypatch.setattr(MultiViewEstimator, "_match_tracks", both)
+    simulate(rig, spoil)
+    # A view that disagrees is never explained by the tracks.
+    assert (len(left_out) > 0.9 * SETS) if spoil is None else (len(left_out) < 0.1 * SETS)
+
+
+@pytest.mark.parametrize("spread_s", [0.004, 0.012])
+def test_the_search_alone_gives_the_same_hands(rig: Rig, spread_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = simulate(rig, fps=15.0, spread_s=spread_s)
+    monkeypatch.setattr("app.estimators.multiview.explained_by_tracks", lambda *_: None)
+    searched = simulate(rig, fps=15.0, spread_s=spread_s)
+    np.testing.assert_allclose(quick.errors_mm, searched.errors_mm, atol=1e-6)
+
+
+def test_a_detector_that_fails_is_heard_of(rig: Rig) -> None:
+    """Also where it fails in a helper thread: the third of four views, with one thread for each."""
+
+    def fail(frame: Frame, found: list[Detection]) -> list[Detection]:
+        if frame.camera_id == "cam_2":
+            raise OSError("no model")
+        return found
+
+    with pytest.raises(OSError, match="no model"):
+        simulate(rig, fail, sets=1)
 
 
 def test_tracks_survive_crossing(rig: Rig) -> None:

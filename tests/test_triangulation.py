@@ -14,6 +14,7 @@ from calibration.triangulation import (
     moving_projections,
     triangulate,
     triangulate_all,
+    triangulate_without_each,
 )
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
@@ -111,6 +112,27 @@ def test_an_outlier_view_is_rejected_per_joint(rig: Rig, hands: np.ndarray) -> N
     good[:, joint, bad] = False
     without = triangulate(Observations(observed.P, observed.points, observed.std, good))
     assert errors(result, hands).mean() < 1.05 * errors(without, hands).mean()
+
+
+@pytest.mark.parametrize("cameras", [2, 3, 4, 8])
+def test_leaving_each_view_out_is_triangulating_without_it(cameras: int, hands: np.ndarray) -> None:
+    rig = ring_rig(cameras)
+    observed = look(rig, hands, noise=STD)
+    if cameras > 3:
+        # Of two views that are left neither can be told to be wrong.
+        observed.points[:, ::5, 1] += 0.1
+    observed.seen[:, 3, 0] = False
+    together = triangulate_without_each(observed, iterations=40)
+    assert together.shape == (len(hands), 1 + cameras, 21, 3)
+    for group in range(1 + cameras):
+        seen = observed.seen.copy()
+        if group:
+            seen[:, :, group - 1] = False
+        alone = triangulate(Observations(observed.P, observed.points, observed.std, seen), iterations=40).points_m
+        near = np.linalg.norm(together[:, group] - alone, axis=-1) < 1e-5
+        np.testing.assert_array_equal(np.isnan(together[:, group]), np.isnan(alone))
+        # The two weigh the views' depths differently when they choose where to start.
+        assert (near | np.isnan(alone[..., 0])).mean() > 0.995
 
 
 def test_a_garbage_view_of_the_whole_hand_does_no_harm(rig: Rig, hands: np.ndarray) -> None:

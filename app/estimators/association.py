@@ -12,7 +12,7 @@ import numpy as np
 
 from app.estimators.detection import Detection
 from calibration.rig import RigCamera
-from calibration.triangulation import Observations, triangulate_all
+from calibration.triangulation import moving_projections, normal_equations, solve3
 
 GATE = 0.8
 _SAME_HAND = 0.3
@@ -72,18 +72,22 @@ def gather(cameras: list[RigCamera], detections: list[list[Detection]], std_scal
     if not flat:
         none = np.zeros(0)
         return Seen(none.astype(int), np.zeros((0, 21, 2)), np.zeros((0, 21, 2)), np.zeros((0, 21)), none, none)
-    view = np.repeat(np.arange(len(cameras)), [len(found) for found in detections])
-    keypoints_px = np.stack([detection.keypoints_px for detection in flat]).astype(np.float64)
+    counts = [len(found) for found in detections]
+    view = np.repeat(np.arange(len(cameras)), counts)
+    keypoints_px = np.array([detection.keypoints_px for detection in flat], dtype=np.float64)
     keypoints_norm = np.empty_like(keypoints_px)
-    for index in np.unique(view):
-        keypoints_norm[view == index] = cameras[index].camera.undistort(keypoints_px[view == index])
+    end = 0
+    for camera, count in zip(cameras, counts, strict=True):
+        start, end = end, end + count
+        keypoints_norm[start:end] = camera.camera.undistort(keypoints_px[start:end])
     focal = np.array([camera.camera.focal_px for camera in cameras])[view]
+    centred = keypoints_norm - keypoints_norm.sum(1, keepdims=True) / keypoints_norm.shape[1]
     return Seen(
         view,
         keypoints_px,
         keypoints_norm,
-        np.stack([detection.std_px for detection in flat]) * (std_scale[view] / focal)[:, None],
-        2 * np.sqrt(keypoints_norm.var(axis=1).sum(-1)),
+        np.array([detection.std_px for detection in flat]) * (std_scale[view] / focal)[:, None],
+        2 * np.sqrt(np.einsum("djc,djc->d", centred, centred) / centred.shape[1]),
         # What is hardly a hand says little about which hand it is.
         np.array([0.5 + (detection.right - 0.5) * detection.score**2 for detection in flat]),
     )
@@ -109,43 +113,50 @@ def pair_proposals(T_cam_world: np.ndarray, seen: Seen, gain: np.ndarray, shift_
     """
     views = len(T_cam_world)
     first, second = np.nonzero(seen.view[:, None] < seen.view[None, :])
-    count, ways = len(first), len(gain)
+    count = len(first)
     if not count:
         return np.zeros((0, views, 21, 3))
-    chosen = np.stack([first, second], axis=1)
-    pair_views = seen.view[chosen]
-    R, t = T_cam_world[:, :3, :3], T_cam_world[:, :3, 3]
-    P = np.empty((ways, 21, views, 3, 4))
-    P[..., :3] = gain[..., None, None] * R
-    P[..., 3] = (R @ shift_m[..., None])[..., 0] + t
-    P = P[:, :, pair_views].transpose(0, 2, 1, 3, 4, 5).reshape(ways * count, 21, 2, 3, 4)
-    points = np.tile(seen.keypoints_norm[chosen].swapaxes(1, 2), (ways, 1, 1, 1))
-    std = np.tile(seen.std_norm[chosen].swapaxes(1, 2), (ways, 1, 1))
-    hands = triangulate_all(Observations(P, points, std, np.ones(std.shape, dtype=bool)))
-    in_pair = (P[..., :3] @ hands[:, :, None, :, None])[..., 0] + P[..., 3]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        offset = np.linalg.norm(in_pair[..., :2] / in_pair[..., 2:] - points, axis=-1)
-    offset = np.where((in_pair[..., 2] > 1e-3) & np.isfinite(offset), offset, np.inf)
-    middle = np.partition(offset, 10, axis=1)[:, 10].reshape(ways, count, 2)
-    own = (middle / np.maximum(seen.size_norm[chosen], 1e-6)).max(-1)
-    way = own.argmin(0)
-    hands = hands.reshape(ways, count, 21, 3)[way, np.arange(count)]
+    # Components first, then detections, ways and joints, as in calibration.triangulation.
+    P = moving_projections(T_cam_world, gain, shift_m).transpose(4, 3, 2, 0, 1)[:, :, seen.view]
+    points = seen.keypoints_norm.transpose(2, 0, 1)[:, :, None]
+    A = normal_equations(P, points, 1 / seen.std_norm[:, None])
+    hands = solve3(A[:, :, first] + A[:, :, second])
+    own = np.maximum(_fit_of(P, points, seen, hands, first), _fit_of(P, points, seen, hands, second))
+    way = own.argmin(1)
+    hands = hands[:, np.arange(count), way].transpose(1, 2, 0)
     palm = np.linalg.norm(hands[:, 9] - hands[:, 0], axis=-1)
-    good = (own.min(0) < GATE) & np.isfinite(hands).all((1, 2)) & (palm > _PALM_M[0]) & (palm < _PALM_M[1])
+    good = (own.min(1) < GATE) & np.isfinite(hands).all((1, 2)) & (palm > _PALM_M[0]) & (palm < _PALM_M[1])
     hands, way = hands[good], way[good]
     return (hands[:, :, None] * gain[way][..., None] + shift_m[way]).swapaxes(1, 2)
 
 
+def _fit_of(P: np.ndarray, points: np.ndarray, seen: Seen, hands: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """How far hands (3, K, M, 21) are from each pair's `member` (K,) of the detections: (K, M), as `distances`."""
+    P = P[:, :, member]
+    in_camera = P[0] * hands[0] + P[1] * hands[1] + P[2] * hands[2] + P[3]
+    depth = in_camera[2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        offset = in_camera[:2] / depth - points[:, member]
+        squared = offset[0] ** 2 + offset[1] ** 2
+    squared[~((depth > 1e-3) & np.isfinite(squared))] = np.inf
+    return np.sqrt(np.partition(squared, 10, axis=-1)[..., 10]) / np.maximum(seen.size_norm[member, None], 1e-6)
+
+
+def in_cameras(T_cam_world: np.ndarray, in_view_m: np.ndarray) -> np.ndarray:
+    """World points (..., V, 21, 3) in the axes of the view that each is for."""
+    return in_view_m @ T_cam_world[:, :3, :3].swapaxes(-1, -2) + T_cam_world[:, None, :3, 3]
+
+
 def distances(T_cam_world: np.ndarray, seen: Seen, in_view_m: np.ndarray) -> np.ndarray:
     """How far each detection is from each proposal (K, D): median over the joints, as a share of the hand's size."""
-    R, t = T_cam_world[seen.view, :3, :3], T_cam_world[seen.view, :3, 3]
-    in_camera = in_view_m[:, seen.view] @ R.swapaxes(-1, -2) + t[:, None]
-    depth = in_camera[..., 2:]
-    offset = in_camera[..., :2] / np.where(depth > 1e-3, depth, 1e-3) - seen.keypoints_norm
-    distance = np.sqrt((offset**2).sum(-1))
-    distance[depth[..., 0] <= 1e-3] = np.inf
-    middle = np.partition(distance, 10, axis=-1)[..., 10]
-    return middle / np.maximum(seen.size_norm, 1e-6)
+    in_camera = in_cameras(T_cam_world, in_view_m)
+    # Not in front of the camera is infinitely far.
+    depth = np.where(in_camera[..., 2] > 1e-3, in_camera[..., 2], np.nan)
+    x = (in_camera[..., 0] / depth)[:, seen.view] - seen.keypoints_norm[..., 0]
+    y = (in_camera[..., 1] / depth)[:, seen.view] - seen.keypoints_norm[..., 1]
+    squared = x * x + y * y
+    squared[np.isnan(squared)] = np.inf
+    return np.sqrt(np.partition(squared, 10, axis=-1)[..., 10]) / np.maximum(seen.size_norm, 1e-6)
 
 
 def choose_hands(T_cam_world: np.ndarray, seen: Seen, proposals: Proposals) -> list[tuple[int, bool, np.ndarray]]:
@@ -173,8 +184,9 @@ def choose_hands(T_cam_world: np.ndarray, seen: Seen, proposals: Proposals) -> l
     right_share = np.where(gives_way, two[:, None], one[:, None])
     left_share = np.where(same & ~gives_way, other_two[None], other[None])
     both = _worth(right_share, bonus_right[:, None]) + _worth(left_share, bonus_left[None])
-    middle = proposals.in_view_m.mean(1)
-    apart = np.sqrt(((middle[:, None] - middle[None]) ** 2).sum(-1)).mean(-1)
+    middle = (proposals.in_view_m.sum(1) / views).transpose(2, 0, 1)
+    between = middle[:, :, None] - middle[:, None]
+    apart = np.sqrt(between[0] ** 2 + between[1] ** 2 + between[2] ** 2).sum(-1) / between.shape[-1]
     both[apart < _SAME_HAND_M] = -np.inf
 
     right_index, left_index = np.unravel_index(both.argmax(), both.shape)

@@ -30,13 +30,16 @@ class CameraTrust:
 
         Says nothing where only two views saw a hand, which disagree equally with each other.
         """
-        views = np.isfinite(residuals).any(1).sum(-1)
-        for hand in np.flatnonzero(views >= 3):
+        seen = np.isfinite(residuals).sum(1)
+        # NaN sorts last.
+        ordered = np.sort(residuals, axis=1)
+        for hand in np.flatnonzero((seen > 0).sum(-1) >= 3):
             for view, camera_id in enumerate(camera_ids):
-                seen = residuals[hand, :, view][np.isfinite(residuals[hand, :, view])]
-                if len(seen):
+                joints = int(seen[hand, view])
+                if joints:
                     count = self._count[camera_id] = min(self._count.get(camera_id, 0) + 1, int(_MEMORY))
                     before = self._typical.get(camera_id, 1.0)
+                    middle = float(ordered[hand, (joints - 1) // 2, view] + ordered[hand, joints // 2, view]) / 2
                     # The median of the length of a 2D Gaussian is 1.18 stds.
-                    now = min(float(np.median(seen)) / 1.18, 30.0)
+                    now = min(middle / 1.18, 30.0)
                     self._typical[camera_id] = before + (now - before) / (count + 1)

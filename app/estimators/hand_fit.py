@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.estimators.association import Seen
+from app.estimators.association import Seen, in_cameras
 from app.estimators.tracks import LINKS, Motion
 from calibration.rig import RigCamera
-from calibration.triangulation import Links, Observations, Triangulation, moving_projections, triangulate
+from calibration.triangulation import Links, Observations, moving_projections, triangulate, triangulate_without_each
 
 _POSITION_STD_M = 0.004
+_FREE_ITERATIONS = 3
+# From the free solution, which is near.
+_LINKED_ITERATIONS = 6
+_AGREEMENT = np.array([0.1, 0.3, 0.7, 1.0])
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def motion_terms(motions: list[Motion | None], lag_s: np.ndarray) -> tuple[np.nd
     for hand, motion in enumerate(motions):
         if motion is None:
             continue
-        velocity_gain = motion.velocity_gain(np.full(21, _POSITION_STD_M**2))
+        velocity_gain = motion.velocity_gain(_POSITION_STD_M**2)
         gain[hand] = 1 + velocity_gain[:, None] * lag_s
         rest = motion.velocity_m_s - velocity_gain[:, None] * motion.position_m
         shift[hand] = rest[:, None, :] * lag_s[:, None]
@@ -67,41 +71,30 @@ def fit_hands(
     lengths: list[tuple[np.ndarray, np.ndarray]],
 ) -> HandFit:
     """Fit hands to detections `rows` (H, V), -1 for none, with each hand's `lengths` from BoneLengths.prior."""
-    hands, views = rows.shape
     points, std, there = _arrange(seen, rows)
-    # Group 0 of a hand has all its views, group 1 + v lacks view v.
-    drop = np.vstack([np.zeros(views, bool), np.eye(views, dtype=bool)])
-    without = there[:, None] & ~drop[None, :, None, :]
-    groups = 1 + views
-
-    def spread(values: np.ndarray) -> np.ndarray:
-        return np.repeat(values, groups, axis=0)
-
-    P = moving_projections(T_cam_world, gain, shift)
-    free = triangulate(Observations(spread(P), spread(points), spread(std), without.reshape(hands * groups, 21, views)))
-    by_hand = free.points_m.reshape(hands, groups, 21, 3)
+    obs = Observations(moving_projections(T_cam_world, gain, shift), points, std, there)
+    # Of each hand first the joints from all views, then from all but each.
+    by_views = triangulate_without_each(obs, _FREE_ITERATIONS)
     links = Links(LINKS, np.stack([m for m, _ in lengths]), np.stack([s for _, s in lengths]))
-    fitted: Triangulation = triangulate(Observations(P, points, std, there), links)
+    fitted = triangulate(obs, links, _LINKED_ITERATIONS, start_m=by_views[:, 0])
     in_view = _in_views(fitted.points_m, gain, shift)
+    blind = by_views[:, 1:] * gain.swapaxes(1, 2)[..., None] + shift.swapaxes(1, 2)
 
-    reprojection = np.full((hands, 21, views), np.nan)
-    leave_one_out = np.full((hands, 21, views), np.nan)
+    # The two kinds of joints (2, H, V, 21, 3) go through each camera's lens together.
+    both = in_cameras(T_cam_world, np.stack([in_view, blind]))
+    projected_px = np.empty((*both.shape[:-1], 2))
     for view, camera in enumerate(cameras):
-        members = np.flatnonzero(rows[:, view] >= 0)
-        if not len(members):
-            continue
-        detected = seen.keypoints_px[rows[members, view]]
-        reprojection[members, :, view] = np.linalg.norm(camera.project(in_view[members, view]) - detected, axis=-1)
-        blind = by_hand[members, 1 + view] * gain[members, :, view, None] + shift[members, :, view]
-        known = np.isfinite(blind).all(-1)
-        error = np.linalg.norm(camera.project(np.where(known[..., None], blind, 1.0)) - detected, axis=-1)
-        leave_one_out[members, :, view] = np.where(known, error, np.nan)
+        projected_px[:, :, view] = camera.camera.project(both[:, :, view])
+    offset = projected_px - seen.keypoints_px[rows]
+    error = np.sqrt(offset[..., 0] ** 2 + offset[..., 1] ** 2)
+    error[:, rows < 0] = np.nan
+    reprojection, leave_one_out = error.swapaxes(-1, -2)
     return HandFit(
         fitted.points_m,
         fitted.covariance_m2,
         fitted.inliers,
         fitted.residuals,
-        by_hand[:, 0],
+        by_views[:, 0],
         in_view,
         reprojection,
         leave_one_out,
@@ -123,9 +116,9 @@ def _in_views(joints_m: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.n
 def confidence(fit: HandFit) -> np.ndarray:
     """Confidence (H, 21) in [0, 1]: low with few agreeing views, large residuals, or a large expected error."""
     views = fit.inliers.sum(-1)
-    agreement = np.select([views >= 3, views == 2, views == 1], [1.0, 0.7, 0.3], 0.1)
+    agreement = _AGREEMENT[np.minimum(views, 3)]
     squares = np.where(np.isfinite(fit.residuals) & fit.inliers, fit.residuals, 0.0) ** 2
     residual = np.sqrt(squares.sum(-1) / np.maximum(views, 1))
-    variance = np.trace(fit.covariance_m2, axis1=-2, axis2=-1)
+    variance = np.einsum("hjaa->hj", fit.covariance_m2)
     value = agreement * np.exp(-((residual / 4) ** 2)) / (1 + variance / 0.03**2)
-    return np.nan_to_num(value).clip(0, 1)
+    return np.where(np.isfinite(value), value, 0.0).clip(0, 1)

@@ -9,7 +9,10 @@ import importlib
 import importlib.util
 import os
 import queue
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,9 @@ _PALM_LANDMARKS = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
 _STD_OF_SIZE = 0.036
 _MIN_STD_PX = 1.0
 _MAX_PALMS = 4
+# What MediaPipe's libraries write on every start, past any log level that can be set.
+_CHATTER = (b"INFO: Created TensorFlow Lite", b"before absl::InitializeLog()", b"inference_feedback_manager.cc")
+_STARTING = threading.Lock()
 
 _LANDMARK_GRAPH = """
 input_stream: "image"
@@ -115,6 +121,23 @@ def _close(square: CropSquare, other: CropSquare) -> bool:
     return bool(turn < 0.35 and shift < 0.1 and 0.8 < square.side_px / other.side_px < 1.25)
 
 
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keep _CHATTER off standard error; whatever else is written meanwhile, by any thread, comes there afterwards."""
+    with _STARTING, tempfile.TemporaryFile() as heard:
+        stderr = os.dup(2)
+        os.dup2(heard.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            heard.seek(0)
+            rest = b"".join(line for line in heard if not any(words in line for words in _CHATTER))
+            if rest:
+                os.write(stderr, rest)
+            os.close(stderr)
+
+
 class _Graph:
     """A MediaPipe graph for one thread at a time."""
 
@@ -128,7 +151,9 @@ class _Graph:
         self._result: dict = {}
         for stream, reader in readers.items():
             self._observe(stream, getattr(mp.packet_getter, reader))
-        self._graph.start_run({})
+        with _quiet_start():
+            self._graph.start_run({})
+            self._graph.wait_until_idle()
         self._time = 0
 
     def _observe(self, stream: str, read) -> None:

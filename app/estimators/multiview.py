@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from app.estimators.association import (
 )
 from app.estimators.camera_trust import CameraTrust
 from app.estimators.detection import Detection, Detector, Region
-from app.estimators.hand_fit import HandFit, confidence, fit_hands, motion_terms, quick_fit
+from app.estimators.gating import explained_by_tracks
+from app.estimators.hand_fit import confidence, fit_hands, motion_terms, quick_fit
 from app.estimators.protocol import Estimate, Hand
 from app.estimators.step import Match, Step, publish
 from app.estimators.tracks import BoneLengths, Motion, Track, decide_sides
@@ -47,7 +48,9 @@ class MultiViewEstimator:
         self.name = detector.name
         self.simulated = detector.simulated
         self.truth_at = getattr(detector, "truth_at", None)
-        self._pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, len(rig.cameras)), "detect")
+        # The calling thread detects, too.
+        self._helpers = (threads or min(os.cpu_count() or 1, len(rig.cameras))) - 1
+        self._pool = ThreadPoolExecutor(max(self._helpers, 1), "detect")
         self._tracks: list[Track] = []
         self._lengths = {side: BoneLengths() for side in (True, False)}
         self._trust = CameraTrust()
@@ -57,7 +60,10 @@ class MultiViewEstimator:
         self._last_time_ns: int | None = None
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
-        """The hands at `frame_set.reference_time_ns`. Sets must come in order of time."""
+        """The hands at `frame_set.reference_time_ns`. Sets must come in order of time.
+
+        In a set of fewer than two views no image is searched, so its `detections` is 0.
+        """
         start = time.perf_counter()
         now_ns = frame_set.reference_time_ns
         cameras = [camera for camera in self.rig.cameras if camera.camera_id in frame_set.frames]
@@ -72,7 +78,7 @@ class MultiViewEstimator:
         step = Step(cameras, frames, now_ns, predictions, self._trust.std_scale(ids))
 
         searched = self._search_plan(frames, now_ns)
-        regions = [step.regions(step.predicted_in_view_m, view) for view in range(len(cameras))]
+        regions = step.regions(step.predicted_in_view_m, np.ones((len(predictions), len(cameras)), dtype=bool))
         found = self._detect(frames, regions, searched)
         detect_s = time.perf_counter() - start
 
@@ -118,12 +124,49 @@ class MultiViewEstimator:
     def _detect(
         self, frames: Sequence[Frame], regions: Sequence[list[Region]], searched: Sequence[bool]
     ) -> list[list[Detection]]:
-        return list(self._pool.map(self.detector.detect, frames, regions, searched))
+        found: list[list[Detection]] = [[] for _ in frames]
+        views = iter(range(len(frames)))
+
+        def work() -> None:
+            # The threads share the iterator, so each view goes to one of them.
+            for view in views:
+                found[view] = self.detector.detect(frames[view], regions[view], searched[view])
+
+        helpers = [self._pool.submit(work) for _ in range(min(self._helpers, len(frames) - 1))]
+        try:
+            work()
+        finally:
+            wait(helpers)
+        for helper in helpers:
+            helper.result()
+        return found
 
     def _match(self, step: Step, found: list[list[Detection]]) -> list[Match]:
         """The hands among the detections, each linked to its track."""
         step.seen = seen = gather(step.cameras, found, step.std_scale)
-        views = len(step.cameras)
+        if all(track.sure for track in self._tracks):
+            rows = explained_by_tracks(step.T_cam_world, seen, step.predicted_in_view_m)
+            if rows is not None:
+                return self._match_tracks(step, rows)
+        return self._match_anew(step)
+
+    def _match_tracks(self, step: Step, rows: np.ndarray) -> list[Match]:
+        """The tracks as hands, of the detections `rows` (T, V) that they explain."""
+        links = np.flatnonzero((rows >= 0).any(1))
+        rows = rows[links]
+        gain, shift = motion_terms([step.predictions[link] for link in links], step.lag_s)
+        in_view = step.predicted_in_view_m[links]
+        if (rows < 0).any():
+            # To look again for what is missing, where the views that have it say it is.
+            in_view = quick_fit(step.T_cam_world, step.seen, rows, gain, shift)
+        return [
+            Match(int(link), self._tracks[link].right_log_odds >= 0, *each)
+            for link, *each in zip(links, rows, gain, shift, in_view, strict=True)
+        ]
+
+    def _match_anew(self, step: Step) -> list[Match]:
+        """The hands that explain the detections best, of all that tracks and pairs of detections propose."""
+        seen, views = step.seen, len(step.cameras)
         side = np.array([track.right_log_odds for track in self._tracks])
         predicted = step.predicted_in_view_m
         gain, shift = motion_terms([*step.predictions, None], step.lag_s)
@@ -175,11 +218,10 @@ class MultiViewEstimator:
         """
         lost = len(hands) < len(self._tracks) and not all(searched)
         views = range(len(step.cameras))
+        missing = np.array([hand.rows < 0 for hand in hands]).reshape(len(hands), len(views))
         regions: list[list[Region]] = [[] for _ in views]
-        for hand in hands:
-            for view in views:
-                if hand.rows[view] < 0:
-                    regions[view] += step.regions(hand.in_view_m[None], view)
+        if missing.any():
+            regions = step.regions(np.stack([hand.in_view_m for hand in hands]), missing)
         again = [lost and not searched[view] for view in views]
         wanted = [view for view in views if regions[view] or again[view]]
         if not wanted:
@@ -212,9 +254,12 @@ class MultiViewEstimator:
         self._trust.learn([camera.camera_id for camera in step.cameras], fit.residuals * step.std_scale)
         self._missed([track for track in self._tracks if track not in tracks])
         certain = confidence(fit)
+        variance = np.einsum("hjaa->hj", fit.covariance_m2) / 3
         hands = []
         for index, (match, track, right) in enumerate(zip(matches, tracks, sides, strict=True)):
-            self._learn(step, track, match, right, fit, index)
+            self._learn(step, track, match, fit.joints_m[index], variance[index])
+            if len(match.views) >= 3 and _middle(fit.inliers[index].sum(-1)) >= 3:
+                self._lengths[right].add(fit.free_joints_m[index])
             hands.append(publish(step, match, track, right, fit, certain, index))
         self._tracks = tracks + [track for track in self._tracks if track not in tracks]
         self._tracks = self._tracks[:2]
@@ -236,9 +281,9 @@ class MultiViewEstimator:
         track.listen(step.seen.right[match.rows[match.views]])
         return track
 
-    def _learn(self, step: Step, track: Track, match: Match, right: bool, fit: HandFit, index: int) -> None:
-        joints, free = fit.joints_m[index], fit.free_joints_m[index]
-        variance = np.trace(fit.covariance_m2[index], axis1=-2, axis2=-1) / 3
+    @staticmethod
+    def _learn(step: Step, track: Track, match: Match, joints: np.ndarray, variance: np.ndarray) -> None:
+        """Tell the track its joints (21, 3) and their variances (21,)."""
         measured = np.maximum(variance, _MEASURED_STD_M**2)
         if match.link >= 0:
             track.motion = step.predictions[match.link].update(joints, measured)
@@ -246,6 +291,9 @@ class MultiViewEstimator:
             track.motion = Motion.start(step.now_ns, joints, measured)
         track.seen_time_ns, track.misses = step.now_ns, 0
         track.sets += 1
-        track.sure = bool(np.median(variance) < _SURE_STD_M**2)
-        if len(match.views) >= 3 and np.median(fit.inliers[index].sum(-1)) >= 3:
-            self._lengths[right].add(free)
+        track.sure = _middle(variance) < _SURE_STD_M**2
+
+
+def _middle(values: np.ndarray) -> float:
+    """The median of one value per joint (21,), NaN counting as large."""
+    return float(np.sort(values)[len(values) // 2])

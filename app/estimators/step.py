@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from app.estimators.association import Seen, gather
+from app.estimators.association import Seen, gather, in_cameras
 from app.estimators.detection import Region
 from app.estimators.hand_fit import HandFit
 from app.estimators.protocol import Hand
@@ -45,16 +45,20 @@ class Step:
         velocity = np.stack([motion.velocity_m_s for motion in self.predictions])
         return position[:, None] + self.lag_s[:, None, None] * velocity[:, None]
 
-    def regions(self, in_view_m: np.ndarray, view: int) -> list[Region]:
-        """Where hands (H, V, 21, 3) are to be looked for in a view; those whose middle is outside are left out."""
-        camera = self.cameras[view]
-        size = np.array([camera.camera.width, camera.camera.height])
-        regions = []
-        for joints in in_view_m[:, view]:
-            keypoints_px = camera.project(joints)
-            middle = keypoints_px.mean(0)
-            if np.isfinite(keypoints_px).all() and (middle >= 0).all() and (middle < size).all():
-                regions.append(Region(keypoints_px))
+    def regions(self, in_view_m: np.ndarray, wanted: np.ndarray) -> list[list[Region]]:
+        """Where hands (H, V, 21, 3) are to be looked for in each view, where `wanted` (H, V) says that they are.
+
+        Those whose middle is outside the image are left out.
+        """
+        regions: list[list[Region]] = []
+        in_camera = in_cameras(self.T_cam_world, in_view_m)
+        for view, rig_camera in enumerate(self.cameras):
+            camera, hands = rig_camera.camera, np.flatnonzero(wanted[:, view])
+            keypoints_px = camera.project(in_camera[hands, view])
+            # NaN, behind the camera, compares as outside.
+            middle = keypoints_px.sum(1) / keypoints_px.shape[1]
+            inside = ((middle >= 0) & (middle < (camera.width, camera.height))).all(1)
+            regions.append([Region(keypoints_px[hand]) for hand in np.flatnonzero(inside)])
         return regions
 
 

@@ -20,6 +20,7 @@ _ACCELERATION_PSD = 0.5
 _START_SPEED_STD = 0.5
 _EVIDENCE_PER_VIEW = 0.5
 _EVIDENCE_LIMIT = 12.0
+_LEAST_ODDS = float(np.exp(-3.0))
 _KEEP_S = 0.6
 _LENGTHS_KEPT = 200
 _LENGTHS_NEEDED = 5
@@ -50,14 +51,17 @@ class Motion:
     def predict(self, time_ns: int) -> "Motion":
         """The state at a later time."""
         dt = max((time_ns - self.time_ns) * 1e-9, 1e-4)
-        F = np.array([[1, dt], [0, 1]])
         noise = _ACCELERATION_PSD * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
-        return Motion(
-            time_ns, self.position_m + dt * self.velocity_m_s, self.velocity_m_s, F @ self.variance @ F.T + noise
-        )
+        # F V F' with F = [[1, dt], [0, 1]], written out.
+        variance = self.variance + noise
+        across, speed = dt * self.variance[:, 0, 1], dt * self.variance[:, 1, 1]
+        variance[:, 0, 0] += 2 * across + dt * speed
+        variance[:, 0, 1] += speed
+        variance[:, 1, 0] += speed
+        return Motion(time_ns, self.position_m + dt * self.velocity_m_s, self.velocity_m_s, variance)
 
-    def velocity_gain(self, variance_m2: np.ndarray) -> np.ndarray:
-        """Velocity (m/s) that a metre of surprise in each joint's position adds, measured with `variance_m2` (21,)."""
+    def velocity_gain(self, variance_m2: float) -> np.ndarray:
+        """Velocity (m/s) that a metre of surprise in each joint's position adds (21,), measured with `variance_m2`."""
         return self.variance[:, 0, 1] / (self.variance[:, 0, 0] + variance_m2)
 
     def update(self, joints_m: np.ndarray, variance_m2: np.ndarray) -> "Motion":
@@ -77,12 +81,12 @@ class Motion:
 class BoneLengths:
     """Running median of the lengths of LINKS, as measured without a prior."""
 
-    _samples: np.ndarray = field(default_factory=lambda: np.empty((_LENGTHS_KEPT, len(LINKS))))
+    _samples: np.ndarray = field(default_factory=lambda: np.empty((len(LINKS), _LENGTHS_KEPT)))
     _count: int = 0
 
     def add(self, joints_m: np.ndarray) -> None:
         lengths = np.linalg.norm(joints_m[LINKS[:, 1]] - joints_m[LINKS[:, 0]], axis=1)
-        self._samples[self._count % _LENGTHS_KEPT] = lengths
+        self._samples[:, self._count % _LENGTHS_KEPT] = lengths
         self._count += 1
 
     def prior(self) -> tuple[np.ndarray, np.ndarray]:
@@ -90,11 +94,10 @@ class BoneLengths:
         count = min(self._count, _LENGTHS_KEPT)
         if count < _LENGTHS_NEEDED:
             return _TYPICAL_M, _TYPICAL_SPREAD * _TYPICAL_M
-        samples = self._samples[:count]
-        median = np.median(samples, axis=0)
-        spread = 1.4826 * np.median(np.abs(samples - median), axis=0)
-        early = spread / np.sqrt(count)
-        return median, np.sqrt(_LENGTH_STD_M**2 + (_LENGTH_SPREAD_SHARE * spread) ** 2 + early**2)
+        samples, middle = self._samples[:, :count], count // 2
+        median = np.partition(samples, middle)[:, middle]
+        spread = 1.4826 * np.partition(np.abs(samples - median[:, None]), middle)[:, middle]
+        return median, np.sqrt(_LENGTH_STD_M**2 + (_LENGTH_SPREAD_SHARE * spread) ** 2 + spread**2 / count)
 
 
 @dataclass
@@ -111,10 +114,11 @@ class Track:
 
     def listen(self, right: np.ndarray) -> None:
         """Add the detector's probabilities (n,) that it is a right hand, one for each view."""
-        odds = np.clip(np.log(np.clip(right, 1e-3, 1 - 1e-3) / np.clip(1 - right, 1e-3, 1 - 1e-3)), -3, 3)
-        self.right_log_odds = float(
-            np.clip(self.right_log_odds + _EVIDENCE_PER_VIEW * odds.sum(), -_EVIDENCE_LIMIT, _EVIDENCE_LIMIT)
-        )
+        # A view says 3 at the most, which is a probability of 0.95.
+        share = np.maximum(right, 1e-3) / np.maximum(1 - right, 1e-3)
+        odds = np.log(np.minimum(np.maximum(share, _LEAST_ODDS), 1 / _LEAST_ODDS))
+        total = self.right_log_odds + _EVIDENCE_PER_VIEW * float(odds.sum())
+        self.right_log_odds = min(max(total, -_EVIDENCE_LIMIT), _EVIDENCE_LIMIT)
 
     def alive(self, time_ns: int) -> bool:
         return (time_ns - self.seen_time_ns) * 1e-9 < _KEEP_S
