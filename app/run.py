@@ -29,7 +29,8 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     `lossless` is replay: nothing is skipped and nobody hurries. `pace` is that of recorded cameras. `max_age_ms` is
     the age limit of a frame in live use. `sets` ends the run after so many. `poses` is where replay writes them.
     `wait_viewers` makes a replay wait until so many viewers look. `listen` is where remote grabbers connect,
-    `publish` where the poses are published besides the run's folder, `keys` the folder of CURVE keys.
+    `publish` where the poses are published besides the run's folder, `keys` the folder of CURVE keys. `wizard` is the
+    folder of captures of a run that calibrates: its frame sets go to the calibration wizard instead of the worker.
     """
 
     estimator: str
@@ -45,6 +46,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     keys: str | None = None
     phases_ns: dict[str, int] | None = None
     estimate_offsets: bool = False
+    wizard: str | None = None
     seed: int = 0
 
 

@@ -95,7 +95,8 @@ class Supervisor:
         def child(name: str, module: str, *arguments: str) -> _Child:
             return _Child(name, [sys.executable, "-m", module, str(folder.path), *arguments, parent])
 
-        children = {"worker": child("worker", "app.worker")}
+        worker = "app.wizard.process" if self._settings.wizard else "app.worker"
+        children = {"worker": child("worker", worker)}
         for camera in self._rig.cameras:
             if not camera.remote:
                 name = f"grabber of {camera.camera_id}"

@@ -1,7 +1,7 @@
 """The rig: ordered cameras with intrinsics, poses and how each is opened, kept in `rig.yaml`."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from calibration.yamlfile import read_yaml, write_yaml
 RIG_VERSION = 1
 _ROTATION_TOLERANCE = 1e-4
 MAX_CAMERAS = 8
+_NOMINAL_FOCAL = 0.8
 
 
 class SyncSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -117,10 +118,10 @@ class Rig:
 class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: str
     image_size: tuple[int, int]
-    lens: LensModel
-    matrix: list[list[float]]
-    distortion: list[float]
-    T_cam_world: list[list[float]]
+    lens: LensModel | None = None
+    matrix: list[list[float]] | None = None
+    distortion: list[float] | None = None
+    T_cam_world: list[list[float]] | None = None
     time_offset: float | None = None
     source: CameraSource | None = None
     rmse_px: float | None = None
@@ -141,6 +142,19 @@ def read_rig(path: Path) -> Rig:
     Raises UserError with the file, the camera, what was got and what to do: an unknown key, a camera listed twice, a
     matrix that is no rotation, a wrong count of coefficients, fewer than two cameras or more than eight.
     """
+    return _read(path, _camera_from_entry)
+
+
+def read_uncalibrated_rig(path: Path) -> Rig:
+    """Read a `rig.yaml` for all but the calibration: ids, image sizes, sources, synchronisation.
+
+    `lens`, `matrix`, `distortion`, `T_cam_world` and `time_offset` may be missing and are not read: every camera gets a
+    nominal pinhole at the world's origin. Raises UserError as `read_rig` does for the rest.
+    """
+    return replace(_read(path, _nominal_camera), calibration=None, time_offsets_known=False)
+
+
+def _read(path: Path, make_camera: Callable[[_CameraEntry, Path], RigCamera]) -> Rig:
     path = Path(path)
     if path.is_dir():
         path = path / "rig.yaml"
@@ -153,7 +167,7 @@ def read_rig(path: Path) -> Rig:
         if entry.id in seen:
             raise UserError(f"{path}: camera `{entry.id}` is listed twice. Give every camera its own id.")
         seen.add(entry.id)
-        cameras.append(_camera_from_entry(entry, path))
+        cameras.append(make_camera(entry, path))
     if not 2 <= len(cameras) <= MAX_CAMERAS:
         raise UserError(f"{path}: {len(cameras)} cameras; a rig has 2 to {MAX_CAMERAS}.")
     offsets_known = any(entry.time_offset is not None for entry in file.cameras)
@@ -162,8 +176,13 @@ def read_rig(path: Path) -> Rig:
 
 def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
     name = f"{path}: camera `{entry.id}`"
-    if not entry.id or any(char in entry.id for char in "/\\\0\n") or entry.id in (".", ".."):
-        raise UserError(f"{path}: camera id `{entry.id}` cannot name a file. Use letters, digits, `_`, `-` and `.`.")
+    _check_id(entry, path)
+    if entry.lens is None or entry.matrix is None or entry.distortion is None or entry.T_cam_world is None:
+        missing = [key for key in ("lens", "matrix", "distortion", "T_cam_world") if getattr(entry, key) is None]
+        raise UserError(
+            f"{name}: missing required field {', '.join(f'`{key}`' for key in missing)}, so it is not calibrated. "
+            f"Calibrate the rig with `usthand calibrate {path} --board board.yaml`."
+        )
     try:
         matrix = _matrix(entry.matrix, (3, 3), "matrix")
         camera = Camera(*entry.image_size, entry.lens, matrix, np.array(entry.distortion))
@@ -173,6 +192,23 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         raise UserError(f"{name}: {error}") from None
     offset_ns = round((entry.time_offset or 0.0) * 1e9)
     return RigCamera(entry.id, camera, T_cam_world, offset_ns, entry.source, entry.rmse_px, entry.remote)
+
+
+def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
+    _check_id(entry, path)
+    width, height = entry.image_size
+    focal_px = _NOMINAL_FOCAL * width
+    matrix = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
+    try:
+        camera = Camera(width, height, "pinhole5", matrix, np.zeros(5))
+    except UserError as error:
+        raise UserError(f"{path}: camera `{entry.id}`: {error}") from None
+    return RigCamera(entry.id, camera, np.eye(4), source=entry.source, remote=entry.remote)
+
+
+def _check_id(entry: _CameraEntry, path: Path) -> None:
+    if not entry.id or any(char in entry.id for char in "/\\\0\n") or entry.id in (".", ".."):
+        raise UserError(f"{path}: camera id `{entry.id}` cannot name a file. Use letters, digits, `_`, `-` and `.`.")
 
 
 def _matrix(rows: list[list[float]], shape: tuple[int, int], name: str) -> np.ndarray:

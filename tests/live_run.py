@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import psutil
 import yaml
@@ -60,12 +61,16 @@ def simulated_rig(path: Path, cameras: int = 4, faults: dict[str, dict] | None =
 class LiveRun:
     """`usthand live` (or another command that runs a rig) in the background, with a subscriber to its poses."""
 
-    def __init__(self, tmp_path: Path, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, tmp_path: Path, *arguments: str | Path, env: dict[str, str] | None = None, publish: bool = True
+    ) -> None:
         # Short, since the paths of sockets are limited to 107 characters.
         self.runtime = Path(tempfile.mkdtemp(prefix="uh-"))
         self.log = tmp_path / f"log-{time.monotonic_ns()}"
         address = f"tcp://127.0.0.1:{free_port()}"
-        command = [sys.executable, "-m", "app", *map(str, arguments), "--publish", address, "--json"]
+        command = [sys.executable, "-m", "app", *map(str, arguments), "--json"]
+        if publish:
+            command += ["--publish", address]
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime), **(env or {})}
         self._log_file = self.log.open("w")
         self.process = subprocess.Popen(
@@ -75,7 +80,7 @@ class LiveRun:
         self.subscriber.connect(address)
         self.family: dict[int, psutil.Process] = {}
 
-    def __enter__(self) -> "LiveRun":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,4 +130,13 @@ class LiveRun:
     def left_behind(self) -> list[str]:
         """What should not be there after the end: processes, files in the run's folder."""
         _, alive = psutil.wait_procs(list(self.family.values()), timeout=3)
+        # One that has ended and that only init has yet to collect is not there any more.
+        alive = [process for process in alive if not _is_zombie(process)]
         return [str(process) for process in alive] + [str(path) for path in self.runtime.rglob("*")]
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

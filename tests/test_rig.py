@@ -11,7 +11,15 @@ import yaml
 from calibration.camera import Camera
 from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
 from calibration.errors import UserError
-from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings, read_rig, write_rig
+from calibration.rig import (
+    CalibrationRecord,
+    Rig,
+    RigCamera,
+    SyncSettings,
+    read_rig,
+    read_uncalibrated_rig,
+    write_rig,
+)
 from models.simulation.rig import look_at, ring_rig
 
 
@@ -155,3 +163,25 @@ def test_a_file_that_is_no_rig(text: str | None, expected: str, tmp_path: Path) 
         read_rig(path)
     assert str(path) in str(error.value)
     assert expected in str(error.value)
+
+
+def test_a_rig_that_is_not_calibrated_is_read_for_its_cameras_only(tmp_path):
+    path = tmp_path / "rig.yaml"
+    source = {"kind": "opencv", "device": 0}
+    entries = [{"id": name, "image_size": [640, 480], "source": source} for name in ("a", "b")]
+    path.write_text(yaml.safe_dump({"version": 1, "sync": {"fps": 25}, "cameras": entries}))
+    with pytest.raises(UserError, match=r"camera `a`: missing required field `lens`, `matrix`, .* `usthand calibrate"):
+        read_rig(path)
+    rig = read_uncalibrated_rig(path)
+    assert rig.camera_ids == ("a", "b") and rig.sync.fps == 25
+    assert rig["a"].source == OpenCvSource(device=0)
+    assert (rig["a"].camera.width, rig["a"].camera.height) == (640, 480)
+    assert rig["a"].project(np.array([0.0, 0.0, 1.0])) == pytest.approx([319.5, 239.5])
+    # What a calibrated file says of the calibration is not taken over.
+    write_rig(path, rig.with_time_offsets({"b": 5_000_000}))
+    assert read_rig(path)["b"].time_offset_ns == 5_000_000
+    assert read_uncalibrated_rig(path)["b"].time_offset_ns == 0
+    entries[1]["id"] = "a"
+    path.write_text(yaml.safe_dump({"version": 1, "cameras": entries}))
+    with pytest.raises(UserError, match="listed twice"):
+        read_uncalibrated_rig(path)

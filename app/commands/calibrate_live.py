@@ -1,0 +1,140 @@
+"""`usthand calibrate RIG`: the wizard on live cameras, then the calibration from what it captured."""
+
+import argparse
+import datetime
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.commands.calibrate_summary import print_result, result_summary
+from app.commands.common import run_rig
+from app.run import RunSettings
+from app.sources import make_source
+from app.transport.keys import Keys
+from app.transport.sockets import check_address
+from app.wizard.recorder import JOURNAL, Recorder
+from calibration.board import Board, read_board
+from calibration.calibrate import calibrate
+from calibration.camera_source import RecordedSource
+from calibration.errors import UserError
+from calibration.rig import Rig, read_uncalibrated_rig
+from calibration.rig_backup import replace_rig
+from calibration.wizard import Wizard
+from calibration.wizard_journal import JournalContent, read_journal
+
+
+def run_wizard(args: argparse.Namespace) -> int:
+    """Open the wizard on the cameras of `args.rig` and calibrate from its captures.
+
+    Takes `rig`, `board`, `output`, `report`, `resume`, `json` and, where they exist, `listen` and `keys`. Without
+    `output` the rig file itself is replaced, and its older version kept beside it.
+    """
+    from app.wizard.window import check_screen
+
+    rig = read_uncalibrated_rig(args.rig)
+    _check_cameras(rig, args)
+    board = _board(args)
+    rig_path = args.rig / "rig.yaml" if args.rig.is_dir() else args.rig
+    output = args.output or rig_path
+    check_screen()
+    folder = args.resume or output.resolve().parent / f"captures-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
+    Recorder(folder, rig, board)
+    keys = getattr(args, "keys", None)
+    settings = RunSettings(
+        estimator="none",
+        # Recorded cameras have one start and the times of the recording; they wait for the wizard.
+        lossless=all(isinstance(camera.source, RecordedSource) for camera in rig.cameras),
+        listen=getattr(args, "listen", None),
+        keys=str(keys.resolve()) if keys else None,
+        wizard=str(folder.resolve()),
+    )
+    outcome = run_rig(rig, settings, None)
+    content = read_journal(folder / JOURNAL)
+    if outcome.exit_code or outcome.summary.get("outcome") != "calibrate":
+        return _report_kept(args, folder, content, outcome.exit_code)
+    return _calibrate(args, rig, board, folder, content, output)
+
+
+def _check_cameras(rig: Rig, args: argparse.Namespace) -> None:
+    listen, keys = getattr(args, "listen", None), getattr(args, "keys", None)
+    for camera in rig.cameras:
+        if camera.source is None:
+            raise UserError(
+                f"{args.rig}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
+                "`usthand cameras` prints one to paste for each camera it finds."
+            )
+        if camera.remote and not listen:
+            raise UserError(
+                f"{args.rig}: {camera.camera_id} is remote. Give `--listen tcp://HOST:PORT` for its grabber."
+            )
+        if not camera.remote:
+            make_source(camera, rig)
+    if listen:
+        check_address(listen, Keys(keys) if keys else None)
+
+
+def _board(args: argparse.Namespace) -> Board:
+    """As given, else that of the resumed captures."""
+    if args.resume is not None and not (args.resume / JOURNAL).is_file():
+        raise UserError(
+            f"`--resume {args.resume}`: holds no captures of a calibration: no {JOURNAL}. Give the folder that the "
+            "interrupted calibration named, or leave `--resume` out."
+        )
+    if args.board is not None:
+        return read_board(args.board)
+    if args.resume is not None:
+        return read_board(args.resume / "board.yaml")
+    raise UserError("no `--board`. Give the board.yaml of the printed board; `usthand board` draws one and writes it.")
+
+
+def _report_kept(args: argparse.Namespace, folder: Path, content: JournalContent, exit_code: int) -> int:
+    """Not calibrated: say where the captures are."""
+    count = len(content.captures)
+    print(f"{count} capture{'s' if count != 1 else ''} kept in {folder}")
+    print(f"Go on:     usthand calibrate {args.rig} --resume {folder}")
+    if count:
+        print(f"Calibrate: usthand calibrate --session {folder} -o rig.yaml --report report.html")
+    if args.json:
+        print(json.dumps({"captures": count, "session": str(folder), "verdict": None}))
+    return exit_code
+
+
+def _calibrate(
+    args: argparse.Namespace, rig: Rig, board: Board, folder: Path, content: JournalContent, output: Path
+) -> int:
+    started = time.perf_counter()
+    wizard = Wizard(board, content.image_size)
+    wizard.restore(content.captures)
+    inverted: Sequence[str] = content.facts.get("inverted", ())
+    detections = wizard.detections(
+        legacy=content.facts.get("legacy"),
+        inverted=board.inverted != (2 * len(inverted) > len(rig.cameras)),
+        mirrored=content.facts.get("mirrored", ()),
+    )
+    try:
+        result = calibrate(detections, board, given_rig=rig)
+    except UserError as error:
+        raise UserError(
+            f"{error} The captures are kept: go on with `usthand calibrate {args.rig} --resume {folder}`."
+        ) from None
+    backup = replace_rig(output, result.rig)
+    if args.report is not None:
+        from calibration.report import ReportContext, write_report
+
+        command = f"usthand calibrate {args.rig} -o {output} --report {args.report}"
+        write_report(args.report, result, ReportContext(str(folder), command, detections, {}))
+    summary = result_summary(result, detections)
+    summary |= {
+        "rig": str(output),
+        "rig_before": None if backup is None else str(backup),
+        "report": None if args.report is None else str(args.report),
+        "seconds": round(time.perf_counter() - started, 3),
+        "captures": len(content.captures),
+        "session": str(folder),
+    }
+    print_result(summary)
+    print(f"captures: {folder}")
+    if args.json:
+        print(json.dumps(summary, allow_nan=False))
+    return 0

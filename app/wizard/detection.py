@@ -1,0 +1,133 @@
+"""The board in every view of a frame set, found in parallel."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import cv2
+import msgspec
+import numpy as np
+
+from calibration.board import Board
+from calibration.board_detection import BoardDetection, BoardTracker, detect_board
+from calibration.board_views import BoardView
+from calibration.frames import Frame, FrameSet
+
+# A camera that has never seen the board is searched for its mirror image and its negative once in so many sets.
+_VARIANT_EVERY = 15
+_SURE_OF_LAYOUT = 5
+
+
+@dataclass
+class SeenSet:
+    """The images of one frame set (BGR, copies), and the board in them."""
+
+    time_ns: int
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    views: dict[str, BoardView] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+
+    def shift(self, by_ns: int) -> None:
+        """Move all times."""
+        self.time_ns += by_ns
+        self.views = {name: replace(view, time_ns=view.time_ns + by_ns) for name, view in self.views.items()}
+
+
+class BoardFinder:
+    """Looks for the board in the cameras' images. Notices an inverted board, mirrored cameras, and the layout."""
+
+    def __init__(self, board: Board, camera_ids: tuple[str, ...]) -> None:
+        self._board = board
+        self._trackers = {camera_id: BoardTracker(board) for camera_id in camera_ids}
+        self._seen: Counter[str] = Counter()
+        self._unseen: Counter[str] = Counter()
+        self._layouts: Counter[bool] = Counter()
+        self._pool = ThreadPoolExecutor(len(camera_ids), thread_name_prefix="board")
+        self._set = 0
+
+    def find(self, frame_set: FrameSet) -> SeenSet:
+        """Copies the images and searches them; a frame that was overwritten meanwhile is left out."""
+        self._set += 1
+        seen = SeenSet(frame_set.reference_time_ns)
+        jobs = {camera_id: self._pool.submit(self._look, frame) for camera_id, frame in frame_set.frames.items()}
+        for camera_id, job in jobs.items():
+            image, found = job.result()
+            if image is None or found is None:
+                continue
+            frame = frame_set.frames[camera_id]
+            seen.images[camera_id] = image
+            if found.found:
+                self._seen[camera_id] += 1
+                seen.views[camera_id] = BoardView(
+                    *(camera_id, frame.sequence, frame.capture_time_ns),
+                    found.corner_ids,
+                    found.corners_px,
+                    found.std_px,
+                )
+                if found.legacy is not None:
+                    self._note_layout(found.legacy)
+            elif found.markers or found.rejected != "no board":
+                seen.rejected[camera_id] = found.rejected or ""
+        return seen
+
+    def _look(self, frame: Frame) -> tuple[np.ndarray | None, BoardDetection | None]:
+        image = frame.pixels.copy()
+        if not frame.intact():
+            return None, None
+        camera_id = frame.camera_id
+        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        found = self._trackers[camera_id].detect(gray)
+        if not found.found and not self._seen[camera_id]:
+            self._unseen[camera_id] += 1
+            if self._unseen[camera_id] % _VARIANT_EVERY == 0:
+                found = self._try_variants(camera_id, gray, found)
+        return image, found
+
+    def _try_variants(self, camera_id: str, gray: np.ndarray, found: BoardDetection) -> BoardDetection:
+        tracker = self._trackers[camera_id]
+        inverted = self._board.inverted
+        for variant in ((not inverted, False), (inverted, True), (not inverted, True)):
+            other = detect_board(gray, tracker.board, inverted=variant[0], mirrored=variant[1])
+            if other.found:
+                self._trackers[camera_id] = BoardTracker(tracker.board, inverted=variant[0], mirrored=variant[1])
+                return other
+        return found
+
+    def _note_layout(self, legacy: bool) -> None:
+        self._layouts[legacy] += 1
+        known = self._board.legacy
+        if known is None and self._layouts.total() == _SURE_OF_LAYOUT:
+            self._board = msgspec.structs.replace(self._board, legacy=self._layouts.most_common(1)[0][0])
+            for camera_id, tracker in self._trackers.items():
+                self._trackers[camera_id] = BoardTracker(
+                    self._board, inverted=tracker.inverted, mirrored=tracker.mirrored
+                )
+
+    def resume(self, facts: dict) -> None:
+        """Go on with what an earlier run found out."""
+        if facts.get("legacy") is not None:
+            self._board = msgspec.structs.replace(self._board, legacy=facts["legacy"])
+        for camera_id in self._trackers:
+            inverted = camera_id in facts.get("inverted", ())
+            mirrored = camera_id in facts.get("mirrored", ())
+            if inverted or mirrored or facts.get("legacy") is not None:
+                self._trackers[camera_id] = BoardTracker(
+                    self._board, inverted=self._board.inverted != inverted, mirrored=mirrored
+                )
+
+    @property
+    def facts(self) -> dict:
+        """What was found out: `legacy`, and the cameras that see the board `inverted` or `mirrored`.
+
+        `inverted` lists cameras where black and white are not as `board.yaml` says.
+        """
+        trackers = self._trackers.items()
+        legacy = self._layouts.most_common(1)[0][0] if self._layouts else self._board.legacy
+        return {
+            "legacy": legacy,
+            "inverted": [name for name, tracker in trackers if tracker.inverted != self._board.inverted],
+            "mirrored": [name for name, tracker in trackers if tracker.mirrored],
+        }
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
