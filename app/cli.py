@@ -8,10 +8,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from app.commands import bench, cameras, demo, grab, import_recording, keys, live, replay
+from app.commands import bench, board, calibrate, cameras, demo, grab, import_recording, keys, live, replay, rig
 from calibration.errors import UserError
 
-_COMMANDS = (demo, live, replay, import_recording, cameras, grab, keys, bench)
+_COMMANDS = (demo, live, replay, import_recording, board, calibrate, rig, cameras, grab, keys, bench)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,202 @@
+"""`usthand calibrate --session`: a calibration from recorded videos of a board, without a question asked."""
+
+import argparse
+import json
+import logging
+import re
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from app.commands.calibrate_summary import print_result, result_summary
+from calibration.board import Board, read_board
+from calibration.board_detection import detect_session
+from calibration.board_hints import what_board_is_this
+from calibration.board_views import Detections
+from calibration.calibrate import CalibrationOptions, CalibrationResult, calibrate
+from calibration.camera import Camera
+from calibration.errors import UserError
+from calibration.formats import read_any
+from calibration.rig import Rig, read_uncalibrated_rig
+from calibration.rig_backup import replace_rig
+from calibration.session import Session, check_session
+
+_log = logging.getLogger(__name__)
+
+
+def run_session(args: argparse.Namespace) -> int:
+    session = check_session(args.session)
+    board = read_board(board_path(args.board, session))
+    options = CalibrationOptions(
+        lens=args.lens or "auto",
+        time_offsets=not args.no_time_offsets,
+        rolling_shutter=args.rolling_shutter,
+        known_distances_m=parse_distances(args.distance or (), session.camera_ids),
+        world_time_ns=None if args.world_frame is None else parse_moment(args.world_frame, session),
+    )
+    given = None if args.intrinsics is None else _given_intrinsics(args.intrinsics, session)
+    rig = _rig_to_keep(args.output, session)
+    started = time.perf_counter()
+    detections = detect_board(session, board)
+    detected = time.perf_counter()
+    result = _solve(session, board, detections, given, rig, options)
+    seconds = time.perf_counter() - started
+
+    backup = replace_rig(args.output, result.rig) if args.output is not None else None
+    if args.report is not None:
+        from calibration.report import ReportContext, write_report
+
+        command = shlex.join(["usthand", *_arguments(args)])
+        write_report(
+            args.report, result, ReportContext(str(args.session), command, detections, options.known_distances_m)
+        )
+    summary = result_summary(result, detections)
+    summary |= {
+        "rig": None if args.output is None else str(args.output),
+        "rig_before": None if backup is None else str(backup),
+        "report": None if args.report is None else str(args.report),
+        "seconds": round(seconds, 3),
+        "detection_seconds": round(detected - started, 3),
+        "solve_seconds": round(seconds - (detected - started), 3),
+    }
+    print_result(summary)
+    if args.json:
+        print(json.dumps(summary, allow_nan=False))
+    return 0
+
+
+def board_path(given: Path | None, session: Session) -> Path:
+    """The board file: as given, else the session's own. Raises UserError where there is none."""
+    path = given or session.path / "board.yaml"
+    if not path.is_file():
+        missing = f"{path}: no such file" if given else f"no `--board`, and {session.path} has no board.yaml"
+        raise UserError(f"{missing}. Give the board.yaml that describes the printed board; `usthand board` draws one.")
+    return path
+
+
+def detect_board(session: Session, board: Board) -> Detections:
+    """The board in every image of the session, with a progress bar on a terminal."""
+    with _progress_bar("looking for the board") as progress:
+        return detect_session(session, board, progress=progress)
+
+
+@contextmanager
+def _progress_bar(name: str):
+    with tqdm(desc=name, disable=None, file=sys.stderr, unit="frame", leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def _solve(
+    session: Session,
+    board: Board,
+    detections: Detections,
+    given: Mapping[str, Camera] | None,
+    rig: Rig,
+    options: CalibrationOptions,
+) -> CalibrationResult:
+    """Calibrate; where that fails or turns out poor, say so if the videos show another board than board.yaml."""
+    try:
+        result = calibrate(detections, board, given_intrinsics=given, given_rig=rig, options=options)
+    except UserError as error:
+        hint = another_board(session, board)
+        raise UserError(f"{error} {hint}" if hint else str(error)) from None
+    hint = another_board(session, board) if result.verdict == "poor" else None
+    return replace(result, warnings=[*result.warnings, hint]) if hint else result
+
+
+def another_board(session: Session, board: Board) -> str | None:
+    """A sentence where the videos show another board than `board`. Takes some seconds."""
+    _log.info("comparing the videos with other boards ...")
+    hint = what_board_is_this(session, board)
+    return f"{hint[0].upper()}{hint[1:]}: correct board.yaml." if hint else None
+
+
+def parse_distances(texts: Sequence[str], camera_ids: Sequence[str]) -> dict[tuple[str, str], float]:
+    """Distances in metres by pairs of cameras, from texts as `cam_0-cam_1=1.132`. Raises UserError."""
+    distances = {}
+    for text in texts:
+        pair, _, number = text.partition("=")
+        try:
+            distance_m = float(number)
+        except ValueError:
+            distance_m = 0.0
+        if not 0 < distance_m < float("inf"):
+            raise UserError(f"`--distance {text}`: expected two cameras and metres, such as `cam_0-cam_1=1.132`.")
+        # An id may itself hold a `-`.
+        cuts = [(pair[: cut.start()], pair[cut.end() :]) for cut in re.finditer("-", pair)]
+        known = [(a, b) for a, b in cuts if a in camera_ids and b in camera_ids and a != b]
+        if not known:
+            raise UserError(
+                f"`--distance {text}`: `{pair}` does not name two cameras; the session has {', '.join(camera_ids)}."
+            )
+        distances[known[0]] = distance_m
+    return distances
+
+
+def parse_moment(text: str, session: Session) -> int:
+    """A time in ns on the recording's clock: of a frame of the first camera (`57`), or seconds from its first (`9.5s`).
+
+    Raises UserError for anything else and for a moment outside the recording.
+    """
+    camera_id = session.camera_ids[0]
+    times = session.frame_times_ns(camera_id)
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d*)?)s", text.strip())
+    if match is None:
+        raise UserError(f"`--world-frame {text}`: expected a frame number such as `57`, or seconds such as `9.5s`.")
+    if match[1] is not None:
+        if int(match[1]) >= len(times):
+            raise UserError(f"`--world-frame {text}`: camera `{camera_id}` has frames 0 to {len(times) - 1}.")
+        return int(times[int(match[1])])
+    moment_ns = int(times[0]) + round(float(match[2]) * 1e9)
+    if moment_ns > times[-1]:
+        raise UserError(f"`--world-frame {text}`: the recording lasts {(times[-1] - times[0]) / 1e9:.1f} s.")
+    return moment_ns
+
+
+def _given_intrinsics(path: Path, session: Session) -> dict[str, Camera]:
+    rig = read_any(path)
+    known = {camera.camera_id: camera.camera for camera in rig.cameras if camera.camera_id in session.camera_ids}
+    if not known:
+        raise UserError(
+            f"`--intrinsics {path}`: has the cameras {', '.join(rig.camera_ids)}, the session has "
+            f"{', '.join(session.camera_ids)}. Give lenses of the session's cameras, under the same ids."
+        )
+    return known
+
+
+def _rig_to_keep(output: Path | None, session: Session) -> Rig:
+    """The rig whose order, sources and synchronisation the new one keeps: that at `output` where there is one."""
+    if output is None or not output.exists():
+        return session.rig
+    before = read_uncalibrated_rig(output)
+    if set(before.camera_ids) != set(session.camera_ids):
+        raise UserError(
+            f"`-o {output}`: is a rig of other cameras ({', '.join(before.camera_ids)}); the session has "
+            f"{', '.join(session.camera_ids)}. Give another name to write."
+        )
+    return before
+
+
+def _arguments(args: argparse.Namespace) -> list[str]:
+    """The command line again, from what was parsed."""
+    parts = ["calibrate", "--session", str(args.session)]
+    for flag in ("board", "intrinsics", "lens", "world_frame"):
+        if getattr(args, flag) is not None:
+            parts += [f"--{flag.replace('_', '-')}", str(getattr(args, flag))]
+    for distance in args.distance or ():
+        parts += ["--distance", distance]
+    parts += ["--no-time-offsets"] * args.no_time_offsets + ["--rolling-shutter"] * args.rolling_shutter
+    if args.output is not None:
+        parts += ["-o", str(args.output)]
+    return [*parts, "--report", str(args.report)]

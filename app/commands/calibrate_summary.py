@@ -1,0 +1,123 @@
+"""What `usthand calibrate` prints: a summary as plain data, and as text."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from calibration.board_views import Detections
+from calibration.calibrate import CalibrationResult, CameraFigures
+from calibration.camera import Camera
+
+
+def result_summary(result: CalibrationResult, detections: Detections) -> dict[str, Any]:
+    """The machine-readable summary. None stands for what could not be told."""
+    held, scale = result.heldout, result.scale_bias_percent
+    return {
+        "cameras": {
+            camera_id: _camera(one, result.rig[camera_id].camera, detections)
+            for camera_id, one in result.cameras.items()
+        },
+        "rmse_px": _rounded(result.rmse_px),
+        "heldout_rmse_px": _rounded(held.rmse_px),
+        "heldout_trim_rmse_px": _rounded(held.trim_rmse_px),
+        "heldout_median_px": _rounded(held.median_px),
+        "loo_px": _rounded(held.loo_px),
+        "heldout_corners": held.corners,
+        "rigidity_mm_rms": _rounded(held.rigidity_mm_rms),
+        "scale_bias_percent": _rounded(held.scale_bias_percent if scale is None else scale),
+        "scale_bias_against": "board" if scale is None else "known distances",
+        "distances_m": {f"{a}-{b}": _rounded(value, 6) for (a, b), value in result.distances_m.items()},
+        "distance_std_m": {f"{a}-{b}": _rounded(value, 6) for (a, b), value in result.distance_std_m.items()},
+        "shared_views": {f"{a}-{b}": count for (a, b), count in result.shared_views.items()},
+        "noise_px": _rounded(result.noise_px),
+        "time_offset_note": result.time_offset_note,
+        "verdict": result.verdict,
+        "reasons": result.reasons,
+        "remedies": result.remedies,
+        "warnings": result.warnings,
+        "board": {"legacy": detections.legacy, "inverted": detections.inverted, "mirrored": list(detections.mirrored)},
+        "rig_id": result.rig.rig_id,
+    }
+
+
+def _camera(one: CameraFigures, lens: Camera, detections: Detections) -> dict[str, Any]:
+    return {
+        "intrinsic_rmse_px": _rounded(one.intrinsic_rmse_px),
+        "rmse_px": _rounded(one.rmse_px),
+        "heldout_rmse_px": _rounded(one.heldout_rmse_px),
+        "loo_px": _rounded(one.loo_px),
+        "frames": one.frames,
+        "looked_at": detections.looked_at.get(one.camera_id),
+        "rejected": detections.rejected.get(one.camera_id, {}),
+        "coverage": _rounded(one.coverage),
+        "lens": lens.lens,
+        "lens_note": one.lens_note,
+        "focal_px": _rounded(lens.focal_px, 3),
+        "focal_std_px": _rounded(float(np.mean(one.intrinsics_std[:2])), 3),
+        "rotation_std_deg": _rounded(one.rotation_std_deg, 5),
+        "position_std_mm": _rounded(one.position_std_mm),
+        "time_offset_ms": _rounded(one.time_offset_ns / 1e6),
+        "time_offset_std_ms": None if one.time_offset_std_ns is None else _rounded(one.time_offset_std_ns / 1e6),
+        "row_time_us": None if one.row_time_ns is None else _rounded(one.row_time_ns / 1e3),
+    }
+
+
+def _rounded(value: float, digits: int = 4) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def print_result(summary: dict[str, Any]) -> None:
+    """The summary for a person."""
+    print(f"verdict: {summary['verdict']}")
+    for reason, remedy in zip(summary["reasons"], summary["remedies"], strict=False):
+        print(f"  {reason}\n    {remedy}")
+    for warning in summary["warnings"]:
+        print(f"  note: {warning}")
+    print(
+        f"on frames not used: {_text(summary['heldout_rmse_px'], '.2f')} px RMS, "
+        f"rigidity {_text(summary['rigidity_mm_rms'], '.2f')} mm RMS, "
+        f"leave-one-out {_text(summary['loo_px'], '.2f')} px; "
+        f"scale {_text(summary['scale_bias_percent'], '+.2f')} % against the {summary['scale_bias_against']}"
+    )
+    header = [
+        "camera",
+        "frames",
+        "lens",
+        "focal px",
+        "alone",
+        "joint",
+        "held-out",
+        "coverage",
+        "position mm",
+        "offset ms",
+    ]
+    rows = [header]
+    for camera_id, one in summary["cameras"].items():
+        offset = _text(one["time_offset_ms"], "+.1f")
+        rows.append(
+            [
+                camera_id,
+                str(one["frames"]),
+                one["lens"],
+                f"{_text(one['focal_px'], '.1f')} ± {_text(one['focal_std_px'], '.1f')}",
+                _text(one["intrinsic_rmse_px"], ".2f"),
+                _text(one["rmse_px"], ".2f"),
+                _text(one["heldout_rmse_px"], ".2f"),
+                _text(one["coverage"], ".0%"),
+                f"± {_text(one['position_std_mm'], '.1f')}",
+                offset if one["time_offset_std_ms"] is None else f"{offset} ± {one['time_offset_std_ms']:.1f}",
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    for row in rows:
+        print("  " + "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+    for key, name in (("rig", "rig"), ("rig_before", "the rig before"), ("report", "report")):
+        if summary[key]:
+            print(f"{name}: {summary[key]}")
+    if not summary["rig"]:
+        print("no rig was written; give `-o rig.yaml`")
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
