@@ -78,7 +78,6 @@ def make_result(
     rmse = float(np.sqrt(np.mean(kept**2)))
     evidence = _evidence(solved, cameras, heldout, bias)
     verdict, reasons, remedies = judge(evidence)
-    known = np.isfinite(T_world_board).all((1, 2)) & (np.bincount(moved.set, minlength=table.set_count) > 0)
     nothing = ImageFigures(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, 0)
     return CalibrationResult(
         rig=rig,
@@ -93,7 +92,7 @@ def make_result(
         views=_view_residuals(solved, moved, residual, used),
         board_poses={
             table.start_ns + round(table.set_times_s[number] * 1e9): T_world_board[number]
-            for number in np.flatnonzero(known)
+            for number in np.flatnonzero(solved.use)
         },
         verdict=verdict,
         reasons=reasons,
@@ -122,8 +121,8 @@ def _camera_figures(
     length = np.linalg.norm(residual, axis=-1)
     fitted = length[own & used][moved.seen[own & used]]
     size = moved.image_size[number]
-    pixels = moved.pixels[own][moved.seen[own]]
-    counts, regions = _regions(pixels, length[own][moved.seen[own]], size)
+    fitted_corners = moved.seen & (own & used)[:, None]
+    counts, regions = _regions(moved.pixels[fitted_corners], length[fitted_corners], size)
     heldout_px = loo_px = np.nan
     if solved.heldout is not None:
         away = np.linalg.norm(solved.heldout.residuals_px[:, :, number], axis=-1)
@@ -210,8 +209,7 @@ def _world(solved: Solved, T_world_board: np.ndarray, options: CalibrationOption
     away = abs(table.set_times_s[nearest] - wanted)
     if away > 0.5:
         raise UserError(
-            f"the world frame was asked for at {options.world_time_ns} ns, but the nearest moment with the board is "
-            f"{away:.1f} s away. Choose a frame where the board lies flat in view of a camera."
+            f"the nearest moment with the board is {away:.1f} s away from the one asked for as the world frame. Choose a frame where the board lies flat in view of a camera."
         )
     return world_on_board(T_world_board[nearest])
 
@@ -304,13 +302,13 @@ def _view_residuals(solved: Solved, moved: BoardTable, residual: np.ndarray, use
     T_world_board = _board_transforms(solved)
     T_cam_world = make_transform(state.R, state.t)
     out = []
-    for number, view in enumerate(moved.views):
-        seen = moved.seen[number]
+    # A board pose that was not fitted says nothing about the cameras.
+    for number in np.flatnonzero(used):
+        view, seen = moved.views[number], moved.seen[number]
         out.append(
             ViewResiduals(
                 view.camera_id, view.frame, view.time_ns, np.flatnonzero(seen), moved.pixels[number, seen],
                 residual[number, seen], T_cam_world[moved.camera[number]] @ T_world_board[moved.set[number]],
-                bool(used[number]),
             )
         )  # fmt: skip
     return out

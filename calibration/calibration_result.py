@@ -34,9 +34,9 @@ class CalibrationOptions:
 
 @dataclass(frozen=True)
 class ViewResiduals:
-    """One board view after the fit. `residuals_px` (n, 2) is observed minus predicted for `corner_ids` (n,).
+    """One board view of the fit. `residuals_px` (n, 2) is observed minus predicted for `corner_ids` (n,).
 
-    `corners_px` (n, 2) as observed; `used` says whether the fit saw it; `T_cam_board` 4x4.
+    `corners_px` (n, 2) as observed; `T_cam_board` 4x4.
     """
 
     camera_id: str
@@ -46,7 +46,6 @@ class ViewResiduals:
     corners_px: np.ndarray
     residuals_px: np.ndarray
     T_cam_board: np.ndarray
-    used: bool
 
 
 @dataclass(frozen=True)

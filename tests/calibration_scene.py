@@ -107,9 +107,7 @@ def _view(rng, camera: RigCamera, T_world_board, frame: int, time_ns: int, noise
     if frame % 15 == 3:
         residuals[0] += [4.0, -2.0]
     T_cam_board = camera.T_cam_world @ T_world_board
-    return ViewResiduals(
-        camera.camera_id, frame, time_ns, ids, corners_px[ids] + residuals, residuals, T_cam_board, frame % 5 != 0
-    )
+    return ViewResiduals(camera.camera_id, frame, time_ns, ids, corners_px[ids] + residuals, residuals, T_cam_board)
 
 
 def _figures(index: int, camera: RigCamera, views: list[ViewResiduals]) -> CameraFigures:

@@ -29,5 +29,7 @@ def test_the_live_path_is_compared_with_its_detector(real_rig_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     result = last_json(done.stdout)
     assert result["sets"] == result["replay_fast"]["frame_sets"] == result["replay_recorded"]["frame_sets"] == 111
-    assert result["of_detector"] == pytest.approx(result["replay_fast"]["fps"] / result["detector_sets_per_s"], rel=0.01)
+    assert result["of_detector"] == pytest.approx(
+        result["replay_fast"]["fps"] / result["detector_sets_per_s"], rel=0.01
+    )
     assert result["replay_recorded"]["stage_p99_ms"]["own"] > 0

@@ -44,7 +44,9 @@ def test_every_set_is_estimated_once_and_written(simulated_session, tmp_path, pa
     summary = last_json(done.stdout)
     assert summary["frame_sets"] == SETS
     assert summary["poses"] == str(poses)
-    assert all(c["frames"] == SETS and c["dropped"] == c["late"] == c["stale"] == 0 for c in summary["cameras"].values())
+    assert all(
+        c["frames"] == SETS and c["dropped"] == c["late"] == c["stale"] == 0 for c in summary["cameras"].values()
+    )
     with np.load(poses) as written:
         assert sorted(set(written["time"])) == list(START_NS + np.arange(SETS) * 33_333_333)
         assert written["joints"].shape == (len(written["time"]), 21, 3)
