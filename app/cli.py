@@ -4,14 +4,27 @@ Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 """
 
 import argparse
+import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
-from app.commands import bench, board, calibrate, cameras, demo, grab, import_recording, keys, live, replay, rig
 from calibration.errors import UserError
 
-_COMMANDS = (demo, live, replay, import_recording, board, calibrate, rig, cameras, grab, keys, bench)
+_COMMANDS = (
+    "demo",
+    "live",
+    "replay",
+    "import_recording",
+    "board",
+    "calibrate",
+    "rig",
+    "cameras",
+    "grab",
+    "keys",
+    "bench",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,19 +33,27 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in _COMMANDS:
-        command.add_parser(subparsers)
+        importlib.import_module(f"app.commands.{command}").add_parser(subparsers)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        return args.run(args)
+        args = build_parser().parse_args(arguments)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        code = args.run(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except UserError as error:
-        print(f"usthand {args.command}: {error}", file=sys.stderr)
+        print(f"usthand: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 1
     except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter must not try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        print(f"usthand: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 1

@@ -144,6 +144,7 @@ class Grabber:
         self._corrupt = self._lost = 0
         self._sequence = -1
         self._first_time_ns: int | None = None
+        self._next_time_ns: int | None = None
         self._times: deque[int] = deque(maxlen=31)
         self._status_at = 0.0
 
@@ -209,7 +210,11 @@ class Grabber:
             self._first_time_ns = stamp.capture_time_ns
             self._send_status()
         while not self._pacer.may_send(stamp) and not stop.is_set():
+            if self._next_time_ns is None:
+                self._next_time_ns = stamp.capture_time_ns
+                self._send_status()
             self._tick()
+        self._next_time_ns = None
         return Stamp(stamp.sequence, stamp.capture_time_ns, time.monotonic_ns(), recorded=True)
 
     def _publish(self, stamp: Stamp) -> None:
@@ -259,6 +264,7 @@ class Grabber:
                 fps=(len(self._times) - 1) * 1e9 / span if span > 0 else None,
                 last_sequence=self._sequence,
                 first_capture_time_ns=self._first_time_ns,
+                next_capture_time_ns=self._next_time_ns,
                 clock_offset_ns=self._output.clock_offset_ns,
                 clock_error_ns=self._output.clock_error_ns,
             )

@@ -121,9 +121,10 @@ class Intake:
 
     @property
     def ended(self) -> bool:
-        """Every camera's recording has ended, and every set was taken."""
+        """Every camera's recording has ended, and every set was taken; live, a camera that failed may yet come."""
+        over_states = ("ended", "failed") if self._settings.lossless else ("ended",)
         with self._lock:
-            over = all(camera.status.state in ("ended", "failed") for camera in self._cameras.values())
+            over = all(camera.status.state in over_states for camera in self._cameras.values())
             return over and not self._sets and self._synchroniser.empty
 
     @property
@@ -229,6 +230,9 @@ class Intake:
             return
         with self._lock:
             camera.heard = time.monotonic()
+            if status.next_capture_time_ns is not None:
+                offset_ns = self._rig[status.camera_id].time_offset_ns
+                self._synchroniser.announce(status.camera_id, status.next_capture_time_ns - offset_ns)
             before, camera.status = camera.status.state, status
             if status.state == before:
                 return

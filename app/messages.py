@@ -34,7 +34,8 @@ class FrameHeader(msgspec.Struct, tag="frame", tag_field="type"):
 class CameraStatus(msgspec.Struct, tag="camera", tag_field="type"):
     """What a grabber's camera is doing, sent on every change and every half second.
 
-    `corrupt` counts frames that could not be decoded, `lost` the times the camera went away. `clock_offset_ns` is
+    `corrupt` counts frames that could not be decoded, `lost` the times the camera went away. A recorded camera that
+    waits for its next frame's time tells it in `next_capture_time_ns`. `clock_offset_ns` is
     worker clock minus grabber clock (0 on the same host), and `clock_error_ns` bounds its error.
     """
 
@@ -47,6 +48,7 @@ class CameraStatus(msgspec.Struct, tag="camera", tag_field="type"):
     fps: float | None = None
     last_sequence: int = -1
     first_capture_time_ns: int | None = None
+    next_capture_time_ns: int | None = None
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
     schema_version: int = SCHEMA_VERSION
@@ -69,8 +71,8 @@ class HandPose(msgspec.Struct):
     """One hand in world metres at `capture_time_ns`.
 
     `joints_world_m` 21x3, `covariance_m2` 21x3x3, `confidence` 21 in [0, 1], `views` the cameras used. `hops_ns` has
-    the monotonic time at each hop: grab (latest of the frames), publish, set_closed, estimate_start, estimate_end,
-    published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
+    the monotonic time at each hop: grab (the first of the frames), last_grab, publish, set_closed, estimate_start,
+    estimate_end, published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
     """
 
     hand: Literal["left", "right"]
@@ -107,7 +109,7 @@ class CameraReport(msgspec.Struct):
 class PoseSet(msgspec.Struct, tag="poses", tag_field="type"):
     """What the worker publishes for each frame set (and, without hands, once a second while no set comes).
 
-    `latency_ms` is grab to published of this set. `stage_ms` the time of each stage of this set.
+    `stage_ms` is the time of each stage of this set.
     """
 
     set_index: int

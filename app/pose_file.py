@@ -45,21 +45,27 @@ class PoseFile:
             raise UserError(f"{self.path}: cannot write there ({error.strerror}). Give another path.") from None
 
     def add(self, hand: Hand) -> None:
+        """Raises UserError where the disk is full."""
         row = np.array(
             (hand.capture_time_ns, hand.side, hand.track_id, hand.joints_world_m, hand.covariance_m2, hand.confidence),
             _RECORD,
         )
-        self._rows.write(row.tobytes())
+        try:
+            self._rows.write(row.tobytes())
+        except OSError as error:
+            raise UserError(f"{self.path}: the poses could not be written ({error.strerror}).") from None
 
     def close(self) -> None:
         """Write the file."""
-        self._rows.seek(0)
-        rows = np.frombuffer(self._rows.read(), _RECORD)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
+            self._rows.seek(0)
+            rows = np.frombuffer(self._rows.read(), _RECORD)
             with temporary.open("wb") as file:
                 np.savez_compressed(file, **{name: rows[field] for field, name in _NAMES.items()})
             os.replace(temporary, self.path)
+        except OSError as error:
+            raise UserError(f"{self.path}: the poses could not be written ({error.strerror}).") from None
         finally:
             temporary.unlink(missing_ok=True)
             self._rows.close()

@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from calibration.yamlfile import read_yaml, write_yaml
 _PREFIX = "usthand-"
 # The kernel takes socket paths of up to 107 characters.
 _LONGEST_BASE = 60
+_YOUNG_S = 60.0
 
 
 class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
@@ -71,9 +73,8 @@ class RunFolder:
 @contextlib.contextmanager
 def run_folder(rig: Rig, settings: RunSettings):
     """Make a run's folder with its files; yields RunFolder. Removed at the end, and with it all sockets."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    if not os.access(base, os.W_OK) or len(str(base)) > _LONGEST_BASE:
-        base = Path(tempfile.gettempdir())
+    bases = [Path(base) for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp") if base]
+    base = next((base for base in bases if os.access(base, os.W_OK) and len(str(base)) <= _LONGEST_BASE), bases[-1])
     _sweep(base)
     path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=base))
     lock = os.open(path, os.O_RDONLY)
@@ -92,6 +93,9 @@ def _sweep(base: Path) -> None:
     """Remove folders of runs whose processes are all gone: nobody holds their lock."""
     for path in base.glob(f"{_PREFIX}{os.getuid()}-*"):
         with contextlib.suppress(OSError):
+            # One that is being made is not locked yet.
+            if time.time() - path.stat().st_mtime < _YOUNG_S:
+                continue
             handle = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -126,7 +126,7 @@ class Supervisor:
                     continue
                 if code == 0 and child.name == "worker":
                     return self._let_viewer_finish(children)
-                if code == 0:
+                if code == 0 and child.name == "viewer":
                     log.info("%s: closed", child.name)
                     return 0
                 if code == 2:
@@ -134,13 +134,16 @@ class Supervisor:
                     return 2
                 if self._must_give_up(child, code, now):
                     return 1
-        return 0
+        return 1 if self._settings.lossless else 0
 
     def _must_give_up(self, child: _Child, code: int, now: float) -> bool:
         """Note a death; the child is started again, unless that is of no use."""
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if self._settings.lossless and (child.name != "viewer" or self._writes_video):
+        if self._settings.lossless and child.name != "viewer":
             log.error("%s died (%s): the replay cannot go on without loss. Start it again.", child.name, how)
+            return True
+        if child.name == "viewer" and self._writes_video:
+            log.error("%s died (%s): the video cannot be finished. Start it again.", child.name, how)
             return True
         child.deaths.append(now)
         if len(child.deaths) == _DEATHS and now - child.deaths[0] < _DEATHS_S:
@@ -158,7 +161,7 @@ class Supervisor:
             end_at = time.monotonic() + _FINISH_VIDEO_S
             while viewer.poll() is None and time.monotonic() < end_at and not stop.wait(0.05):
                 pass
-            return 0 if viewer.poll() in (0, None) else 1
+            return 0 if viewer.poll() == 0 or stop.is_set() else 1
         return 0
 
     def _end(self, children: dict[str, _Child]) -> None:
@@ -175,6 +178,9 @@ class Supervisor:
                 log.warning("%s did not end in %.1f s and was killed", child.name, limit_s)
                 process.kill()
                 process.wait()
+        if self._viewer is not None and self._viewer.headless is not None:
+            for partial in self._viewer.headless.parent.glob(f".{self._viewer.headless.name}.*.partial"):
+                partial.unlink(missing_ok=True)
 
 
 def _read_summary(folder: RunFolder) -> dict:

@@ -46,6 +46,7 @@ class _Lane:
         self.intervals: deque[float] = deque(maxlen=15)
         self.trigger_base: int | None = None
         self.last_key: int | None = None
+        self.next_key: int | None = None
         self.member_key: int | None = None
 
     @property
@@ -127,10 +128,15 @@ class Synchroniser:
         lane.sequence = lane.trigger_base = None
         lane.intervals.clear()
 
+    def announce(self, camera_id: str, capture_time_ns: int) -> None:
+        """This camera's next frame is of that time: earlier sets need not wait for it (recordings only)."""
+        lane = self._lanes[camera_id]
+        lane.next_key = capture_time_ns - self._phases.offsets_ns[camera_id]
+
     def add(self, frame: Frame, now_ns: int) -> None:
         """Take a frame that arrived at `now_ns` (monotonic)."""
         lane = self._lanes[frame.camera_id]
-        lane.live = True
+        lane.live, lane.next_key = True, None
         lane.counters.frames += 1
         if lane.sequence is not None:
             gap = frame.sequence - lane.sequence
@@ -142,7 +148,7 @@ class Synchroniser:
                 lane.intervals.append((frame.capture_time_ns - lane.time_ns) / gap)
         lane.sequence, lane.time_ns, lane.arrival_ns = frame.sequence, frame.capture_time_ns, now_ns
         key = lane.last_key = self._key(frame, lane)
-        if self._is_late(lane, key):
+        if not self._lossless and self._is_late(lane, key):
             lane.counters.late += 1
             return
         lane.pending.append((key, now_ns, frame))
@@ -198,7 +204,7 @@ class Synchroniser:
 
     def _may_deliver(self, lane: _Lane, last_key: float, now_ns: int) -> bool:
         """Whether this camera may still bring a frame of the set that ends at `last_key`."""
-        if not lane.live:
+        if not lane.live or (lane.next_key is not None and lane.next_key > last_key):
             return False
         if self._lossless or lane.period_ns is None or lane.last_key is None:
             return True

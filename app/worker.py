@@ -22,7 +22,7 @@ from app.process import child_process, stop
 from app.run import RunFolder, RunSettings
 from app.run_summary import RunSummary
 from app.transport.keys import close_authenticator
-from app.transport.sockets import Publisher
+from app.transport.sockets import Publisher, flush
 from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.rig import Rig
@@ -131,7 +131,7 @@ class Worker:
             hops_ns["published"] = time.monotonic_ns()
             stage_ms["publish"] = (hops_ns["published"] - hops_ns["estimate_end"]) / 1e6
             stage_ms["own"] = (hops_ns["published"] - hops_ns["last_grab"]) / 1e6 - stage_ms.get("detect", 0.0)
-        self._publisher.send(message)
+        self._publisher.send(message, give_up=stop.is_set)
 
     def _write_summary(self) -> dict:
         self._summary_at = time.monotonic()
@@ -146,6 +146,7 @@ class Worker:
             if self._poses is not None:
                 self._poses.close()
                 result["poses"] = str(self._poses.path)
+                write_atomic(self._folder.summary, json.dumps(result).encode())
             if self._motion is not None:
                 offsets = self._motion.estimate(self._rig)
                 result["time_offsets_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.offset_ns.items()}
@@ -156,6 +157,8 @@ class Worker:
             self._estimator.close()
             self._publisher.close()
             close_authenticator()
+            if self._settings.viewer_lossless and not stop.is_set():
+                flush()
 
 
 def _hand_pose(hand: Hand, hops_ns: dict[str, int]) -> HandPose:
@@ -186,7 +189,8 @@ def main() -> int:
         except UserError as error:
             log.error("%s", error)
             return 2
-    return 0
+        # Ended from outside, it did not finish.
+        return 1 if stop.is_set() else 0
 
 
 if __name__ == "__main__":

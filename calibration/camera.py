@@ -21,6 +21,7 @@ COEFFICIENTS: dict[str, str] = {
     "pinhole8": "k1 k2 p1 p2 k3 k4 k5 k6",
     "fisheye4": "k1 k2 k3 k4",
 }
+LARGEST_SIDE = 16384
 _UNDISTORT_STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-10)
 
 
@@ -42,8 +43,8 @@ class Camera:
     def __post_init__(self) -> None:
         object.__setattr__(self, "matrix", np.asarray(self.matrix, dtype=np.float64))
         object.__setattr__(self, "distortion", np.asarray(self.distortion, dtype=np.float64).reshape(-1))
-        if self.width <= 0 or self.height <= 0:
-            raise UserError(f"image size is {self.width}x{self.height}; both must be positive.")
+        if not (0 < self.width <= LARGEST_SIDE and 0 < self.height <= LARGEST_SIDE):
+            raise UserError(f"image size is {self.width}x{self.height}; both must be from 1 to {LARGEST_SIDE} pixels.")
         if self.lens not in COEFFICIENTS:
             raise UserError(f"lens model is `{self.lens}`; known models: {', '.join(COEFFICIENTS)}.")
         names = COEFFICIENTS[self.lens].split()

@@ -37,11 +37,10 @@ class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_
 
 
 class RecordedSource(msgspec.Struct, tag_field="kind", tag="recorded", forbid_unknown_fields=True, frozen=True):
-    """A camera of a recorded session. `pace` is `recorded` (the recording's own timing) or `fast`."""
+    """A camera of a recorded session; a run that replays sets it."""
 
     session: str
     camera: str
-    pace: Literal["recorded", "fast"] = "recorded"
 
 
 class SimulatedSource(msgspec.Struct, tag_field="kind", tag="simulated", forbid_unknown_fields=True, frozen=True):

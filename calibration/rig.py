@@ -1,6 +1,7 @@
 """The rig: ordered cameras with intrinsics, poses and how each is opened, kept in `rig.yaml`."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from calibration.yamlfile import read_yaml, write_yaml
 RIG_VERSION = 1
 _ROTATION_TOLERANCE = 1e-4
 MAX_CAMERAS = 8
+_LONGEST_ID = 32
 _NOMINAL_FOCAL = 0.8
 
 
@@ -32,6 +34,12 @@ class SyncSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     fps: float | None = None
     tolerance_ms: float | None = None
     deadline_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("fps", "tolerance_ms", "deadline_ms"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"`{name}` is {value}; it must be a number above zero")
 
 
 class CalibrationRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -190,6 +198,8 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         check_rigid(T_cam_world)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
+    if entry.time_offset is not None and not math.isfinite(entry.time_offset):
+        raise UserError(f"{name}: `time_offset` is {entry.time_offset}; it must be a number of seconds.")
     offset_ns = round((entry.time_offset or 0.0) * 1e9)
     return RigCamera(entry.id, camera, T_cam_world, offset_ns, entry.source, entry.rmse_px, entry.remote)
 
@@ -207,8 +217,12 @@ def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
 
 
 def _check_id(entry: _CameraEntry, path: Path) -> None:
-    if not entry.id or any(char in entry.id for char in "/\\\0\n") or entry.id in (".", ".."):
-        raise UserError(f"{path}: camera id `{entry.id}` cannot name a file. Use letters, digits, `_`, `-` and `.`.")
+    bad = not entry.id or len(entry.id) > _LONGEST_ID or any(char in entry.id for char in "/\\\0\n")
+    if bad or entry.id in (".", ".."):
+        raise UserError(
+            f"{path}: camera id `{entry.id}` cannot name a file. "
+            f"Use up to {_LONGEST_ID} letters, digits, `_`, `-` and `.`."
+        )
 
 
 def _matrix(rows: list[list[float]], shape: tuple[int, int], name: str) -> np.ndarray:

@@ -8,6 +8,7 @@ may tear the last line: a last line without a newline is not read.
 import csv
 import datetime
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ import numpy as np
 from calibration.errors import UserError
 from calibration.rig import Rig, RigCamera, read_rig, write_rig
 from calibration.yamlfile import read_yaml, write_atomic, write_yaml
+
+log = logging.getLogger(__name__)
 
 SESSION_VERSION = 1
 FRAME_COLUMNS = ["camera", "frame", "time_ns"]
@@ -142,7 +145,7 @@ def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
     Raises UserError where the file is missing, has other columns, or its frames do not count 0, 1, 2 and on.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. A session needs it; record or import the session again.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -185,7 +188,7 @@ def check_session(path: Path, deep: bool = False) -> Session:
     for camera in session.rig.cameras:
         check_times(times[camera.camera_id], camera.camera_id, frames_csv)
         video = session.video_path(camera.camera_id)
-        check_video(video, camera, rig_yaml, len(times[camera.camera_id]), frames_csv, deep)
+        check_video(video, camera, rig_yaml, len(times[camera.camera_id]), frames_csv, deep, True)
     return session
 
 
@@ -201,11 +204,18 @@ def check_times(times_ns: np.ndarray, camera_id: str, times_file: Path) -> None:
 
 
 def check_video(
-    video: Path, camera: RigCamera, rig_file: Path, rows: int, times_file: Path, deep: bool = False
+    video: Path,
+    camera: RigCamera,
+    rig_file: Path,
+    rows: int,
+    times_file: Path,
+    deep: bool = False,
+    may_end_early: bool = False,
 ) -> None:
     """Raise UserError unless the video has the camera's image size and a frame for each of `rows` times.
 
-    `rig_file` and `times_file` are what errors call the origin of the size and of the times.
+    With `may_end_early` a crash may have cut the times short: further frames are left out with a warning. `rig_file`
+    and `times_file` are what errors call the origin of the size and of the times.
     """
     name = f"{video}: the video of camera `{camera.camera_id}`"
     if not video.is_file():
@@ -224,7 +234,9 @@ def check_video(
     # Containers may only estimate their count, so a difference is believed after counting.
     if deep or frames != rows:
         frames = count_frames(video)
-    if frames != rows:
+    if frames > rows and may_end_early:
+        log.warning("%s has %d frames, but %s has %d rows of it; the rest is left out", name, frames, times_file, rows)
+    elif frames != rows:
         raise UserError(
             f"{name} has {frames} frames, but {times_file} has {rows} rows of it. "
             f"{'Remove the last rows' if rows > frames else 'Add the missing rows'}, or record or import it again."

@@ -29,8 +29,10 @@ def read_yaml(path: Path, struct: type[T]) -> T:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
+    if data is None:
+        raise UserError(f"{path}: the file is empty.")
     return from_data(data, struct, str(path))
 
 

@@ -128,6 +128,31 @@ def test_a_killed_grabber_is_started_again_and_its_view_returns(tmp_path):
     assert {name for name in os.listdir("/dev/shm") if "GenICam" not in name} <= shared
 
 
+def test_a_grabber_that_is_ended_from_outside_is_started_again(tmp_path):
+    with LiveRun(tmp_path, "live", simulated_rig(tmp_path / "rig.yaml"), *LIVE) as run:
+        run.sets(10)
+        grabber = run.child("app.grabber", "cam_1")
+        grabber.terminate()
+        grabber.wait(5)
+        run.poses(lambda got: any(s.hands and s.cameras["cam_1"].slot is None for s in got))
+        run.poses(lambda got: any(s.hands and "cam_1" in s.hands[0].views for s in got))
+        assert run.interrupt()[0] == 0
+
+
+def test_a_rig_without_any_camera_waits_for_one(tmp_path):
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2)
+    data = yaml.safe_load(rig.read_text())
+    for number, camera in enumerate(data["cameras"]):
+        camera["source"] = {"kind": "opencv", "device": f"/dev/v4l/by-id/none-{number}"}
+    rig.write_text(yaml.safe_dump(data))
+    with LiveRun(tmp_path, "live", rig, *LIVE) as run:
+        run.poses(lambda got: sum(all(c.state == "failed" for c in s.cameras.values()) for s in got) >= 3)
+        assert run.process.poll() is None
+        code, summary = run.interrupt()
+        assert code == 0
+        assert summary["frame_sets"] == 0
+
+
 def test_a_subscriber_that_never_reads_slows_no_pose(tmp_path):
     with LiveRun(tmp_path, "live", simulated_rig(tmp_path / "rig.yaml"), *LIVE) as run:
         run.sets(10)
@@ -193,6 +218,11 @@ def test_a_camera_that_cannot_be_opened_says_so_and_the_others_work(tmp_path):
         (lambda d: d["cameras"][0]["T_cam_world"][0].__setitem__(0, 3.0), "not a rotation"),
         (lambda d: d["cameras"][1].update(id="cam_0"), "listed twice"),
         (lambda d: d["cameras"][0].pop("source"), "usthand cameras"),
+        (lambda d: d["cameras"][0].update(time_offset=float("nan")), "time_offset"),
+        (lambda d: d["cameras"][0].update(image_size=[1_000_000, 1_000_000]), "1000000x1000000"),
+        (lambda d: d["cameras"][0].update(id="x" * 90), "up to 32"),
+        (lambda d: d["sync"].update(tolerance_ms=-1), "tolerance_ms"),
+        (lambda d: d["sync"].update(fps=float("inf")), "fps"),
     ],
 )
 def test_a_wrong_rig_is_refused_with_exit_code_2(tmp_path, change, says):

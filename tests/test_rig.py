@@ -30,7 +30,7 @@ def varied_rig() -> Rig:
     sources = [
         OpenCvSource("/dev/v4l/by-id/usb-cam", fourcc="MJPG", fps=30.0, exposure=-6.0),
         PylonSource("0815-0000", trigger="line", features={"Gamma": 0.7, "ReverseX": True}),
-        RecordedSource("sessions/a", "cam_2", pace="fast"),
+        RecordedSource("sessions/a", "cam_2"),
         SimulatedSource(stalls=[(1.0, 2.5)], drop=[3, 4]),
     ]
     cameras = []
@@ -153,7 +153,7 @@ def test_a_mistake_is_named(mistake: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("cameras: [", "not valid YAML"), ("", "object"), (None, "no such file")]
+    ("text", "expected"), [("cameras: [", "not valid YAML"), ("", "empty"), (None, "no such file")]
 )
 def test_a_file_that_is_no_rig(text: str | None, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "rig.yaml"

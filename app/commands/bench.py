@@ -28,7 +28,10 @@ def add_parser(subparsers) -> None:
         "frames between processes: shared-memory ring, ZeroMQ, TCP, memcpy",
         "  usthand bench transport\n  usthand bench transport --seconds 1 --paced-seconds 5 --json",
     )
-    transport.add_argument("--producers", type=int, nargs="+", default=[4, 8], help="counts (default: 4 8)")
+    counts = range(1, 33)
+    transport.add_argument(
+        "--producers", type=int, nargs="+", default=[4, 8], choices=counts, metavar="N", help="counts (default: 4 8)"
+    )
     transport.add_argument("--seconds", type=positive, default=3.0, help="per path at saturation (%(default)s)")
     transport.add_argument("--paced-seconds", type=positive, default=60.0, help="of the paced runs (%(default)s)")
     transport.add_argument("--fps", type=positive, default=30.0, help="of each paced producer (%(default)s)")
@@ -66,13 +69,14 @@ def run_live(args: argparse.Namespace) -> int:
     result = detector_alone(rig, read_sets(session, rig, phases_ns), args.estimator)
     replay = RunSettings(estimator=args.estimator, lossless=True, pace="fast", phases_ns=phases_ns)
     runs = {
-        "replay_fast": run_rig(rig, replay, None),
-        "replay_recorded": run_rig(rig, RunSettings(args.estimator, lossless=True, phases_ns=phases_ns), None),
-        "simulated_live": run_rig(ring_rig(4), RunSettings("simulated"), None, args.seconds),
+        "replay_fast": (rig, replay, None),
+        "replay_recorded": (rig, RunSettings(args.estimator, lossless=True, phases_ns=phases_ns), None),
+        "simulated_live": (ring_rig(4), RunSettings("simulated"), args.seconds),
     }
-    if any(outcome.exit_code for outcome in runs.values()):
-        return 1
-    for name, outcome in runs.items():
+    for name, (of_rig, settings, seconds) in runs.items():
+        outcome = run_rig(of_rig, settings, None, seconds)
+        if outcome.exit_code or not outcome.summary:
+            return outcome.exit_code or 1
         summary = outcome.summary
         result[name] = {key: summary[key] for key in ("frame_sets", "fps", "latency_ms", "stage_ms", "stage_p99_ms")}
     result["of_detector"] = round(result["replay_fast"]["fps"] / result["detector_sets_per_s"], 3)

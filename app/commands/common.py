@@ -2,14 +2,18 @@
 
 import argparse
 import json
-import sys
+import logging
+import math
 from pathlib import Path
 
-from app.process import start_process
+from app.process import start_process, stop
 from app.run import RunSettings
 from app.supervisor import Outcome, Supervisor, ViewerSettings
+from app.transport.sockets import check_address, is_loopback
 from calibration.errors import UserError
 from calibration.rig import Rig
+
+log = logging.getLogger(__name__)
 
 
 def add_command(subparsers, name: str, run, help: str, example: str) -> argparse.ArgumentParser:
@@ -31,14 +35,25 @@ def add_view_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", type=Path, metavar="OUT.mp4", help="render into a video, without a screen")
     parser.add_argument("--snapshot", type=Path, metavar="OUT.png", help="write a picture of the last view")
     parser.add_argument("--seconds", type=positive, metavar="N", help="end after N seconds")
+    parser.add_argument(
+        "--publish", metavar="ADDRESS", help="publish the poses there too, on this host: tcp://127.0.0.1:PORT"
+    )
 
 
 def positive(text: str) -> float:
     """An argparse type: a number above zero."""
     value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
     return value
+
+
+def check_publish(address: str | None) -> None:
+    """Raises UserError for an address that other hosts can reach, or that is none."""
+    if address is not None and not is_loopback(address):
+        raise UserError(f"`--publish {address}`: poses are published on this host only. Give tcp://127.0.0.1:PORT.")
+    if address is not None:
+        check_address(address, None)
 
 
 def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | None:
@@ -50,6 +65,8 @@ def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | No
     for path, ending in ((args.headless, ".mp4"), (args.snapshot, ".png")):
         if path is not None and path.suffix.lower() != ending:
             raise UserError(f"`{path}`: the name must end in `{ending}`.")
+        if path is not None and path.is_dir():
+            raise UserError(f"`{path}` is a folder. Give the name of a file.")
         if path is not None and not path.resolve().parent.is_dir():
             raise UserError(f"`{path}`: there is no folder `{path.resolve().parent}`. Make it first.")
     return ViewerSettings(args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title)
@@ -58,13 +75,22 @@ def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | No
 def run_rig(rig: Rig, settings: RunSettings, viewer: ViewerSettings | None, seconds: float | None = None) -> Outcome:
     """Run a rig under the supervisor in this process, with its signals."""
     start_process("usthand")
-    return Supervisor(rig, settings, viewer).run(seconds)
+    if stop.is_set():
+        return Outcome(1)
+    outcome = Supervisor(rig, settings, viewer).run(seconds)
+    for path in (viewer.headless, viewer.snapshot) if viewer else ():
+        if outcome.exit_code == 0 and path is not None and not path.exists():
+            log.error("%s was not made: the run ended before there was a picture. Give it more time.", path)
+            return Outcome(1, outcome.summary)
+    return outcome
 
 
 def report(outcome: Outcome, as_json: bool) -> int:
     """Print a run's summary; returns its exit code."""
-    if outcome.summary:
-        _print_summary(outcome.summary)
+    if not outcome.summary:
+        log.error("there is nothing to report: the run ended before its worker had started")
+        return outcome.exit_code or 1
+    _print_summary(outcome.summary)
     if as_json:
         print(json.dumps(outcome.summary))
     return outcome.exit_code
@@ -92,4 +118,3 @@ def _print_summary(summary: dict) -> None:
             print(f"  {camera_id}: {offset / 1e3:.4f}")
     if summary.get("poses"):
         print(f"poses: {summary['poses']}")
-    sys.stdout.flush()

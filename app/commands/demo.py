@@ -2,7 +2,7 @@
 
 import argparse
 
-from app.commands.common import add_command, add_view_flags, report, run_rig, viewer_settings
+from app.commands.common import add_command, add_view_flags, check_publish, report, run_rig, viewer_settings
 from app.run import RunSettings
 from calibration.errors import UserError
 from calibration.rig import MAX_CAMERAS
@@ -25,7 +25,8 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     if not 2 <= args.cameras <= MAX_CAMERAS:
         raise UserError(f"`--cameras {args.cameras}`: a rig has 2 to {MAX_CAMERAS} cameras.")
-    settings = RunSettings(estimator="simulated", seed=args.seed)
+    check_publish(args.publish)
+    settings = RunSettings(estimator="simulated", seed=args.seed, publish=args.publish)
     viewer = viewer_settings(args, "UST-Hand live: demo (simulated detections)")
     print("simulated cameras and simulated detections: joints of a simulated hand, projected, with noise")
     return report(run_rig(ring_rig(args.cameras), settings, viewer, args.seconds), args.json)

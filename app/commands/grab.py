@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from app.commands.common import add_command
+from app.commands.common import add_command, positive
 from app.process import start_process
 from app.remote_grab import grab_remotely
 from app.transport.keys import Keys
@@ -24,7 +24,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder with worker.key and grabber.key_secret")
     parser.add_argument("--encoding", choices=("jpeg", "raw"), default="jpeg", help="of the pixels (%(default)s)")
     parser.add_argument("--quality", type=int, default=90, help="of JPEG (%(default)s)")
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="end after N seconds")
 
 
 def run(args: argparse.Namespace) -> int:

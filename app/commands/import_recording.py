@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from app.commands.common import add_command, positive
 from calibration.importers import LAYOUTS, import_recording
+from calibration.importers.recording import rate_fps
 from calibration.session import Session
 
 
@@ -72,5 +73,5 @@ def _summary(session: Session) -> dict:
         },
         "frames": sum(len(values) for values in times.values()),
         "seconds": round(span_ns / 1e9, 3),
-        "fps": session.rig.sync.fps,
+        "fps": rate_fps(times),
     }

@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
-from app.commands.common import add_command, add_view_flags, report, run_rig, viewer_settings
+from app.commands.common import add_command, add_view_flags, check_publish, positive, report, run_rig, viewer_settings
 from app.estimators import ESTIMATORS
 from app.run import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
+from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import read_rig
 
@@ -24,8 +25,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
     parser.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
-    parser.add_argument("--max-age-ms", type=float, default=500.0, help="older frames are never shown (%(default)s)")
-    parser.add_argument("--publish", metavar="ADDRESS", help="publish the poses there too, tcp://127.0.0.1:PORT")
+    parser.add_argument("--max-age-ms", type=positive, default=500.0, help="older frames are never shown (%(default)s)")
     parser.add_argument("--listen", metavar="ADDRESS", help="where remote grabbers connect, tcp://HOST:PORT")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of CURVE keys, see `usthand keys`")
     add_view_flags(parser)
@@ -42,13 +42,17 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.rig}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
                 "`usthand cameras` prints one to paste for each camera it finds."
             )
+        if isinstance(camera.source, RecordedSource):
+            raise UserError(
+                f"{args.rig}: camera `{camera.camera_id}` is a recording. Play it with `usthand replay "
+                f"{camera.source.session}`."
+            )
         if not camera.remote:
             make_source(camera, rig)
     keys = Keys(args.keys) if args.keys else None
     if args.listen:
         check_address(args.listen, keys)
-    if args.publish:
-        check_address(args.publish, None)
+    check_publish(args.publish)
     settings = RunSettings(
         estimator=args.estimator,
         max_age_ms=args.max_age_ms,

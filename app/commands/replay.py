@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from app.commands.common import add_command, add_view_flags, report, run_rig, viewer_settings
+from app.commands.common import add_command, add_view_flags, check_publish, report, run_rig, viewer_settings
 from app.estimators import ESTIMATORS
 from app.phases import recorded_phases
 from app.run import RunSettings
@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"`--sets {args.sets}`: at least 1 set.")
     if args.poses is not None and args.poses.suffix != ".npz":
         raise UserError(f"`--poses {args.poses}`: the name must end in `.npz`.")
+    if args.poses is not None and args.poses.is_dir():
+        raise UserError(f"`--poses {args.poses}` is a folder. Give the name of a file.")
     viewer = viewer_settings(args, f"UST-Hand live: {args.session}")
     session = check_session(args.session)
     rig = recorded_rig(session)
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         phases_ns=recorded_phases_of(session, rig),
         estimate_offsets=True,
     )
+    check_publish(args.publish)
     offsets_ms = None
     if args.estimate_offsets and not session.rig.time_offsets_known:
         first = run_rig(rig, settings, None)
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         wait_viewers=0 if viewer is None else 1,
         viewer_lossless=viewer is not None and viewer.headless is not None,
         estimate_offsets=False,
+        publish=args.publish,
     )
     outcome = run_rig(rig, settings, viewer, args.seconds)
     if outcome.summary and offsets_ms is not None:
@@ -85,8 +89,9 @@ def recorded_rig(session: Session) -> Rig:
     cameras = tuple(
         replace(camera, source=RecordedSource(path, camera.camera_id), remote=False) for camera in session.rig.cameras
     )
-    steps_ns = [np.median(np.diff(session.frame_times_ns(camera_id))) for camera_id in session.camera_ids]
-    fps = float(1e9 / min(steps_ns)) if np.isfinite(steps_ns).all() else None
+    steps_ns = [np.diff(session.frame_times_ns(camera_id)) for camera_id in session.camera_ids]
+    periods_ns = [float(np.median(steps)) for steps in steps_ns if len(steps)]
+    fps = 1e9 / min(periods_ns) if periods_ns else None
     sync = SyncSettings("time", fps, session.rig.sync.tolerance_ms, session.rig.sync.deadline_ms)
     return replace(session.rig, cameras=cameras, sync=sync)
 

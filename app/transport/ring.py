@@ -133,11 +133,11 @@ class RingReader:
 
     def forget(self, pid: int) -> None:
         """Unmap the rings of a process that ended."""
-        for key in [key for key in self._maps if key[0] == pid]:
+        for key in [key for key in list(self._maps) if key[0] == pid]:
             memory = self._maps.pop(key)
             with suppress(BufferError):
                 memory.close()
 
     def close(self) -> None:
-        for pid in {key[0] for key in self._maps}:
+        for pid in {key[0] for key in list(self._maps)}:
             self.forget(pid)

@@ -24,6 +24,7 @@ from calibration.errors import UserError
 
 # A header is a few hundred bytes, so this bounds a lost subscriber's backlog to well under a megabyte.
 HEADER_BACKLOG = 256
+_WAIT_MS = 100
 # A frame sent over the network is megabytes: two may wait, the third is dropped, so latency stays bounded.
 PAYLOAD_BACKLOG = 2
 
@@ -56,6 +57,8 @@ def check_address(address: str, keys: Keys | None) -> None:
         good = False
     if not good:
         raise UserError(f"`{address}` is no address. Give tcp://HOST:PORT, for example tcp://192.168.0.10:5600.")
+    if parts.scheme == "tcp" and not 0 <= (parts.port or 0) < 65535:
+        raise UserError(f"`{address}`: the port must be below 65535, since the next one is used too.")
     if keys is None and not is_loopback(address):
         raise UserError(
             f"`{address}` can be reached from the network, and no keys were given. Make keys with "
@@ -80,6 +83,8 @@ class Publisher:
         self._socket.set(zmq.XPUB_VERBOSER, 1)
         if lossless:
             self._socket.set(zmq.XPUB_NODROP, 1)
+            self._socket.set(zmq.LINGER, -1)
+        self._lossless = lossless
         self._keys = keys
         self._subscribers = 0
 
@@ -95,12 +100,30 @@ class Publisher:
             self._keys.join(self._socket)
         self._socket.connect(address)
 
-    def send(self, message: Message, payload: bytes | memoryview | None = None, copy: bool = False) -> None:
-        """Publish; a payload follows as the second part, without a copy unless `copy` is set: leave it unchanged."""
+    def send(
+        self,
+        message: Message,
+        payload: bytes | memoryview | None = None,
+        copy: bool = False,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Publish; a payload follows as the second part, without a copy unless `copy` is set: leave it unchanged.
+
+        A lossless publisher waits for its slowest subscriber, until `give_up` says True.
+        """
         parts: list[bytes | memoryview] = [encode(message)]
         if payload is not None:
             parts.append(payload)
-        self._socket.send_multipart(parts, copy=copy or payload is None)
+        self.subscribers()
+        if not self._lossless:
+            self._socket.send_multipart(parts, copy=copy or payload is None)
+            return
+        while not give_up():
+            try:
+                self._socket.send_multipart(parts, zmq.NOBLOCK)
+                return
+            except zmq.Again:
+                self._socket.poll(_WAIT_MS, zmq.POLLOUT)
 
     def subscribers(self) -> int:
         """How many subscribers there are now."""
@@ -153,6 +176,11 @@ class Subscriber:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def flush() -> None:
+    """Wait for what closed lossless sockets still have to send: a process's end does not. No socket may be open."""
+    zmq.Context.instance().term()
 
 
 class CommandServer:

@@ -4,6 +4,7 @@ Must run before the first window. Without a screen Open3D renders through EGL: o
 offers EGL, else in software with Mesa. Nothing is started and nothing is left behind.
 """
 
+import ctypes
 import os
 import sys
 import tempfile
@@ -31,9 +32,24 @@ def prepare_screen() -> None:
             f"there is no screen to open the viewer on (DISPLAY is not set{wayland}). "
             "Set DISPLAY, or render to a file with --headless OUT.mp4, or run with --no-viewer."
         )
+    if not _display_answers():
+        raise UserError(NO_WINDOW.format(os.environ["DISPLAY"]))
     # Open3D's windows need X11: on a Wayland desktop they go through XWayland.
     os.environ["XDG_SESSION_TYPE"] = "x11"
     os.environ.pop("WAYLAND_DISPLAY", None)
+
+
+def _display_answers() -> bool:
+    """Asked before Open3D is, which would silently draw into memory instead."""
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return True
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    display = x11.XOpenDisplay(None)
+    if display:
+        x11.XCloseDisplay(ctypes.c_void_p(display))
+    return bool(display)
 
 
 def prepare_no_screen() -> None:

@@ -48,8 +48,13 @@ class Mp4Writer:
         frame = av.VideoFrame.from_ndarray(rgb[: self._stream.height, : self._stream.width], format="rgb24")
         self._last = max(number, self._last + 1)
         frame.pts = self._last
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except OSError as error:
+            self._closed = True
+            self._partial.unlink(missing_ok=True)
+            raise UserError(f"{self.path}: the video could not be written ({error.strerror}).") from None
         self.frames += 1
 
     def close(self) -> None:

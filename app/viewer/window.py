@@ -15,6 +15,7 @@ import numpy as np
 import open3d as o3d
 
 from app.messages import End, PoseSet
+from app.process import stop
 from app.viewer import palette
 from app.viewer.display import NO_EGL, NO_WINDOW, prepare_no_screen, prepare_screen
 from app.viewer.feed import Feed
@@ -219,7 +220,7 @@ def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float) -> str:
         window.update(now_ns)
         if not window.pump():
             return "quit"
-        if window.shown.ended is not None:
+        if window.shown.ended is not None or stop.is_set():
             return "end"
         # A tick that is already late starts the clock anew: no burst makes up for a window that was blocked.
         due_s = max(due_s + 1 / rate_hz, time.monotonic())
@@ -245,10 +246,12 @@ def _run_headless(
             best, most_hands = picture, hands
 
     try:
-        while window.shown.ended is None:
+        while window.shown.ended is None and not stop.is_set():
             messages = feed.poll()
             if lossless:
                 for message in messages:
+                    if stop.is_set():
+                        break
                     if isinstance(message, End):
                         window.receive([message], time.monotonic_ns())
                     else:

@@ -18,11 +18,10 @@ from calibration.formats.parts import check_camera_count
 from calibration.importers.recording import (
     ForeignRecording,
     find_videos,
-    rate_fps,
     require_columns,
     to_ns,
 )
-from calibration.rig import CalibrationRecord, Rig, SyncSettings
+from calibration.rig import CalibrationRecord, Rig
 
 _TIMES = ("timestamps.csv", "frame_timestamps.csv", "frame_time_history.csv")
 _VIDEO = re.compile(r"(?:cam|port)_(\d+)", re.IGNORECASE)
@@ -63,8 +62,7 @@ def read_caliscope(folder: Path, calibration: Path | None = None) -> ForeignReco
     frame_times_ns = {cameras[number].camera_id: times[number] for number in ordered}
     rig = Rig(
         check_camera_count([cameras[number] for number in ordered], calibration),
-        SyncSettings(fps=rate_fps(frame_times_ns)),
-        CalibrationRecord(tool="caliscope"),
+        calibration=CalibrationRecord(tool="caliscope"),
     )
     return ForeignRecording(
         rig,

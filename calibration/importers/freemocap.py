@@ -21,11 +21,10 @@ from calibration.importers.recording import (
     ForeignRecording,
     camera_number,
     find_videos,
-    rate_fps,
     require_columns,
     to_ns,
 )
-from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
+from calibration.rig import CalibrationRecord, Rig, RigCamera
 from calibration.session import video_properties
 
 _VIDEOS = "synchronized_videos"
@@ -66,8 +65,7 @@ def read_freemocap(folder: Path, calibration: Path | None = None, unit_mm: float
     date = metadata.get("date_time_calibrated")
     rig = Rig(
         check_camera_count(cameras, calibration),
-        SyncSettings(fps=rate_fps(frame_times_ns)),
-        CalibrationRecord(date=str(date)[:10] if date else None, tool="FreeMoCap"),
+        calibration=CalibrationRecord(date=str(date)[:10] if date else None, tool="FreeMoCap"),
     )
     source = f"FreeMoCap recording {folder.resolve()}"
     return ForeignRecording(rig, videos, frame_times_ns, calibration, times_file, clock, source)
