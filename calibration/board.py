@@ -73,5 +73,6 @@ def check_board(board: Board, name: str) -> None:
             raise UserError(f"{name}: a {board.type} needs `dictionary`, for example DICT_4X4_50.")
         if board.marker_m is None or not 0 < board.marker_m < board.square_m:
             raise UserError(
-                f"{name}: `marker_m` is {board.marker_m}; it must be above zero and below `square_m` ({board.square_m})."
+                f"{name}: `marker_m` is {board.marker_m}; it must be above zero and below "
+                f"`square_m` ({board.square_m})."
             )

@@ -28,9 +28,8 @@ from calibration.intrinsics import Intrinsics, choose_intrinsics
 from calibration.latency import late_cameras, with_offsets, with_row_times
 from calibration.lens_derivatives import lens_vector
 from calibration.pair_graph import board_poses, camera_poses, groups, pair_graph, tree_pairs
-from calibration.quality import CornerErrors
 from calibration.rig import Rig
-from calibration.rig_fit import FitOptions, RigFit, fit_rig, heldout_errors
+from calibration.rig_fit import FitOptions, HeldOut, RigFit, fit_rig, heldout_errors
 from calibration.set_choice import choose_sets
 
 __all__ = [
@@ -94,7 +93,7 @@ class _Fitted:
     flat: np.ndarray
     fit: RigFit
     use: np.ndarray
-    heldout: CornerErrors | None
+    heldout: HeldOut | None
     held: np.ndarray
     focal_std: np.ndarray
     offsets_kept: bool

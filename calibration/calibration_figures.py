@@ -24,12 +24,13 @@ from calibration.lens_derivatives import camera_from_vector, lens_count
 from calibration.pair_graph import shared_views
 from calibration.quality import CornerErrors, rigidity, rmse_trim_median
 from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
-from calibration.rig_fit import RigFit, all_residuals
+from calibration.rig_fit import HeldOut, RigFit, all_residuals
 from calibration.rotations import inverse_transform, make_transform
 from calibration.verdict import Evidence, judge
 from calibration.world import fit_world, move_world, world_on_board
 
 _FIELDS = (6, 8)
+_LEAST_IN_REGION = 12
 _REFERENCE_WIDTH = 1280
 
 
@@ -42,7 +43,7 @@ class Solved:
     table: BoardTable
     fit: RigFit
     use: np.ndarray
-    heldout: CornerErrors | None
+    heldout: HeldOut | None
     covariance: np.ndarray
     intrinsics: Intrinsics
     given: tuple[bool, ...]
@@ -97,7 +98,7 @@ def make_result(
         verdict=verdict,
         reasons=reasons,
         remedies=remedies,
-        warnings=solved.warnings,
+        warnings=solved.warnings + _scale_note(solved.board, bias),
         time_offset_note=solved.offset_note,
         shared_views={(ids[a], ids[b]): len(views) for (a, b), views in shared_views(table).items()},
         noise_px=float(solved.fit.problem.sigma * np.median(table.std_px)),
@@ -122,7 +123,10 @@ def _camera_figures(
     fitted = length[own & used][moved.seen[own & used]]
     size = moved.image_size[number]
     fitted_corners = moved.seen & (own & used)[:, None]
-    counts, regions = _regions(moved.pixels[fitted_corners], length[fitted_corners], size)
+    counts = _field_counts(moved.pixels[fitted_corners], size)
+    several = np.bincount(moved.set, minlength=moved.set_count) >= 2
+    joint_corners = fitted_corners & several[moved.set][:, None]
+    regions = _region_rmse(moved.pixels[joint_corners], length[joint_corners], size)
     heldout_px = loo_px = np.nan
     if solved.heldout is not None:
         away = np.linalg.norm(solved.heldout.residuals_px[:, :, number], axis=-1)
@@ -133,10 +137,11 @@ def _camera_figures(
     std = np.sqrt(np.maximum(np.diag(solved.covariance[number, :, number]), 0))
     count = lens_count(solved.intrinsics.models[number])
     kept = solved.offsets_kept and bool(free[OFFSET])
+    folds = _fold_differences(solved)
     note = "given" if solved.given[number] else "focal length held" if solved.held[number] else ""
     return CameraFigures(
         camera_id=moved.camera_ids[number],
-        frames=int((solved.table.camera == number).sum()),
+        frames=int((own & used).sum()),
         intrinsic_rmse_px=float(solved.intrinsics.rmse_px[number]),
         rmse_px=float(np.sqrt(np.mean(fitted**2))) if len(fitted) else np.nan,
         heldout_rmse_px=heldout_px,
@@ -146,24 +151,56 @@ def _camera_figures(
         lens_note=note,
         intrinsics_std=std[LENS][:count],
         rotation_std_deg=float(np.degrees(np.linalg.norm(std[0:3]))),
-        position_std_mm=float(1000 * np.linalg.norm(std[3:6])),
+        position_std_mm=1000 * max(float(np.linalg.norm(std[3:6])), folds.position_m[number]),
         time_offset_ns=round(offset_s[number] * 1e9),
-        time_offset_std_ns=round(std[OFFSET] * 1e9) if kept else None,
+        time_offset_std_ns=round(1e9 * max(float(std[OFFSET]), folds.offset_s[number])) if kept else None,
         row_time_ns=float(solved.fit.state.row_s[number] * 1e9) if free[ROW] else None,
         row_time_std_ns=float(std[ROW] * 1e9) if free[ROW] else None,
     )
 
 
-def _regions(pixels: np.ndarray, length: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners in each of 6 x 8 fields of the image, and RMSE in 3 x 3 regions."""
+@dataclass(frozen=True)
+class _FoldDifferences:
+    """Half of what the rigs of two halves of the footage differ by: `position_m`, `offset_s` (C,), `distance_m` (C, C).
+
+    The covariance supposes independent errors of corners; what a whole stretch of footage shares (a bent board, an
+    uneven clock) shows only here. Zero where the footage was not halved.
+    """
+
+    position_m: np.ndarray
+    offset_s: np.ndarray
+    distance_m: np.ndarray
+
+
+def _fold_differences(solved: Solved) -> _FoldDifferences:
+    states = solved.heldout.fold_states if solved.heldout is not None else (solved.fit.state, solved.fit.state)
+    # Both have the first camera at the world's origin.
+    centres = [inverse_transform(make_transform(state.R, state.t))[:, :3, 3] for state in states]
+    lengths = [np.linalg.norm(own[:, None] - own, axis=-1) for own in centres]
+    offsets = [state.offset_s - state.offset_s.mean() for state in states]
+    return _FoldDifferences(
+        np.linalg.norm(centres[0] - centres[1], axis=1) / 2,
+        np.abs(offsets[0] - offsets[1]) / 2,
+        np.abs(lengths[0] - lengths[1]) / 2,
+    )
+
+
+def _field_counts(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Corners in each of 6 x 8 fields of the image."""
     place = np.clip((pixels + 0.5) / np.array(size), 0, 1 - 1e-9)
     counts = np.zeros(_FIELDS, dtype=int)
     np.add.at(counts, (np.int64(place[:, 1] * _FIELDS[0]), np.int64(place[:, 0] * _FIELDS[1])), 1)
+    return counts
+
+
+def _region_rmse(pixels: np.ndarray, length: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """RMSE in 3 x 3 regions of the image, NaN where there are too few corners to tell."""
+    place = np.clip((pixels + 0.5) / np.array(size), 0, 1 - 1e-9)
     region = np.int64(place[:, 1] * 3) * 3 + np.int64(place[:, 0] * 3)
     number = np.bincount(region, minlength=9)
     squared = np.bincount(region, length**2, minlength=9)
-    rmse = np.where(number > 0, np.sqrt(squared / np.maximum(number, 1)), np.nan)
-    return counts, rmse.reshape(3, 3)
+    rmse = np.where(number >= _LEAST_IN_REGION, np.sqrt(squared / np.maximum(number, 1)), np.nan)
+    return rmse.reshape(3, 3)
 
 
 def _rig(solved: Solved, figures: Mapping[str, CameraFigures], given_rig: Rig | None, offset_s: np.ndarray) -> Rig:
@@ -209,7 +246,8 @@ def _world(solved: Solved, T_world_board: np.ndarray, options: CalibrationOption
     away = abs(table.set_times_s[nearest] - wanted)
     if away > 0.5:
         raise UserError(
-            f"the nearest moment with the board is {away:.1f} s away from the one asked for as the world frame. Choose a frame where the board lies flat in view of a camera."
+            f"the nearest moment with the board is {away:.1f} s away from the one asked for as the world frame. "
+            "Choose a frame where the board lies flat in view of a camera."
         )
     return world_on_board(T_world_board[nearest])
 
@@ -225,7 +263,7 @@ def _camera_covariance(solved: Solved, number: int) -> np.ndarray:
 
 def _distances(rig: Rig, solved: Solved) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
     """Distances between camera centres, and their standard deviations, in metres."""
-    distances, stds = {}, {}
+    distances, stds, folds = {}, {}, _fold_differences(solved).distance_m
     R = solved.fit.state.R
     centres = inverse_transform(make_transform(R, solved.fit.state.t))[:, :3, 3]
     ids = rig.camera_ids
@@ -238,7 +276,7 @@ def _distances(rig: Rig, solved: Solved) -> tuple[dict[tuple[str, str], float], 
             u, v = R[a] @ along, R[b] @ along
             variance = u @ blocks[a, :, a] @ u + v @ blocks[b, :, b] @ v - 2 * (u @ blocks[a, :, b] @ v)
             distances[ids[a], ids[b]] = length
-            stds[ids[a], ids[b]] = float(np.sqrt(max(variance, 0.0)))
+            stds[ids[a], ids[b]] = max(float(np.sqrt(max(variance, 0.0))), float(folds[a, b]))
     return distances, stds
 
 
@@ -256,6 +294,13 @@ def _scale_bias(distances: Mapping[tuple[str, str], float], known: Mapping[tuple
         got.append(found)
         true.append(distance)
     return float(100 * (np.dot(got, true) / np.dot(true, true) - 1))
+
+
+def _scale_note(board: Board, bias: float | None) -> list[str]:
+    """What all lengths rest on, where no distance was measured otherwise."""
+    if bias is not None:
+        return []
+    return [f"scale rests on squares of {1000 * board.square_m:.2f} mm: measure ten of them, or give `--distance`"]
 
 
 def _evidence(

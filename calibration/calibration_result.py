@@ -19,7 +19,7 @@ class CalibrationOptions:
     `max_sets` moments are used to decide between models, `final_sets` for the last fit. `known_distances_m` are
     distances between camera centres by pairs of ids, measured otherwise: they check the scale.
     `world_time_ns` puts the world's origin and axes on the board as it lay then (x along a row, y along a column, z out
-    of the printed face); None puts them on the first camera.
+    of the printed face); None puts them on the first camera, or with `fit_world` amid all the board's places.
     """
 
     lens: Literal["auto", "pinhole5", "pinhole8", "fisheye4"] = "auto"
@@ -71,9 +71,13 @@ class ImageFigures:
 class CameraFigures:
     """One camera's figures. Standard deviations are relative to the first camera, which has zero for its pose.
 
+    Those of position and time offset are the larger of the covariance's and half of what the fits to two halves of the
+    footage differ by; `time_offset_ns` is relative to the cameras' mean. `frames` counts views that were fitted.
+
     `intrinsic_rmse_px` from this camera alone; `rmse_px` of the rigid board in the joint fit; `heldout_rmse_px` and
     `loo_px` on frames that were not used, of triangulated corners. `coverage` is the share of the image's 8 x 6 fields
-    where corners were seen; `region_rmse_px` (3, 3) the joint fit's RMSE by image region, NaN where nothing was seen.
+    where corners were seen; `region_rmse_px` (3, 3) the joint fit's RMSE by image region, of corners that two or
+    more cameras saw, NaN where those are fewer than 12.
     `lens_note` says what was held and why; empty where all was freed. `intrinsics_std` follows fx, fy, cx, cy and the
     distortion coefficients, zero for what was held.
     """
@@ -99,6 +103,8 @@ class CameraFigures:
 @dataclass(frozen=True)
 class CalibrationResult:
     """A calibrated rig, and how far it can be trusted.
+
+    `distance_std_m` is the larger of the covariance's and half of what the fits to two halves of the footage differ by.
 
     `covariance` holds per camera the covariance of (rotation vector, position, fx, fy, cx, cy, distortion): rotation in
     radians about the camera's own axes, translation of `T_cam_world` in metres, lens in its own units, relative to the

@@ -1,6 +1,7 @@
 """Has a camera moved since the rig was calibrated? How far, how sure, and its new pose, solved alone."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -26,6 +27,7 @@ _SIGNIFICANT = 4.0
 _FLOOR_DEG, _FLOOR_SHARE = 0.02, 0.0005
 _SCALE_PERCENT = 0.7
 _FITS_PX, _FITS_SHARE = 0.2, 0.3
+_MISFIT_PX, _REFERENCE_WIDTH = 0.8, 1280
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class CameraDrift:
 @dataclass(frozen=True)
 class DriftReport:
     """`moved` names the cameras that moved; `rig` is the rig with those solved again, None where none moved or where it
-    cannot be told which did. `before_px`, `after_px`: RMSE of triangulated corners under the old and the new rig.
-    `scale_percent`: by how much the board makes all distances longer than the rig has them. `note` sums up.
+    cannot be told which did. `verdict` "cannot tell" is of a rig that fits too badly to be checked.
+
+    `before_px`, `after_px`: RMSE of triangulated corners under the old and the new rig. `scale_percent`: by how much
+    the board makes all distances longer than the rig has them. `note` sums up.
     """
 
     cameras: dict[str, CameraDrift]
@@ -60,6 +64,7 @@ class DriftReport:
     after_px: float
     scale_percent: float
     note: str
+    verdict: Literal["in place", "moved", "unclear", "cannot tell"]
 
 
 def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
@@ -101,15 +106,17 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
     before, scale_before = _error_px(table, fit, T_old, board)
     effect = _pair_effects(T_old, T_new, focal, depth)
     own, _ = _error_px(table, fit, T_new, board)
+    if not rig.time_offsets_known and own > _MISFIT_PX * _median_width(rig) / _REFERENCE_WIDTH:
+        note = f"this rig has no time offsets and fits only to {own:.1f} px; calibrate it here first"
+        return DriftReport(_not_judged(rig), (), None, before, before, scale_before, note, "cannot tell")
     # Footage that does not determine a pose well lets it wander; where the old rig fits as well, nothing has moved.
     fits = before <= own + max(_FITS_PX, _FITS_SHARE * own)
     scale = scale_before if fits else _scale_percent(T_old, T_new)
     wrong_scale = fits and abs(scale) > _SCALE_PERCENT
     still = None if wrong_scale else np.ones(len(lens), dtype=bool) if fits else _still_cameras(effect)
     if still is None:
-        cameras = {camera_id: _drift(camera_id, np.eye(4), None, 0.0, depth) for camera_id in rig.camera_ids}
         note = _unclear_note(rig, scale, board, wrong_scale)
-        return DriftReport(cameras, (), None, before, before, scale, note)
+        return DriftReport(_not_judged(rig), (), None, before, before, scale, note, "unclear")
     # The new poses in the old world: aligned on a camera that stood still, then solved with all still ones held.
     anchor = int(np.flatnonzero(still)[0])
     aligned = T_new @ inverse_transform(T_new[anchor]) @ T_old[anchor]
@@ -121,7 +128,7 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
         cameras = {camera_id: replace(drift, moved=False) for camera_id, drift in cameras.items()}
     moved = tuple(camera_id for camera_id, drift in cameras.items() if drift.moved)
     if not moved:
-        return DriftReport(cameras, (), None, before, before, scale, "no camera has moved")
+        return DriftReport(cameras, (), None, before, before, scale, "no camera has moved", "in place")
     held = np.array([camera_id not in moved for camera_id in rig.camera_ids])
     solved = solve(np.where(held[:, None, None], T_old, judged.arrays.T_cam_world), held)
     T_final = solved.arrays.T_cam_world
@@ -137,7 +144,7 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
         f"camera {name} moved by {cameras[name].distance_mm:.1f} mm and turned by {cameras[name].angle_deg:.2f} degrees"
         for name in moved
     )
-    return DriftReport(cameras, moved, renewed, before, after, scale, note)
+    return DriftReport(cameras, moved, renewed, before, after, scale, note, "moved")
 
 
 def _check_sizes(rig: Rig, detections: Detections) -> None:
@@ -148,6 +155,17 @@ def _check_sizes(rig: Rig, detections: Detections) -> None:
                 f"camera `{camera.camera_id}`: the session's images are {size[0]}x{size[1]}, the rig was calibrated at "
                 f"{camera.camera.width}x{camera.camera.height}. Record at the rig's size, or calibrate again."
             )
+
+
+def _median_width(rig: Rig) -> float:
+    return float(np.median([camera.camera.width for camera in rig.cameras]))
+
+
+def _not_judged(rig: Rig) -> dict[str, CameraDrift]:
+    return {
+        camera_id: CameraDrift(camera_id, False, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+        for camera_id in rig.camera_ids
+    }
 
 
 def _working_distance(fit: RigFit) -> float:
@@ -222,12 +240,10 @@ def _judge(rig: Rig, fit: RigFit, T_old: np.ndarray, depth: float, focal: np.nda
     }
 
 
-def _drift(camera_id: str, change: np.ndarray, own: np.ndarray | None, focal: float, depth: float) -> CameraDrift:
+def _drift(camera_id: str, change: np.ndarray, own: np.ndarray, focal: float, depth: float) -> CameraDrift:
     angle = float(np.degrees(rotation_angle(change[:3, :3])))
     centre = -change[:3, :3].T @ change[:3, 3]
     distance = float(np.linalg.norm(centre))
-    if own is None:
-        return CameraDrift(camera_id, False, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
     angle_std = float(np.degrees(np.sqrt(np.trace(own[:3, :3]) / 3)))
     distance_std = float(np.sqrt(np.trace(own[3:6, 3:6]) / 3))
     sure = max(angle / np.hypot(angle_std, _FLOOR_DEG), distance / np.hypot(distance_std, _FLOOR_SHARE * depth))

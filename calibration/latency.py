@@ -7,7 +7,7 @@ import numpy as np
 from calibration.board_table import BoardTable, frame_period_s
 from calibration.bundle_adjustment import OFFSET, ROW, covariance
 from calibration.quality import CornerErrors, rmse_trim_median
-from calibration.rig_fit import FitOptions, RigFit, fit_rig, heldout_errors
+from calibration.rig_fit import FitOptions, HeldOut, RigFit, fit_rig, heldout_errors
 
 _MAX_OFFSET_STD_S = 0.005
 _OFFSET_GAIN = 0.98
@@ -15,8 +15,8 @@ _OFFSET_GAIN = 0.98
 
 def with_offsets(
     table: BoardTable, corners_m: np.ndarray, fit: RigFit, options: FitOptions, use: np.ndarray,
-    before: CornerErrors | None,
-) -> tuple[RigFit, FitOptions, CornerErrors | None, bool, str]:  # fmt: skip
+    before: HeldOut | None,
+) -> tuple[RigFit, FitOptions, HeldOut | None, bool, str]:  # fmt: skip
     """The fit with one constant time offset per camera, if frames that were not used fit better for it."""
     everyone = np.ones(len(options.offset_free), dtype=bool)
     trial_options = replace(options, offset_free=everyone)
@@ -55,8 +55,8 @@ def with_offsets(
 
 def with_row_times(
     table: BoardTable, corners_m: np.ndarray, fit: RigFit, options: FitOptions, use: np.ndarray,
-    before: CornerErrors | None, note: str,
-) -> tuple[RigFit, CornerErrors | None, str]:  # fmt: skip
+    before: HeldOut | None, note: str,
+) -> tuple[RigFit, HeldOut | None, str]:  # fmt: skip
     """The fit with a row time per camera, kept only if the fit improves and no row time is negative by much."""
     trial = fit_rig(table, corners_m, fit.state, replace(options, row_free=np.ones_like(options.row_free)), use)
     squared = [float(np.median(np.linalg.norm(f.residuals_px, axis=-1)[f.problem.table.seen])) for f in (fit, trial)]

@@ -248,6 +248,16 @@ def check_rigid(T: np.ndarray) -> None:
         )
 
 
+def write_uncalibrated_rig(path: Path, rig: Rig) -> None:
+    """Write what `read_uncalibrated_rig` reads, atomically: ids, image sizes, sources, synchronisation."""
+    entries = [
+        _CameraEntry(camera.camera_id, (camera.camera.width, camera.camera.height), source=camera.source,
+                     remote=camera.remote)
+        for camera in rig.cameras
+    ]  # fmt: skip
+    write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(_RigFile(entries, sync=rig.sync))})
+
+
 def write_rig(path: Path, rig: Rig) -> None:
     """Write `rig.yaml` atomically; reading it back gives the same rig."""
     entries = [

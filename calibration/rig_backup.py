@@ -1,4 +1,4 @@
-"""Replacing a calibration without losing the one before."""
+"""Replacing a calibration, or another file that someone may have corrected, without losing the one before."""
 
 import datetime
 import shutil
@@ -7,17 +7,23 @@ from pathlib import Path
 from calibration.rig import Rig, write_rig
 
 
-def replace_rig(path: Path, rig: Rig) -> Path | None:
-    """Write `rig.yaml` atomically; one that is there is first copied beside it, as rig.yaml.bak-2026-01-31.
+def keep_backup(path: Path) -> Path | None:
+    """Copy a file beside itself, `rig.yaml` as rig.yaml.bak-2026-01-31; a later copy of the same day is numbered.
 
-    Returns the copy's path, None where there was nothing to keep. A later copy of the same day is numbered.
+    Returns the copy's path, None where there is no file.
     """
-    backup = None
-    if path.exists():
-        name = f"{path.name}.bak-{datetime.date.today().isoformat()}"
-        backup, number = path.with_name(name), 2
-        while backup.exists():
-            backup, number = path.with_name(f"{name}-{number}"), number + 1
-        shutil.copy2(path, backup)
+    if not path.is_file():
+        return None
+    name = f"{path.name}.bak-{datetime.date.today().isoformat()}"
+    backup, number = path.with_name(name), 2
+    while backup.exists():
+        backup, number = path.with_name(f"{name}-{number}"), number + 1
+    shutil.copy2(path, backup)
+    return backup
+
+
+def replace_rig(path: Path, rig: Rig) -> Path | None:
+    """Write `rig.yaml` atomically; one that is there is first kept as `keep_backup` does. Returns the copy's path."""
+    backup = keep_backup(path)
     write_rig(path, rig)
     return backup

@@ -27,6 +27,8 @@ from calibration.rotations import make_transform
 _FIRST_SIGMA = 3.0
 _LEAST_SIGMA = 0.05
 _BLOCK = 5
+_PAUSE_S = 0.5
+_BURSTS = 4
 _SETTLED_S = 2e-4
 
 
@@ -101,31 +103,46 @@ def fit_rig(
 
 
 def fold_sets(table: BoardTable) -> np.ndarray:
-    """A fold, 0 or 1, for each set (S,): blocks of consecutive moments, as neighbours are nearly the same picture."""
-    return (np.argsort(np.argsort(table.set_times_s, kind="stable"), kind="stable") // _block(table.set_count)) % 2
+    """A fold, 0 or 1, for each set (S,): blocks of consecutive moments, as neighbours are nearly the same picture.
+
+    A pause begins a new block, so that one burst of captures is never in both folds.
+    """
+    order, index = np.argsort(table.set_times_s, kind="stable"), np.arange(table.set_count)
+    begins = np.diff(table.set_times_s[order], prepend=-np.inf) > _PAUSE_S
+    first = np.maximum.accumulate(np.where(begins, index, 0))
+    block = max(1, min(_BLOCK, table.set_count // 6))
+    if begins.sum() >= _BURSTS:
+        block = max(block, min(_BLOCK, int((index - first).max()) + 1))
+    fold = np.empty(table.set_count, dtype=int)
+    fold[order] = (first + (index - first) // block * block) // block % 2
+    return fold
 
 
-def _block(sets: int) -> int:
-    return max(1, min(_BLOCK, sets // 6))
+@dataclass(frozen=True)
+class HeldOut(CornerErrors):
+    """Errors on frames that were not used, and the rigs of the two folds, whose difference says how sure a rig is."""
+
+    fold_states: tuple[RigState, RigState]
 
 
 def heldout_errors(
     table: BoardTable, corners_m: np.ndarray, fit: RigFit, options: FitOptions, use: np.ndarray
-) -> CornerErrors | None:
+) -> HeldOut | None:
     """Errors of triangulated corners under rigs that did not see them: two folds, each judged by the other's fit.
 
     `fit` to all frames is only where the folds' fits start; least squares forget it. None where a fold is too small.
     """
     folds = fold_sets(table)
-    parts = []
+    parts, states = [], []
     for fold in (0, 1):
         train, test = use & (folds != fold), use & (folds == fold)
         if train.sum() < 3 or not test.any():
             return None
         part = fit_rig(table, corners_m, fit.state, options, train, 4, fit.problem.sigma)
         parts.append(corner_errors(table, part.arrays, corners_m, test))
+        states.append(part.state)
     first, second = parts
-    return CornerErrors(
+    return HeldOut(
         *(
             np.where(np.isnan(a), b, a)
             for a, b in zip(
@@ -133,7 +150,8 @@ def heldout_errors(
                 (second.points_m, second.residuals_px, second.loo_px),
                 strict=True,
             )
-        )
+        ),
+        fold_states=(states[0], states[1]),
     )
 
 

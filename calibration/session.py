@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.rig import Rig, RigCamera, read_rig, write_rig
+from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
 from calibration.yamlfile import read_yaml, write_atomic, write_yaml
 
 log = logging.getLogger(__name__)
@@ -82,8 +82,10 @@ class Session:
         return read_frames_csv(self.path / "frames.csv")
 
 
-def read_session(path: Path) -> Session:
+def read_session(path: Path, calibrated: bool = True) -> Session:
     """Read a session's `session.yaml` and `rig.yaml`; frame times are read when first asked for.
+
+    With `calibrated` False, `rig.yaml` is read as by `read_uncalibrated_rig`, whether it is calibrated or not.
 
     Raises UserError where a file is missing or does not fit, or the two do not list the same cameras.
     """
@@ -96,7 +98,7 @@ def read_session(path: Path) -> Session:
         raise UserError(
             f"{path / 'session.yaml'}: version is {file.version}; this program reads version {SESSION_VERSION}."
         )
-    rig = read_rig(path / "rig.yaml")
+    rig = read_rig(path / "rig.yaml") if calibrated else read_uncalibrated_rig(path / "rig.yaml")
     _same_cameras(set(rig.camera_ids), set(file.cameras), path / "rig.yaml", path / "session.yaml")
     videos = {camera_id: camera.video for camera_id, camera in file.cameras.items()}
     return Session(path, rig, file.name, file.created, videos, file.clock, file.source)
@@ -112,8 +114,11 @@ def write_session(
     created: str | None = None,
     clock: str = "",
     source: str = "",
+    calibrated: bool = True,
 ) -> Session:
     """Write `session.yaml`, `rig.yaml` and `frames.csv` into `path`, where the videos are or will be put.
+
+    With `calibrated` False, `rig.yaml` is written without lenses and poses.
 
     `videos` maps camera ids to paths relative to `path`, `frame_times_ns` to the times (n,) of their frames.
     `session.yaml` is written last: a directory that has it is complete.
@@ -131,12 +136,12 @@ def write_session(
     writer.writerow(FRAME_COLUMNS)
     writer.writerows((camera_id, frame, time_ns) for time_ns, camera_id, frame in sorted(rows))
     write_atomic(path / "frames.csv", text.getvalue().encode())
-    write_rig(path / "rig.yaml", rig)
+    (write_rig if calibrated else write_uncalibrated_rig)(path / "rig.yaml", rig)
     created = created or datetime.datetime.now(datetime.UTC).date().isoformat()
     cameras = {camera_id: SessionCamera(videos[camera_id]) for camera_id in rig.camera_ids}
     file = _SessionFile(SESSION_VERSION, name or path.resolve().name, created, cameras, clock, source)
     write_yaml(path / "session.yaml", file)
-    return read_session(path)
+    return read_session(path, calibrated)
 
 
 def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
@@ -174,14 +179,14 @@ def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
     return {camera_id: np.array(values, dtype=np.int64) for camera_id, values in times.items()}
 
 
-def check_session(path: Path, deep: bool = False) -> Session:
-    """Read a session and compare its files with one another; `deep` decodes every video to count its frames.
+def check_session(path: Path, deep: bool = False, calibrated: bool = True) -> Session:
+    """Read a session as `read_session` and compare its files; `deep` decodes every video to count its frames.
 
     Raises UserError that names the file, what was got and expected: a video that is missing or cannot be read, whose
     size is not that of `rig.yaml`, or that has more or fewer frames than `frames.csv` has rows; times that do not
     rise; a camera that one file has and another has not.
     """
-    session = read_session(path)
+    session = read_session(path, calibrated)
     rig_yaml, frames_csv = session.path / "rig.yaml", session.path / "frames.csv"
     times = read_frames_csv(frames_csv)
     _same_cameras(set(session.camera_ids), set(times), rig_yaml, frames_csv)

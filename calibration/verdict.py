@@ -141,6 +141,6 @@ def _judge_cameras(evidence: Evidence, findings: _Findings) -> None:
         if np.isfinite(figures.coverage) and figures.coverage < 0.15:
             findings.add(
                 "usable",
-                f"camera {camera_id} saw corners in only {100 * figures.coverage:.0f} % of its image",
+                f"camera {camera_id} saw corners in only {100 * figures.coverage:.1f} % of its image",
                 f"move the board through the whole image of {camera_id}, into the corners too",
             )

@@ -6,11 +6,12 @@ import subprocess
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from app.cli import main
-from calibration.board import Board, read_board
+from calibration.board import Board, read_board, write_board
 from calibration.board_drawing import layout_page, write_pdf
 from calibration.board_image_detection import detect_board
 from calibration.board_pattern import rasterise
@@ -118,6 +119,7 @@ def test_default_board_fills_a4_and_json_tells_its_files(tmp_path, capsys):
         (["--columns", "20", "--rows", "20", "--square-mm", "5"], "needs 200 markers"),
         (["--square-mm", "20", "--marker-mm", "20"], "below `square_m`"),
         (["--columns", "2"], "at least 3"),
+        (["--dpi", "100000"], "at most 2400"),
     ],
 )
 def test_bad_boards_are_refused_with_the_remedy(tmp_path, capsys, flags, words):
@@ -128,3 +130,17 @@ def test_bad_boards_are_refused_with_the_remedy(tmp_path, capsys, flags, words):
 
 def test_largest_square_that_is_offered_does_fit(tmp_path):
     assert main(["board", "--columns", "4", "--rows", "5", "--square-mm", "48.5", "-o", str(tmp_path / "out")]) == 0
+
+
+def test_a_corrected_board_yaml_is_kept_when_the_board_is_drawn_again(tmp_path, capsys):
+    drawn = ["board", "--columns", "4", "--rows", "5", "-o", str(tmp_path), "--json"]
+    for _ in range(2):
+        assert main(drawn) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["yaml_before"] is None
+    board = read_board(tmp_path / "board.yaml")
+    measured = msgspec.structs.replace(board, square_m=board.square_m * 1.01)
+    write_board(tmp_path / "board.yaml", measured)
+    assert main(drawn) == 0
+    kept = Path(json.loads(capsys.readouterr().out.splitlines()[-1])["yaml_before"])
+    assert kept.name.startswith("board.yaml.bak-") and read_board(kept) == measured
+    assert read_board(tmp_path / "board.yaml") == board

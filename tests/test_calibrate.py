@@ -9,12 +9,14 @@ import pytest
 
 from calibration.board import Board
 from calibration.board_detection import detect_session
+from calibration.board_table import make_table
 from calibration.board_views import Detections
 from calibration.calibrate import CalibrationOptions, CalibrationResult, calibrate
 from calibration.drift import check_drift
 from calibration.errors import UserError
 from calibration.importers import import_recording
 from calibration.rig import Rig
+from calibration.rig_fit import fold_sets
 from calibration.rotations import make_transform, rotation_from_vector
 from calibration.session import read_session
 from tests.board_scene import BOARD, BoardPath, arc_rig, board_path, observe, pose_errors, tour
@@ -304,3 +306,40 @@ def test_single_captures_of_a_board_held_still_need_no_motion() -> None:
     result = calibrate(replace(detections, views=views), BOARD)
     assert result.noise_px == pytest.approx(0.5, rel=0.05) and result.heldout.rmse_px < 0.7
     assert all(figures.time_offset_ns == 0 for figures in result.cameras.values())
+
+
+def test_a_burst_of_captures_is_in_one_half_only(plain: tuple[Rig, Detections]) -> None:
+    views = plain[1].views["cam_0"]
+    for bursts, size in ((6, 5), (5, 5), (8, 3), (40, 1)):
+        times_s = (2.0 * np.arange(bursts)[:, None] + 0.15 * np.arange(size)).ravel()
+        burst = np.repeat(np.arange(bursts), size)
+        moments = [replace(views[0], time_ns=round(1e9 * time), frame=n) for n, time in enumerate(times_s)]
+        table = make_table(replace(plain[1], views={"cam_0": moments}), BOARD, ("cam_0",))
+        folds = fold_sets(table)
+        assert all(len(set(folds[burst == number])) == 1 for number in range(bursts))
+        assert 0.3 < folds.mean() < 0.7
+
+
+def test_standard_deviations_cover_what_halves_of_the_footage_differ_by(real: CalibrationResult) -> None:
+    """By the covariance alone, cam_1 is sure to 3.4 mm from cam_0 and cam_2's time stamps are to 0.33 ms."""
+    assert 0.006 < real.distance_std_m["cam_0", "cam_1"] < 0.03
+    assert 0.0005 < real.distance_std_m["cam_0", "cam_2"] < 0.003
+    assert 600_000 < (real.cameras["cam_2"].time_offset_std_ns or 0) < 3_000_000
+
+
+def test_what_a_camera_saw_alone_does_not_count(real: CalibrationResult) -> None:
+    views = [view for view in real.views if view.camera_id == "cam_1"]
+    figures = real.cameras["cam_1"]
+    assert figures.frames == len(views) < 50
+    # Regions with few corners are not judged: cam_1 has some in its lower right, too few.
+    corners_px = np.concatenate([view.corners_px for view in views])
+    seen = np.histogram2d(corners_px[:, 1], corners_px[:, 0], bins=3, range=[[0, 720], [0, 1280]])[0]
+    assert np.isnan(figures.region_rmse_px[seen < 12]).all() and np.isfinite(figures.region_rmse_px).any()
+
+
+def test_a_note_says_what_the_scale_rests_on(plain: tuple[Rig, Detections]) -> None:
+    rig, detections = plain
+    given = {("cam_0", "cam_1"): float(np.linalg.norm(rig.cameras[0].centre_world_m - rig.cameras[1].centre_world_m))}
+    for known, expected in (({}, 1), (given, 0)):
+        result = calibrate(detections, BOARD, options=CalibrationOptions(known_distances_m=known))
+        assert sum("scale rests on squares of" in warning for warning in result.warnings) == expected

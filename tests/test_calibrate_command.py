@@ -88,6 +88,9 @@ class TestRealRig:
         assert set(summary["cameras"]) == {"cam_0", "cam_1", "cam_2", "cam_3"}
         for camera in summary["cameras"].values():
             assert {"intrinsic_rmse_px", "rmse_px", "heldout_rmse_px", "frames"} <= set(camera)
+            stds = camera["parameter_std"]
+            assert {"rotation_x_rad", "position_z_m", "fx_px", "cy_px", "k1", "p2", "time_offset_ms"} <= set(stds)
+            assert (stds["fx_px"] + stds["fy_px"]) / 2 == pytest.approx(camera["focal_std_px"], rel=0.01)
         assert set(summary["distances_m"]) == set(PUBLISHED_M)
         assert summary["verdict"] in ("good", "usable", "poor")
         assert summary["rig"] == str(folder / "rig.yaml")
@@ -149,7 +152,7 @@ class TestRealRig:
         check = ["calibrate", "--check", real_session, "--json", "-o", tmp_path / "rig.yaml", "--rig"]
         done = usthand(*check, folder / "rig.yaml")
         assert done.returncode == 0, done.stderr
-        assert last_json(done.stdout)["moved"] == []
+        assert (last_json(done.stdout)["moved"], last_json(done.stdout)["verdict"]) == ([], "in place")
         assert not (tmp_path / "rig.yaml").exists()
 
         data = yaml.safe_load((folder / "rig.yaml").read_text())
@@ -162,10 +165,25 @@ class TestRealRig:
         done = usthand(*check, tmp_path / "turned.yaml")
         assert done.returncode == 0, done.stderr
         summary = last_json(done.stdout)
-        assert summary["moved"] == ["cam_2"]
+        assert (summary["moved"], summary["verdict"]) == (["cam_2"], "moved")
         assert summary["cameras"]["cam_2"]["angle_deg"] == pytest.approx(2, abs=0.1)
         mended = read_rig(tmp_path / "rig.yaml")
         assert np.linalg.norm(mended["cam_2"].T_cam_world[:3, 3] - true[:3, 3]) < 0.003
+
+    def test_an_imported_rig_without_time_offsets_is_not_judged(self, real_session):
+        done = usthand("calibrate", "--check", real_session, "--json")
+        assert done.returncode == 0, done.stderr
+        summary = last_json(done.stdout)
+        assert (summary["moved"], summary["verdict"]) == ([], "cannot tell")
+        assert "has no time offsets" in done.stdout
+
+    def test_the_world_can_be_fitted(self, real_session, tmp_path):
+        """z is the normal of the cameras' plane, towards them; the first camera lies along x."""
+        out = tmp_path / "rig.yaml"
+        done = usthand("calibrate", "--session", real_session, "--world-frame", "fit", "-o", out)
+        assert done.returncode == 0, done.stderr
+        centres_m = np.array([camera.centre_world_m for camera in read_rig(out).cameras])
+        assert centres_m[:, 2].mean() > 0.3 and abs(centres_m[0, 1]) < 1e-6 and centres_m[0, 0] > 0
 
     @pytest.mark.parametrize("dictionary", ["DICT_5X5_100", "DICT_4X4_1000"])
     def test_another_board_in_board_yaml_is_named_for_what_it_is(self, dictionary, real_session, tmp_path):
@@ -209,6 +227,12 @@ def test_missing_files_are_named(blank_session, tmp_path):
 )
 def test_contradicting_flags_are_refused(arguments, expected):
     assert expected in refused(*arguments)
+
+
+@pytest.mark.parametrize(("flag", "name"), [("-o", "rig.yaml"), ("--report", "report.html")])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(blank_session, flag, name):
+    # Nobody, root neither, can make files there.
+    assert "cannot be written" in refused("--session", blank_session.path, flag, f"/proc/{name}")
 
 
 def test_a_rig_of_other_cameras_is_not_overwritten(blank_session, tmp_path):

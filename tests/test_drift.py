@@ -73,3 +73,12 @@ def test_images_of_another_size_are_refused() -> None:
     detections = replace(detections, image_size=dict.fromkeys(detections.image_size, (640, 360)))
     with pytest.raises(UserError, match="640x360"):
         check_drift(rig, detections, BOARD)
+
+
+def test_a_rig_without_time_offsets_that_fits_badly_names_no_camera() -> None:
+    rng = np.random.default_rng(1)
+    rig = arc_rig(3, span_deg=80)
+    seen = observe(rig, BOARD, board_path(BOARD, 12, rng), 50, rng, fps=4.0, late_s={"cam_1": 0.05})
+    report = check_drift(replace(rig, time_offsets_known=False), seen, BOARD)
+    assert report.moved == () and report.rig is None and report.verdict == "cannot tell"
+    assert "calibrate it here first" in report.note and all(np.isnan(one.angle_deg) for one in report.cameras.values())

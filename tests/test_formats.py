@@ -425,6 +425,20 @@ def test_the_command_refuses_without_a_traceback(tmp_path: Path, capsys: pytest.
     assert {path.name for path in tmp_path.iterdir()} == {"rig.yaml", "notes.txt"}
 
 
+@pytest.mark.parametrize("name", ["rig.yaml", "cameras.yml", "sparse"])
+def test_a_calibration_that_is_replaced_is_kept(name: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rigs = [make_rig(["pinhole5"] * count) for count in (2, 3)]
+    for count, rig in zip((2, 3), rigs, strict=True):
+        write_rig(tmp_path / f"{count}.yaml", rig)
+        assert main(["rig", "convert", str(tmp_path / f"{count}.yaml"), str(tmp_path / name), "--json"]) == 0
+    kept = [Path(path) for path in json.loads(capsys.readouterr().out.splitlines()[-1])["rig_before"]]
+    assert len(kept) == (3 if name == "sparse" else 1) and all(".bak-" in path.name for path in kept)
+    assert len(read_any(tmp_path / name).cameras) == 3
+    for path in kept:
+        path.replace(path.with_name(path.name.split(".bak-")[0]))
+    assert_same(rigs[0], read_any(tmp_path / name))
+
+
 def test_every_format_is_tested() -> None:
     assert set(FORMATS) == {name.split()[0] for name in NAMES} == {*PROJECTIONS, "usthand"}
 

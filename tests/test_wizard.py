@@ -378,7 +378,10 @@ def test_the_folder_of_captures_is_a_session_with_the_same_corners(tmp_path, sma
     recorder = Recorder(tmp_path / "captures", rig, BOARD)
     for capture, images in captures:
         recorder.add(capture, images, {})
-    session = check_session(tmp_path / "captures", deep=True)
+    with pytest.raises(UserError, match="not calibrated"):
+        check_session(tmp_path / "captures")
+    session = check_session(tmp_path / "captures", deep=True, calibrated=False)
+    assert session.camera_ids == rig.camera_ids
     detections = detect_session(session, BOARD)
     assert [len(detections.views[name]) for name in rig.camera_ids] == [3, 2]
     for capture, _ in captures:
@@ -406,11 +409,14 @@ def test_what_a_crash_left_is_cut_off_and_undo_takes_images_back(tmp_path, small
     assert (folder / "cam_0.mjpeg").read_bytes() == whole
     assert [capture.number for capture in resumed.captures] == [1, 2]
     assert resumed.facts == {"legacy": False}
-    check_session(folder, deep=True)
+    check_session(folder, deep=True, calibrated=False)
     resumed.undo(resumed.captures[-1])
     resumed.add(captures[2][0].__class__(2, 3_000_000_000, captures[2][0].sets), captures[2][1], {})
-    assert check_session(folder, deep=True).frame_times_ns("cam_0").tolist() == [1_000_000_000, 3_000_000_000]
-    assert len(check_session(folder).frame_times_ns("cam_1")) == 1
+    assert check_session(folder, deep=True, calibrated=False).frame_times_ns("cam_0").tolist() == [
+        1_000_000_000,
+        3_000_000_000,
+    ]
+    assert len(check_session(folder, calibrated=False).frame_times_ns("cam_1")) == 1
     (folder / "cam_1.mjpeg").write_bytes(b"")
     with pytest.raises(UserError, match=r"cam_1.mjpeg: has 0 images; the journal has 1"):
         Recorder(folder, rig, BOARD)

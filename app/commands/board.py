@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 from app.commands.common import add_command, positive
-from calibration.board import Board, check_board, write_board
+from calibration.board import Board, check_board, read_board, write_board
 from calibration.board_drawing import PAPERS_MM, describe, layout_page, write_pdf, write_png
 from calibration.board_markers import check_dictionary, marker_count
 from calibration.errors import UserError
+from calibration.rig_backup import keep_backup
 
+_MOST_DPI = 2400
 _DEFAULTS = {
     "charuco": (7, 5, "DICT_4X4_50", 0.75),
     "chessboard": (9, 6, None, None),
@@ -46,18 +48,23 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output.exists() and not args.output.is_dir():
         raise UserError(f"`{args.output}` is a file. Give the name of a folder, new or existing.")
+    if args.dpi > _MOST_DPI:
+        raise UserError(f"`--dpi {args.dpi:g}`: at most {_MOST_DPI}; printers resolve no more. The PDF has no pixels.")
     board = _board(args)
     page = layout_page(board, args.paper)
     files = {ending: args.output / f"board.{ending}" for ending in ("pdf", "png", "yaml")}
     try:
         write_pdf(files["pdf"], board, args.paper)
         write_png(files["png"], board, args.dpi)
+        backup = keep_backup(files["yaml"]) if _differs(files["yaml"], board) else None
         write_board(files["yaml"], board)
     except OSError as error:
         raise UserError(f"`{args.output}` cannot be written ({error}). Give a folder that can.") from None
     print(f"{describe(board)}, on {args.paper}")
     for file in files.values():
         print(f"  {file}")
+    if backup is not None:
+        print(f"the board.yaml before, which says something else: {backup}")
     print(
         f"Print board.pdf at 100 % (no fitting to the page) and glue it to something flat. The ruler on it must "
         f"measure {page.ruler_length_mm:g} mm; if it does not, put the measured square size into board.yaml."
@@ -65,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         summary = {
             **{ending: str(file) for ending, file in files.items()},
+            "yaml_before": None if backup is None else str(backup),
             "paper": args.paper,
             "board": {"type": board.type, "columns": board.columns, "rows": board.rows},
             "square_mm": 1e3 * board.square_m,
@@ -77,6 +85,14 @@ def run(args: argparse.Namespace) -> int:
         }
         print(json.dumps(summary))
     return 0
+
+
+def _differs(path: Path, board: Board) -> bool:
+    """Is there a file that describes another board, such as one whose square was measured?"""
+    try:
+        return path.exists() and read_board(path) != board
+    except UserError:
+        return True
 
 
 def _board(args: argparse.Namespace) -> Board:

@@ -1,6 +1,7 @@
 """`usthand calibrate`: the wizard on live cameras, a calibration from recorded videos, or a check for moved cameras."""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from app.commands.common import add_command
@@ -48,7 +49,8 @@ def add_parser(subparsers) -> None:
     recorded.add_argument(
         "--world-frame",
         metavar="WHEN",
-        help="put the world on the board as it lies then: a frame of the first camera (57), or seconds (9.5s)",
+        help="put the world on the board as it lies then: a frame of the first camera (57), or seconds (9.5s); "
+        "`fit`: amid all the board's places, z towards the cameras",
     )
     checked = parser.add_argument_group("with --check")
     checked.add_argument(
@@ -98,12 +100,21 @@ def _refuse_flags_of_other_modes(args: argparse.Namespace) -> None:
 
 
 def check_writable(path: Path | None, flag: str, endings: tuple[str, ...]) -> None:
-    """Raise UserError unless a file of this name can be made, before any work is done for it."""
+    """Raise UserError unless a file of this name can be made, before any work is done for it.
+
+    Tries it: permissions do not tell of a folder that is mounted read-only, or of a full disk.
+    """
     if path is None:
         return
     if path.suffix.lower() not in endings:
         raise UserError(f"`{flag} {path}`: the name must end in `{endings[0]}`.")
     if path.is_dir():
         raise UserError(f"`{flag} {path}`: is a directory. Give the name of a file.")
-    if not path.resolve().parent.is_dir():
-        raise UserError(f"`{flag} {path}`: there is no folder `{path.resolve().parent}`. Make it first.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UserError(f"`{flag} {path}`: there is no folder `{folder}`. Make it first.")
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".usthand-") as file:
+            file.write(b"-")
+    except OSError as error:
+        raise UserError(f"`{flag} {path}`: cannot be written ({error.strerror}). Give another folder.") from None

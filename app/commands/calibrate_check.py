@@ -18,7 +18,7 @@ from calibration.session import Session, check_session
 
 
 def run_check(args: argparse.Namespace) -> int:
-    session = check_session(args.check)
+    session = check_session(args.check, calibrated=args.rig is None)
     board = read_board(board_path(args.board, session))
     rig = session.rig if args.rig is None else read_any(args.rig)
     _require_cameras(rig, session, args)
@@ -56,6 +56,7 @@ def _require_cameras(rig: Rig, session: Session, args: argparse.Namespace) -> No
 
 def _summary(drift: DriftReport) -> dict[str, Any]:
     return {
+        "verdict": drift.verdict,
         "moved": list(drift.moved),
         "cameras": {camera_id: _camera(one) for camera_id, one in drift.cameras.items()},
         "rmse_px_before": _rounded(drift.before_px),

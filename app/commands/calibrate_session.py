@@ -31,14 +31,15 @@ _log = logging.getLogger(__name__)
 
 
 def run_session(args: argparse.Namespace) -> int:
-    session = check_session(args.session)
+    session = check_session(args.session, calibrated=False)
     board = read_board(board_path(args.board, session))
     options = CalibrationOptions(
         lens=args.lens or "auto",
         time_offsets=not args.no_time_offsets,
         rolling_shutter=args.rolling_shutter,
         known_distances_m=parse_distances(args.distance or (), session.camera_ids),
-        world_time_ns=None if args.world_frame is None else parse_moment(args.world_frame, session),
+        world_time_ns=None if args.world_frame in (None, "fit") else parse_moment(args.world_frame, session),
+        fit_world=args.world_frame == "fit",
     )
     given = None if args.intrinsics is None else _given_intrinsics(args.intrinsics, session)
     rig = _rig_to_keep(args.output, session)
@@ -153,7 +154,9 @@ def parse_moment(text: str, session: Session) -> int:
     times = session.frame_times_ns(camera_id)
     match = re.fullmatch(r"(\d+)|(\d+(?:\.\d*)?)s", text.strip())
     if match is None:
-        raise UserError(f"`--world-frame {text}`: expected a frame number such as `57`, or seconds such as `9.5s`.")
+        raise UserError(
+            f"`--world-frame {text}`: expected a frame number such as `57`, seconds such as `9.5s`, or `fit`."
+        )
     if match[1] is not None:
         if int(match[1]) >= len(times):
             raise UserError(f"`--world-frame {text}`: camera `{camera_id}` has frames 0 to {len(times) - 1}.")

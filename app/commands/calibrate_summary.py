@@ -9,13 +9,18 @@ from calibration.board_views import Detections
 from calibration.calibrate import CalibrationResult, CameraFigures
 from calibration.camera import Camera
 
+_POSE_NAMES = ("rotation_x_rad", "rotation_y_rad", "rotation_z_rad", "position_x_m", "position_y_m", "position_z_m")
+_LENS_NAMES = ("fx_px", "fy_px", "cx_px", "cy_px")
+_PINHOLE_NAMES = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+_FISHEYE_NAMES = ("k1", "k2", "k3", "k4")
+
 
 def result_summary(result: CalibrationResult, detections: Detections) -> dict[str, Any]:
     """The machine-readable summary. None stands for what could not be told."""
     held, scale = result.heldout, result.scale_bias_percent
     return {
         "cameras": {
-            camera_id: _camera(one, result.rig[camera_id].camera, detections)
+            camera_id: _camera(one, result.rig[camera_id].camera, detections) | _parameter_std(result, camera_id)
             for camera_id, one in result.cameras.items()
         },
         "rmse_px": _rounded(result.rmse_px),
@@ -63,6 +68,17 @@ def _camera(one: CameraFigures, lens: Camera, detections: Detections) -> dict[st
     }
 
 
+def _parameter_std(result: CalibrationResult, camera_id: str) -> dict[str, Any]:
+    """One standard deviation of every parameter by name, from the covariance; zero for what was held."""
+    std = np.sqrt(np.maximum(np.diag(result.covariance[camera_id]), 0))
+    fisheye = result.rig[camera_id].camera.lens == "fisheye4"
+    names = [*_POSE_NAMES, *_LENS_NAMES, *(_FISHEYE_NAMES if fisheye else _PINHOLE_NAMES)]
+    stds = {name: float(f"{value:.4g}") for name, value in zip(names, std, strict=False)}
+    one = result.cameras[camera_id]
+    times_ns = {"time_offset_ms": one.time_offset_std_ns, "row_time_ms": one.row_time_std_ns}
+    return {"parameter_std": stds | {name: float(f"{ns / 1e6:.4g}") for name, ns in times_ns.items() if ns is not None}}
+
+
 def _rounded(value: float, digits: int = 4) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
 
@@ -104,7 +120,7 @@ def print_result(summary: dict[str, Any]) -> None:
                 _text(one["intrinsic_rmse_px"], ".2f"),
                 _text(one["rmse_px"], ".2f"),
                 _text(one["heldout_rmse_px"], ".2f"),
-                _text(one["coverage"], ".0%"),
+                _text(one["coverage"], ".1%"),
                 f"± {_text(one['position_std_mm'], '.1f')}",
                 offset if one["time_offset_std_ms"] is None else f"{offset} ± {one['time_offset_std_ms']:.1f}",
             ]

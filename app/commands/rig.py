@@ -13,7 +13,9 @@ from app.commands.common import add_command, positive
 from calibration.errors import UserError
 from calibration.formats import FORMATS, read_any, write_any
 from calibration.rig import Rig, RigCamera
+from calibration.rig_backup import keep_backup
 
+_COLMAP_FILES = ("cameras.txt", "images.txt", "points3D.txt")
 _FORMATS_HELP = "formats:\n" + "\n".join(f"  {name:10} {known.title}" for name, known in FORMATS.items())
 
 
@@ -89,11 +91,27 @@ def run_convert(args: argparse.Namespace) -> int:
     rig = _read(args)
     if args.out.exists() and args.out.resolve() == args.rig.resolve():
         raise UserError(f"{args.out}: is the calibration that is read. Give another name to write.")
-    write_any(args.out, rig, args.to)
+    backups = _write_keeping(args.out, rig, args.to)
     print(f"{args.out}: {len(rig.cameras)} cameras written ({', '.join(rig.camera_ids)})")
+    if backups:
+        print(f"before: {', '.join(map(str, backups))}")
     if args.json:
-        print(json.dumps({"rig": str(args.out), "rig_id": rig.rig_id, "cameras": list(rig.camera_ids)}))
+        summary = {"rig": str(args.out), "rig_before": [str(backup) for backup in backups]}
+        print(json.dumps(summary | {"rig_id": rig.rig_id, "cameras": list(rig.camera_ids)}))
     return 0
+
+
+def _write_keeping(path: Path, rig: Rig, format: str | None) -> list[Path]:
+    """Write a rig; files that are replaced are kept beside it. Returns the copies' paths, none where it is refused."""
+    replaced = [path / name for name in _COLMAP_FILES] if path.is_dir() else [path]
+    backups = [backup for file in replaced if (backup := keep_backup(file)) is not None]
+    try:
+        write_any(path, rig, format)
+    except UserError:
+        for backup in backups:
+            backup.unlink()
+        raise
+    return backups
 
 
 def _summary(path: Path, rig: Rig) -> dict:

@@ -71,6 +71,9 @@ class Recorder:
     def _append(self, camera_id: str, jpeg: bytes) -> None:
         with self.video_path(camera_id).open("ab") as file:
             file.write(jpeg)
+            file.flush()
+            # On the disk before the journal tells of it.
+            os.fsync(file.fileno())
             self._ends[camera_id].append(file.tell())
 
     def _cut(self, camera_id: str) -> None:
@@ -107,6 +110,7 @@ class Recorder:
             times,
             clock="monotonic clock of the capturing computer, resumed runs moved to follow one another",
             source="captures of usthand calibrate",
+            calibrated=False,
         )
 
 

@@ -54,7 +54,7 @@ def camera_section(result: CalibrationResult) -> str:
                 number(one.rmse_px, ".2f"),
                 number(one.heldout_rmse_px, ".2f"),
                 number(one.loo_px, ".2f"),
-                number(100 * one.coverage, ".0f") + " %",
+                number(100 * one.coverage, ".1f") + " %",
                 "reference" if index == 0 else number(one.rotation_std_deg, ".3f"),
                 "reference" if index == 0 else number(one.position_std_mm, ".2f"),
             ]
@@ -75,7 +75,7 @@ def coverage_section(result: CalibrationResult, detections: Detections | None) -
     figures = []
     for camera_id, seen in views.items():
         plot = coverage_plot(camera_id, seen, _size(result, camera_id), _width(len(views)), most)
-        share = number(100 * result.cameras[camera_id].coverage, ".0f")
+        share = number(100 * result.cameras[camera_id].coverage, ".1f")
         figures.append(_figure(camera_id, f"{share} % of the image", plot, _looked_at(camera_id, detections)))
     return (
         "<section><h2>Where the board was seen</h2>"
@@ -165,7 +165,8 @@ def time_section(result: CalibrationResult) -> str:
 def uncertainty_section(result: CalibrationResult) -> str:
     return (
         "<section><h2>How well each parameter is known</h2>"
-        '<p class="lead">One standard deviation, from the covariance of the fit. Direction and position are relative '
+        '<p class="lead">One standard deviation, from the covariance of the fit; of positions and times at least half '
+        "of what two halves of the footage differ by. Direction and position are relative "
         f"to {escape(result.rig.camera_ids[0])}. What the footage cannot determine is held, and says so above.</p>"
         f"<figure>{uncertainty_plot(result, 1000)}</figure></section>"
     )
