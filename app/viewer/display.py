@@ -8,9 +8,11 @@ import ctypes
 import os
 import sys
 import tempfile
+import time
 
 from calibration.errors import UserError
 
+_TRIES = 5
 NO_WINDOW = (
     "the viewer's window could not be opened on the display `{}`. "
     "Check that it is running and that you may use it, or render to a file with --headless OUT.mp4."
@@ -46,10 +48,14 @@ def _display_answers() -> bool:
     except OSError:
         return True
     x11.XOpenDisplay.restype = ctypes.c_void_p
-    display = x11.XOpenDisplay(None)
-    if display:
-        x11.XCloseDisplay(ctypes.c_void_p(display))
-    return bool(display)
+    for _ in range(_TRIES):
+        display = x11.XOpenDisplay(None)
+        if display:
+            x11.XCloseDisplay(ctypes.c_void_p(display))
+            return True
+        # A server that starts anew when its last client has left refuses for a moment.
+        time.sleep(0.1)
+    return False
 
 
 def prepare_no_screen() -> None:
