@@ -127,10 +127,6 @@ class Intake:
             over = all(camera.status.state in over_states for camera in self._cameras.values())
             return over and not self._sets and self._synchroniser.empty
 
-    @property
-    def phases_ns(self) -> dict[str, int]:
-        return self._synchroniser.phases_ns
-
     def reports(self, frame_set: FrameSet | None) -> dict[str, CameraReport]:
         """Each camera's state and counters, and its frame in this set."""
         with self._lock:

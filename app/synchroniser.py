@@ -88,11 +88,6 @@ class Synchroniser:
         return not any(lane.pending for lane in self._lanes.values())
 
     @property
-    def phases_ns(self) -> dict[str, int]:
-        """The constant offset of each camera within the set, estimated."""
-        return self._phases.offsets_ns
-
-    @property
     def period_ns(self) -> float:
         if self._settings.fps:
             return 1e9 / self._settings.fps

@@ -1,7 +1,5 @@
 """What makes a calibration impossible, told before or while it is tried."""
 
-import numpy as np
-
 from calibration.board import Board
 from calibration.board_poses import facing
 from calibration.board_table import BoardTable
@@ -96,8 +94,3 @@ def _rejections(detections: Detections, camera_ids: tuple[str, ...]) -> str:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
-
-
-def frames_per_camera(table: BoardTable) -> np.ndarray:
-    """Views (C,) of each camera."""
-    return np.bincount(table.camera, minlength=len(table.camera_ids))
