@@ -116,7 +116,7 @@ class LiveRun:
 
     def child(self, *words: str) -> psutil.Process:
         """The one child whose command line has all the words."""
-        matching = [child for child in self.children() if all(word in child.cmdline() for word in words)]
+        matching = [child for child in self.children() if all(word in command_line(child) for word in words)]
         assert len(matching) == 1, f"{words}: {matching}"
         return matching[0]
 
@@ -133,6 +133,14 @@ class LiveRun:
         # One that has ended and that only init has yet to collect is not there any more.
         alive = [process for process in alive if not _is_zombie(process)]
         return [str(process) for process in alive] + [str(path) for path in self.runtime.rglob("*")]
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Its words; none for a process that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _is_zombie(process: psutil.Process) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from calibration.session import Session, write_session
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
-from tests.live_run import ROOT, last_json, usthand
+from tests.live_run import ROOT, command_line, last_json, usthand
 
 SETS = 45
 START_NS = 5_000_000_000
@@ -87,7 +87,7 @@ def test_a_replay_that_loses_a_process_says_so_and_fails(simulated_session, tmp_
     found: list[psutil.Process] = []
     while not found and process.poll() is None:
         children = psutil.Process(process.pid).children()
-        found = [child for child in children if victim in child.cmdline()]
+        found = [child for child in children if victim in command_line(child)]
     found[0].kill()
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
