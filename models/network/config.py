@@ -1,0 +1,140 @@
+"""The network's sizes and switches, as one typed value with named recipes. Loads no torch."""
+
+from typing import Literal
+
+import msgspec
+
+from calibration.errors import UserError
+from calibration.hand import JOINTS
+
+PARTS = ("casa", "gcn", "flow", "spatial", "temporal", "cross", "stpt")
+"""What an ablation can switch off."""
+
+
+class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sizes and switches of both stages; the defaults are the recipe `paper`.
+
+    Stage 1: crops of `crop_px` go through `backbone`, whose four levels have `base_channels` x 1, 2, 4, 8 channels
+    (64 is torchvision's). A decoder of `decoder_channels` gives heatmaps of a quarter of the crop's size. `width` is
+    the width D of all joint and point features, `heads` of every attention, `hypotheses` M poses are drawn from a
+    flow of `flow_layers` couplings with `flow_width` hidden units.
+
+    Stage 2: `frames` T, `blocks` K, and `neighbours` k of a point in the cloud.
+
+    The switches: `casa`, `gcn`, `flow` (off: every hypothesis is the heatmap's estimate), `spatial`, `temporal` and
+    `cross` attention, and the whole transformer, `stpt` (off: the result is stage 1's mode). `view_weights` lets the
+    network learn a weight of each view and joint on top of its confidence, `camera_embedding` tells the graph
+    convolution from where each view looks.
+    """
+
+    recipe: str = "paper"
+
+    crop_px: int = 256
+    backbone: Literal["resnet18", "resnet34"] = "resnet34"
+    base_channels: int = 64
+    decoder_channels: int = 128
+    width: int = 128
+    heads: int = 4
+    hypotheses: int = 16
+    flow_layers: int = 6
+    flow_width: int = 128
+
+    frames: int = 5
+    blocks: int = 4
+    neighbours: int = 16
+
+    casa: bool = True
+    gcn: bool = True
+    flow: bool = True
+    view_weights: bool = True
+    camera_embedding: bool = True
+    spatial: bool = True
+    temporal: bool = True
+    cross: bool = True
+    stpt: bool = True
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is int and value < 1:
+                raise ValueError(f"{name} is {value}, expected 1 or more")
+        if self.crop_px % 32:
+            raise ValueError(f"crop_px is {self.crop_px}, expected a multiple of 32, the backbone's coarsest stride")
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}, expected a multiple of heads ({self.heads})")
+        if self.neighbours > self.hypotheses * JOINTS:
+            raise ValueError(
+                f"neighbours is {self.neighbours}, but {self.hypotheses} hypotheses of {JOINTS} joints give a cloud of "
+                f"{self.hypotheses * JOINTS} points"
+            )
+
+    @property
+    def heatmap_px(self) -> int:
+        """Side of a heatmap, in cells of 4 x 4 crop pixels."""
+        return self.crop_px // 4
+
+    @property
+    def cloud_points(self) -> int:
+        """Points M x J of a frame's anchor cloud."""
+        return self.hypotheses * JOINTS
+
+
+RECIPES = {
+    "paper": NetworkConfig(),
+    "small": NetworkConfig(
+        recipe="small",
+        crop_px=128,
+        backbone="resnet18",
+        base_channels=32,
+        decoder_channels=64,
+        width=64,
+        hypotheses=8,
+        flow_layers=4,
+        flow_width=96,
+        blocks=3,
+        neighbours=8,
+    ),
+    "tiny": NetworkConfig(
+        recipe="tiny",
+        crop_px=64,
+        backbone="resnet18",
+        base_channels=8,
+        decoder_channels=16,
+        width=16,
+        heads=2,
+        hypotheses=3,
+        flow_layers=2,
+        flow_width=16,
+        blocks=2,
+        neighbours=4,
+    ),
+}
+
+
+def recipe(name: str, **changes: object) -> NetworkConfig:
+    """The recipe of that name, with some fields changed: `recipe("small", casa=False)`.
+
+    Raises UserError for an unknown recipe or field, or a value that does not fit.
+    """
+    if name not in RECIPES:
+        raise UserError(f"network recipe {name!r}: unknown; choose one of {', '.join(RECIPES)}")
+    return config_from(msgspec.to_builtins(RECIPES[name]) | changes, f"network recipe {name!r}")
+
+
+def config_from(values: object, source: str) -> NetworkConfig:
+    """The config that plain values (a mapping from YAML or JSON) describe; `source` names them in the error.
+
+    Raises UserError for an unknown field, a value of another type, or sizes that do not fit each other.
+    """
+    try:
+        return msgspec.convert(values, NetworkConfig)
+    except msgspec.ValidationError as error:
+        fields = ", ".join(NetworkConfig.__struct_fields__)
+        raise UserError(f"{source}: {error}. The network's fields are {fields}.") from error
+
+
+def without(config: NetworkConfig, part: str) -> NetworkConfig:
+    """The config with one part switched off, for an ablation. Raises UserError for an unknown part."""
+    if part not in PARTS:
+        raise UserError(f"cannot ablate {part!r}; choose one of {', '.join(PARTS)}")
+    return msgspec.structs.replace(config, **{part: False})

@@ -1,0 +1,83 @@
+"""3D points from their images in calibrated views: the confidence-weighted Direct Linear Transform (DLT).
+
+A view that sees X at (u, v) gives two equations, linear in X:  (u P3 - P1) . (X, 1) = 0 and (v P3 - P2) . (X, 1) = 0,
+with Pi the rows of P (Hartley and Zisserman, "Multiple View Geometry", section 12.2). Each view's two are weighted by
+w, and the least-squares solution is that of the 3x3 normal equations, solved here by the adjugate: N^-1 = adj(N) /
+det(N). Unlike a singular value decomposition this exports to ONNX.
+
+What makes float32 enough: image coordinates run from -1 to 1 over the crop, P is scaled to depth 1 at the origin,
+which lies at the hand, and refinements solve again for what the solution left over. They also undo the pull to the
+origin of the tiny ridge that keeps degenerate cases (a single view, no view) finite. Two cameras 5 degrees apart still
+give exact images back to 0.003 mm.
+"""
+
+import torch
+from torch import Tensor
+
+from models.network.crop_coordinates import normalise
+from models.network.precision import float32_region
+
+REFINEMENTS = 2
+RIDGE = 3e-7
+"""The share of the mean diagonal of N added to it."""
+
+
+def condition_cameras(P_crop: Tensor, crop_px: int) -> Tensor:
+    """P (..., 3, 4) to crop pixels, made P (..., 3, 4) to normalised crop coordinates with depth 1 at the origin.
+
+    An all-zero P, that of an absent view, stays all-zero.
+    """
+    P = P_crop.float()
+    depth = P[..., 2:3, 3:4]
+    P = P / torch.where(depth.abs() < 1e-9, torch.ones_like(depth), depth)
+    third = P[..., 2:3, :]
+    return torch.cat([(2 * P[..., :2, :] + third) / crop_px - third, third], -2)
+
+
+def project(points_m: Tensor, P: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised crop coordinates (..., 2) and depths (..., 1) of points (..., 3) by a conditioned P (..., 3, 4)."""
+    seen = (P[..., :3] * points_m.unsqueeze(-2)).sum(-1) + P[..., 3]
+    depth = seen[..., 2:]
+    return seen[..., :2] / depth.clamp_min(1e-2), depth
+
+
+def triangulate(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int) -> Tensor:
+    """Hand-centred points (..., 3) in metres, float32, from their images in V views.
+
+    Args:
+        points_px: (..., V, 2) crop pixels.
+        weights: (..., V), 0 or more; only their ratios matter, and 0 removes a view exactly.
+        P_crop: (..., V, 3, 4), hand-centred metres to crop pixels.
+        crop_px: side of the crops.
+
+    Leading dimensions broadcast. With fewer than two views of weight the result is finite: the point of the ray
+    nearest to the origin, or the origin.
+    """
+    with float32_region(points_px):
+        P = condition_cameras(P_crop, crop_px)
+        image = normalise(points_px.float(), crop_px).unsqueeze(-1)
+        equations = image * P[..., 2:, :] - P[..., :2, :]
+        weights = weights.float()
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-20)
+        weighted = equations[..., :3] * weights[..., None, None]
+        N = (weighted.unsqueeze(-1) * equations[..., :3].unsqueeze(-2)).sum((-4, -3))
+        trace = N.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        ridge = (RIDGE / 3 * trace + 1e-9) * torch.eye(3, device=N.device)
+        points_m, left = equations.new_zeros(3), equations[..., 3]
+        for _ in range(1 + REFINEMENTS):
+            points_m = points_m + _solve(N + ridge, -(weighted * left.unsqueeze(-1)).sum((-3, -2)))
+            left = equations[..., 3] + (equations[..., :3] * points_m[..., None, None, :]).sum(-1)
+        return points_m
+
+
+def _solve(N: Tensor, b: Tensor) -> Tensor:
+    """N^-1 b for positive definite N (..., 3, 3) and b (..., 3); the cross products of N's rows are its adjugate."""
+    rows = N.unbind(-2)
+    adjugate = torch.stack([_cross(rows[1], rows[2]), _cross(rows[2], rows[0]), _cross(rows[0], rows[1])], -2)
+    determinant = (rows[0] * adjugate[..., 0, :]).sum(-1, keepdim=True)
+    return (adjugate * b.unsqueeze(-2)).sum(-1) / determinant.clamp_min(1e-30)
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    (a0, a1, a2), (b0, b1, b2) = a.unbind(-1), b.unbind(-1)
+    return torch.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
