@@ -1,23 +1,28 @@
 """The viewer's parts that need no window: figures, state, geometry, drawing on images, video."""
 
+import itertools
+
+import msgspec
 import numpy as np
 import pytest
 
 from app.messages import CameraReport, End, PoseSet
 from app.viewer import palette
 from app.viewer.font import draw_text, text_mask
-from app.viewer.hand_mesh import HAND_TRIANGLES, hand_shape
+from app.viewer.hand_surface import HandSurface
 from app.viewer.panels import Strip, Undistorter, draw_hand, tile_size
 from app.viewer.skeleton import FINGER_OF_JOINT
+from app.viewer.skeleton_mesh import SKELETON_TRIANGLES, skeleton_shape
 from app.viewer.stage import image_corners_m, on_ground, stage_of
 from app.viewer.state import Shown
 from app.viewer.stats import RollingStats
-from app.viewer.uncertainty import cloud
+from app.viewer.uncertainty import cloud, joint_std_m, std_rgb
 from app.viewer.view import camera_view
 from calibration.camera import Camera
 from calibration.rig import RigCamera
-from models.simulation.hands import hands_at
-from tests.viewer_scene import TARGET_M, make_pose, make_rig, make_set
+from models.hand.mesh import load_mesh
+from models.simulation.hands import Side, hands_at
+from tests.viewer_scene import TARGET_M, make_meshed_pose, make_pose, make_rig, make_set
 
 SECOND = 1_000_000_000
 
@@ -112,16 +117,16 @@ def test_view_places_pixels_where_it_projects_them():
     assert view.project(view.at_depth(pixels, 0.4)) == pytest.approx(pixels, abs=1e-6)
 
 
-def test_hand_mesh_encloses_every_joint_and_faces_outwards():
+def test_skeleton_encloses_every_joint_and_faces_outwards():
     joints_m = hands_at(1.0)["right"]
-    shape = hand_shape("right", joints_m, np.ones(21))
+    shape = skeleton_shape("right", joints_m, np.ones(21))
     balls = shape.vertices_world_m[: 21 * 66].reshape(21, 66, 3)
     assert balls.mean(axis=1) == pytest.approx(joints_m, abs=1e-9)
     radius = np.linalg.norm(balls - joints_m[:, None], axis=2)
     assert radius.max() < 0.013 and radius.min() > 0.003
     assert np.linalg.norm(shape.normals, axis=1) == pytest.approx(np.ones(len(shape.normals)))
-    a, b, c = (shape.vertices_world_m[HAND_TRIANGLES[:, corner]] for corner in range(3))
-    facing = np.einsum("ij,ij->i", np.cross(b - a, c - a), shape.normals[HAND_TRIANGLES].mean(axis=1))
+    a, b, c = (shape.vertices_world_m[SKELETON_TRIANGLES[:, corner]] for corner in range(3))
+    facing = np.einsum("ij,ij->i", np.cross(b - a, c - a), shape.normals[SKELETON_TRIANGLES].mean(axis=1))
     assert (facing > 0).all()
 
 
@@ -129,12 +134,54 @@ def test_a_joint_that_is_not_known_vanishes_and_hurts_no_other():
     joints_m = hands_at(0.0)["left"]
     broken_m = joints_m.copy()
     broken_m[8] = np.nan
-    shape, whole = (hand_shape("left", joints, np.ones(21)) for joints in (broken_m, joints_m))
+    shape, whole = (skeleton_shape("left", joints, np.ones(21)) for joints in (broken_m, joints_m))
     assert np.isfinite(shape.vertices_world_m).all()
     balls, whole_balls = (s.vertices_world_m[: 21 * 66].reshape(21, 66, 3) for s in (shape, whole))
     assert np.ptp(balls[8], axis=0) == pytest.approx(np.zeros(3))
     others = np.arange(21) != 8
     assert balls[others] == pytest.approx(whole_balls[others])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_surface_faces_outwards_and_its_colours_follow_each_joints_uncertainty(side: Side):
+    surface = HandSurface()
+    pose = make_meshed_pose(side, TARGET_M)
+    vertices_m = surface.vertices_of(pose)
+    assert vertices_m is not None
+    skin = surface.shape(side, vertices_m, None)
+    assert np.linalg.norm(skin.normals, axis=1) == pytest.approx(np.ones(surface.count))
+    # The volume by the divergence theorem, of normals that point out: an adult's hand with a piece of the arm.
+    a, b, c = (vertices_m[surface.triangles[:, corner]] for corner in range(3))
+    area_m2 = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    normals = skin.normals[surface.triangles].mean(axis=1)
+    assert 0.25e-3 < (np.einsum("ij,ij->i", normals, (a + b + c) / 3 - TARGET_M) * area_m2).sum() / 3 < 0.7e-3
+
+    covariance_m2 = np.array(pose.covariance_m2)
+    covariance_m2[8] = np.eye(3) * 0.01**2
+    coloured = surface.shape(side, vertices_m, joint_std_m(covariance_m2))
+    tips = load_mesh().tips
+    expected = std_rgb(np.array([2, 10, 2, 2, 2]) * 1e-3)
+    assert np.abs(coloured.base_rgb[tips] - expected).max(axis=1) == pytest.approx(np.zeros(5), abs=0.12)
+    assert np.linalg.norm(expected[1] - expected[0]) > 0.8
+
+
+def test_the_uncertain_and_the_unknown_are_at_the_end_of_the_scale():
+    covariance_m2 = np.tile(np.diag([1.0, 4.0, 7.0]) * 1e-6, (21, 1, 1))
+    covariance_m2[3] = np.nan
+    std_m = joint_std_m(covariance_m2)
+    assert std_m[:3] == pytest.approx(np.full(3, 0.002))
+    # The ends of viridis: dark violet and yellow.
+    ends = std_rgb(np.array([0.0005, 0.001, 0.010, std_m[3]]))
+    assert ends == pytest.approx(np.array([[68, 1, 84]] * 2 + [[253, 231, 37]] * 2) / 255, abs=0.02)
+
+
+def test_vertices_of_another_mesh_are_not_shown():
+    surface = HandSurface()
+    pose = make_meshed_pose("left", TARGET_M)
+    assert surface.vertices_of(pose) is not None
+    whole = pose.vertices_world_m or b""
+    for data in (None, b"", whole[:-12], np.full((surface.count, 3), np.nan, "<f4").tobytes()):
+        assert surface.vertices_of(msgspec.structs.replace(pose, vertices_world_m=data)) is None
 
 
 def test_cloud_has_the_mean_and_covariance_it_was_given():
@@ -157,9 +204,9 @@ def test_cloud_has_the_mean_and_covariance_it_was_given():
 
 def test_projection_on_the_image_has_the_fingers_colours_at_the_projected_joints():
     rig = make_rig(distortion=(-0.3, 0.08, 0.001, -0.002, 0.0))
-    pose = make_pose("right", hands_at(0.0)["right"])
+    poses = [make_pose(side, joints_m) for side, joints_m in hands_at(0.0).items()]
     compared = 0
-    for camera in rig.cameras:
+    for camera, pose in itertools.product(rig.cameras, poses):
         image = np.zeros((360, 640, 3), np.uint8)
         draw_hand(image, camera, pose)
         joints_px = (camera.project(np.array(pose.joints_world_m)) + 0.5) / 2 - 0.5

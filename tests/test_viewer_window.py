@@ -14,13 +14,14 @@ import numpy as np
 import psutil
 import pytest
 
-from app.messages import CameraReport
+from app.messages import CameraReport, HandPose
 from app.viewer import palette
 from app.viewer.skeleton import FINGER_OF_JOINT
 from app.viewer.window import ViewerWindow, run_viewer
 from calibration.errors import UserError
+from models.hand.mesh import load_mesh
 from models.simulation.hands import hands_at
-from tests.viewer_scene import ListFeed, make_pose, make_rig, make_set, moving_sets, report
+from tests.viewer_scene import TARGET_M, ListFeed, make_meshed_pose, make_pose, make_rig, make_set, moving_sets, report
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (960, 540)
@@ -88,10 +89,49 @@ def test_joints_are_drawn_in_their_fingers_colours_where_the_view_projects_them(
             visible.append((y, x))
             compared += 1
     assert compared >= 8
-    window.toggles.skeleton = False
+    window.toggles.mesh = False
     without = show(window, feed, 2)
     for place in visible:
         assert np.abs(without[place].astype(int) - picture[place]).max() > 25
+
+
+def covered(window: ViewerWindow, pose: HandPose) -> np.ndarray:
+    """Where a hand's mesh lies in the picture, less its edge: a mask (H, W)."""
+    vertices_m = np.frombuffer(pose.vertices_world_m or b"", "<f4").reshape(-1, 3).astype(float)
+    pixels = np.round(window.view.project(vertices_m)).astype(np.int32)
+    mask = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    for triangle in load_mesh().faces:
+        cv2.fillConvexPoly(mask, pixels[triangle], (1,))
+    return cv2.erode(mask, np.ones((5, 5), np.uint8)) > 0
+
+
+def test_two_meshes_are_drawn_in_skin_where_they_project_and_go_when_switched_off(open_window):
+    poses = [make_meshed_pose("left", TARGET_M - [0.12, 0, 0]), make_meshed_pose("right", TARGET_M + [0.12, 0, 0])]
+    feed = ListFeed([make_set(0, 0, poses, LIVE)], ends=False)
+    window = open_window(feed)
+    window.toggles.frusta = False
+    show(window, feed, 0)
+    picture = show(window, feed, 1)
+    masks = [covered(window, pose) for pose in poses]
+    window.toggles.uncertainty = True
+    by_uncertainty = show(window, feed, 2)
+    window.toggles.uncertainty, window.toggles.skeleton = False, True
+    both = show(window, feed, 3)
+    window.toggles.mesh = window.toggles.skeleton = False
+    empty = show(window, feed, 4)
+    for mask, pose in zip(masks, poses, strict=True):
+        assert mask.sum() > 1500, pose.hand
+        hue, _, light = (cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[mask].astype(int)).T
+        # Hues of skin, 0 to 50 degrees; lit from above, the light differs over the hand.
+        assert ((hue < 25) & (light > 40)).mean() > 0.97, pose.hand
+        assert np.ptp(np.percentile(light, [5, 95])) > 40, pose.hand
+        # 2 mm of standard deviation is blue in viridis.
+        blue = by_uncertainty[mask].astype(int)
+        assert (blue[:, 2] > blue[:, 0]).mean() > 0.9, pose.hand
+        # The skeleton shows in front of the mesh, in its fingers' colours.
+        changed = np.abs(both[mask].astype(int) - picture[mask]).max(axis=1) > 25
+        assert 0.1 < changed.mean() < 0.7, pose.hand
+        assert empty[mask].max(axis=1).mean() < 60, pose.hand
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -105,10 +145,10 @@ def test_looking_through_a_camera_shows_a_joint_where_that_camera_projects_it(op
     show(window, feed, 0)
     window.look_through(number)
     picture = show(window, feed, 1)
-    window.toggles.skeleton = False
+    window.toggles.mesh = False
     difference = np.abs(picture.astype(int) - show(window, feed, 2)).max(axis=2)[60:] > 12
     rows, columns = np.nonzero(difference)
-    assert 20 < len(rows) < 2000
+    assert 10 < len(rows) < 2000
     found_px = np.array([columns.mean(), rows.mean() + 60])
     wanted_px = (camera.project(joints_m[12]) + 0.5) * SIZE[0] / 1280 - 0.5
     assert np.linalg.norm(found_px - wanted_px) < 2
@@ -143,7 +183,7 @@ def test_toggles_help_and_pause_change_the_picture(open_window):
     window = open_window(feed)
     show(window, feed, 0)
     picture = show(window, feed, 1)[40:]
-    for name in ("cloud", "frusta", "images", "help"):
+    for name in ("mesh", "cloud", "frusta", "images", "help"):
         window.toggles.flip(name)
         changed = np.abs(show(window, ListFeed([], ends=False), 1)[40:].astype(int) - picture).max(axis=2) > 20
         assert changed.sum() > 60, name
@@ -182,7 +222,9 @@ def test_keys_reach_the_window_and_q_quits(x_display, tmp_path):
     )
     try:
         focus = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "quit me", "windowfocus", "--sync"]
-        subprocess.run([*focus, "key", "h", "key", "s"], env=environment, check=True, timeout=60)
+        subprocess.run(
+            [*focus, "key", "h", "key", "m", "key", "u", "key", "s"], env=environment, check=True, timeout=60
+        )
         time.sleep(1)
         assert viewer.poll() is None
         subprocess.run([*focus, "key", "q"], env=environment, check=True, timeout=60)

@@ -11,6 +11,8 @@ from app.transport.ring import SlotRef
 from app.viewer.view import look_at
 from calibration.camera import Camera
 from calibration.rig import Rig, RigCamera
+from models.hand.builtin import BuiltinHand
+from models.hand.skeleton import REST_ANGLES_RAD
 from models.simulation.hands import Side
 
 TARGET_M = np.array([0.0, 0.0, 0.2])
@@ -42,6 +44,18 @@ def make_pose(side: str, joints_m: np.ndarray, std_m: float = 0.002, confidence:
         "views": [],
     }
     return msgspec.convert(hand, HandPose)
+
+
+def make_meshed_pose(side: Side, wrist_m: np.ndarray, std_m: float = 0.002) -> HandPose:
+    """A hand with its mesh, at rest, the fingers up and the palm towards the cameras of `make_rig`."""
+    model = BuiltinHand(side)
+    T_world_hand = np.eye(4)
+    # Columns: the hand's x, y and z; the thumbs point away from each other.
+    T_world_hand[:3, :3] = np.stack([[0, 0, 1], [1, 0, 0], [0, 1, 0]], axis=1)
+    T_world_hand[:3, 3] = wrist_m
+    joints_m, vertices_m = model.pose(REST_ANGLES_RAD, T_world_hand, model.default_shape())
+    pose = make_pose(side, joints_m, std_m)
+    return msgspec.structs.replace(pose, vertices_world_m=vertices_m.astype("<f4").tobytes())
 
 
 def make_set(

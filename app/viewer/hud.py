@@ -7,6 +7,7 @@ from app.viewer import palette
 from app.viewer.font import draw_text, text_width
 from app.viewer.palette import bgr
 from app.viewer.stats import Figures
+from app.viewer.uncertainty import SCALE_MM, std_rgb
 
 LINE_HEIGHT = 38
 KEYS = (
@@ -15,7 +16,9 @@ KEYS = (
     ("r", "reset the view"),
     ("1 to 8", "look through that camera"),
     ("0", "back to the free view"),
+    ("m", "hand mesh"),
     ("s", "skeleton"),
+    ("u", "mesh by uncertainty, not skin"),
     ("c", "cloud of uncertainty"),
     ("f", "camera frusta"),
     ("i", "images"),
@@ -93,4 +96,15 @@ def help_card(states: dict[str, bool]) -> np.ndarray:
         if key in states:
             on = states[key]
             draw_text(card, "on" if on else "off", width - 22, y, 14, palette.GOOD if on else palette.QUIET, align=1.0)
+    return card
+
+
+def std_scale() -> np.ndarray:
+    """What the colours of uncertainty mean, (height, width, 3) BGR."""
+    card = np.empty((30, 308, 3), np.uint8)
+    card[:] = bgr(palette.BAR)
+    stds_m = np.geomspace(*SCALE_MM, 120) / 1e3
+    card[10:20, 118:238] = (std_rgb(stds_m)[None, :, ::-1] * 255).astype(np.uint8)
+    for text, x, align in (("joint std", 12, 0), (f"{SCALE_MM[0]:.0f} mm", 110, 1), (f"{SCALE_MM[1]:.0f} mm", 246, 0)):
+        draw_text(card, text, x, 15, 13, palette.QUIET if x == 12 else palette.TEXT, align=align)
     return card

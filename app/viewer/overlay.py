@@ -13,7 +13,7 @@ from app.messages import PoseSet
 from app.viewer import palette
 from app.viewer.feed import Feed
 from app.viewer.geometry import Mesh, Picture
-from app.viewer.hud import LINE_HEIGHT, help_card, text_line
+from app.viewer.hud import LINE_HEIGHT, help_card, std_scale, text_line
 from app.viewer.labels import text_quads
 from app.viewer.panels import Strip, Tile, Undistorter
 from app.viewer.state import Shown, Toggles
@@ -38,7 +38,8 @@ class Overlay:
     ) -> None:
         self._window, self._rig, self._title, self._near_m = window, rig, title, near_m
         self._strip = Strip(rig.cameras, width)
-        self._line, self._images, self._card = (Picture(window, fine) for _ in range(3))
+        self._line, self._images, self._card, self._scale = (Picture(window, fine) for _ in range(4))
+        self._scale.set_image(std_scale())
         self._labels: Mesh | None = None
         self._label_quads: list[np.ndarray] = []
         self._labels_for: list[tuple[str, bytes]] = []
@@ -106,6 +107,10 @@ class Overlay:
             self._images_changed = False
         self._place(self._line, view, 0, 0, _BAR_DEPTH, True)
         self._place(self._images, view, 0, view.height - self._strip.height, _BAR_DEPTH, strip_shown)
+        width, height = self._scale.size
+        bottom = view.height - (self._strip.height if strip_shown else 0)
+        coloured = toggles.mesh and toggles.uncertainty
+        self._place(self._scale, view, view.width - width, bottom - height, _BAR_DEPTH, coloured)
         width, height = self._card.size
         top = (view.height - height) // 2
         self._place(self._card, view, (view.width - width) // 2, top, _CARD_DEPTH, toggles.help and width > 0)

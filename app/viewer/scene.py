@@ -6,19 +6,11 @@ import open3d as o3d
 from app.messages import HandPose
 from app.viewer import palette
 from app.viewer.geometry import Lines, Mesh, Picture, Points
-from app.viewer.hand_mesh import (
-    BONE_TRIANGLES,
-    FIRST_BONE_VERTEX,
-    HAND_TRIANGLES,
-    HAND_VERTICES,
-    HandShape,
-    hand_shape,
-    shade,
-    tube_triangles,
-    tubes,
-)
+from app.viewer.hand_items import HandItems
+from app.viewer.hand_surface import HandSurface
 from app.viewer.panels import Tile, Undistorter, greyed
-from app.viewer.stage import frustum, frustum_depth_m, grid, image_corners_m, on_ground, stage_of
+from app.viewer.skeleton_mesh import tube_triangles, tubes
+from app.viewer.stage import frustum, frustum_depth_m, grid, image_corners_m, stage_of
 from app.viewer.state import Shown, Toggles
 from app.viewer.uncertainty import cloud
 from app.viewer.view import View
@@ -28,17 +20,6 @@ _MOST_HANDS = 4
 _FAR = 40.0
 _NEAR = 0.01
 _BACKDROP = 25.0
-_STALE_SHARE = 0.85
-
-
-class _HandItems:
-    """One hand's mesh and its shadow on the ground."""
-
-    def __init__(self, window: o3d.visualization.Visualizer) -> None:
-        self.mesh = Mesh(window, HAND_TRIANGLES, HAND_VERTICES)
-        self.shadow = Mesh(window, BONE_TRIANGLES, HAND_VERTICES - FIRST_BONE_VERTEX)
-        self.shadow.set(colours=palette.SHADOW)
-        self.shape: HandShape | None = None
 
 
 class _CameraItems:
@@ -95,11 +76,11 @@ class Scene:
         self.cameras = [_CameraItems(window, self, camera) for camera in rig.cameras]
         self._backdrop = Picture(window)
         self._backdrop_drawn: tuple | None = None
-        self._hands: list[_HandItems] = []
+        self._surface = HandSurface()
+        self._hands: list[HandItems] = []
         self._poses: list[HandPose] = []
         self._cloud = Points(window)
         self._has_cloud = False
-        self._shaded_for: tuple[bytes, bool] | None = None
 
     def _set_extent(self) -> None:
         """Open3D's limits of zoom come from a box around what was added; the box outlives its corners."""
@@ -130,23 +111,16 @@ class Scene:
         """New hands; replaces all that were there."""
         self._poses = poses[:_MOST_HANDS]
         while len(self._hands) < len(self._poses):
-            self._hands.append(_HandItems(self._window))
-        points, colours, joints = [], [], []
+            self._hands.append(HandItems(self._window, self.stage, self._surface))
         for number, items in enumerate(self._hands):
-            if number >= len(self._poses):
-                items.shape = None
-                continue
-            pose = self._poses[number]
-            joints_m, confidence = np.array(pose.joints_world_m), np.array(pose.confidence)
-            items.shape = hand_shape(pose.hand, joints_m, confidence)
-            items.mesh.set(items.shape.vertices_world_m)
-            bones_m = items.shape.vertices_world_m[FIRST_BONE_VERTEX:]
-            items.shadow.set(on_ground(self.stage, bones_m, 0.002 * self.stage.scale_m))
+            items.set(self._poses[number] if number < len(self._poses) else None)
+        points, colours, joints = [], [], []
+        for pose in self._poses:
+            joints_m = np.array(pose.joints_world_m)
             joints.append(joints_m)
-            samples = cloud(joints_m, np.array(pose.covariance_m2), confidence)
+            samples = cloud(joints_m, np.array(pose.covariance_m2), np.array(pose.confidence))
             points.append(samples[0])
             colours.append(samples[1])
-        self._shaded_for = None
         self._has_cloud = bool(points) and len(np.concatenate(points)) > 0
         if self._has_cloud:
             self._cloud.set(np.concatenate(points), np.concatenate(colours))
@@ -161,11 +135,11 @@ class Scene:
         if toggles.frusta:
             for number, items in enumerate(self.cameras, start=1):
                 found.append((str(number), items.label_m, items.colour))
-        if toggles.skeleton and not shown.is_gone(now_ns):
+        if (toggles.mesh or toggles.skeleton) and not shown.is_gone(now_ns):
             for pose in self._poses:
                 joints_m = np.array(pose.joints_world_m)
-                # Beyond the wrist, away from the fingers.
-                place_m = joints_m[0] - 0.45 * (joints_m[9] - joints_m[0])
+                # Beyond the wrist and the mesh's end, away from the fingers.
+                place_m = joints_m[0] - 0.9 * (joints_m[9] - joints_m[0])
                 if np.isfinite(place_m).all():
                     colour = palette.STALE if shown.is_stale(now_ns) else palette.HANDS[pose.hand]
                     found.append((pose.hand[0].upper(), place_m, colour))
@@ -177,11 +151,8 @@ class Scene:
         """Bring everything to now. `through` is the number of the camera looked through, 0 for the free view."""
         stale, gone = shown.is_stale(now_ns), shown.is_gone(now_ns)
         for items in self._hands:
-            visible = toggles.skeleton and items.shape is not None and not gone
-            items.mesh.show(visible)
-            items.shadow.show(visible and not through)
+            items.update(view, toggles, stale, gone, with_shadow=not through)
         self._cloud.show(toggles.cloud and self._has_cloud and not stale)
-        self._shade(view, stale)
         clock_ns = shown.clock_ns(now_ns)
         behind = self._update_backdrop(tiles, clock_ns, through if toggles.images else 0)
         self._grid.show(not behind)
@@ -214,15 +185,3 @@ class Scene:
             self._backdrop.set_image(image if tile.is_live(clock_ns) else greyed(image))
         self._backdrop.show(True)
         return True
-
-    def _shade(self, view: View, stale: bool) -> None:
-        key = (view.T_view_world[:3, :3].tobytes(), stale)
-        if key == self._shaded_for:
-            return
-        self._shaded_for = key
-        for items in self._hands:
-            if items.shape is not None:
-                base = items.shape.base_rgb
-                if stale:
-                    base = base + (palette.STALE - base) * _STALE_SHARE
-                items.mesh.set(colours=shade(base, items.shape.normals, view.T_view_world[:3, :3]))

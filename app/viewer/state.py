@@ -11,10 +11,12 @@ GONE_NS = 3_000_000_000
 
 @dataclass
 class Toggles:
-    """What is drawn."""
+    """What is drawn; `uncertainty` colours the mesh by it, instead of as skin."""
 
-    skeleton: bool = True
-    cloud: bool = True
+    mesh: bool = True
+    skeleton: bool = False
+    uncertainty: bool = False
+    cloud: bool = False
     frusta: bool = True
     images: bool = True
     help: bool = False

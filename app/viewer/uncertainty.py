@@ -1,11 +1,15 @@
-"""Joint uncertainty as a cloud: points drawn from each joint's covariance."""
+"""Joint uncertainty, as a cloud of points drawn from each joint's covariance and as a scale of colours."""
 
+import cv2
 import numpy as np
 
 from app.viewer import palette
 
 POINTS_PER_JOINT = 48
 _REACH = 2.5
+SCALE_MM = (1.0, 10.0)
+"""The ends of the scale of colours, which is logarithmic."""
+_VIRIDIS = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)[:, 0, ::-1] / 255
 
 
 def _normal_samples() -> np.ndarray:
@@ -34,3 +38,19 @@ def cloud(
     colour = palette.UNSURE + (palette.SURE - palette.UNSURE) * sure
     colours = np.broadcast_to(colour[:, None], points.shape)
     return points[known].reshape(-1, 3), colours[known].reshape(-1, 3)
+
+
+def joint_std_m(covariance_m2: np.ndarray) -> np.ndarray:
+    """Standard deviations (21,) of joints with covariance (21, 3, 3): the root of the axes' mean variance.
+
+    Infinite where it is not known.
+    """
+    variance = np.trace(covariance_m2, axis1=1, axis2=2) / 3
+    return np.sqrt(np.where(np.isfinite(variance), np.clip(variance, 0, None), np.inf))
+
+
+def std_rgb(std_m: np.ndarray) -> np.ndarray:
+    """Colours (N, 3) of standard deviations (N,): viridis, from 1 mm (violet) to 10 mm (yellow)."""
+    low, high = np.log(SCALE_MM)
+    place = (np.log(np.clip(std_m * 1e3, *SCALE_MM)) - low) / (high - low)
+    return _VIRIDIS[np.round(place * 255).astype(int)]

@@ -25,6 +25,11 @@ class View:
     width: int
     height: int
 
+    @property
+    def eye_world_m(self) -> np.ndarray:
+        """(3,)"""
+        return -self.T_view_world[:3, :3].T @ self.T_view_world[:3, 3]
+
     def project(self, points_world_m: np.ndarray) -> np.ndarray:
         """World points (..., 3) to window pixels (..., 2), pixel centres at integers; NaN behind the eye."""
         points = points_world_m @ self.T_view_world[:3, :3].T + self.T_view_world[:3, 3]

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _ESCAPE = 256
 # Open3D gives these keys meanings of its own that would spoil the scene.
-_UNUSED_KEYS = "LPDONBWTEVXYZAGJKMU[]-=,.;'/`9"
+_UNUSED_KEYS = "LPDONBWTEVXYZAGJK[]-=,.;'/`9"
 
 
 class ViewerWindow:
@@ -167,8 +167,8 @@ class ViewerWindow:
         on(_ESCAPE, self._stop)
         on("R", self.reset_view)
         on(" ", lambda: self.shown.toggle_pause(time.monotonic_ns()))
-        for key, name in (("H", "help"), ("S", "skeleton"), ("C", "cloud"), ("F", "frusta"), ("I", "images")):
-            on(key, lambda name=name: self.toggles.flip(name))
+        for name in ("help", "mesh", "skeleton", "uncertainty", "cloud", "frusta", "images"):
+            on(name[0].upper(), lambda name=name: self.toggles.flip(name))
         for number in range(9):
             on(str(number), lambda number=number: self.look_through(number))
 

@@ -1,14 +1,12 @@
-"""A hand as one smooth mesh of balls and tapered bones, with its colours and shading.
+"""A hand's skeleton as one smooth mesh of balls and tapered bones, with its colours.
 
-The topology never changes, so that a new pose only replaces vertices and colours. Shading is computed here and not by
-the window: the scene then needs no lights, and images and text beside the hand keep their exact colours.
+The topology never changes, so that a new pose only replaces vertices and colours.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from app.viewer import palette
+from app.viewer.shading import Shape
 from app.viewer.skeleton import BONES, FINGER_BONES, RADIUS_OF_JOINT, joint_colours, palm_length_m
 
 _SIDES = 12
@@ -16,15 +14,6 @@ _RINGS = 3
 _BONE_THICKNESS = 0.80
 _PALM_THICKNESS = 0.55
 _UNSURE = 0.35
-
-
-@dataclass(frozen=True)
-class HandShape:
-    """`vertices_world_m`, `normals` and `base_rgb` (N, 3) of one hand; unshaded colours in [0, 1]."""
-
-    vertices_world_m: np.ndarray
-    normals: np.ndarray
-    base_rgb: np.ndarray
 
 
 def _ball(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,38 +77,39 @@ def tube_triangles(count: int) -> np.ndarray:
     return (single[None] + (np.arange(count) * _RINGS * _SIDES)[:, None, None]).reshape(-1, 3)
 
 
-def _hand_triangles() -> np.ndarray:
+def _skeleton_triangles() -> np.ndarray:
     balls = (_BALL_TRIANGLES[None] + (np.arange(21) * len(_BALL))[:, None, None]).reshape(-1, 3)
     return np.concatenate([balls, tube_triangles(len(BONES)) + 21 * len(_BALL)]).astype(np.int32)
 
 
-HAND_TRIANGLES = _hand_triangles()
-"""Triangles (M, 3) of every hand."""
-HAND_VERTICES = 21 * len(_BALL) + len(BONES) * _RINGS * _SIDES
+SKELETON_TRIANGLES = _skeleton_triangles()
+"""Triangles (M, 3) of every skeleton."""
+SKELETON_VERTICES = 21 * len(_BALL) + len(BONES) * _RINGS * _SIDES
 FIRST_BONE_VERTEX = 21 * len(_BALL)
 BONE_TRIANGLES = tube_triangles(len(BONES)).astype(np.int32)
 """Triangles of the bones alone, whose vertices start at FIRST_BONE_VERTEX."""
 
 
-def hand_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray) -> HandShape:
-    """The mesh of one hand from joints (21, 3) in world metres and confidence (21,) in [0, 1].
+def skeleton_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray, thickness: float = 1.0) -> Shape:
+    """The skeleton of one hand from joints (21, 3) in world metres and confidence (21,) in [0, 1].
 
-    An unsure joint turns grey. A joint that is not finite, and the bones at it, vanish.
+    `thickness` multiplies all radii. An unsure joint turns grey. A joint that is not finite vanishes, and the bones at
+    it.
     """
     known = np.isfinite(joints_world_m).all(axis=1)
     middle = joints_world_m[known].mean(axis=0) if known.any() else np.zeros(3)
     joints_m = np.where(known[:, None], joints_world_m, middle)
-    radius_m = RADIUS_OF_JOINT * palm_length_m(joints_m) * known
+    radius_m = RADIUS_OF_JOINT * palm_length_m(joints_m) * known * thickness
 
     balls = joints_m[:, None] + radius_m[:, None, None] * _BALL
     first, last = BONES.T
     bone_known = known[first] & known[last]
-    thickness = np.where(np.arange(len(BONES)) < len(FINGER_BONES), _BONE_THICKNESS, _PALM_THICKNESS) * bone_known
+    share = np.where(np.arange(len(BONES)) < len(FINGER_BONES), _BONE_THICKNESS, _PALM_THICKNESS) * bone_known
     # The wrist's ball is wide; five bones of its width would fill the palm.
-    start_radius_m = np.where(first == 0, radius_m[last] * 0.8, radius_m[first]) * thickness
+    start_radius_m = np.where(first == 0, radius_m[last] * 0.8, radius_m[first]) * share
     start_m = joints_m[first]
     end_m = np.where(bone_known[:, None], joints_m[last], start_m)
-    bones, bone_normals = tubes(start_m, end_m, start_radius_m, radius_m[last] * thickness)
+    bones, bone_normals = tubes(start_m, end_m, start_radius_m, radius_m[last] * share)
 
     sure = np.clip(np.nan_to_num(confidence), 0, 1)[:, None]
     colours = joint_colours(hand)
@@ -130,28 +120,8 @@ def hand_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray) ->
     end_rgb = np.where(palm[:, None], colours[0], colours[last])
     bone_rgb = start_rgb[:, None] + _ALONG[None, :, None] * (end_rgb - start_rgb)[:, None]
     bone_rgb = np.repeat(bone_rgb[:, :, None], _SIDES, axis=2)
-    return HandShape(
+    return Shape(
         np.concatenate([balls.reshape(-1, 3), bones.reshape(-1, 3)]),
         np.concatenate([np.tile(_BALL, (21, 1)), bone_normals.reshape(-1, 3)]),
         np.concatenate([ball_rgb, bone_rgb.reshape(-1, 3)]),
     )
-
-
-_KEY = np.array([-0.45, -0.75, -0.62]) / np.linalg.norm([-0.45, -0.75, -0.62])
-_FILL = np.array([0.8, 0.1, -0.5]) / np.linalg.norm([0.8, 0.1, -0.5])
-_HALF = (_KEY + [0, 0, -1]) / np.linalg.norm(_KEY + [0, 0, -1])
-
-
-def shade(base_rgb: np.ndarray, normals: np.ndarray, R_view_world: np.ndarray) -> np.ndarray:
-    """Colours (N, 3) under a soft key light from the upper left, a fill light and a rim, all fixed to the view.
-
-    `R_view_world` (3, 3) turns world directions into the view's axes (OpenCV's: +z away from the eye). Wrapped Lambert
-    and Blinn-Phong terms.
-    """
-    n = normals @ R_view_world.T
-    key = np.clip((n @ _KEY + 0.25) / 1.25, 0, 1)
-    fill = np.clip(n @ _FILL, 0, 1)
-    rim = np.clip(1 + n[:, 2], 0, 1) ** 3
-    gloss = np.clip(n @ _HALF, 0, 1) ** 40
-    light = 0.26 + 0.80 * key + 0.16 * fill
-    return np.clip(base_rgb * light[:, None] + (0.30 * gloss + 0.14 * rim * key)[:, None], 0, 1)
