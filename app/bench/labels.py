@@ -1,0 +1,151 @@
+"""How the simulated detector's errors compare with a real detector's on a recorded session.
+
+Where no truth is known, each keypoint is compared with its joint triangulated without that view. The hands that the
+real detector gives are then taken for the truth, the simulated detector labels them in the same views, and its
+labels go through the same comparison.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.bench.live import read_sets
+from app.estimators import make_estimator
+from app.estimators.detection import Detection, Detector, Region
+from app.estimators.multiview import MultiViewEstimator
+from app.estimators.protocol import Hand
+from app.statistics import rounded
+from calibration.frames import Frame
+from calibration.rig import Rig, RigCamera
+from calibration.session import Session
+from calibration.triangulation import Observations, triangulate_without_each
+from models.data.detector_noise import GRADES, NoiseGrade, detect, hand_size_px
+from models.data.self_occlusion import hidden_by_own_hand
+
+_CONFIDENCE_BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_STD_OF_SIZE = 0.036
+_SIMULATED_FPS = 30
+
+
+@dataclass
+class _Residuals:
+    """Leave-one-out residuals (n, 21) in pixels, the size of the hand in the image (n,), the confidence (n, 21)."""
+
+    px: np.ndarray
+    size_px: np.ndarray
+    confidence: np.ndarray
+
+    def summary(self) -> dict:
+        share = self.px / self.size_px[:, None]
+        of_hand = np.median(share, axis=1)
+        bins = np.digitize(self.confidence, _CONFIDENCE_BINS[1:-1])
+        filled = [index for index in range(len(_CONFIDENCE_BINS) - 1) if (bins == index).any()]
+        return {
+            "keypoints": int(self.px.size),
+            "px": _quantiles(self.px),
+            "percent_of_hand": _quantiles(100 * share),
+            "percent_of_hand_median_by_joint": [rounded(100 * float(each), 3) for each in np.median(share, axis=0)],
+            "percent_of_hand_of_whole_hands": _quantiles(100 * of_hand),
+            "by_confidence": {
+                f"{_CONFIDENCE_BINS[index]:g} to {_CONFIDENCE_BINS[index + 1]:g}": {
+                    "share": rounded(float((bins == index).mean()), 3),
+                    "percent_of_hand": _quantiles(100 * share[bins == index]),
+                }
+                for index in filled
+            },
+        }
+
+
+class _ScoreKeeper:
+    """Passes calls on to a detector and remembers the score of each hand by its keypoints."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.name, self.simulated = detector.name, detector.simulated
+        self.scores: dict[bytes, float] = {}
+
+    def detect(self, frame: Frame, regions: "list[Region]", search: bool) -> list[Detection]:
+        found = self._detector.detect(frame, regions, search)
+        self.scores |= {each.keypoints_px.astype(np.float64).tobytes(): each.score for each in found}
+        return found
+
+    def close(self) -> None:
+        self._detector.close()
+
+
+def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estimator_name: str) -> dict:
+    """Figures of the session's own detector and of the simulated grades; see the module and docs/labels.md."""
+    estimator = make_estimator(estimator_name, rig)
+    assert isinstance(estimator, MultiViewEstimator)
+    keeper = _ScoreKeeper(estimator.detector)
+    estimator.detector = keeper  # pyright: ignore[reportAttributeAccessIssue]
+    sets = read_sets(session, rig, phases_ns)
+    hands = [(number, hand) for number, frames in enumerate(sets) for hand in estimator.estimate(frames).hands]
+    estimator.close()
+    # Without a view two others must remain.
+    hands = [(number, hand) for number, hand in hands if len(hand.detections_px) >= 3]
+    result: dict = {"sets": len(sets), "hands": len(hands), estimator_name: _measured(hands, keeper.scores).summary()}
+    steps = np.diff([frames.reference_time_ns for frames in sets])
+    frames_per_set = max(1, round(float(np.median(steps)) * 1e-9 * _SIMULATED_FPS)) if len(steps) else 1
+    for name, grade in GRADES.items():
+        result[name] = _simulated(rig, hands, grade, frames_per_set).summary()
+    return result
+
+
+def _measured(hands: list[tuple[int, Hand]], scores: dict[bytes, float]) -> _Residuals:
+    """What the estimator measured; its leave-one-out residuals are joint by joint, in the order of its detections."""
+    px, size, confidence = [], [], []
+    for _, hand in hands:
+        keypoints = list(hand.detections_px.values())
+        px.append(hand.leave_one_out_px.reshape(21, len(keypoints)).T)
+        size += [float(hand_size_px(each)) for each in keypoints]
+        confidence += [np.full(21, scores[each.tobytes()]) for each in keypoints]
+    return _Residuals(np.concatenate(px), np.array(size), np.array(confidence))
+
+
+def _simulated(rig: Rig, hands: list[tuple[int, Hand]], grade: NoiseGrade, frames_per_set: int) -> _Residuals:
+    """The residuals of a simulated detector in the views in which the real one found each hand."""
+    parts = []
+    for side in ("left", "right"):
+        of_side = [(number, hand) for number, hand in hands if hand.side == side]
+        if not of_side:
+            continue
+        joints_m = np.stack([hand.joints_world_m for _, hand in of_side])
+        frames = np.array([number for number, _ in of_side]) * frames_per_set
+        views = [
+            _label(camera, joints_m, frames, [0, view, int(side == "left")], grade)
+            for view, camera in enumerate(rig.cameras)
+        ]
+        matched = np.array([[camera in hand.detections_px for camera in rig.camera_ids] for _, hand in of_side])
+        keypoints, confidence, found = (np.stack(each, axis=1) for each in zip(*views, strict=True))
+        parts.append(_blind_residuals(rig.cameras, keypoints, confidence, matched & found))
+    return _Residuals(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("px", "size_px", "confidence")))
+
+
+def _label(
+    camera: RigCamera, joints_m: np.ndarray, frames: np.ndarray, seed: list[int], grade: NoiseGrade
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    hidden = hidden_by_own_hand(joints_m, camera.centre_world_m)
+    said = detect(camera.project(joints_m), ~hidden, frames, seed, grade)
+    return said.keypoints_px, said.confidence, said.found
+
+
+def _blind_residuals(
+    cameras: tuple[RigCamera, ...], keypoints_px: np.ndarray, confidence: np.ndarray, found: np.ndarray
+) -> _Residuals:
+    """Of keypoints (N, V, 21, 2) where `found` (N, V), against the joints triangulated without each view."""
+    points = np.stack([each.camera.undistort(keypoints_px[:, v]) for v, each in enumerate(cameras)], axis=2)
+    focal_px = np.array([each.camera.focal_px for each in cameras])
+    size_px = hand_size_px(keypoints_px)
+    seen = np.broadcast_to(found[:, None], points.shape[:3])
+    std = np.broadcast_to((_STD_OF_SIZE * size_px / focal_px)[:, None], seen.shape)
+    P = np.broadcast_to(np.stack([each.T_cam_world[:3] for each in cameras]), (*seen.shape, 3, 4))
+    blind_m = triangulate_without_each(Observations(P, points, std, seen), 3)[:, 1:]
+    blind_px = np.stack([each.project(blind_m[:, v]) for v, each in enumerate(cameras)], axis=1)
+    residual_px = np.linalg.norm(blind_px - keypoints_px, axis=-1)
+    whole = found & np.isfinite(residual_px).all(-1)
+    return _Residuals(residual_px[whole], size_px[whole], confidence[whole])
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float | None]:
+    return {f"p{q}": rounded(float(np.percentile(values, q)), 3) for q in (50, 75, 90, 99)}

@@ -1,0 +1,169 @@
+"""A crop cache: hands cut out of images once, so that training reads small pictures instead of decoding videos.
+
+A cache is a directory with `manifest.json` and shards `shard_00000`, `shard_00001`, ... A shard is a directory of
+arrays, of which the crops are memory-mapped (R crops, N frames of one or more hands, V views at most, S pixels a side):
+
+    crops_rgb (R, S, S, 3) uint8; P_crop (R, 3, 4) float32; labels_px (R, 21, 2) and label_confidence (R, 21) float32 in
+    pixels of the crop, confidence 0 for no label; rows (N, V) int32, the crop of each frame and view, -1 for none;
+    sequence (N,) int32, the frames of one hand in order having one number; time_ns (N,) int64; targets_m (N, 3)
+    float64, where the crops look, world metres, x negated for left hands; `truth.npz` where the truth is known:
+    joints_m (N, 21, 3) float32 relative to the target, in the same axes, and visible (R, 21) bool.
+
+Crops of left hands are mirrored. They show `margin` times as much as the network is to see, for augmentation.
+"""
+
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from calibration.errors import UserError
+from calibration.yamlfile import write_atomic
+
+CACHE_VERSION = 1
+MARGIN = 1.25
+
+
+class CacheManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`manifest.json`: side of the crops, views at most, and what made them, so that they can be made again."""
+
+    size_px: int
+    views: int
+    margin: float = MARGIN
+    truth: bool = False
+    source: str = ""
+    settings: dict[str, Any] = {}
+    version: int = CACHE_VERSION
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The arrays of a shard; see the module. `joints_m` and `visible` are None where the truth is not known or read."""
+
+    crops_rgb: np.ndarray
+    P_crop: np.ndarray
+    labels_px: np.ndarray
+    label_confidence: np.ndarray
+    rows: np.ndarray
+    sequence: np.ndarray
+    time_ns: np.ndarray
+    targets_m: np.ndarray
+    joints_m: np.ndarray | None = None
+    visible: np.ndarray | None = None
+
+
+_DTYPES = {
+    "crops_rgb": np.uint8, "P_crop": np.float32, "labels_px": np.float32, "label_confidence": np.float32,
+    "rows": np.int32, "sequence": np.int32, "time_ns": np.int64, "targets_m": np.float64,
+}  # fmt: skip
+
+
+def join(shards: list[Shard]) -> Shard:
+    """One shard of several, with their rows and sequences counted on."""
+    crops = np.cumsum([0, *(len(shard.crops_rgb) for shard in shards)])
+    counts = [int(shard.sequence.max()) + 1 for shard in shards]
+    sequences = np.cumsum([0, *counts])
+    values: dict[str, Any] = {}
+    for field in fields(Shard):
+        parts = [getattr(shard, field.name) for shard in shards]
+        if field.name == "rows":
+            views = max(part.shape[1] for part in parts)
+            parts = [np.where(part >= 0, part + first, -1) for part, first in zip(parts, crops[:-1], strict=True)]
+            parts = [np.pad(part, ((0, 0), (0, views - part.shape[1])), constant_values=-1) for part in parts]
+        elif field.name == "sequence":
+            parts = [part + first for part, first in zip(parts, sequences[:-1], strict=True)]
+        values[field.name] = None if any(part is None for part in parts) else np.concatenate(parts)
+    return Shard(**values)
+
+
+def write_manifest(path: Path, manifest: CacheManifest) -> None:
+    """Write `manifest.json` atomically, for a person to read as well."""
+    write_atomic(path / "manifest.json", json.dumps(msgspec.to_builtins(manifest), indent=2).encode())
+
+
+def write_shard(path: Path, index: int, shard: Shard) -> None:
+    """Write a shard into the cache directory `path`, so that it is there whole or not at all."""
+    final = shard_path(path, index)
+    temporary = path / f".{final.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for name, dtype in _DTYPES.items():
+            np.save(temporary / f"{name}.npy", np.asarray(getattr(shard, name), dtype=dtype))
+        if shard.joints_m is not None and shard.visible is not None:
+            joints_m, visible = shard.joints_m.astype(np.float32), shard.visible.astype(bool)
+            np.savez(temporary / "truth.npz", joints_m=joints_m, visible=visible)
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def shard_path(path: Path, index: int) -> Path:
+    return path / f"shard_{index:05d}"
+
+
+def read_manifest(path: Path) -> CacheManifest:
+    """Raises UserError where the directory is no crop cache, or one of another version."""
+    try:
+        manifest = msgspec.json.decode((path / "manifest.json").read_bytes(), type=CacheManifest)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate` or from a session."
+        ) from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise UserError(f"{path / 'manifest.json'}: cannot be read ({error}). Make the cache again.") from None
+    if manifest.version != CACHE_VERSION:
+        raise UserError(
+            f"{path}: version {manifest.version}; this program reads version {CACHE_VERSION}. Make it again."
+        )
+    return manifest
+
+
+def read_cache(path: Path, truth: bool = False) -> tuple[CacheManifest, list[Shard]]:
+    """A cache's manifest and shards, the crops memory-mapped. Without `truth` the files of the truth are not opened.
+
+    Raises UserError where the directory is no cache, holds no shard, or a shard is damaged.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    if truth and not manifest.truth:
+        raise UserError(f"{path}: the true joints are not known here. Evaluate on simulated data.")
+    shards = [_read_shard(folder, manifest, truth) for folder in sorted(path.glob("shard_*"))]
+    if not shards:
+        raise UserError(f"{path}: the cache has no shard. Make it again; it was interrupted at its beginning.")
+    return manifest, shards
+
+
+def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
+    try:
+        # Each map holds a file open, so only what is large is mapped.
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "crops_rgb" else None) for name in _DTYPES
+        }
+        if truth:
+            with np.load(folder / "truth.npz") as file:
+                arrays |= {name: file[name] for name in ("joints_m", "visible")}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{folder}: damaged ({error}). Remove it and run the command that made it again.") from None
+    crops, frames, size = len(arrays["crops_rgb"]), len(arrays["rows"]), manifest.size_px
+    shapes = {
+        "crops_rgb": (crops, size, size, 3), "P_crop": (crops, 3, 4), "labels_px": (crops, 21, 2),
+        "label_confidence": (crops, 21), "rows": (frames, manifest.views), "sequence": (frames,), "time_ns": (frames,),
+        "targets_m": (frames, 3), "joints_m": (frames, 21, 3), "visible": (crops, 21),
+    }  # fmt: skip
+    for name, array in arrays.items():
+        if array.shape != shapes[name] or (name in _DTYPES and array.dtype != _DTYPES[name]):
+            raise UserError(
+                f"{folder}: `{name}` is {array.shape} {array.dtype}; expected {shapes[name]}. Remove it and run the "
+                "command that made it again."
+            )
+    for name in ("P_crop", "labels_px", "label_confidence", "targets_m"):
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{folder}: `{name}` holds NaN or infinity. Remove it and make it again.")
+    return Shard(**arrays)

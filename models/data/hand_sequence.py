@@ -1,0 +1,128 @@
+"""One hand through some frames as a rig's detector saw it, and the crops that look at it.
+
+Where the crops look comes from the labels alone, triangulated robustly: at run time, too, no truth is known.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.rig import RigCamera
+from calibration.triangulation import Observations, triangulate
+from models.data.crop import Crop, hand_box, make_crop
+from models.data.crop_cache import MARGIN, Shard
+from models.data.detector_noise import hand_size_px
+
+_STD_OF_SIZE = 0.036
+_LEAST_CONFIDENCE = 0.02
+_SURE_STD_M = 0.03
+_FEWEST_JOINTS = 8
+_HAND_REACH_M = 0.16
+
+
+@dataclass(frozen=True)
+class HandSequence:
+    """One hand in N frames of V cameras.
+
+    `time_ns` (N,); `keypoints_px` (N, V, 21, 2) distorted pixels and `confidence` (N, V, 21), 0 for no label.
+    """
+
+    cameras: tuple[RigCamera, ...]
+    right: bool
+    time_ns: np.ndarray
+    keypoints_px: np.ndarray
+    confidence: np.ndarray
+
+
+def triangulate_labels(sequence: HandSequence) -> np.ndarray:
+    """Joints (N, 21, 3) in world metres, NaN where they are not known to three centimetres."""
+    cameras = sequence.cameras
+    seen = (sequence.confidence > 0).swapaxes(1, 2)
+    keypoints_px = np.where(sequence.confidence[..., None] > 0, sequence.keypoints_px, 0.0)
+    points = np.stack([c.camera.undistort(keypoints_px[:, v]) for v, c in enumerate(cameras)], axis=2)
+    focal_px = np.array([camera.camera.focal_px for camera in cameras])
+    size = np.maximum(hand_size_px(keypoints_px), 1.0) * _STD_OF_SIZE / focal_px
+    std = size[:, None] / np.sqrt(np.maximum(sequence.confidence, _LEAST_CONFIDENCE)).swapaxes(1, 2)
+    P = np.broadcast_to(np.stack([camera.T_cam_world[:3] for camera in cameras]), (*seen.shape, 3, 4))
+    result = triangulate(Observations(P, points, std, seen))
+    with np.errstate(invalid="ignore"):
+        unsure = ~(np.einsum("njaa->nj", result.covariance_m2) < 3 * _SURE_STD_M**2)
+    return np.where(unsure[..., None], np.nan, result.points_m)
+
+
+def boxes(sequence: HandSequence) -> tuple[np.ndarray, np.ndarray]:
+    """Target (N, 3) in world metres and half width (N,) of each frame's crops; NaN where the labels do not tell.
+
+    Joints far from the others are left out first. A frame that tells nothing takes the box of the frame before it.
+    """
+    joints_m = triangulate_labels(sequence)
+    targets_m, half_widths_m = np.full((len(joints_m), 3), np.nan), np.full(len(joints_m), np.nan)
+    for frame, joints in enumerate(joints_m):
+        known = joints[np.isfinite(joints).all(-1)]
+        if len(known):
+            known = known[np.linalg.norm(known - np.median(known, axis=0), axis=-1) < _HAND_REACH_M]
+        if len(known) >= _FEWEST_JOINTS:
+            targets_m[frame], half_widths_m[frame] = hand_box(known)
+        elif frame:
+            targets_m[frame], half_widths_m[frame] = targets_m[frame - 1], half_widths_m[frame - 1]
+    return targets_m, half_widths_m
+
+
+def crops_of(
+    sequence: HandSequence, size_px: int, margin: float = MARGIN
+) -> tuple[list[list[Crop | None]], np.ndarray]:
+    """The crops [N][V] of a sequence and their targets (N, 3) in world metres.
+
+    None where the hand's place is not known or not in the camera's image. They show `margin` times the hand's box.
+    """
+    targets_m, half_widths_m = boxes(sequence)
+    crops: list[list[Crop | None]] = []
+    for target_m, half_width_m in zip(targets_m, half_widths_m, strict=True):
+        row: list[Crop | None] = []
+        for camera in sequence.cameras:
+            target_px = camera.project(target_m) if np.isfinite(half_width_m) else np.full(2, np.nan)
+            limit = (camera.camera.width, camera.camera.height)
+            inside = bool(((target_px >= 0) & (target_px < limit)).all())
+            row.append(
+                make_crop(camera, target_m, half_width_m * margin, size_px, not sequence.right) if inside else None
+            )
+        crops.append(row)
+    return crops, targets_m
+
+
+def to_shard(
+    sequence: HandSequence,
+    crops: list[list[Crop | None]],
+    targets_m: np.ndarray,
+    images_rgb: list[np.ndarray],
+    joints_world_m: np.ndarray | None = None,
+    visible: np.ndarray | None = None,
+) -> Shard | None:
+    """The sequence as a cache keeps it; None where it has no crop.
+
+    `images_rgb` holds an image for each crop that is not None, frame by frame; `joints_world_m` (N, 21, 3) and
+    `visible` (N, V, 21) are the truth.
+    """
+    there = np.array([[crop is not None for crop in row] for row in crops])
+    if not there.any():
+        return None
+    rows = np.where(there, np.cumsum(there.ravel()).reshape(there.shape) - 1, -1)
+    flat = [crop for row in crops for crop in row if crop is not None]
+    keypoints_px, confidence = sequence.keypoints_px[there], sequence.confidence[there]
+    labels_px = np.stack([crop.to_crop_px(points) for crop, points in zip(flat, keypoints_px, strict=True)])
+    known = np.isfinite(labels_px).all(-1) & (confidence > 0)
+    axes = np.array([1.0 if sequence.right else -1.0, 1.0, 1.0])
+    # Frames without a crop stay, so that the others keep their places in time.
+    targets_m = np.where(there.any(1)[:, None], targets_m, 0.0)
+    return Shard(
+        crops_rgb=np.stack(images_rgb),
+        P_crop=np.stack([crop.P_crop for crop in flat]),
+        labels_px=np.where(known[..., None], labels_px, 0.0),
+        label_confidence=np.where(known, confidence, 0.0),
+        rows=rows,
+        sequence=np.zeros(len(crops), np.int32),
+        time_ns=sequence.time_ns,
+        targets_m=targets_m * axes,
+        joints_m=None if joints_world_m is None else (joints_world_m - targets_m[:, None]) * axes,
+        visible=None if visible is None else visible[there],
+    )

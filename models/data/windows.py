@@ -1,0 +1,181 @@
+"""Windows of consecutive frames from crop caches, as the network takes them.
+
+Letters: T frames, V views, S pixels a side. Nothing that a loss reads comes from the truth: without `truth` its files
+are not even opened.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from calibration.errors import UserError
+from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, draw
+from models.data.crop_cache import Shard, read_cache
+
+FRAMES = 5
+WindowKey = tuple[int, int, int]
+
+
+class Place(NamedTuple):
+    """Where a window's newest frame comes from: the hand's sequence, its time and its crops' target (3,), metres."""
+
+    sequence: tuple[int, int]
+    time_ns: int
+    target_m: np.ndarray
+
+
+class WindowDataset(Dataset):
+    """All windows of some caches whose newest frame has two views with labels.
+
+    An item's key is its number, or (number, epoch, views): how many views it has at most (0: all). The same seed and
+    key give the same item: a dict of tensors
+
+        crops_rgb uint8 (T, V, S, S, 3); P_crop float32 (T, V, 3, 4) from hand-centred metres to crop pixels; view_mask
+        bool (T, V); frame_mask bool (T,); origins_m float32 (T, 3), each frame's crop target relative to the newest
+        frame's; labels_px float32 (T, V, 21, 2) and label_confidence float32 (T, V, 21), 0 for no label; with `truth`
+        joints_m float32 (T, 21, 3), hand-centred, and visible bool (T, V, 21).
+
+    Frame T - 1 is the newest. Views and frames that are absent hold zeros, and False in the masks. V is the key's
+    number of views, else `views`, else the most that a cache has. With fewer views than a cache has they are drawn
+    at random. Raises UserError for a cache that is none or holds no window.
+    """
+
+    def __init__(
+        self,
+        caches: Sequence[Path],
+        size_px: int = 128,
+        frames: int = FRAMES,
+        augmentation: AugmentationConfig = NO_AUGMENTATION,
+        views: int | None = None,
+        truth: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.size_px, self.frames, self.augmentation, self.truth, self.seed = size_px, frames, augmentation, truth, seed
+        self._shards: list[tuple[Shard, int, float]] = []
+        windows = []
+        for path in caches:
+            manifest, shards = read_cache(path, truth)
+            for shard in shards:
+                newest = _newest_frames(shard, frames)
+                windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))
+                self._shards.append((shard, manifest.size_px, manifest.margin))
+        self._windows = np.concatenate(windows) if windows else np.empty((0, 2), np.int64)
+        if not len(self._windows):
+            raise UserError(
+                f"{', '.join(map(str, caches)) or 'no data given'}: no window of {frames} consecutive frames whose "
+                "last has labels in two views. Give longer sequences, or label the session."
+            )
+        self.views = views or max(shard.rows.shape[1] for shard, _, _ in self._shards)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def change_shards(self, change: Callable[[int, Shard], Shard]) -> None:
+        """Replace each shard by what `change` makes of its number and itself: the same crops, labelled otherwise."""
+        self._shards = [
+            (change(number, shard), size_px, margin) for number, (shard, size_px, margin) in enumerate(self._shards)
+        ]
+
+    def place(self, number: int) -> Place:
+        """Of the newest frame of the window of that number. Crops of left hands, and their targets, have x negated."""
+        shard_number, newest = (int(each) for each in self._windows[number])
+        shard = self._shards[shard_number][0]
+        return Place((shard_number, int(shard.sequence[newest])), int(shard.time_ns[newest]), shard.targets_m[newest])
+
+    def __getitem__(self, key: int | WindowKey) -> dict[str, torch.Tensor]:
+        number, epoch, views = (key, 0, 0) if isinstance(key, int) else key
+        random = np.random.default_rng([self.seed, epoch, number])
+        shard_number, newest = self._windows[number]
+        shard, cached_px, margin = self._shards[shard_number]
+        slots = views or self.views
+        span = np.arange(newest - self.frames + 1, newest + 1)
+        rows = shard.rows[span]
+        usable = np.flatnonzero(rows[-1] >= 0)
+        labelled = usable[(shard.label_confidence[rows[-1, usable]] > 0).any(1)]
+        chosen = _choose(usable, labelled, min(slots, len(usable)), random)
+        rows = rows[:, chosen]
+        change = draw(self.augmentation, random, self.frames, len(chosen), cached_px, self.size_px, margin)
+        mask = (rows >= 0) & change.keep
+        frame, view = np.nonzero(mask)
+        at = rows[frame, view]
+
+        T, S = self.frames, self.size_px
+        crops = np.zeros((T, slots, S, S, 3), np.uint8)
+        for t, v, row in zip(frame, view, at, strict=True):
+            crops[t, v] = change.image(shard.crops_rgb[row], t, v, S)
+        item = {
+            "crops_rgb": crops,
+            "P_crop": np.zeros((T, slots, 3, 4), np.float32),
+            "view_mask": np.zeros((T, slots), bool),
+            "frame_mask": mask.any(1),
+            "origins_m": change.origins(shard.targets_m[span]).astype(np.float32) * mask.any(1)[:, None],
+            "labels_px": np.zeros((T, slots, 21, 2), np.float32),
+            "label_confidence": np.zeros((T, slots, 21), np.float32),
+        }
+        confidence = shard.label_confidence[at]
+        item["view_mask"][frame, view] = True
+        item["P_crop"][frame, view] = change.projection(shard.P_crop[at].astype(np.float64), frame, view)
+        item["labels_px"][frame, view] = change.labels(shard.labels_px[at], frame, view) * (confidence > 0)[..., None]
+        item["label_confidence"][frame, view] = confidence
+        if shard.joints_m is not None and shard.visible is not None:
+            joints = change.joints(shard.joints_m[span].astype(np.float64))
+            item["joints_m"] = (joints * mask.any(1)[:, None, None]).astype(np.float32)
+            item["visible"] = np.zeros((T, slots, 21), bool)
+            item["visible"][frame, view] = shard.visible[at]
+        return {name: torch.from_numpy(value) for name, value in item.items()}
+
+
+class WindowBatches(Sampler):
+    """Keys of an epoch's batches in random order, each batch with its own number of views, so that none is computed for
+    nothing. `start` is the first batch, to go on after an interruption; the rest of an incomplete batch is left out."""
+
+    def __init__(
+        self, length: int, batch: int, views: Sequence[int], seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self._length, self._batch, self._views, self._seed = length, batch, tuple(views), seed
+        self._rank, self._world = rank, world
+        self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return self._length // (self._batch * self._world) - self.start
+
+    def __iter__(self) -> Iterator[list[WindowKey]]:
+        random = np.random.default_rng([self._seed, self.epoch])
+        order = random.permutation(self._length)
+        batches = self._length // (self._batch * self._world)
+        views = random.choice(self._views, batches)
+        for index in range(self.start, batches):
+            first = (index * self._world + self._rank) * self._batch
+            numbers = order[first : first + self._batch]
+            yield [(int(number), self.epoch, int(views[index])) for number in numbers]
+
+
+def quiet_worker(_worker: int) -> None:
+    """For a DataLoader's `worker_init_fn`: the workers are the parallelism, so OpenCV and torch start no threads."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _newest_frames(shard: Shard, frames: int) -> np.ndarray:
+    """Frames (n,) that end a window of one hand and have at least two views with labels."""
+    rows, sequence = np.asarray(shard.rows), np.asarray(shard.sequence)
+    labelled = (np.asarray(shard.label_confidence) > 0).any(1)
+    count = ((rows >= 0) & labelled[rows]).sum(1) if len(labelled) else np.zeros(len(rows))
+    last = np.arange(len(rows))
+    whole = last >= frames - 1
+    whole &= sequence == sequence[np.maximum(last - frames + 1, 0)]
+    return last[whole & (count >= 2)]
+
+
+def _choose(usable: np.ndarray, labelled: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` of the usable views in order, of which at least two have labels."""
+    if count == len(usable):
+        return usable
+    sure = random.choice(labelled, min(2, count), replace=False)
+    rest = random.choice(np.setdiff1d(usable, sure), count - len(sure), replace=False)
+    return np.sort(np.concatenate([sure, rest]))
