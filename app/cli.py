@@ -17,12 +17,16 @@ _COMMANDS = (
     "live",
     "replay",
     "import_recording",
+    "simulate",
+    "simulate_crops",
     "board",
     "calibrate",
     "rig",
     "cameras",
     "grab",
     "keys",
+    "train",
+    "evaluate",
     "bench",
 )
 

@@ -36,9 +36,10 @@ class Labels(NamedTuple):
 
 
 def heatmap_loss(heatmaps: Tensor, labels: Labels, crop_px: int) -> Tensor:
-    """L_hmap: mean squared difference of heatmaps (N, V, J, h, w) to Gaussians at the labels (N, V, J, ...).
+    """L_hmap: squared difference of heatmaps (N, V, J, h, w) to Gaussians at the labels.
 
-    Both are scaled to a mean of 1 over the cells, so that the loss does not shrink with the map's size.
+    It is the mean over cells and the sum over joints (their mean left the heatmaps nearly flat). Both maps are scaled
+    to a mean of 1 over the cells, so that the loss does not shrink with the map's size.
     """
     cells = heatmaps.shape[-1]
     centres_px = cell_centres_px(cells, crop_px, heatmaps)
@@ -47,7 +48,7 @@ def heatmap_loss(heatmaps: Tensor, labels: Labels, crop_px: int) -> Tensor:
     across, down = (_bell(centres_px, each[..., None], sigma_px) for each in (u_px, v_px))
     target = down[..., :, None] * across[..., None, :]
     squared = (heatmaps.float() - target).square().sum(dim=(-2, -1)) * cells**2
-    return _weighted_mean(squared, labels.confidence)
+    return heatmaps.shape[2] * _weighted_mean(squared, labels.confidence)
 
 
 def position_loss(keypoints_px: Tensor, labels: Labels, huber: float, crop_px: int) -> Tensor:

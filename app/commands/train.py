@@ -1,0 +1,56 @@
+"""`usthand train`: starts the training of the network in processes of its own, since only they load torch."""
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from app.commands.common import add_command
+from calibration.errors import UserError
+from models.training.config import read_train_config
+
+
+def add_parser(subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "train",
+        run,
+        "train the network from 2D labels, as a YAML of settings says; watch it with tensorboard",
+        "  usthand train runs/small.yaml\n  usthand train runs/small.yaml --resume\n  tensorboard --logdir runs",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML of the run's settings")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run; default: the config's")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run, exactly")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU; default: 1")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.processes < 1:
+        raise UserError(f"`--processes {args.processes}`: give 1 or more.")
+    for library in ("torch", "safetensors", "tensorboard"):
+        if importlib.util.find_spec(library) is None:
+            raise UserError(f"training needs {library}, which is not installed. Install the project's extra `train`.")
+    config = read_train_config(args.config)
+    module = ["-m", "models.training", str(args.config)]
+    if args.output:
+        module += ["--output", str(args.output)]
+    if args.resume:
+        module.append("--resume")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
+    process = subprocess.Popen([sys.executable, *(launcher if args.processes > 1 else []), *module])
+    code = _wait(process)
+    if args.json and not code:
+        output = args.output or Path(config.output)
+        info = json.loads((output / "last.json").read_text())
+        print(json.dumps({"output": str(output), "step": info["step"], "steps": config.steps}))
+    return code
+
+
+def _wait(process: subprocess.Popen) -> int:
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # the terminal told the training, too: it saves and ends

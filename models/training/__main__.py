@@ -1,0 +1,101 @@
+"""`python -m models.training CONFIG`: what `usthand train` starts, also through torchrun."""
+
+import argparse
+import hashlib
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import torch
+
+from calibration.errors import UserError
+from models.data.crop_cache import MARGIN, read_manifest
+from models.data.session_cache import cache_of
+from models.data.windows import WindowDataset
+from models.training.config import TrainConfig, read_train_config
+from models.training.processes import Processes
+from models.training.trainer import Trainer, TrainingData
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m models.training")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        config = read_train_config(args.config)
+        if args.output:
+            config = msgspec.structs.replace(config, output=str(args.output))
+        processes = Processes()
+        try:
+            data = open_data(config, processes)
+            trainer = Trainer(config, data, processes, args.resume)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: setattr(trainer, "stop", True))
+            trainer.run()
+        finally:
+            processes.close()
+    except UserError as error:
+        sys.stderr.write(f"usthand: {error}\n")
+        return 2
+    if trainer.stop:
+        logging.getLogger(__name__).info(f"stopped at step {trainer.step}; --resume goes on from there")
+    return 0
+
+
+def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
+    """The crop caches of a config; those of recorded sessions are made first. Truth is opened for validation alone.
+
+    Raises UserError for a folder that is neither a cache nor a labelled session.
+    """
+    network, data = config.network_config(), config.data
+    size_px = round(MARGIN * network.crop_px)
+    if processes.rank == 0:
+        for path in (*data.train, *data.validation):
+            cache_of(Path(path), size_px)
+    processes.wait()
+    caches = {part: [cache_of(Path(path), size_px) for path in getattr(data, part)] for part in ("train", "validation")}
+
+    def train(frames: int) -> WindowDataset:
+        return WindowDataset(
+            caches["train"], network.crop_px, frames, data.augmentation, seed=config.seed, unseen=data.unseen
+        )
+
+    train(network.frames)  # too short sequences are named now, not when the first stage has been trained
+    validation = None
+    if data.validation:
+        truth = all(read_manifest(path).truth for path in caches["validation"])
+        validation = WindowDataset(caches["validation"], network.crop_px, network.frames, truth=truth)
+    return TrainingData(train, validation, _provenance(config, caches))
+
+
+def _provenance(config: TrainConfig, caches: dict[str, list[Path]]) -> dict:
+    """What a checkpoint says of its run: settings, and a hash of each cache's manifest; folders by name only."""
+    settings, hashes = msgspec.to_builtins(config), {}
+    for part, paths in caches.items():
+        settings["data"][part] = [Path(path).name for path in getattr(config.data, part)]
+        for name, path in zip(settings["data"][part], paths, strict=True):
+            hashes[name] = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+    settings["output"] = Path(config.output).name
+    settings["backbone_weights"] = config.backbone_weights and Path(config.backbone_weights).name
+    return {"manifests_sha256": hashes, "commit": _commit(), "torch": str(torch.__version__), "config": settings}
+
+
+def _commit() -> str:
+    """The repository's commit, `unknown` outside of one."""
+    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Checkpoints: the weights as safetensors, whose header holds a JSON of the network's config and where it came from.
+
+A `.json` beside it repeats the header for people. safetensors holds numbers only, so that loading runs no code. It is
+written atomically. Beside the checkpoints of a run lies its `resume.safetensors`, with the optimiser's state.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from calibration.errors import UserError
+from calibration.yamlfile import write_atomic
+from models.network.config import NetworkConfig, config_from
+from models.network.ust_hand import UstHand
+
+SHIPPED = "shipped"
+_SHIPPED_PATH = Path(__file__).resolve().parents[1] / "weights" / "small.safetensors"
+_KEY = "usthand"
+_FORMAT = "usthand checkpoint 1"
+
+
+class CheckpointInfo(msgspec.Struct, frozen=True):
+    """What a checkpoint says of itself: `provenance` has the data's hash, the seed, the commit and so on."""
+
+    network: NetworkConfig
+    step: int
+    provenance: dict[str, Any]
+
+
+def checkpoint_path(name: str | Path) -> Path:
+    """The file of a checkpoint: `shipped` is the one in the package, anything else a path."""
+    return _SHIPPED_PATH if str(name) == SHIPPED else Path(name)
+
+
+def save_checkpoint(path: Path, state: dict[str, Tensor], info: CheckpointInfo, half: bool = False) -> None:
+    """Write the state of a `UstHand` and its info; `half` stores the numbers as float16."""
+    tensors = {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    header = {"format": _FORMAT, **msgspec.to_builtins(info)}
+    write_tensors(path, tensors, header)
+    write_atomic(path.with_suffix(".json"), (json.dumps(header, indent=2) + "\n").encode())
+
+
+def load_checkpoint(name: str | Path, expected: NetworkConfig | None = None) -> tuple[UstHand, CheckpointInfo]:
+    """The network of a checkpoint, for use (eval mode, float32, on the CPU), and what the checkpoint says of itself.
+
+    `name` is a path or `shipped`. Raises UserError where the file is missing, truncated, no safetensors, not of this
+    program, of another config than `expected`, or where its weights are not those of its config.
+    """
+    path = checkpoint_path(name)
+    tensors, header = read_tensors(path)
+    if header.get("format") != _FORMAT:
+        raise UserError(f"{path}: format {header.get('format')!r}, expected {_FORMAT!r}. Give a checkpoint.")
+    try:
+        network = config_from(header["network"], str(path))
+        info = CheckpointInfo(network, int(header["step"]), dict(header["provenance"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its header lacks or spoils {error}. Train or download it again.") from None
+    if expected is not None and network != expected:
+        differing = [
+            f"{field} {getattr(network, field)!r} (expected {getattr(expected, field)!r})"
+            for field in network.__struct_fields__
+            if getattr(network, field) != getattr(expected, field)
+        ]
+        raise UserError(f"{path}: a checkpoint of another network: {', '.join(differing)}. Give one of this config.")
+    model = UstHand(network)
+    check_names(path, tensors, model.state_dict())
+    model.load_state_dict(tensors)
+    return model.eval(), info
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors and a JSON header as one safetensors file, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(plain, metadata={_KEY: json.dumps(header)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file of `write_tensors`; raises UserError for anything else. Runs nothing it reads."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start[:1] == b"\x80" or start == b"PK":
+            raise UserError(
+                f"{path}: a pickle (as torch.save writes), expected safetensors. It was not opened, for a pickle can "
+                "run code. Give a checkpoint that `usthand train` wrote."
+            )
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint. Give a .safetensors file that `usthand train` wrote.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{path}: not safetensors, or not whole ({error}). Copy or train it again.") from None
+    if not isinstance(header, dict):
+        raise UserError(f"{path}: safetensors without this program's header. Give a checkpoint of `usthand train`.")
+    return tensors, header
+
+
+def check_names(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Raise UserError unless the tensors have the expected names and shapes and are finite."""
+    missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or unknown:
+        raise UserError(
+            f"{path}: {len(missing)} tensors are missing and {len(unknown)} are unknown "
+            f"(as {(missing or unknown)[0]}): the weights of another network than its header says. Train it again."
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise UserError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} holds numbers that are not finite. Use an earlier checkpoint.")
