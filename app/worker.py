@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app.estimators import make_estimator
 from app.estimators.protocol import Estimate, Hand
+from app.hand_meshes import HandMeshes
 from app.intake import Intake
 from app.messages import End, HandPose, PoseSet
 from app.pose_file import PoseFile
@@ -47,8 +48,9 @@ class Worker:
         if settings.publish:
             log.info("poses are published at %s", self._publisher.bind(settings.publish))
         self._intake = Intake(rig, settings, folder)
-        self._estimator = make_estimator(settings.estimator, rig, settings.seed)
+        self._estimator = make_estimator(settings.estimator, rig, settings.seed, settings.checkpoint)
         self._summary = RunSummary(self._estimator.truth_at)
+        self._meshes = HandMeshes() if settings.mesh else None
         self._motion = HandMotion() if settings.estimate_offsets else None
         self._sets = 0
         self._summary_at = time.monotonic()
@@ -70,7 +72,7 @@ class Worker:
                     reason = "the recording ended"
                     break
                 elif time.monotonic() - self._sent_at > _HEARTBEAT_S:
-                    self._publish(None, Estimate([]), {}, {})
+                    self._publish(None, Estimate([]), {}, {}, {})
                 if self._settings.sets is not None and self._sets >= self._settings.sets:
                     reason = "the number of sets asked for was reached"
                     break
@@ -82,6 +84,8 @@ class Worker:
     def _process(self, frame_set: FrameSet) -> None:
         start_ns = time.monotonic_ns()
         estimate = self._estimator.estimate(frame_set)
+        estimated_ns = time.monotonic_ns()
+        vertices = self._meshes.fit(estimate.hands) if self._meshes is not None else {}
         end_ns = time.monotonic_ns()
         frames = frame_set.frames.values()
         hops_ns = {
@@ -99,7 +103,9 @@ class Worker:
             "queue": (start_ns - frame_set.closed_time_ns) / 1e6,
             **estimate.stage_ms,
         }
-        self._publish(frame_set, estimate, hops_ns, stage_ms)
+        if self._meshes is not None:
+            stage_ms["mesh"] = (end_ns - estimated_ns) / 1e6
+        self._publish(frame_set, estimate, vertices, hops_ns, stage_ms)
         self._intake.done(frame_set)
         self._sets += 1
         self._summary.add(estimate, hops_ns, stage_ms)
@@ -112,14 +118,19 @@ class Worker:
                 self._motion.add(hand.track_id, hand.detections_px, times_ns)
 
     def _publish(
-        self, frame_set: FrameSet | None, estimate: Estimate, hops_ns: dict[str, int], stage_ms: dict[str, float]
+        self,
+        frame_set: FrameSet | None,
+        estimate: Estimate,
+        vertices: dict[int, bytes],
+        hops_ns: dict[str, int],
+        stage_ms: dict[str, float],
     ) -> None:
         self._sent_at = time.monotonic()
         message = PoseSet(
             set_index=frame_set.index if frame_set else -1,
             reference_time_ns=frame_set.reference_time_ns if frame_set else 0,
             spread_ns=frame_set.spread_ns if frame_set else 0,
-            hands=[_hand_pose(hand, hops_ns) for hand in estimate.hands],
+            hands=[_hand_pose(hand, hops_ns, vertices.get(hand.track_id)) for hand in estimate.hands],
             cameras=self._intake.reports(frame_set),
             hops_ns=hops_ns,
             stage_ms=stage_ms,
@@ -161,7 +172,7 @@ class Worker:
                 flush()
 
 
-def _hand_pose(hand: Hand, hops_ns: dict[str, int]) -> HandPose:
+def _hand_pose(hand: Hand, hops_ns: dict[str, int], vertices_world_m: bytes | None) -> HandPose:
     return HandPose(
         hand.side,
         hand.track_id,
@@ -172,6 +183,7 @@ def _hand_pose(hand: Hand, hops_ns: dict[str, int]) -> HandPose:
         list(hand.detections_px),
         hops_ns,
         {camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
+        vertices_world_m,
     )
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 from pathlib import Path
 
+from app.estimators import ESTIMATORS
 from app.process import start_process, stop
 from app.run import RunSettings
 from app.supervisor import Outcome, Supervisor, ViewerSettings
@@ -30,11 +31,31 @@ def add_command(subparsers, name: str, run, help: str, example: str) -> argparse
     return parser
 
 
+def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapipe") -> None:
+    parser.add_argument("--estimator", choices=ESTIMATORS, default=default, help="default: %(default)s")
+    parser.add_argument(
+        "--checkpoint", default="shipped", metavar="C", help="of the estimator ust-hand: a file, or `shipped` (default)"
+    )
+
+
+def checkpoint_of(args: argparse.Namespace) -> str:
+    """The checkpoint that the flags name, as other processes find it."""
+    if args.checkpoint == "shipped":
+        return args.checkpoint
+    path = Path(args.checkpoint).resolve()
+    if not path.is_file():
+        raise UserError(
+            f"`--checkpoint {args.checkpoint}`: there is no such file. Give one that `usthand train` wrote."
+        )
+    return str(path)
+
+
 def add_view_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-viewer", action="store_true", help="no window and no video")
     parser.add_argument("--headless", type=Path, metavar="OUT.mp4", help="render into a video, without a screen")
     parser.add_argument("--snapshot", type=Path, metavar="OUT.png", help="write a picture of the last view")
     parser.add_argument("--seconds", type=positive, metavar="N", help="end after N seconds")
+    parser.add_argument("--no-mesh", action="store_true", help="fit no hand mesh: joints only")
     parser.add_argument(
         "--publish", metavar="ADDRESS", help="publish the poses there too, on this host: tcp://127.0.0.1:PORT"
     )

@@ -3,8 +3,17 @@
 import argparse
 from pathlib import Path
 
-from app.commands.common import add_command, add_view_flags, check_publish, positive, report, run_rig, viewer_settings
-from app.estimators import ESTIMATORS
+from app.commands.common import (
+    add_command,
+    add_estimator_flags,
+    add_view_flags,
+    check_publish,
+    checkpoint_of,
+    positive,
+    report,
+    run_rig,
+    viewer_settings,
+)
 from app.run import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
@@ -24,7 +33,7 @@ def add_parser(subparsers) -> None:
         "  usthand live rig.yaml --listen tcp://0.0.0.0:5600 --keys keys/   (cameras with `remote: true`)",
     )
     parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
-    parser.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
+    add_estimator_flags(parser)
     parser.add_argument("--max-age-ms", type=positive, default=500.0, help="older frames are never shown (%(default)s)")
     parser.add_argument("--listen", metavar="ADDRESS", help="where remote grabbers connect, tcp://HOST:PORT")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of CURVE keys, see `usthand keys`")
@@ -55,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
     check_publish(args.publish)
     settings = RunSettings(
         estimator=args.estimator,
+        checkpoint=checkpoint_of(args),
         max_age_ms=args.max_age_ms,
         listen=args.listen,
         publish=args.publish,
         keys=str(args.keys.resolve()) if args.keys else None,
+        mesh=not args.no_mesh,
     )
     return report(run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds), args.json)

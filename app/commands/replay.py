@@ -7,8 +7,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from app.commands.common import add_command, add_view_flags, check_publish, report, run_rig, viewer_settings
-from app.estimators import ESTIMATORS
+from app.commands.common import (
+    add_command,
+    add_estimator_flags,
+    add_view_flags,
+    check_publish,
+    checkpoint_of,
+    report,
+    run_rig,
+    viewer_settings,
+)
 from app.phases import recorded_phases
 from app.run import RunSettings
 from calibration.camera_source import RecordedSource
@@ -27,7 +35,7 @@ def add_parser(subparsers) -> None:
         "  usthand replay session/ --estimate-offsets --headless hands.mp4",
     )
     parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
-    parser.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
+    add_estimator_flags(parser)
     parser.add_argument("--fast", action="store_true", help="as fast as possible, not at the recorded speed")
     parser.add_argument(
         "--poses", type=Path, metavar="OUT.npz", help="write time, hand, joints, covariance, confidence"
@@ -53,11 +61,13 @@ def run(args: argparse.Namespace) -> int:
     rig = recorded_rig(session)
     settings = RunSettings(
         estimator=args.estimator,
+        checkpoint=checkpoint_of(args),
         lossless=True,
         sets=args.sets,
         pace="fast",
         phases_ns=recorded_phases_of(session, rig),
         estimate_offsets=True,
+        mesh=False,
     )
     check_publish(args.publish)
     offsets_ms = None
@@ -76,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         viewer_lossless=viewer is not None and viewer.headless is not None,
         estimate_offsets=False,
         publish=args.publish,
+        mesh=not args.no_mesh,
     )
     outcome = run_rig(rig, settings, viewer, args.seconds)
     if outcome.summary and offsets_ms is not None:

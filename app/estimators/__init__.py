@@ -1,14 +1,23 @@
 """Estimators: frame sets in, hands out. `make_estimator` is where their names are."""
 
+import importlib.util
+import logging
+
 from app.estimators.protocol import Estimator
+from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import Rig
 
-ESTIMATORS = ("mediapipe", "simulated")
+log = logging.getLogger(__name__)
+
+ESTIMATORS = ("mediapipe", "simulated", "ust-hand")
 
 
-def make_estimator(name: str, rig: Rig, seed: int = 0) -> Estimator:
-    """The estimator of that name for a rig. Raises UserError for an unknown name or a missing extra."""
+def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shipped") -> Estimator:
+    """The estimator of that name for a rig; `checkpoint` is that of `ust-hand`.
+
+    Raises UserError for an unknown name, a missing extra, or a checkpoint that cannot be read.
+    """
     from app.estimators.multiview import MultiViewEstimator
 
     if name == "mediapipe":
@@ -19,4 +28,23 @@ def make_estimator(name: str, rig: Rig, seed: int = 0) -> Estimator:
         from app.estimators.simulated import SimulatedDetector
 
         return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed))
+    if name == "ust-hand":
+        return _ust_hand(rig, checkpoint)
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")
+
+
+def _ust_hand(rig: Rig, checkpoint: str) -> Estimator:
+    from app.estimators.hand_finder import DetectorFinder, VolumeSearch
+    from app.estimators.ust_hand import UstHandEstimator
+    from deploy.engines import make_engine
+    from models.simulation.hands import hands_at
+
+    engine = make_engine(checkpoint)
+    log.info("worker: engine %s", engine.name)
+    if importlib.util.find_spec("mediapipe"):
+        finder = DetectorFinder(make_estimator("mediapipe", rig))
+    else:
+        log.info("worker: MediaPipe is not installed, so hands are first searched for by the network itself")
+        finder = VolumeSearch(rig, engine)
+    simulated = all(isinstance(camera.source, SimulatedSource) for camera in rig.cameras)
+    return UstHandEstimator(rig, engine, finder, (lambda time_ns: hands_at(time_ns / 1e9)) if simulated else None)

@@ -5,6 +5,7 @@ are not even opened.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from calibration.errors import UserError
-from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, draw
+from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, WindowChange, draw
 from models.data.crop_cache import Shard, read_cache
 
 FRAMES = 5
@@ -38,7 +39,8 @@ class WindowDataset(Dataset):
         crops_rgb uint8 (T, V, S, S, 3); P_crop float32 (T, V, 3, 4) from hand-centred metres to crop pixels; view_mask
         bool (T, V); frame_mask bool (T,); origins_m float32 (T, 3), each frame's crop target relative to the newest
         frame's; labels_px float32 (T, V, 21, 2) and label_confidence float32 (T, V, 21), 0 for no label; with `truth`
-        joints_m float32 (T, 21, 3), hand-centred, and visible bool (T, V, 21).
+        joints_m float32 (T, 21, 3), hand-centred, and visible bool (T, V, 21); with `unseen` the cameras and labels of
+        U views that were not drawn, without pictures: unseen_P_crop (T, U, 3, 4), unseen_labels_px, unseen_confidence.
 
     Frame T - 1 is the newest. Views and frames that are absent hold zeros, and False in the masks. V is the key's
     number of views, else `views`, else the most that a cache has. With fewer views than a cache has they are drawn
@@ -54,8 +56,10 @@ class WindowDataset(Dataset):
         views: int | None = None,
         truth: bool = False,
         seed: int = 0,
+        unseen: bool = False,
     ) -> None:
         self.size_px, self.frames, self.augmentation, self.truth, self.seed = size_px, frames, augmentation, truth, seed
+        self.unseen = unseen
         self._shards: list[tuple[Shard, int, float]] = []
         windows = []
         for path in caches:
@@ -127,6 +131,11 @@ class WindowDataset(Dataset):
             item["joints_m"] = (joints * mask.any(1)[:, None, None]).astype(np.float32)
             item["visible"] = np.zeros((T, slots, 21), bool)
             item["visible"][frame, view] = shard.visible[at]
+        if self.unseen:
+            rest = np.setdiff1d(usable, chosen)
+            plain = draw(NO_AUGMENTATION, random, T, len(rest), cached_px, self.size_px, margin)
+            rows = np.where(item["frame_mask"][:, None], shard.rows[span][:, rest], -1)
+            item |= _unseen(shard, replace(change, affine=plain.affine), rows, max(self.views - slots, 0))
         return {name: torch.from_numpy(value) for name, value in item.items()}
 
 
@@ -170,6 +179,24 @@ def _newest_frames(shard: Shard, frames: int) -> np.ndarray:
     whole = last >= frames - 1
     whole &= sequence == sequence[np.maximum(last - frames + 1, 0)]
     return last[whole & (count >= 2)]
+
+
+def _unseen(shard: Shard, change: WindowChange, rows: np.ndarray, slots: int) -> dict[str, np.ndarray]:
+    """Cameras and labels of the crops `rows` (T, n), -1 for none, in `slots` >= n slots."""
+    T = len(rows)
+    frame, view = np.nonzero(rows >= 0)
+    at = rows[frame, view]
+    confidence = shard.label_confidence[at]
+    item = {
+        "unseen_P_crop": np.zeros((T, slots, 3, 4), np.float32),
+        "unseen_labels_px": np.zeros((T, slots, 21, 2), np.float32),
+        "unseen_confidence": np.zeros((T, slots, 21), np.float32),
+    }
+    item["unseen_P_crop"][frame, view] = change.projection(shard.P_crop[at].astype(np.float64), frame, view)
+    labels_px = change.labels(shard.labels_px[at], frame, view)
+    item["unseen_labels_px"][frame, view] = labels_px * (confidence > 0)[..., None]
+    item["unseen_confidence"][frame, view] = confidence
+    return item
 
 
 def _choose(usable: np.ndarray, labelled: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:

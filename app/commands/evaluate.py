@@ -1,0 +1,37 @@
+"""`usthand evaluate`: starts the evaluation of a checkpoint in a process of its own, since only it loads torch."""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+
+from app.commands.common import add_command
+from calibration.errors import UserError
+from models.evaluation.arguments import add_arguments, to_flags
+
+
+def add_parser(subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "evaluate",
+        run,
+        "how accurate a checkpoint is on simulated data, beside the triangulation of the same labels",
+        "  usthand simulate-crops data/test --split test --people 20 --views 8\n"
+        "  usthand evaluate --checkpoint shipped --data data/test --report evaluation.html --json",
+    )
+    add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    for library in ("torch", "safetensors"):
+        if importlib.util.find_spec(library) is None:
+            raise UserError(
+                f"an evaluation needs {library}, which is not installed. Install the project's extra `train`."
+            )
+    command = [sys.executable, "-m", "models.evaluation", *to_flags(args), *(["--json"] if args.json else [])]
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        return 1

@@ -1,0 +1,135 @@
+"""Finders: where hands are that nobody follows yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from app.estimators.hand_views import HandViews
+from app.estimators.protocol import Estimator, Side
+from calibration.frames import FrameSet
+from calibration.hand import bone_lengths
+from calibration.rig import Rig
+from deploy.engines.protocol import Engine
+from models.data.crop import hand_box, to_pixels
+
+_STEP_M = 0.09
+_SEARCH_HALF_WIDTH_M = 0.13
+_AT_ONCE = 6
+_AGREEMENT = 0.05
+_BONE_SUM_M = (0.5, 1.4)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A hand with its joints (21, 3), world metres."""
+
+    side: Side
+    joints_m: np.ndarray
+
+
+class HandFinder(Protocol):
+    def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
+        """Hands in the set. `followed_m`: the joints (21, 3) of the hands that are followed already."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class DetectorFinder:
+    """Hands as another estimator over a 2D detector finds them."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        self._estimator = estimator
+
+    def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
+        hands = self._estimator.estimate(frame_set).hands
+        return [Found(hand.side, hand.joints_world_m) for hand in hands if np.isfinite(hand.joints_world_m).all()]
+
+    def close(self) -> None:
+        self._estimator.close()
+
+
+class VolumeSearch:
+    """Hands where the network itself says that one is: it looks, a few places per set, through the working volume.
+
+    The working volume is where at least two cameras look; its places are tried in turn, as a right and as a left hand.
+    A place holds a hand where the views' keypoints agree on joints whose bones are as long as a hand's, and still do
+    when looked at once more with the crop centred on them.
+    """
+
+    def __init__(self, rig: Rig, engine: Engine) -> None:
+        self._rig = rig
+        self._engine = engine
+        self._places = working_volume(rig, _STEP_M)
+        self._next = 0
+
+    def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
+        sides: tuple[Side, Side] = ("right", "left")
+        tries: list[tuple[Side, HandViews]] = []
+        for _ in range(len(self._places)):
+            target_m = self._places[self._next]
+            self._next = (self._next + 1) % len(self._places)
+            if any(np.linalg.norm(joints.mean(0) - target_m) < _STEP_M for joints in followed_m):
+                continue
+            tries += [(side, self._look(frame_set, target_m, _SEARCH_HALF_WIDTH_M, side)) for side in sides]
+            if len(tries) >= _AT_ONCE:
+                break
+        found = [(side, joints) for side, joints, _ in self._hands(tries)]
+        again = []
+        for side, joints in found:
+            target_m, half_width_m = hand_box(joints)
+            again.append((side, self._look(frame_set, target_m, half_width_m, side)))
+        best: dict[Side, tuple[float, Found]] = {}
+        for side, joints, apart in self._hands(again):
+            if side not in best or apart < best[side][0]:
+                best[side] = apart, Found(side, joints)
+        return [found for _, found in best.values()]
+
+    def close(self) -> None:
+        """The engine is its owner's."""
+
+    def _look(self, frame_set: FrameSet, target_m: np.ndarray, half_width_m: float, side: Side) -> HandViews:
+        size = self._engine.shape.crop_px
+        return HandViews.look(self._rig, frame_set, target_m, np.zeros(3), half_width_m, size, side == "left")
+
+    def _hands(self, tries: list[tuple[Side, HandViews]]) -> list[tuple[Side, np.ndarray, float]]:
+        """Of the tries those that hold a hand: its side, joints (21, 3) and how far the views disagree."""
+        tries = [(side, views) for side, views in tries if len(views.cameras) >= 2]
+        if not tries:
+            return []
+        most = max(len(views.cameras) for _, views in tries)
+        crops, P_crop, mask = (np.stack(each) for each in zip(*(v.padded(most) for _, v in tries), strict=True))
+        clouds = self._engine.lift(crops, P_crop, mask)
+        hands = []
+        for index, (side, views) in enumerate(tries):
+            queries_m = clouds.queries_m[index].astype(np.float64)
+            keypoints_px = clouds.keypoints_px[index, : len(views.cameras)]
+            projected = np.stack([to_pixels(P, queries_m) for P in views.P_crop])
+            apart = np.median(np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3))
+            apart /= self._engine.shape.crop_px
+            if apart < _AGREEMENT and _BONE_SUM_M[0] < bone_lengths(queries_m).sum() < _BONE_SUM_M[1]:
+                hands.append((side, views.to_world_m(queries_m), float(apart)))
+        return hands
+
+
+def working_volume(rig: Rig, step_m: float) -> np.ndarray:
+    """Places (n, 3) in world metres, `step_m` apart, that at least two cameras see, the most central first.
+
+    They lie within 0.6 m of the point that is nearest to all optical axes.
+    """
+    axes = np.stack([camera.T_cam_world[2, :3] for camera in rig.cameras])
+    centres = np.stack([camera.centre_world_m for camera in rig.cameras])
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    middle = np.linalg.lstsq(across.sum(0), (across @ centres[..., None]).sum(0)[:, 0], rcond=None)[0]
+    reach = np.arange(-0.6, 0.6 + step_m / 2, step_m)
+    places = middle + np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3)
+    seen = np.zeros(len(places), int)
+    for camera in rig.cameras:
+        pixels = camera.project(places)
+        lens = camera.camera
+        # NaN, behind the camera, compares as outside.
+        seen += ((pixels >= 0) & (pixels < (lens.width, lens.height))).all(1)
+    near = np.linalg.norm(places - middle, axis=1)
+    return places[seen >= 2][np.argsort(near[seen >= 2], kind="stable")]

@@ -1,0 +1,215 @@
+"""The estimator of the project's own network: crops around the predicted hand, two engines, a ring of clouds per hand.
+
+A hand is found first by a finder (a `HandFinder`), then followed by its own projection: the crop of the next set lies
+where its motion says. It is lost when what the views say does not fit together any more, and is then looked for again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.estimators.hand_finder import Found, HandFinder
+from app.estimators.hand_views import HandViews, errors_px
+from app.estimators.protocol import Estimate, Hand, Side
+from app.estimators.tracks import Motion
+from calibration.frames import FrameSet
+from calibration.hand import JOINTS, bone_lengths
+from calibration.rig import Rig
+from deploy.engines.protocol import Clouds, Engine
+from deploy.ring import CloudRing, stack
+from models.data.crop import MIRROR, hand_box
+
+_MEASURED_STD_M = 0.003
+_MISSES_TO_LOSE = 4
+_FIND_PERIOD_NS = 150_000_000
+_SAME_HAND_M = 0.04
+_DISAGREEMENT = 0.12
+_SPAN_M = (0.05, 0.26)
+_CERTAIN_STD_M = 0.03
+
+
+@dataclass
+class _Follow:
+    """A hand that is followed: its motion, its ring, and how many sets in a row it was not there."""
+
+    side: Side
+    track_id: int
+    motion: Motion
+    ring: CloudRing
+    half_width_m: float
+    joints_m: np.ndarray
+    misses: int = 0
+    views: HandViews = field(default_factory=HandViews)
+
+    @property
+    def mirror(self) -> bool:
+        return self.side == "left"
+
+
+class UstHandEstimator:
+    """At most two hands of one person, one left and one right, from any two or more views of a rig.
+
+    `finder` looks for the hands that are not followed; it is asked at most every 150 ms while one hand is followed.
+    """
+
+    name = "ust-hand"
+
+    simulated = False
+
+    def __init__(
+        self,
+        rig: Rig,
+        engine: Engine,
+        finder: HandFinder,
+        truth_at: Callable[[int], dict[Side, np.ndarray]] | None = None,
+    ) -> None:
+        self.rig = rig
+        self.engine = engine
+        self.finder = finder
+        self.truth_at = truth_at
+        self._follows: list[_Follow] = []
+        self._next_id = 1
+        self._asked_ns: int | None = None
+
+    def estimate(self, frame_set: FrameSet) -> Estimate:
+        """The hands at `frame_set.reference_time_ns`. Sets must come in order of time."""
+        now_ns = frame_set.reference_time_ns
+        if len(frame_set.frames) < 2:
+            self._miss(self._follows)
+            return Estimate([])
+        clock = time.perf_counter()
+        self._find(frame_set)
+        find_ms = _since(clock)
+
+        clock = time.perf_counter()
+        predictions = {}
+        for follow in self._follows:
+            predictions[follow.track_id] = follow.motion.predict(now_ns)
+            follow.views = self._look(follow, predictions[follow.track_id], frame_set)
+        seen = [follow for follow in self._follows if len(follow.views.cameras) >= 2]
+        self._miss([follow for follow in self._follows if follow not in seen])
+        crop_ms = _since(clock)
+        if not seen:
+            return Estimate([], stage_ms={"find": find_ms, "crop": crop_ms})
+
+        clock = time.perf_counter()
+        most = max(len(follow.views.cameras) for follow in seen)
+        crops, P_crop, mask = (np.stack(arrays) for arrays in zip(*(f.views.padded(most) for f in seen), strict=True))
+        clouds = self.engine.lift(crops, P_crop, mask)
+        lift_ms = _since(clock)
+
+        clock = time.perf_counter()
+        for index, follow in enumerate(seen):
+            follow.ring.push(clouds, index, follow.views.target_world_m)
+        refined = self.engine.refine(stack([follow.ring.window() for follow in seen]))
+        refine_ms = _since(clock)
+
+        clock = time.perf_counter()
+        hands = []
+        for index, follow in enumerate(seen):
+            turn = MIRROR if follow.mirror else np.eye(3)
+            joints_m = refined.joints_m[index].astype(np.float64) @ turn + follow.views.target_world_m
+            covariance_m2 = turn @ refined.covariance_m2[index].astype(np.float64) @ turn
+            hand = self._judge(follow, clouds, index, joints_m, covariance_m2, now_ns)
+            if hand is None:
+                self._miss([follow])
+                continue
+            variance = np.maximum(np.einsum("jaa->j", covariance_m2) / 3, _MEASURED_STD_M**2)
+            follow.motion = predictions[follow.track_id].update(joints_m, variance)
+            follow.joints_m, follow.misses = joints_m, 0
+            follow.half_width_m += 0.2 * (hand_box(joints_m)[1] - follow.half_width_m)
+            hands.append(hand)
+        hands = self._one_of_each(hands)
+        self._follows = [follow for follow in self._follows if follow.misses < _MISSES_TO_LOSE]
+        stages = {"find": find_ms, "crop": crop_ms, "stage1": lift_ms, "stpt": refine_ms, "judge": _since(clock)}
+        used = sum(len(hand.detections_px) for hand in hands)
+        return Estimate(hands, int(mask.sum()), used, stages)
+
+    def close(self) -> None:
+        self.finder.close()
+        self.engine.close()
+
+    def _find(self, frame_set: FrameSet) -> None:
+        """Begin to follow what the finder finds beside the hands that are followed."""
+        sides = [side for side in ("left", "right") if side not in [follow.side for follow in self._follows]]
+        if not sides:
+            return
+        now_ns = frame_set.reference_time_ns
+        recent = self._asked_ns is not None and 0 <= now_ns - self._asked_ns < _FIND_PERIOD_NS
+        if self._follows and recent:
+            return
+        self._asked_ns = now_ns
+        for found in self.finder.find(frame_set, [follow.joints_m for follow in self._follows]):
+            if found.side in sides and not self._followed(found):
+                sides.remove(found.side)
+                _, half_width_m = hand_box(found.joints_m)
+                start = Motion.start(now_ns, found.joints_m, np.full(JOINTS, 0.01**2))
+                ring = CloudRing(self.engine.shape, MIRROR if found.side == "left" else np.eye(3))
+                self._follows.append(_Follow(found.side, self._next_id, start, ring, half_width_m, found.joints_m))
+                self._next_id += 1
+
+    def _followed(self, found: Found) -> bool:
+        middle = found.joints_m.mean(0)
+        return any(np.linalg.norm(follow.joints_m.mean(0) - middle) < _SAME_HAND_M for follow in self._follows)
+
+    def _look(self, follow: _Follow, motion: Motion, frame_set: FrameSet) -> HandViews:
+        target_m, _ = hand_box(motion.position_m)
+        velocity_m_s = motion.velocity_m_s.mean(0)
+        return HandViews.look(
+            self.rig, frame_set, target_m, velocity_m_s, follow.half_width_m, self.engine.shape.crop_px, follow.mirror
+        )
+
+    def _judge(
+        self, follow: _Follow, clouds: Clouds, index: int, joints_m: np.ndarray, covariance_m2: np.ndarray, now_ns: int
+    ) -> Hand | None:
+        """The hand to publish, or None where what the views say is no hand."""
+        views = follow.views
+        count = len(views.cameras)
+        keypoints_px = clouds.keypoints_px[index, :count].astype(np.float64)
+        confidence = clouds.confidence[index, :count].astype(np.float64)
+        if not (np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()):
+            return None
+        apart = views.crop_distance(keypoints_px, joints_m) / self.engine.shape.crop_px
+        span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
+        if np.median(apart) > _DISAGREEMENT or not _SPAN_M[0] / 2 < span_m < _SPAN_M[1]:
+            return None
+        if bone_lengths(joints_m).max() > _SPAN_M[1] / 2:
+            return None
+        std_m = np.sqrt(np.einsum("jaa->j", covariance_m2))
+        errors = errors_px(views, keypoints_px, confidence, joints_m)
+        agree = apart < 2 * np.median(apart) + 0.02
+        return Hand(
+            side=follow.side,
+            track_id=follow.track_id,
+            capture_time_ns=now_ns,
+            joints_world_m=joints_m,
+            covariance_m2=covariance_m2,
+            confidence=agree.mean(0) / (1 + (std_m / _CERTAIN_STD_M) ** 2),
+            detections_px={camera.camera_id: errors.keypoints_px[v] for v, camera in enumerate(views.cameras)},
+            inliers={camera.camera_id: agree[v] for v, camera in enumerate(views.cameras)},
+            reprojection_px=errors.reprojection_px[np.isfinite(errors.reprojection_px)],
+            leave_one_out_px=errors.leave_one_out_px[np.isfinite(errors.leave_one_out_px)],
+        )
+
+    def _one_of_each(self, hands: list[Hand]) -> list[Hand]:
+        """Two tracks in one place are one hand: the more confident one stays."""
+        if len(hands) == 2:
+            apart = np.linalg.norm(hands[0].joints_world_m - hands[1].joints_world_m, axis=1).mean()
+            if apart < _SAME_HAND_M:
+                weak = min(hands, key=lambda hand: float(hand.confidence.mean()))
+                self._follows = [follow for follow in self._follows if follow.track_id != weak.track_id]
+                hands.remove(weak)
+        return hands
+
+    def _miss(self, follows: list[_Follow]) -> None:
+        for follow in follows:
+            follow.misses += 1
+            follow.ring.miss()
+        self._follows = [follow for follow in self._follows if follow.misses < _MISSES_TO_LOSE]
+
+
+def _since(start_s: float) -> float:
+    """Milliseconds."""
+    return (time.perf_counter() - start_s) * 1e3

@@ -1,0 +1,72 @@
+"""What an engine does: it runs the two networks of one checkpoint, arrays in and arrays out.
+
+Letters: H hands, V views, J = 21 joints, M hypotheses, T frames, D feature width.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class EngineShape:
+    """The sizes that a checkpoint was trained with: crop side in pixels, M, T and D."""
+
+    crop_px: int
+    hypotheses: int
+    frames: int
+    width: int
+
+
+class Clouds(NamedTuple):
+    """What stage 1 makes of one frame: float32, hand-centred metres, crop pixels.
+
+    `anchors_m` (H, M * J, 3), `anchor_features` (H, M * J, D), `queries_m` (H, J, 3), `query_features` (H, J, D),
+    `keypoints_px` (H, V, J, 2), `confidence` (H, V, J).
+    """
+
+    anchors_m: np.ndarray
+    anchor_features: np.ndarray
+    queries_m: np.ndarray
+    query_features: np.ndarray
+    keypoints_px: np.ndarray
+    confidence: np.ndarray
+
+
+class CloudWindow(NamedTuple):
+    """T frames of clouds, the newest last: the arrays of Clouds as (H, T, ...), float32.
+
+    `origins_m` (H, T, 3): where each frame's hand-centred zero lies in the newest frame's. `frame_mask` (H, T) bool.
+    """
+
+    anchors_m: np.ndarray
+    anchor_features: np.ndarray
+    queries_m: np.ndarray
+    query_features: np.ndarray
+    origins_m: np.ndarray
+    frame_mask: np.ndarray
+
+
+class Refined(NamedTuple):
+    """The newest frame's `joints_m` (H, J, 3), hand-centred metres, and their `covariance_m2` (H, J, 3, 3)."""
+
+    joints_m: np.ndarray
+    covariance_m2: np.ndarray
+
+
+class Engine(Protocol):
+    """Called from one thread. The arrays that it returns are the caller's."""
+
+    name: str
+    shape: EngineShape
+
+    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        """Stage 1 on crops (H, V, S, S, 3) uint8 RGB with `P_crop` (H, V, 3, 4) and `view_mask` (H, V) bool."""
+        ...
+
+    def refine(self, window: CloudWindow) -> Refined:
+        """The Spatiotemporal Point Transformer."""
+        ...
+
+    def close(self) -> None: ...

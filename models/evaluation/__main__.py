@@ -1,0 +1,124 @@
+"""`python -m models.evaluation`: what `usthand evaluate` starts."""
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+from calibration.errors import UserError
+from calibration.yamlfile import write_atomic
+from models.data.crop_cache import MARGIN
+from models.data.detector_noise import GRADES
+from models.data.relabel import relabel
+from models.data.session_cache import cache_of
+from models.data.windows import WindowDataset
+from models.evaluation.arguments import add_arguments
+from models.evaluation.evaluate import Evaluation, compared, evaluate
+from models.evaluation.metrics import joint_errors_mm
+from models.evaluation.pictures import window_picture
+from models.evaluation.predict import METHODS
+from models.evaluation.report import report_html
+from models.network.config import without
+from models.network.ust_hand import UstHand
+from models.training.checkpoint import checkpoint_path, load_checkpoint
+
+log = logging.getLogger(__name__)
+
+_WORST = 6
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m models.evaluation")
+    add_arguments(parser)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return run(args)
+    except UserError as error:
+        sys.stderr.write(f"usthand: {error}\n")
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.windows < 1 or args.seed < 0:
+        raise UserError(
+            f"`--windows {args.windows} --seed {args.seed}`: give at least one window and a seed of 0 or more."
+        )
+    network, info = load_checkpoint(args.checkpoint)
+    if args.ablate:
+        network = _ablated(network, args.ablate)
+    size = network.config
+    cache = cache_of(args.data, round(size.crop_px * MARGIN))
+    data = WindowDataset([cache], size.crop_px, size.frames, truth=True)
+    if args.labels:
+        data.change_shards(lambda number, shard: relabel(shard, GRADES[args.labels], args.seed + number))
+    evaluation = evaluate(network, data, args.windows, args.views, args.seed)
+    provenance: dict[str, Any] = {
+        "checkpoint": str(args.checkpoint),
+        "checkpoint_sha256": hashlib.sha256(checkpoint_path(args.checkpoint).read_bytes()).hexdigest()[:16],
+        "recipe": size.recipe,
+        "steps": info.step,
+        "data": args.data.name,
+        "labels": args.labels or "as in the data",
+        "ablated": args.ablate or "nothing",
+        "seed": args.seed,
+        "torch": torch.__version__,
+    }
+    if args.report:
+        page = report_html(evaluation, provenance, _worst(data, evaluation))
+        write_atomic(args.report, page.encode())
+        log.info("%s", args.report)
+    sys.stdout.write(text_table(evaluation))
+    if args.json:
+        sys.stdout.write(json.dumps(provenance | evaluation.figures) + "\n")
+    return 0
+
+
+def _ablated(network: UstHand, part: str) -> UstHand:
+    """The network with a part switched off and its other weights as they are."""
+    smaller = UstHand(without(network.config, part))
+    smaller.load_state_dict(network.state_dict(), strict=False)
+    return smaller.eval()
+
+
+def _worst(data: WindowDataset, evaluation: Evaluation) -> list[tuple[str, str]]:
+    predictions = evaluation.predictions
+    joints = predictions.joints_m["ust_hand"]
+    errors = joint_errors_mm(joints, predictions.truth_m).mean(1)
+    errors[~compared(predictions)] = -1
+    views = evaluation.figures["views"]
+    return [
+        (
+            f"window {predictions.number[index]}: {errors[index]:.1f} mm",
+            window_picture(data, int(predictions.number[index]), views, joints[index]),
+        )
+        for index in np.argsort(-errors)[:_WORST]
+    ]
+
+
+def text_table(evaluation: Evaluation) -> str:
+    """The figures as lines for a terminal."""
+    figures = evaluation.figures
+    lines = [f"{figures['windows_compared']} windows of {figures['windows']} compared, up to {figures['views']} views"]
+    lines.append(f"{'':30} MPJPE  median    p90   root     PA  AUC20  accel.")
+    for name, values in figures["methods"].items():
+        columns = [values[key] for key in ("mpjpe_mm", "median_mm", "p90_mm", "root_aligned_mpjpe_mm", "pa_mpjpe_mm")]
+        numbers = "".join(f"{value:7.2f}" for value in columns)
+        lines.append(f"{METHODS[name]:28}{numbers}{values['auc_20']:7.3f}{figures['acceleration_error_mm'][name]:8.2f}")
+    for count, values in figures.get("by_views", {}).items():
+        lines.append(
+            f"{count} views: " + ", ".join(f"{METHODS[name]} {value:.2f} mm" for name, value in values.items())
+        )
+    held = ", ".join(f"{float(level):.0%}: {share:.1%}" for level, share in figures["coverage"].items())
+    lines.append(f"the ellipsoids hold {held} of the true joints")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

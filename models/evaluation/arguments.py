@@ -1,0 +1,28 @@
+"""The arguments of an evaluation, for the command line and for the process that it starts. Loads no torch."""
+
+import argparse
+from pathlib import Path
+
+from models.data.detector_noise import GRADES
+from models.network.config import PARTS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """All but `--json`."""
+    parser.add_argument("--checkpoint", default="shipped", metavar="C", help="a file, or `shipped` (the default)")
+    parser.add_argument("--data", type=Path, required=True, metavar="D", help="crops or a session with known truth")
+    parser.add_argument("--views", type=int, metavar="N", help="views per window (default: all, and a table by number)")
+    parser.add_argument("--labels", choices=sorted(GRADES), help="new labels of this grade for the labels' own DLT")
+    parser.add_argument("--ablate", choices=PARTS, metavar="PART", help=f"switch a part off: {', '.join(PARTS)}")
+    parser.add_argument("--windows", type=int, default=400, metavar="N", help="at most (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the choice of windows and labels (default: %(default)s)"
+    )
+    parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page with PCK curves and worst cases")
+
+
+def to_flags(args: argparse.Namespace) -> list[str]:
+    """The same arguments as words."""
+    names = ("checkpoint", "data", "views", "labels", "ablate", "windows", "seed", "report")
+    given = [(name, getattr(args, name)) for name in names]
+    return [word for name, value in given if value is not None for word in (f"--{name}", str(value))]

@@ -1,0 +1,101 @@
+"""What a network and its peers say of the newest frame of each window of a data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from models.data.windows import WindowDataset
+from models.network.lifting import triangulate
+from models.network.ust_hand import UstHand, draw_latents
+
+METHODS = {
+    "ust_hand": "UST-Hand",
+    "stage1_mode": "stage 1's mode, without STPT",
+    "dlt_heatmaps": "DLT of stage 1's heatmaps",
+    "dlt_labels": "DLT of the pseudo-labels",
+}
+_BATCH = 16
+_SEED = 20
+_OUTSIDE_M = 0.5
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Windows (n) with their number in the data set. Joints (n, 21, 3) in hand-centred metres, by method of METHODS.
+
+    `covariance_m2` (n, 21, 3, 3) is UST-Hand's. `keypoint_error` and `label_error` are the distances, as shares of the
+    crop's side, of stage 1's keypoints and of the labels to the truth's projection, over the views and joints that have
+    one. A joint that fewer than two views have a label of has no DLT: there the labels' DLT holds NaN.
+    """
+
+    number: np.ndarray
+    truth_m: np.ndarray
+    joints_m: dict[str, np.ndarray]
+    covariance_m2: np.ndarray
+    keypoint_error: np.ndarray
+    label_error: np.ndarray
+
+
+@torch.no_grad()
+def predict(network: UstHand, data: WindowDataset, numbers: np.ndarray, views: int, workers: int = 0) -> Predictions:
+    """Run the network and its peers on the windows `numbers` (n,), each with at most `views` views."""
+    network.eval()
+    keys = [(int(number), 0, views) for number in numbers]
+    loader = DataLoader(data, batch_sampler=list(_chunks(keys)), num_workers=workers)  # type: ignore[arg-type]
+    latents = draw_latents(network.config, 1, views, _SEED)
+    parts = [_predict_batch(network, batch, latents) for batch in loader]
+    joints = {name: _concatenated([part["joints"][name] for part in parts]) for name in METHODS}
+    joined = {name: _concatenated([part[name] for part in parts]) for name in parts[0] if name != "joints"}
+    return Predictions(
+        np.asarray(numbers), joined["truth"], joints, joined["covariance"], joined["keypoint"], joined["label"]
+    )
+
+
+def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) -> dict:
+    count, crop_px = len(batch["crops_rgb"]), network.config.crop_px
+    names = ("crops_rgb", "P_crop", "view_mask", "origins_m", "frame_mask")
+    out = network(*(batch[name] for name in names), latents.expand(count, -1, -1, -1))
+    T = batch["frame_mask"].shape[1]
+    stage1 = {
+        name: getattr(out.stage1, name).unflatten(0, (count, T))[:, -1] for name in ("keypoints_px", "confidence")
+    }
+    mode_m = out.stage1.queries_m.unflatten(0, (count, T))[:, -1]
+    P, mask, truth = batch["P_crop"][:, -1], batch["view_mask"][:, -1], batch["joints_m"][:, -1]
+    labels_px, trust = batch["labels_px"][:, -1], batch["label_confidence"][:, -1]
+    joints = {
+        "ust_hand": out.joints_m,
+        "stage1_mode": mode_m,
+        "dlt_heatmaps": _dlt(stage1["keypoints_px"], stage1["confidence"] * mask[..., None], P, crop_px),
+        "dlt_labels": _dlt(labels_px, trust, P, crop_px),
+    }
+    homogeneous = torch.einsum("nvab,njb->nvja", P[..., :3], truth) + P[:, :, None, :, 3]
+    truth_px = homogeneous[..., :2] / torch.where(mask[..., None, None], homogeneous[..., 2:], 1.0)
+    keypoint = (stage1["keypoints_px"] - truth_px).norm(dim=-1) / crop_px
+    label = (labels_px - truth_px).norm(dim=-1) / crop_px
+    return {
+        "joints": joints,
+        "truth": truth,
+        "covariance": out.covariance_m2,
+        "keypoint": keypoint[mask].flatten(),
+        "label": label[trust > 0],
+    }
+
+
+def _dlt(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int) -> Tensor:
+    """Confidence-weighted DLT (n, J, 3) of points (n, V, J, 2); NaN where fewer than two views have weight."""
+    joints = triangulate(points_px.transpose(1, 2), weights.transpose(1, 2), P_crop[:, None], crop_px)
+    known = ((weights > 0).sum(1) >= 2)[..., None] & (joints.abs() < _OUTSIDE_M).all(-1, keepdim=True)
+    return torch.where(known, joints, torch.nan)
+
+
+def _chunks(keys: list) -> Iterator[list]:
+    for start in range(0, len(keys), _BATCH):
+        yield keys[start : start + _BATCH]
+
+
+def _concatenated(parts: list[Tensor]) -> np.ndarray:
+    return torch.cat(parts).double().numpy()

@@ -1,0 +1,55 @@
+"""The ring of clouds against a plain list of what was pushed."""
+
+import numpy as np
+import pytest
+
+from deploy.engines.protocol import Clouds, EngineShape
+from deploy.ring import CloudRing, stack
+
+SHAPE = EngineShape(crop_px=64, hypotheses=2, frames=5, width=3)
+MIRROR = np.diag([-1.0, 1.0, 1.0])
+
+
+def clouds(random: np.random.Generator) -> Clouds:
+    points = {"anchors_m": 42, "anchor_features": 42, "queries_m": 21, "query_features": 21}
+    arrays = {name: random.normal(size=(2, count, 3)).astype(np.float32) for name, count in points.items()}
+    return Clouds(**arrays, keypoints_px=np.zeros((2, 3, 21, 2)), confidence=np.zeros((2, 3, 21)))
+
+
+@pytest.mark.parametrize("mirror", [np.eye(3), MIRROR])
+@pytest.mark.parametrize("script", ["p", "ppp", "ppppp", "pppppppp", "ppmpp", "pmmmpp", "pppppmmmmmmp", "mpm"])
+def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mirror):
+    random = np.random.default_rng(3)
+    ring = CloudRing(SHAPE, mirror)
+    pushed: list[tuple[Clouds, np.ndarray] | None] = [None] * 5
+    for step in script:
+        if step == "m":
+            ring.miss()
+            pushed.append(None)
+        else:
+            pushed.append((clouds(random), random.normal(size=3)))
+            ring.push(pushed[-1][0], 1, pushed[-1][1])
+    window = ring.window()
+    newest = next(each for each in reversed(pushed) if each is not None)[1] if pushed[-1] is None else pushed[-1][1]
+    for slot, each in enumerate(pushed[-5:]):
+        assert window.frame_mask[0, slot] == (each is not None)
+        if each is None:
+            continue
+        for name in ("anchors_m", "anchor_features", "queries_m", "query_features"):
+            assert np.array_equal(getattr(window, name)[0, slot], getattr(each[0], name)[1]), name
+        if pushed[-1] is not None:
+            assert window.origins_m[0, slot] == pytest.approx(mirror @ (each[1] - newest), abs=1e-6)
+
+
+def test_windows_do_not_change_with_the_ring():
+    """An engine may still read a window while the ring goes on."""
+    random = np.random.default_rng(4)
+    ring = CloudRing(SHAPE, np.eye(3))
+    ring.push(clouds(random), 0, np.zeros(3))
+    window = ring.window()
+    before = [array.copy() for array in window]
+    ring.push(clouds(random), 0, np.ones(3))
+    assert all(np.array_equal(a, b) for a, b in zip(before, window, strict=True))
+    both = stack([window, ring.window()])
+    assert both.anchors_m.shape == (2, 5, 42, 3)
+    assert np.array_equal(both.queries_m[0], before[2][0])

@@ -1,0 +1,94 @@
+"""Crops of a hand in the views of a frame set, and the errors that they report."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.estimators.hand_finder import working_volume
+from app.estimators.hand_views import HandViews, errors_px
+from calibration.frames import Frame, FrameSet
+from models.data.crop import hand_box, to_pixels
+from models.simulation.hands import CENTRE_WORLD_M, hands_at
+from models.simulation.rig import ring_rig
+
+RIG = ring_rig(4)
+PIXELS = np.zeros((480, 640, 3), np.uint8)
+
+
+def frame_set(lags_ms: dict[str, float] | None = None) -> FrameSet:
+    lags = lags_ms or {}
+    frames = {
+        camera_id: Frame(camera_id, 0, 10**9 + round(1e6 * lags.get(camera_id, 0)), 0, 0, PIXELS)
+        for camera_id in RIG.camera_ids
+    }
+    return FrameSet(0, 10**9, frames, 0)
+
+
+def look(side: str, velocity_m_s=(0, 0, 0), **lags_ms: float) -> tuple[HandViews, np.ndarray]:
+    joints = hands_at(1.0)[side]
+    target, half_width = hand_box(joints)
+    views = HandViews.look(
+        RIG, frame_set(lags_ms), target, np.array(velocity_m_s, float), half_width, 128, mirror=side == "left"
+    )
+    return views, joints
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_true_joints_have_no_errors(side):
+    views, joints = look(side)
+    assert len(views.cameras) == 4
+    keypoints = np.stack([to_pixels(P, views.to_hand_m(joints)) for P in views.P_crop])
+    assert views.crop_distance(keypoints, joints) == pytest.approx(0, abs=1e-6)
+    errors = errors_px(views, keypoints, np.ones((4, 21)), joints)
+    assert errors.reprojection_px == pytest.approx(0, abs=1e-6)
+    assert errors.leave_one_out_px == pytest.approx(0, abs=1e-4)
+    for view, camera in enumerate(views.cameras):
+        assert errors.keypoints_px[view] == pytest.approx(camera.project(joints), abs=1e-3)
+    assert views.to_world_m(views.to_hand_m(joints)) == pytest.approx(joints)
+
+
+def test_a_wrong_view_shows_in_its_own_leave_one_out_error():
+    views, joints = look("right")
+    keypoints = np.stack([to_pixels(P, views.to_hand_m(joints)) for P in views.P_crop])
+    keypoints[2, 8] += (6.0, 8.0)
+    errors = errors_px(views, keypoints, np.ones((4, 21)), joints)
+    # Ten crop pixels, in the image as many as its pixels are finer or coarser.
+    image = np.linalg.norm(errors.keypoints_px[2, 8] - RIG.cameras[2].project(joints)[8])
+    assert errors.reprojection_px[2, 8] == pytest.approx(image)
+    assert errors.leave_one_out_px[2, 8] == pytest.approx(image, rel=1e-3)
+    assert errors.leave_one_out_px[:, :8] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_camera_that_is_late_sees_a_moving_hand_where_it_was_then():
+    velocity = np.array([0.4, -0.8, 0.3])
+    views, joints = look("left", velocity, cam_1=12.0)
+    late = joints + velocity * 0.012
+    seen_late = views.crops[1].project(views.to_hand_m(late))
+    assert to_pixels(views.P_crop[1], views.to_hand_m(joints)) == pytest.approx(seen_late, abs=1e-6)
+    assert np.array_equal(views.P_crop[0], views.crops[0].P_crop)
+
+
+def test_views_that_do_not_see_the_hand_or_whose_pixels_are_gone_are_left_out():
+    gone = frame_set()
+    frames = dict(gone.frames)
+    frames["cam_3"] = replace(frames["cam_3"], intact=lambda: False)
+    views = HandViews.look(RIG, replace(gone, frames=frames), CENTRE_WORLD_M, np.zeros(3), 0.1, 64, False)
+    assert [camera.camera_id for camera in views.cameras] == ["cam_0", "cam_1", "cam_2"]
+    assert not HandViews.look(RIG, gone, CENTRE_WORLD_M + [0, 0, 3], np.zeros(3), 0.1, 64, False).cameras
+    crops, P_crop, mask = views.padded(5)
+    assert crops.shape == (5, 64, 64, 3)
+    assert mask.tolist() == [True] * 3 + [False] * 2
+    assert (P_crop[3:] == 0).all()
+
+
+def test_the_working_volume_holds_the_hands_and_only_what_two_cameras_see():
+    places = working_volume(RIG, 0.09)
+    seen = sum(
+        ((pixels := camera.project(places)) >= 0).all(1) & (pixels < (640, 480)).all(1) for camera in RIG.cameras
+    )
+    assert seen.min() >= 2
+    for joints in hands_at(2.0).values():
+        assert np.linalg.norm(places - joints.mean(0), axis=1).min() < 0.09 * np.sqrt(3) / 2
+    order = np.linalg.norm(places - places[0], axis=1)
+    assert order[:4].max() < 0.1
