@@ -49,7 +49,8 @@ class BoardRenderer:
         """The image (H, W) uint8 that a camera takes of the board at a pose. Exact up to its sampling:
         `supersample` rays squared per pixel."""
         exposure = exposure or Exposure()
-        white = self._coverage(camera, T_cam_board, supersample, exposure.background, exposure)
+        paper, ink = self.draw(camera, T_cam_board, exposure, supersample)
+        white = exposure.background * (1 - paper) + ink
         if exposure.blur_px > 0:
             white = cv2.GaussianBlur(white, (0, 0), exposure.blur_px)
         length = float(np.hypot(*exposure.motion_px))
@@ -66,14 +67,15 @@ class BoardRenderer:
         points = self.board.corners_board_m @ T_cam_board[:3, :3].T + T_cam_board[:3, 3]
         return camera.project(points)
 
-    def _coverage(
-        self, camera: Camera, T_cam_board: np.ndarray, supersample: int, background: float, exposure: Exposure
-    ) -> np.ndarray:
-        """Grey levels (H, W) float32: rays met with the board's plane, where the board can be."""
-        image = np.full((camera.height, camera.width), background, dtype=np.float32)
+    def draw(
+        self, camera: Camera, T_cam_board: np.ndarray, exposure: Exposure, supersample: int = 3
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Two images (H, W) float32: the share of each pixel that the paper covers, and its grey level times that
+        share. Rays are met with the board's plane, where the board can be; only `dark` and `bright` count."""
+        ink, paper = np.zeros((2, camera.height, camera.width), dtype=np.float32)
         box = self._box(camera, T_cam_board)
         if box is None:
-            return image
+            return paper, ink
         left, top, right, bottom = box
         rays = _rays(camera, box, supersample)
         normal, offset = T_cam_board[:3, 2], float(T_cam_board[:3, 2] @ T_cam_board[:3, 3])
@@ -93,9 +95,11 @@ class BoardRenderer:
         low, high = -self.margin_m, np.array([width_m, height_m]) + self.margin_m
         on_paper = in_front & (drawing > low).all(axis=-1) & (drawing < high).all(axis=-1)
         levels = exposure.dark + (exposure.bright - exposure.dark) / 255.0 * values
-        fine = np.where(on_paper, levels, background).astype(np.float32)
-        image[top:bottom, left:right] = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-        return image
+        for image, fine in ((paper, on_paper), (ink, on_paper * levels)):
+            image[top:bottom, left:right] = cv2.resize(
+                fine.astype(np.float32), (right - left, bottom - top), interpolation=cv2.INTER_AREA
+            )
+        return paper, ink
 
     def _box(self, camera: Camera, T_cam_board: np.ndarray) -> tuple[int, int, int, int] | None:
         """Left, top, right, bottom of the pixels that may show the paper; the whole image for a near, steep board."""

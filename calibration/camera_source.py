@@ -46,6 +46,7 @@ class RecordedSource(msgspec.Struct, tag_field="kind", tag="recorded", forbid_un
 class SimulatedSource(msgspec.Struct, tag_field="kind", tag="simulated", forbid_unknown_fields=True, frozen=True):
     """A simulated camera that shows the simulated hands, with scripted faults.
 
+    `images` is a file of rendered images, which `usthand demo` makes; without one the hands are drawn as skeletons.
     Spans are [start, duration] in seconds since the grabber opened it first: `stalls` deliver nothing and then go
     on, `disconnects` fail until the span is over. `corrupt` and `drop` list sequence numbers.
     """
@@ -59,6 +60,7 @@ class SimulatedSource(msgspec.Struct, tag_field="kind", tag="simulated", forbid_
     corrupt: list[int] = []
     stalls: list[tuple[float, float]] = []
     disconnects: list[tuple[float, float]] = []
+    images: str | None = None
 
 
 CameraSource = OpenCvSource | PylonSource | RecordedSource | SimulatedSource

@@ -33,3 +33,15 @@ def test_the_live_path_is_compared_with_its_detector(real_rig_dir, tmp_path):
         result["replay_fast"]["fps"] / result["detector_sets_per_s"], rel=0.01
     )
     assert result["replay_recorded"]["stage_p99_ms"]["own"] > 0
+
+
+def test_rendering_is_measured_and_its_time_shared_out():
+    done = usthand("bench", "simulate", "--processes", "1", "--seconds", "0.2", "--json")
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert [row["image"] for row in result["throughput"]] == ["640x480", "crop 256", "crop 128"]
+    for row in result["throughput"]:
+        assert row["images_per_s"] <= 1.1 * row["images_per_cpu_s"]
+    for shares in result["share_of_time"].values():
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+        assert shares["rays and colours"] > shares["background" if "background" in shares else "background of crops"]

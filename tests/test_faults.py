@@ -238,7 +238,7 @@ def test_a_wrong_rig_is_refused_with_exit_code_2(tmp_path, change, says):
 
 
 def test_the_demo_reports_the_error_against_its_truth(tmp_path):
-    done = usthand("demo", "--no-viewer", "--seconds", "5", "--json")
+    done = usthand("demo", "--drawn", "--no-viewer", "--seconds", "5", "--json")
     assert done.returncode == 0, done.stderr
     assert 0 < last_json(done.stdout)["mpjpe_mm"] < 6
     assert "simulated detections" in done.stdout

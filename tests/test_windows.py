@@ -392,3 +392,22 @@ def test_boxes_come_from_the_labels_and_hold_out_against_bad_ones() -> None:
             pixels = crop.project(truth[frame] - targets[frame])
             inside += ((pixels > 0) & (pixels < 127)).all(-1).sum()
     assert inside > 0.97 * FRAMES * VIEWS * 21
+
+
+def test_unseen_views_are_the_rest_and_describe_the_same_hand(cache: Path) -> None:
+    """The drawn views are as without `unseen`, and the others' labels are where their cameras see the true joints."""
+    options = {"augmentation": STILL, "truth": True, "seed": 4}
+    dataset, without = WindowDataset([cache], unseen=True, **options), WindowDataset([cache], **options)
+    for number, views in ((3, 2), (9, 3), (5, VIEWS), (6, VIEWS + 1)):
+        item, plain = dataset[number, 1, views], without[number, 1, views]
+        assert all(torch.equal(item[name], plain[name]) for name in plain)
+        U = max(VIEWS - views, 0)
+        assert item["unseen_confidence"].shape == (5, U, 21) and (item["unseen_confidence"] > 0).all()
+        for t in range(5):
+            for u in range(U):
+                P = item["unseen_P_crop"][t, u].double()
+                seen = torch.cat([item["joints_m"][t].double(), torch.ones(21, 1)], dim=1) @ P.T
+                torch.testing.assert_close(
+                    seen[:, :2] / seen[:, 2:], item["unseen_labels_px"][t, u].double(), atol=0.02, rtol=0
+                )
+                assert not any(torch.allclose(item["P_crop"][t, v], item["unseen_P_crop"][t, u]) for v in range(views))

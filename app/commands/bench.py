@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from app.commands.common import add_command, positive, run_rig
@@ -21,6 +22,28 @@ def add_parser(subparsers) -> None:
     live.add_argument("session", type=Path, help="a recorded session")
     live.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
     live.add_argument("--seconds", type=positive, default=20.0, help="of the simulated live run (%(default)s)")
+    labels = add_command(
+        parts,
+        "labels",
+        run_labels,
+        "the simulated detector's errors beside a real detector's",
+        "  usthand bench labels session/",
+    )
+    labels.add_argument("session", type=Path, help="a recorded session")
+    simulate = add_command(
+        parts,
+        "simulate",
+        run_simulate,
+        "rendering of the simulated rig: images and crops a second, and where the time goes",
+        "  usthand bench simulate\n  usthand bench simulate --processes 1 2 4 --seconds 3 --json",
+    )
+    simulate.add_argument(
+        "--processes", type=int, nargs="+", choices=range(1, 129), metavar="N", help="counts (default: 1 and all cores)"
+    )
+    simulate.add_argument(
+        "--images", type=int, default=0, metavar="N", help="let MediaPipe look for a hand in N images"
+    )
+    simulate.add_argument("--seconds", type=positive, default=10.0, help="of each measurement (%(default)s)")
     transport = add_command(
         parts,
         "transport",
@@ -35,6 +58,42 @@ def add_parser(subparsers) -> None:
     transport.add_argument("--seconds", type=positive, default=3.0, help="per path at saturation (%(default)s)")
     transport.add_argument("--paced-seconds", type=positive, default=60.0, help="of the paced runs (%(default)s)")
     transport.add_argument("--fps", type=positive, default=30.0, help="of each paced producer (%(default)s)")
+
+
+def run_labels(args: argparse.Namespace) -> int:
+    from app.bench.labels import compare
+
+    session = check_session(args.session)
+    rig = recorded_rig(session)
+    result = compare(session, rig, recorded_phases_of(session, rig), "mediapipe")
+    print(f"{result['hands']} hands; leave-one-out residuals in % of the hand's size, and in pixels")
+    print(f"{'detector':10} keypoints   median      p90      p99   median px   p90 px")
+    for name, row in result.items():
+        if isinstance(row, dict):
+            share, px = row["percent_of_hand"], row["px"]
+            cells = f"{share['p50']:8g} {share['p90']:8g} {share['p99']:8g} {px['p50']:11g} {px['p90']:8g}"
+            print(f"{name:10} {row['keypoints']:9} {cells}")
+    if args.json:
+        print(json.dumps(result))
+    return 0
+
+
+def run_simulate(args: argparse.Namespace) -> int:
+    from app.bench.simulate import bench, mediapipe_rate
+
+    processes = args.processes or sorted({1, len(os.sched_getaffinity(0))})
+    result = bench(tuple(processes), args.seconds)
+    print(f"{'image':10} processes  images/s  images per second of processor time")
+    for row in result["throughput"]:
+        print(f"{row['image']:10} {row['processes']:9} {row['images_per_s']:9g} {row['images_per_cpu_s']:10g}")
+    if args.images > 0:
+        result["mediapipe"] = mediapipe_rate(args.images)
+        print(f"MediaPipe finds {result['mediapipe']['found']:.0%} of {args.images} rendered open hands")
+    for image, shares in result["share_of_time"].items():
+        print(f"{image}: " + ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items()))
+    if args.json:
+        print(json.dumps(result))
+    return 0
 
 
 def run_transport(args: argparse.Namespace) -> int:

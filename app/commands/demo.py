@@ -1,12 +1,33 @@
 """`usthand demo`: a simulated rig through the whole live path."""
 
 import argparse
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
 
-from app.commands.common import add_command, add_view_flags, check_publish, report, run_rig, viewer_settings
+import msgspec
+from tqdm import tqdm
+
+from app.commands.common import (
+    add_command,
+    add_estimator_flags,
+    add_view_flags,
+    check_publish,
+    checkpoint_of,
+    report,
+    run_rig,
+    viewer_settings,
+)
 from app.run import RunSettings
+from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
-from calibration.rig import MAX_CAMERAS
+from calibration.rig import MAX_CAMERAS, Rig
+from models.simulation.rendered_loop import cached_loop, loop_files, loop_sets, render_loop
 from models.simulation.rig import ring_rig
+
+log = logging.getLogger(__name__)
 
 
 def add_parser(subparsers) -> None:
@@ -14,11 +35,13 @@ def add_parser(subparsers) -> None:
         subparsers,
         "demo",
         run,
-        "a simulated rig through the whole live path, with simulated detections",
+        "a simulated rig through the whole live path",
         "  usthand demo\n  usthand demo --headless demo.mp4 --seconds 10 --json",
     )
     parser.add_argument("--cameras", type=int, default=4, help="2 to 8 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the detector's noise (default: %(default)s)")
+    parser.add_argument("--drawn", action="store_true", help="skeletons instead of rendered hands: starts at once")
+    add_estimator_flags(parser, "simulated")
     add_view_flags(parser)
 
 
@@ -26,7 +49,42 @@ def run(args: argparse.Namespace) -> int:
     if not 2 <= args.cameras <= MAX_CAMERAS:
         raise UserError(f"`--cameras {args.cameras}`: a rig has 2 to {MAX_CAMERAS} cameras.")
     check_publish(args.publish)
-    settings = RunSettings(estimator="simulated", seed=args.seed, publish=args.publish)
-    viewer = viewer_settings(args, "UST-Hand live: demo (simulated detections)")
-    print("simulated cameras and simulated detections: joints of a simulated hand, projected, with noise")
-    return report(run_rig(ring_rig(args.cameras), settings, viewer, args.seconds), args.json)
+    settings = RunSettings(
+        estimator=args.estimator,
+        checkpoint=checkpoint_of(args),
+        seed=args.seed,
+        publish=args.publish,
+        mesh=not args.no_mesh,
+    )
+    if args.drawn and args.estimator != "simulated":
+        raise UserError(f"`--drawn --estimator {args.estimator}`: a drawing is no hand to it. Leave `--drawn` out.")
+    how = "simulated detections" if args.estimator == "simulated" else args.estimator
+    viewer = viewer_settings(args, f"UST-Hand live: demo ({how})")
+    if args.estimator == "simulated":
+        print("simulated cameras and simulated detections: joints of a simulated hand, projected, with noise")
+    rig = ring_rig(args.cameras)
+    if not args.drawn:
+        rig = _rendered(rig)
+    return report(run_rig(rig, settings, viewer, args.seconds), args.json)
+
+
+def _rendered(rig: Rig) -> Rig:
+    """The rig with cameras that play rendered images, which are rendered now if they never were."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "usthand"
+    try:
+        files = loop_files(cached_loop(rig, cache, _render), rig)
+    except OSError as error:
+        log.warning("%s: %s. The hands are drawn as skeletons.", error.filename or cache, error.strerror)
+        return rig
+    cameras = []
+    for camera in rig.cameras:
+        assert isinstance(camera.source, SimulatedSource)
+        source = msgspec.structs.replace(camera.source, images=str(files[camera.camera_id]))
+        cameras.append(replace(camera, source=source))
+    return replace(rig, cameras=tuple(cameras))
+
+
+def _render(rig: Rig, folder: Path) -> None:
+    log.info("rendering the demo's hands, once; they are kept in %s", folder.parent)
+    with tqdm(total=loop_sets(rig), unit="set", desc="rendering", file=sys.stderr, disable=None) as progress:
+        render_loop(rig, folder, len(os.sched_getaffinity(0)), progress.update)

@@ -5,14 +5,17 @@ in phase without talking to one another. A reader that is late misses frames, as
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 
 from app.sources.hand_drawing import HandDrawing
 from app.sources.protocol import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import SimulatedSource
+from calibration.errors import UserError
 from calibration.rig import RigCamera
 from models.simulation.hands import hands_at
+from models.simulation.rendered_loop import RenderedLoop
 
 # Jitter beyond this part of a period would put frames out of order.
 _MAX_JITTER = 0.45
@@ -37,7 +40,7 @@ class SimulatedCapture:
         self._first_period = 0
         self._stamp: Stamp | None = None
         self._sequence = -1
-        self._drawing: HandDrawing | None = None
+        self._pictures: HandDrawing | RenderedLoop | None = None
 
     def open(self) -> Mode:
         self.close()
@@ -47,12 +50,12 @@ class SimulatedCapture:
             self._first_period = int(np.ceil((now_ns - self._source.phase_ms * 1e6) / self._period_ns))
         if self._in_span(self._source.disconnects, now_ns):
             raise SourceError(f"{self._label} is unplugged, as its `disconnects` in rig.yaml say. It comes back.")
-        self._drawing = HandDrawing(self._camera)
+        self._pictures = self._open_pictures()
         width, height = self._camera.camera.width, self._camera.camera.height
         return Mode(width, height, self._source.fps, f"simulated: {width}x{height} at {self._source.fps:g} fps")
 
     def grab(self, timeout_s: float) -> Stamp:
-        if self._drawing is None:
+        if self._pictures is None:
             raise SourceLost(f"simulated {self._label} is not open")
         deadline_ns = time.monotonic_ns() + round(timeout_s * 1e9)
         while True:
@@ -68,15 +71,34 @@ class SimulatedCapture:
                 return self._stamp
 
     def retrieve(self, out: np.ndarray) -> None:
-        if self._drawing is None or self._stamp is None:
+        if self._pictures is None or self._stamp is None:
             raise SourceLost(f"simulated {self._label} is not open")
         if self._stamp.sequence in self._corrupt:
             raise FrameCorrupt(f"simulated {self._label}: frame {self._stamp.sequence} is corrupt")
-        self._drawing.draw(hands_at(self._stamp.capture_time_ns / 1e9).values(), out)
+        time_s = self._stamp.capture_time_ns / 1e9
+        if isinstance(self._pictures, HandDrawing):
+            self._pictures.draw(hands_at(time_s).values(), out)
+        else:
+            np.copyto(out, self._pictures.image(time_s))
 
     def close(self) -> None:
-        self._drawing = None
+        self._pictures = None
         self._stamp = None
+
+    def _open_pictures(self) -> HandDrawing | RenderedLoop:
+        if self._source.images is None:
+            return HandDrawing(self._camera)
+        try:
+            loop = RenderedLoop(Path(self._source.images))
+        except UserError as error:
+            raise SourceError(f"{self._label}: {error}") from None
+        height, width = loop.image(0.0).shape[:2]
+        if (width, height) != (self._camera.camera.width, self._camera.camera.height):
+            raise SourceError(
+                f"{self._label}: {self._source.images} holds images of {width}x{height}; rig.yaml says "
+                f"{self._camera.camera.width}x{self._camera.camera.height}. Run `usthand demo` again."
+            )
+        return loop
 
     def _newest_due(self, now_ns: int) -> int:
         """Number of the newest frame whose place on the grid is past."""

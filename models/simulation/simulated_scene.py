@@ -1,0 +1,185 @@
+"""Everything that is where at one time: hands with their people, things, lights and what each camera sees behind them.
+
+A pure function of a seed and the time: two scenes of one seed and one rig are the same in every pixel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from calibration.rig import Rig
+from models.hand.builtin import BuiltinHand
+from models.hand.protocol import Side
+from models.simulation.arm import arm_model, bend_wrist
+from models.simulation.backgrounds import random_background
+from models.simulation.hands import CENTRE_WORLD_M, demo_motions, home_world_m
+from models.simulation.looks import random_lighting, random_sensor
+from models.simulation.motion import HandMotion
+from models.simulation.objects import Thing, random_thing
+from models.simulation.person import MEAN_PERSON, Person, random_person
+from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneState, Sensor, View
+from models.simulation.skin import hand_surface
+
+Hands = Literal["right", "left", "both"]
+
+_LONGEST_EXPOSURE_S = 0.012
+_HELD_RATE, _FLOATING_RATE = 0.3, 0.25
+_HELD_RADII_M = (0.013, 0.034)
+# Where a held thing's middle lies in the hand frame: under the knuckles, as far below them as palm and thing are thick.
+_HELD_X_M, _PALM_HALF_M = 0.082, 0.015
+_DEMO_BACKGROUNDS = (8, 17, 33, 12, 6, 21, 4, 26)
+_DEMO_EXPOSURE_S = 0.006
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What a random scene may hold.
+
+    `anywhere` lets hands take any orientation; else they are as before a rig on a desk. `things` are held objects and
+    ones that float through the view. `backgrounds` is a folder of pictures; without one they are made up.
+    """
+
+    hands: Hands = "both"
+    anywhere: bool = True
+    things: bool = True
+    backgrounds: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class HandPose:
+    """One hand at one time: `joints_world_m` (21, 3), `angles_rad` (A,), `T_world_hand` (4, 4), `shape` (21,)."""
+
+    joints_world_m: np.ndarray
+    angles_rad: np.ndarray
+    T_world_hand: np.ndarray
+    shape: np.ndarray
+
+
+class Actor:
+    """A hand of a scene: whose it is and how it moves; it may hold a thing."""
+
+    def __init__(self, motion: HandMotion, person: Person, held: Thing | None = None, held_radius_m: float = 0) -> None:
+        self._motion, self._held = motion, held
+        self._model = arm_model(motion.side) if person.forearms else BuiltinHand(motion.side)
+        self._forearm = person.forearms
+        self._surface = hand_surface(self._model.mesh, self._model.faces, person.skin)
+        self.shape = person.shape
+        self._T_hand_held = np.eye(4)
+        # Things are long in z: they lie across the palm.
+        self._T_hand_held[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
+        self._T_hand_held[:3, 3] = _HELD_X_M, 0.0, -_PALM_HALF_M - held_radius_m
+
+    def pose(self, time_s: float) -> HandPose:
+        angles, T = self._motion.angles_rad(time_s), self._motion.T_world_hand(time_s)
+        return HandPose(self._model.joints(angles, T, self.shape), angles, T, self.shape)
+
+    def posed(self, start_s: float, end_s: float) -> tuple[PosedHand, list[PosedObject]]:
+        """The hand, and what it holds, while the shutter is open."""
+        times_s = start_s, end_s
+        poses = [self.pose(time_s) for time_s in times_s]
+        start_m, end_m = (self._vertices(pose, time_s) for pose, time_s in zip(poses, times_s, strict=True))
+        joints_m = self.pose((start_s + end_s) / 2).joints_world_m
+        hand = PosedHand(self._motion.side, start_m, end_m, joints_m, self._surface, float(self.shape[20]))
+        if self._held is None:
+            return hand, []
+        return hand, [_moved(self._held, *(pose.T_world_hand @ self._T_hand_held for pose in poses))]
+
+    def _vertices(self, pose: HandPose, time_s: float) -> np.ndarray:
+        vertices_m = self._model.pose(pose.angles_rad, pose.T_world_hand, self.shape)[1]
+        if not self._forearm:
+            return vertices_m
+        return bend_wrist(vertices_m, self._model, pose.T_world_hand, *self._motion.wrist_bend_rad(time_s))
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedScene:
+    """Hands that move in the middle of a rig; `views` by camera id. `random_scene` and `demo_scene` make one."""
+
+    seed: int
+    actors: Mapping[Side, Actor]
+    lighting: Lighting
+    views: Mapping[str, View]
+    exposure_s: float
+    floating: tuple[Thing, HandMotion] | None = None
+
+    def hands(self, time_s: float) -> dict[Side, HandPose]:
+        """Where all hands are at a time."""
+        return {side: actor.pose(time_s) for side, actor in self.actors.items()}
+
+    def state(self, time_s: float) -> SceneState:
+        """What there is to see at a time, the middle of the exposure; the hands are in the order of `actors`."""
+        start_s, end_s = time_s - self.exposure_s / 2, time_s + self.exposure_s / 2
+        hands: list[PosedHand] = []
+        things: list[PosedObject] = []
+        for actor in self.actors.values():
+            hand, held = actor.posed(start_s, end_s)
+            hands.append(hand)
+            things += held
+        if self.floating is not None:
+            thing, motion = self.floating
+            things.append(_moved(thing, motion.T_world_hand(start_s), motion.T_world_hand(end_s)))
+        noise_seed = (self.seed << 40) + round(time_s * 1e6) % (1 << 40)
+        return SceneState(tuple(hands), tuple(things), lighting=self.lighting, views=self.views, noise_seed=noise_seed)
+
+
+def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> SimulatedScene:
+    """A person's hands in the middle of `rig`, somewhere in the world; all of it follows from `seed`.
+
+    Raises UserError for a folder of backgrounds without a picture.
+    """
+    settings = settings or SceneSettings()
+    random = np.random.default_rng([seed, 11])
+    sides: tuple[Side, ...] = ("left", "right") if settings.hands == "both" else (settings.hands,)
+    person = random_person(random)
+    if len(sides) == 2 and settings.anywhere:
+        # Two forearms that point anywhere would go through the hands.
+        person = replace(person, forearms=False)
+    actors: dict[Side, Actor] = {}
+    for side in sides:
+        radius_m = random.uniform(*_HELD_RADII_M) if settings.things and random.random() < _HELD_RATE else None
+        motion = HandMotion(
+            (seed, 12, int(side == "left")),
+            side,
+            home_world_m=home_world_m(side, len(sides)),
+            reach_m=0.035 if len(sides) == 2 else 0.07,
+            anywhere=settings.anywhere,
+            held_radius_m=radius_m,
+        )
+        held = None if radius_m is None else _of_radius(random_thing(random), radius_m)
+        actors[side] = Actor(motion, person, held, radius_m or 0.0)
+    floating = None
+    if settings.things and random.random() < _FLOATING_RATE:
+        away = random.normal(size=3)
+        home = CENTRE_WORLD_M + 0.17 * away / np.linalg.norm(away)
+        floating = random_thing(random), HandMotion((seed, 13), home_world_m=home, reach_m=0.06, anywhere=True)
+    exposure_s = random.uniform(0.1, 1.0) * min(_LONGEST_EXPOSURE_S, 0.4 / (rig.sync.fps or 30.0))
+    views = {
+        camera_id: View(random_background(random, settings.backgrounds), random_sensor(random))
+        for camera_id in rig.camera_ids
+    }
+    return SimulatedScene(seed, actors, random_lighting(random), views, exposure_s, floating)
+
+
+def demo_scene(rig: Rig) -> SimulatedScene:
+    """The hands of `hands_at` in good light; it repeats as they do."""
+    actors: dict[Side, Actor] = {side: Actor(motion, MEAN_PERSON) for side, motion in demo_motions().items()}
+    window, lamp = Light((-0.5, -0.6, 0.9), (0.6, 0.6, 0.62), 0.5), Light((0.8, 0.5, 0.7), (0.36, 0.33, 0.29), 0.15)
+    lighting = Lighting((window, lamp))
+    sensor = Sensor(blur_px=0.4, noise=1.5, jpeg_quality=None)
+    backgrounds = [random_background(np.random.default_rng(seed)) for seed in _DEMO_BACKGROUNDS]
+    views = {camera_id: View(picture, sensor) for camera_id, picture in zip(rig.camera_ids, backgrounds, strict=False)}
+    return SimulatedScene(0, actors, lighting, views, _DEMO_EXPOSURE_S)
+
+
+def _moved(thing: Thing, T_world_start: np.ndarray, T_world_end: np.ndarray) -> PosedObject:
+    start_m, end_m = (thing.vertices_m @ T[:3, :3].T + T[:3, 3] for T in (T_world_start, T_world_end))
+    return PosedObject(start_m, end_m, thing.surface)
+
+
+def _of_radius(thing: Thing, radius_m: float) -> Thing:
+    """The thing made as thick across its z axis as a hand's grasp is wide."""
+    half_m = np.abs(thing.vertices_m).max(axis=0)
+    return Thing(thing.vertices_m * [radius_m / half_m[0], radius_m / half_m[1], 1.0], thing.surface)
