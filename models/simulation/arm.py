@@ -11,12 +11,12 @@ from models.hand.protocol import Side
 
 _CUT_M = -0.045
 _RING_POINTS = 28
-# Distance behind the wrist, and the width and depth there relative to the cut: a mean adult's forearm, which is round at
-# the elbow.
+# Distance behind the wrist, and the width and depth there relative to the cut: a mean adult's forearm and a bit more,
+# round at its end.
 _PROFILE = np.array(
     [[0.052, 1.0, 1.0], [0.06, 1.01, 1.02], [0.072, 1.03, 1.08], [0.088, 1.06, 1.16], [0.11, 1.12, 1.28],
-     [0.14, 1.22, 1.45], [0.18, 1.34, 1.62], [0.23, 1.42, 1.75], [0.29, 1.42, 1.80], [0.315, 1.3, 1.65],
-     [0.332, 1.0, 1.25], [0.34, 0.6, 0.75]]
+     [0.14, 1.22, 1.45], [0.18, 1.34, 1.62], [0.23, 1.42, 1.75], [0.29, 1.42, 1.80], [0.35, 1.40, 1.75],
+     [0.38, 1.3, 1.6], [0.395, 1.0, 1.25], [0.40, 0.6, 0.75]]
 )  # fmt: skip
 # The wrist bends between here in the hand frame's x.
 _BENT_M, _STRAIGHT_M = -0.030, 0.012
