@@ -58,7 +58,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--drop-rate", type=_share, default=0.0, metavar="P", help="share of frames that are lost")
     parser.add_argument("--seed", type=int, default=0, help="everything follows from it (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="only draw a picture of many hands")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PICTURE", help="only draw many hands, .png or .jpg")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     if args.out is None:
-        raise UserError("nothing to make: give the directory OUT of the session, or `--contact-sheet PNG`.")
+        raise UserError("nothing to make: give the directory OUT of the session, or `--contact-sheet hands.png`.")
     if args.out.exists():
         raise UserError(f"{args.out} is there already. Give the name of a new directory.")
     if args.hours is None and args.sets is None:
@@ -163,8 +163,8 @@ def _share(text: str) -> float:
 def _contact_sheet(args: argparse.Namespace) -> int:
     from models.simulation.contact_sheet import write_contact_sheet
 
-    if args.contact_sheet.suffix.lower() != ".png":
-        raise UserError(f"`{args.contact_sheet}`: the name must end in `.png`.")
+    if args.contact_sheet.suffix not in (".png", ".jpg"):
+        raise UserError(f"`{args.contact_sheet}`: the name must end in `.png` or `.jpg`.")
     write_contact_sheet(args.contact_sheet, args.seed, args.backgrounds)
     print(args.contact_sheet)
     if args.json:

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from calibration.yamlfile import write_atomic
 from models.data.crop import hand_box, make_crop
 from models.simulation.renderer import hands_in_image, render, render_crop
 from models.simulation.rig import LAYOUTS, random_rig
@@ -32,12 +33,10 @@ def contact_sheet(seed: int = 0, backgrounds: Path | None = None) -> np.ndarray:
 
 
 def write_contact_sheet(path: Path, seed: int = 0, backgrounds: Path | None = None) -> None:
-    """Write the picture as PNG. Raises UserError as `contact_sheet` does."""
+    """Write the picture, a .png or a .jpg. Raises UserError as `contact_sheet` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(".png", contact_sheet(seed, backgrounds))
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data.tobytes())
-    part.replace(path)
+    _, data = cv2.imencode(path.suffix, contact_sheet(seed, backgrounds))
+    write_atomic(path, data.tobytes())
 
 
 def _crop(seed: int, index: int, backgrounds: Path | None) -> np.ndarray:
