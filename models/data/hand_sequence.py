@@ -116,13 +116,13 @@ def to_shard(
     targets_m = np.where(there.any(1)[:, None], targets_m, 0.0)
     return Shard(
         crops_rgb=np.stack(images_rgb),
-        P_crop=np.stack([crop.P_crop for crop in flat]),
-        labels_px=np.where(known[..., None], labels_px, 0.0),
-        label_confidence=np.where(known, confidence, 0.0),
-        rows=rows,
+        P_crop=np.stack([crop.P_crop for crop in flat]).astype(np.float32),
+        labels_px=np.where(known[..., None], labels_px, 0.0).astype(np.float32),
+        label_confidence=np.where(known, confidence, 0.0).astype(np.float32),
+        rows=rows.astype(np.int32),
         sequence=np.zeros(len(crops), np.int32),
         time_ns=sequence.time_ns,
         targets_m=targets_m * axes,
-        joints_m=None if joints_world_m is None else (joints_world_m - targets_m[:, None]) * axes,
+        joints_m=None if joints_world_m is None else ((joints_world_m - targets_m[:, None]) * axes).astype(np.float32),
         visible=None if visible is None else visible[there],
     )

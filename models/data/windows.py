@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from calibration.errors import UserError
 from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, WindowChange, draw
-from models.data.crop_cache import Shard, read_cache
+from models.data.crop_cache import CacheManifest, Shard, read_cache
 
 FRAMES = 5
 WindowKey = tuple[int, int, int]
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 class WindowDataset(Dataset):
-    """All windows of some caches whose newest frame has two views with labels.
+    """All windows of some caches, on disk or in memory, whose newest frame has two views with labels.
 
     An item's key is its number, or (number, epoch, views): how many views it has at most (0: all). The same seed and
     key give the same item: a dict of tensors
@@ -49,7 +49,7 @@ class WindowDataset(Dataset):
 
     def __init__(
         self,
-        caches: Sequence[Path],
+        caches: Sequence[Path | tuple[CacheManifest, list[Shard]]],
         size_px: int = 128,
         frames: int = FRAMES,
         augmentation: AugmentationConfig = NO_AUGMENTATION,
@@ -62,17 +62,18 @@ class WindowDataset(Dataset):
         self.unseen = unseen
         self._shards: list[tuple[Shard, int, float]] = []
         windows = []
-        for path in caches:
-            manifest, shards = read_cache(path, truth)
+        for cache in caches:
+            manifest, shards = read_cache(cache, truth) if isinstance(cache, Path) else cache
             for shard in shards:
                 newest = _newest_frames(shard, frames)
                 windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))
                 self._shards.append((shard, manifest.size_px, manifest.margin))
         self._windows = np.concatenate(windows) if windows else np.empty((0, 2), np.int64)
         if not len(self._windows):
+            names = ", ".join(str(cache) for cache in caches if isinstance(cache, Path))
             raise UserError(
-                f"{', '.join(map(str, caches)) or 'no data given'}: no window of {frames} consecutive frames whose "
-                "last has labels in two views. Give longer sequences, or label the session."
+                f"{names or 'the data'}: no window of {frames} consecutive frames whose last has labels in two views. "
+                "Give longer sequences, or label the session."
             )
         self.views = views or max(shard.rows.shape[1] for shard, _, _ in self._shards)
 
