@@ -5,25 +5,31 @@ import json
 import math
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from app.cli import main as usthand_main
 from calibration.errors import UserError
 from models.network.config import recipe
 from models.network.ust_hand import UstHand, draw_latents
+from models.training.__main__ import main as training_main
 from models.training.checkpoint import CheckpointInfo, load_checkpoint, read_tensors, save_checkpoint
 from models.training.config import DataConfig, LossConfig, TrainConfig, read_train_config
 from models.training.processes import Processes
 from models.training.step import INPUTS, to_device, window_losses
 from models.training.trainer import BEST, LAST, RESUME, Trainer, TrainingData
+from models.training.validation import validate
 from tests.conftest import ROOT
 from tests.test_windows import shard_of, write_cache
 from tests.window_cases import DotWindows, batch_of
@@ -248,6 +254,15 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(tmp_path: Path
         Trainer(settings(tmp_path / "none"), dots(), Processes(), resume=True)
 
 
+def test_a_run_may_begin_from_a_checkpoint(tmp_path: Path) -> None:
+    first = train(settings(tmp_path / "first"))
+    start = str(tmp_path / "first" / LAST)
+    second = Trainer(settings(tmp_path / "second", start=start), dots(), Processes())
+    assert same(second.model.state_dict(), first.averaged.state_dict()) and second.step == 0
+    with pytest.raises(UserError, match="another network"):
+        Trainer(settings(tmp_path / "third", start=start, network=NETWORK | {"casa": False}), dots(), Processes())
+
+
 def test_too_little_data_for_a_batch_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has 10 windows, fewer than a batch"):
         train(settings(tmp_path, batch=11, stage1_steps=0))
@@ -342,6 +357,40 @@ def test_a_wrong_config_is_refused_by_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError) as raised:
         read_train_config(write_config(tmp_path, text))
     assert BAD_CONFIGS[text] in str(raised.value)
+
+
+def test_data_that_cannot_be_trained_on_ends_with_2(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Through the training's own process, here."""
+    path = write_config(tmp_path, "data: {train: [cache]}\nnetwork: {recipe: tiny, crop_px: 32}\n")
+    monkeypatch.setattr("sys.argv", ["training", str(path)])
+
+    def refused(says: str) -> bool:
+        code, text = training_main(), capsys.readouterr().err
+        return code == 2 and says in text and "Traceback" not in text
+
+    assert refused("session.yaml")
+    assert usthand_main(["train", str(path), "--processes", "2"]) == 2
+    assert "session.yaml" in capsys.readouterr().err
+    whole = shard_of(True)
+    frames = ("rows", "sequence", "time_ns", "targets_m", "joints_m")
+    write_cache(tmp_path / "cache", [replace(whole, **{name: getattr(whole, name)[:4] for name in frames})])
+    assert refused("no window of 5 consecutive frames")
+    shutil.rmtree(tmp_path / "cache")
+    bad = replace(whole, labels_px=np.full_like(whole.labels_px, np.nan))
+    write_cache(tmp_path / "cache", [bad])
+    assert refused("`labels_px` holds NaN")
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_leaves_out_windows_whose_truth_is_not_known() -> None:
+    torch.manual_seed(0)
+    model = UstHand(TINY).eval()
+    batch = batch_of(DotWindows(frames=3, size_px=32, truth=True), 3, 2)
+    figures = validate(model, [{name: value[:2] for name, value in batch.items()}], LossConfig(), CPU)
+    batch["joints_m"][2] = math.nan
+    assert validate(model, [batch], LossConfig(), CPU)["mpjpe_mm"] == pytest.approx(figures["mpjpe_mm"], rel=1e-4)
+    batch["joints_m"][:] = math.nan
+    assert "mpjpe_mm" not in validate(model, [batch], LossConfig(), CPU)
 
 
 def test_a_config_is_read_with_its_paths_beside_it(tmp_path: Path) -> None:

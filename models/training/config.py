@@ -57,7 +57,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     The first `stage1_steps` of the `steps` train stage 1 alone, on batches of `stage1_batch` single frames; the others
     everything, on batches of `batch` windows. The rate of Adam rises over `warmup_steps` to `learning_rate`, then falls
     as a cosine. Batches are per process. `ema` is the decay of the averaged weights, which are those that are validated
-    and saved. `bad_steps` is how many steps in a row may end in NaN before the run does.
+    and saved. `start` is the checkpoint, or `shipped`, that the run begins from. `bad_steps` is how many steps in a
+    row may end in NaN before the run does.
     """
 
     data: DataConfig
@@ -75,6 +76,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ema: float = 0.999
     precision: Literal["bf16", "float32"] = "bf16"
     backbone_weights: str | None = None
+    start: str | None = None
     workers: int = 1
     log_every: int = 20
     validate_every: int = 1000
@@ -121,8 +123,12 @@ def read_train_config(path: Path) -> TrainConfig:
     weights = config.backbone_weights and str(path.parent / config.backbone_weights)
     if weights and not Path(weights).is_file():
         raise UserError(f"{path}: backbone_weights: `{weights}`: no such file. Leave it out to start from scratch.")
+    start = config.start if config.start in (None, "shipped") else str(path.parent / config.start)
+    if start not in (None, "shipped") and not Path(start).is_file():
+        raise UserError(f"{path}: start: `{start}`: no such checkpoint. Leave it out to start from scratch.")
     return msgspec.structs.replace(
         config,
+        start=start,
         data=msgspec.structs.replace(config.data, **resolved),
         output=str(path.parent / config.output),
         backbone_weights=weights,

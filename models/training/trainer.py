@@ -19,7 +19,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from calibration.errors import UserError
 from models.data.windows import WindowBatches, WindowKey, quiet_worker
 from models.network.ust_hand import UstHand, draw_latents
-from models.training.checkpoint import CheckpointInfo, check_names, read_tensors, save_checkpoint, write_tensors
+from models.training.checkpoint import (
+    CheckpointInfo,
+    check_names,
+    load_checkpoint,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 from models.training.config import FREE_FIELDS, TrainConfig
 from models.training.monitor import Monitor, draw_windows
 from models.training.processes import Processes
@@ -61,6 +68,9 @@ class Trainer:
         self.model = UstHand(config.network_config()).to(self.device)
         if config.backbone_weights:
             self.model.stage1.backbone.load_imagenet(Path(config.backbone_weights))
+        if config.start and not resume:
+            begun, _ = load_checkpoint(config.start, config.network_config())
+            self.model.load_state_dict(begun.state_dict())
         self.averaged = copy.deepcopy(self.model).eval()
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         if resume:
