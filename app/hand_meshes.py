@@ -61,7 +61,7 @@ class HandMeshes:
         if fitted is None:
             return None
         shape = track.fitter.shape
-        # A new shape costs the model ten times a new pose.
-        if np.abs(shape / track.shape - 1).max() > _SAME_SHAPE:
+        # A new shape costs the model ten times a new pose. What is held in the end is taken as it is.
+        if np.abs(shape / track.shape - 1).max() > (0.0 if track.fitter.bones.held else _SAME_SHAPE):
             track.shape = shape
         return model.pose(fitted.angles_rad, fitted.T_world_hand, track.shape)[1]

@@ -108,6 +108,7 @@ def test_an_interrupted_run_goes_on_and_makes_the_same(cache: Path, tmp_path: Pa
 def test_settings_that_cannot_be_are_refused(change: dict, says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         list(generate(tmp_path / "cache", msgspec.structs.replace(SETTINGS, **change)))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_command(tmp_path: Path) -> None:

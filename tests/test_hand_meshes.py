@@ -5,7 +5,8 @@ import pytest
 
 from app.estimators.protocol import Hand, Side
 from app.hand_meshes import HandMeshes
-from models.hand.fitter import HandFitter
+from models.hand.builtin import BuiltinHand
+from models.hand.fitter import HOLD_AFTER, HandFitter
 from models.hand.mesh import load_mesh
 from models.simulation.hands import hands_at
 from tests.live_run import LiveRun, simulated_rig
@@ -50,6 +51,19 @@ def test_a_track_that_ended_leaves_no_bone_lengths_to_the_next_of_its_number():
             vertices = meshes.fit([make_hand("right", scaled_m, number, std_m=0.0005)])
         error_m = np.linalg.norm(tips_of(vertices[1]) - scaled_m[TIP_JOINTS], axis=1)
         assert error_m.mean() < 0.005, scale
+
+
+@pytest.mark.parametrize("first", [0, 1000, 2000])
+def test_bone_lengths_that_are_held_are_those_of_the_mesh(first):
+    meshes, fitter, model = HandMeshes(), HandFitter("right"), BuiltinHand("right")
+    vertices, fitted = b"", None
+    for number in range(first, first + HOLD_AFTER):
+        hand = make_hand("right", hands_at(number / 30)["right"], number)
+        vertices = meshes.fit([hand])[1]
+        fitted = fitter.fit(hand.joints_world_m, hand.covariance_m2)
+    assert fitted is not None
+    joints_m, _ = model.pose(fitted.angles_rad, fitted.T_world_hand, fitter.shape)
+    np.testing.assert_allclose(tips_of(vertices), joints_m[TIP_JOINTS], atol=1e-6)
 
 
 def test_a_hand_that_cannot_be_fitted_has_no_mesh_and_disturbs_no_other(monkeypatch):

@@ -182,6 +182,16 @@ def test_a_camera_inside_a_hand_is_refused() -> None:
     assert render(near, state()).image.std() > 5
 
 
+def test_a_camera_without_a_pose_is_refused_and_one_overhead_is_not() -> None:
+    overhead = camera((0.08, 0.0, 0.5), (0.08, 0.0, 0.0))
+    assert hands_in_image(overhead, state())[0].visible.any()
+    lost = replace(overhead, T_cam_world=overhead.T_cam_world * np.nan)
+    crop = make_crop(overhead, np.array([0.08, 0.0, 0.0]), 0.1, 64)
+    for draw in (render, hands_in_image, lambda of, scene: render_crop(crop, of, scene)):
+        with pytest.raises(UserError, match="camera `cam_0`: T_cam_world holds numbers that are not finite"):
+            draw(lost, state())
+
+
 def test_a_hand_behind_the_camera_and_no_hand_at_all_leave_the_background() -> None:
     away = camera((0.08, 0.0, 0.5), (0.08, 0.001, 1.0))
     behind, empty = (

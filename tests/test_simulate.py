@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -161,6 +162,11 @@ def test_a_rig_of_ones_own(tmp_path: Path) -> None:
         ("--sets 2 --sessions 3", "each needs at least one"),
         ("--sets 2 --workers 0", "at least 1"),
         ("--sets 2 --seed -1", "from 0"),
+        ("--contact-sheet {tmp}/hands.png --seed -1", "from 0"),
+        ("--sets 2 --fps 1e-9", "from 1 to 1000"),
+        ("--sets 1000000000000", "Give more `--sessions`"),
+        ("--hours 1e308", "Give more `--sessions`"),
+        ("--sets 2 --rig {tmp}/away.yaml", "0 of 2 cameras look at the simulated hands"),
         ("--sets 2 --drop-rate 1", "below 1"),
         ("--sets 2 --backgrounds {tmp}", "no background image"),
         ("--sets 2 --rig {tmp}/none.yaml", "none.yaml"),
@@ -172,18 +178,38 @@ def test_a_rig_of_ones_own(tmp_path: Path) -> None:
 def test_bad_input_is_named_and_nothing_is_left(
     arguments: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    write_rig(tmp_path / "rig.yaml", ring_rig(2))
+    rig = ring_rig(2)
+    write_rig(tmp_path / "rig.yaml", rig)
+    turned = np.diag([1.0, -1, -1, 1])
+    away = tuple(replace(camera, T_cam_world=turned @ camera.T_cam_world) for camera in rig.cameras)
+    write_rig(tmp_path / "away.yaml", replace(rig, cameras=away))
     before = sorted(tmp_path.iterdir())
     assert main(["simulate", str(tmp_path / "out"), *arguments.format(tmp=tmp_path).split()]) == 2
     assert told in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("arguments", ["--size 640", "--sets 5 --hours 1", "--hours -1", "--labels best"])
+@pytest.mark.parametrize(
+    "arguments", ["--size 640", "--sets 5 --hours 1", "--hours -1", "--offset-ms 1e9", "--labels best"]
+)
 def test_bad_usage(arguments: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["simulate", str(tmp_path / "out"), *arguments.split()])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--cameras 1", "2 to 8 cameras"),
+        ("--seed -1", "from 0"),
+        ("--headless hands.avi", "must end in `.mp4`"),
+        ("--drawn --estimator mediapipe", "Leave `--drawn` out"),
+    ],
+)
+def test_a_demo_that_cannot_be_is_told(arguments: str, told: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(["demo", *arguments.split()]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_what_is_there_already_stays(session_dir: Path, capsys: pytest.CaptureFixture) -> None:
@@ -194,12 +220,12 @@ def test_what_is_there_already_stays(session_dir: Path, capsys: pytest.CaptureFi
 
 
 def test_a_camera_inside_a_hand_is_told_and_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    rig = ring_rig(2, 64, 48)
+    rig = ring_rig(3, 64, 48)
     joint_m = random_scene(rig, 0, SceneSettings(things=False)).hands(1.0)["right"].joints_world_m[9]
     T = rig.cameras[0].T_cam_world.copy()
     T[:3, 3] = -T[:3, :3] @ joint_m
     inside = RigCamera("cam_0", rig.cameras[0].camera, T)
-    write_rig(tmp_path / "rig.yaml", Rig((inside, rig.cameras[1]), rig.sync))
+    write_rig(tmp_path / "rig.yaml", Rig((inside, *rig.cameras[1:]), rig.sync))
     command = f"simulate {tmp_path / 'out'} --rig {tmp_path / 'rig.yaml'} --sets 1 --no-things --workers 1"
     assert main(command.split()) == 2
     assert "`cam_0` is inside a hand" in capsys.readouterr().err
@@ -225,6 +251,10 @@ def test_the_loop_is_rendered_once(loop: tuple[Rig, Path]) -> None:
         raise KeyboardInterrupt
 
     assert cached_loop(rig, folder.parent, fail) == folder
+    loop_files(folder, rig)["cam_1"].rename(folder.parent / "taken")
+    with pytest.raises(AssertionError, match="rendered again"):
+        cached_loop(rig, folder.parent, fail)
+    (folder.parent / "taken").rename(loop_files(folder, rig)["cam_1"])
     before = set(folder.parent.iterdir())
     with pytest.raises(KeyboardInterrupt):
         cached_loop(ring_rig(3), folder.parent, give_up)
@@ -261,7 +291,7 @@ def test_the_loops_hands_are_those_of_hands_at() -> None:
 def test_a_loop_that_does_not_fit_is_told(loop: tuple[Rig, Path], tmp_path: Path) -> None:
     rig, folder = loop
     (tmp_path / "bad.npz").write_bytes(b"no archive")
-    with pytest.raises(UserError, match=r"bad\.npz: not a rendered loop"):
+    with pytest.raises(UserError, match=r"bad\.npz: cannot be read as a rendered loop"):
         RenderedLoop(tmp_path / "bad.npz")
     wide = ring_rig(2, 320, 240).cameras[0]
     images = str(loop_files(folder, rig)["cam_0"])

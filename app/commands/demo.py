@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     if not 2 <= args.cameras <= MAX_CAMERAS:
         raise UserError(f"`--cameras {args.cameras}`: a rig has 2 to {MAX_CAMERAS} cameras.")
+    if args.seed < 0:
+        raise UserError(f"`--seed {args.seed}`: a seed is a whole number from 0.")
     check_publish(args.publish)
     settings = RunSettings(
         estimator=args.estimator,
@@ -75,6 +78,9 @@ def _rendered(rig: Rig) -> Rig:
         files = loop_files(cached_loop(rig, cache, _render), rig)
     except OSError as error:
         log.warning("%s: %s. The hands are drawn as skeletons.", error.filename or cache, error.strerror)
+        return rig
+    except BrokenProcessPool:
+        log.warning("a rendering process died, perhaps for want of memory. The hands are drawn as skeletons.")
         return rig
     cameras = []
     for camera in rig.cameras:

@@ -16,12 +16,17 @@ from app.commands.common import add_command, positive
 from calibration.errors import UserError
 from calibration.rig import Rig, read_rig
 from models.data.detector_noise import GRADES
+from models.simulation.hands import CENTRE_WORLD_M
 from models.simulation.rig import LAYOUTS, random_rig
 
 log = logging.getLogger(__name__)
 
 _CAMERAS, _SIZE, _FPS = 4, (640, 480), 30.0
 _MOST_SESSIONS = 10_000
+# Of one session: its truth is held in memory until the end.
+_MOST_SETS = 250_000
+_SLOWEST_FPS, _FASTEST_FPS = 1.0, 1000.0
+_LONGEST_MS = 1000.0
 
 
 def add_parser(subparsers) -> None:
@@ -53,8 +58,10 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--labels", choices=tuple(GRADES), default="moderate", help="the detector's noise (%(default)s)"
     )
-    parser.add_argument("--offset-ms", type=_share, default=0.0, metavar="MS", help="spread of the cameras' clocks")
-    parser.add_argument("--jitter-ms", type=_share, default=0.0, metavar="MS", help="spread of a frame's time")
+    parser.add_argument(
+        "--offset-ms", type=_milliseconds, default=0.0, metavar="MS", help="spread of the cameras' clocks"
+    )
+    parser.add_argument("--jitter-ms", type=_milliseconds, default=0.0, metavar="MS", help="spread of a frame's time")
     parser.add_argument("--drop-rate", type=_share, default=0.0, metavar="P", help="share of frames that are lost")
     parser.add_argument("--seed", type=int, default=0, help="everything follows from it (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
@@ -62,6 +69,8 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.seed < 0:
+        raise UserError(f"`--seed {args.seed}`: a seed is a whole number from 0.")
     if args.contact_sheet is not None:
         return _contact_sheet(args)
     _check(args)
@@ -71,11 +80,19 @@ def run(args: argparse.Namespace) -> int:
     from models.simulation.simulated_scene import SceneSettings
 
     workers = usable_cores() if args.workers is None else args.workers
-    given = None if args.rig is None else read_rig(args.rig)
+    given = None if args.rig is None else _read_rig(args.rig)
     if given is not None and (args.cameras or len(given.cameras)) != len(given.cameras):
         raise UserError(f"`--cameras {args.cameras}`, but {args.rig} has {len(given.cameras)}. Leave one of them out.")
     fps = args.fps or (given and given.sync.fps) or _FPS
-    total = args.sets if args.sets is not None else round(args.hours * 3600 * fps)
+    if not _SLOWEST_FPS <= fps <= _FASTEST_FPS:
+        raise UserError(f"{fps:g} frame sets per second; give `--fps` from {_SLOWEST_FPS:g} to {_FASTEST_FPS:g}.")
+    wanted = args.sets if args.sets is not None else args.hours * 3600 * fps
+    if wanted > _MOST_SETS * args.sessions:
+        raise UserError(
+            f"{wanted:.6g} frame sets in {args.sessions} sessions; a session has at most {_MOST_SETS}. Give more "
+            "`--sessions`."
+        )
+    total = round(wanted)
     if total < args.sessions:
         raise UserError(f"{total} frame sets in {args.sessions} sessions; each needs at least one.")
     settings = SceneSettings(args.hands, not args.in_front, not args.no_things, args.backgrounds)
@@ -126,12 +143,26 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"`--{name} {value}`: at least 1.")
     if args.sessions > _MOST_SESSIONS:
         raise UserError(f"`--sessions {args.sessions}`: at most {_MOST_SESSIONS}; run again with another seed.")
-    if args.seed < 0:
-        raise UserError(f"`--seed {args.seed}`: a seed is a whole number from 0.")
     if args.drop_rate >= 1:
         raise UserError(f"`--drop-rate {args.drop_rate:g}`: a share below 1.")
     if args.rig is not None and args.size is not None:
         raise UserError(f"`--size` and `--rig`: the image size is that of {args.rig}. Leave one of them out.")
+
+
+def _read_rig(path: Path) -> Rig:
+    """The rig. Raises UserError where fewer than two cameras have the middle of the simulated hands in their images."""
+    rig = read_rig(path)
+    seen = 0
+    for camera in rig.cameras:
+        u, v = camera.project(CENTRE_WORLD_M)
+        seen += bool(0 <= u <= camera.camera.width - 1 and 0 <= v <= camera.camera.height - 1)
+    if seen < 2:
+        raise UserError(
+            f"{path}: {seen} of {len(rig.cameras)} cameras look at the simulated hands, which move about "
+            f"{CENTRE_WORLD_M.tolist()} m in the rig's world; at least 2 must. Put the world's origin below the place "
+            "that the cameras look at, z up."
+        )
+    return rig
 
 
 def _random_rig(args: argparse.Namespace, index: int, fps: float) -> Rig:
@@ -157,6 +188,13 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not zero or more")
+    return value
+
+
+def _milliseconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= _LONGEST_MS:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_LONGEST_MS:g}")
     return value
 
 

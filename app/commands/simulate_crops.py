@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     )
     began = time.monotonic()
     try:
-        with tqdm(unit="shard") as bar:
+        with tqdm(unit="shard", disable=None) as bar:
             for done, total in generate(args.out, settings, workers):
                 bar.total = total
                 bar.update(done - bar.n)

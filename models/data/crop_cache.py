@@ -114,7 +114,7 @@ def read_manifest(path: Path) -> CacheManifest:
         manifest = msgspec.json.decode((path / "manifest.json").read_bytes(), type=CacheManifest)
     except FileNotFoundError:
         raise UserError(
-            f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate` or from a session."
+            f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate-crops`."
         ) from None
     except (OSError, msgspec.DecodeError) as error:
         raise UserError(f"{path / 'manifest.json'}: cannot be read ({error}). Make the cache again.") from None

@@ -35,6 +35,7 @@ from models.data.crop_cache import (
 from models.data.detector_noise import GRADES, NoiseGrade, detect
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
 from models.hand.protocol import Side
+from models.simulation.backgrounds import images_in
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.renderer import hands_in_image, render_crop
 from models.simulation.rig import LAYOUTS, random_rig
@@ -73,7 +74,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def check_settings(settings: GenerateSettings) -> None:
-    """Raises UserError that names the setting, what was got and expected."""
+    """Raises UserError that names the setting, what was got and expected, or a folder without a picture."""
     limits = {"people": (1, _MOST), "clips": (1, 1000), "frames": (5, 16), "views": (2, MAX_CAMERAS)}
     limits["size_px"] = (16, 1024)
     for name, (least, most) in limits.items():
@@ -84,6 +85,8 @@ def check_settings(settings: GenerateSettings) -> None:
     shares = [*settings.grades.values()]
     if set(settings.grades) - set(GRADES) or not min(shares, default=-1) >= 0 or not 0 < sum(shares) < np.inf:
         raise UserError(f"`grades` is {settings.grades}; give shares, not all zero, of {', '.join(GRADES)}.")
+    if settings.backgrounds is not None:
+        images_in(Path(settings.backgrounds))
 
 
 def generate(out: Path, settings: GenerateSettings, workers: int = 1) -> Generator[tuple[int, int], None, None]:

@@ -1,7 +1,5 @@
 """`labels.npz` of a session: the 2D hands that a detector found in its images, and how sure it was."""
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
-from calibration.yamlfile import write_atomic
+from models.data.npzfile import read_npz, write_npz
 
 _AGAIN = "Label the session again."
 
@@ -48,9 +46,7 @@ def write_labels(path: Path, labels: Labels, cameras: int) -> None:
     arrays = {name: np.asarray(getattr(labels, name)) for name in _FIELDS}
     _check(path, arrays, cameras)
     arrays = {name: arrays[name].astype(dtype) for name, (dtype, _) in _FIELDS.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, source=np.array(labels.source), **arrays)  # pyright: ignore[reportArgumentType]
-    write_atomic(path, buffer.getvalue())
+    write_npz(path, {**arrays, "source": np.array(labels.source)})
 
 
 def read_labels(path: Path, cameras: int) -> Labels:
@@ -62,15 +58,11 @@ def read_labels(path: Path, cameras: int) -> Labels:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. Label the session first.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = sorted({*_FIELDS, "source"} - set(file.files))
-            if missing:
-                raise UserError(f"{path}: no `{missing[0]}`; labels have {', '.join(_FIELDS)}, source. {_AGAIN}")
-            arrays = {name: file[name] for name in _FIELDS}
-            source = str(file["source"])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as labels ({error}). {_AGAIN}") from None
+    arrays = read_npz(path, "labels", _AGAIN, {*_FIELDS, "source"})
+    missing = sorted({*_FIELDS, "source"} - set(arrays))
+    if missing:
+        raise UserError(f"{path}: no `{missing[0]}`; labels have {', '.join(_FIELDS)}, source. {_AGAIN}")
+    source = str(arrays.pop("source"))
     _check(path, arrays, cameras)
     return Labels(**arrays, source=source)
 

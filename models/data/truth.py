@@ -1,7 +1,5 @@
 """`truth.npz` of a simulated session: where the hands really were."""
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +8,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
-from calibration.yamlfile import write_atomic
+from models.data.npzfile import read_npz, write_npz
 from models.hand.protocol import Side
 
 _SIDES: tuple[Side, ...] = ("left", "right")
@@ -44,9 +42,7 @@ def write_truth(path: Path, truth: Truth) -> None:
     arrays = {"times_ns": truth.times_ns.astype(np.int64)}
     for side, hand in truth.hands.items():
         arrays |= {f"{side}_{field.name}": getattr(hand, field.name) for field in fields(hand)}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    write_atomic(path, buffer.getvalue())
+    write_npz(path, arrays)
 
 
 def read_truth(path: Path, cameras: int) -> Truth:
@@ -58,11 +54,7 @@ def read_truth(path: Path, cameras: int) -> Truth:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. Only sessions made with `usthand simulate` have the truth.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as truth ({error}). Simulate the session again.") from None
+    arrays = read_npz(path, "truth", "Simulate the session again.")
     times_ns = _checked(path, arrays, "times_ns", (None,))
     sets = len(times_ns)
     ends = {

@@ -25,7 +25,6 @@ _WHITEN_DEFAULT = np.broadcast_to(np.eye(3) / DEFAULT_SD_M, (21, 3, 3))
 _SETTLED_STEP = 1e-3
 _SETTLED_GAIN = 1e-3
 _PALM_JOINTS = np.array([0, 1, 5, 9, 13, 17])
-_FINGER_STARTS = np.arange(5) * 4 + 1
 _JOINT_NUMBERS = np.arange(21)
 # Hinge i moves the joints beyond its own, up to its finger's tip.
 _HINGE_JOINTS = skeleton.HINGE_JOINTS[:, None]

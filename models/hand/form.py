@@ -55,7 +55,7 @@ _THUMB_PROFILE = np.array(
 _FINGER_SCALES = (1.0, 1.03, 0.96, 0.85)
 _NAIL_LENGTHS_MM = (14.5, 11.0, 11.5, 10.8, 9.0)
 _NAIL_HALF_WIDTHS_MM = (7.6, 5.7, 6.0, 5.5, 4.6)
-# Negative stations lie on the forearm, towards the elbow: x, half-width, height, depth.
+# Station 0 is the end towards the elbow, 1 lies in the wrist.
 _FOREARM_X_MM = -75.0
 _FOREARM_PROFILE = np.array(
     [

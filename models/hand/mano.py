@@ -4,7 +4,7 @@ It comes from the user's own licensed file, MANO_RIGHT.pkl or the same arrays in
 image.
 """
 
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from calibration.errors import UserError
+from models.data.npzfile import read_npz
 from models.hand.builtin import MIRROR
 from models.hand.protocol import Side
 from models.hand.restricted_pickle import as_array, read_pickle
@@ -102,7 +103,11 @@ class ManoHand:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """MANO's arrays by name, checked."""
-    found = _read_npz(path) if path.suffix == ".npz" else read_pickle(path)
+    found: Mapping[str, Any]
+    if path.suffix == ".npz":
+        found = read_npz(path, "plain arrays", "Give MANO_RIGHT.pkl, or an .npz of dense arrays.", _SHAPES)
+    else:
+        found = read_pickle(path)
     missing = [name for name in _SHAPES if name not in found]
     if missing:
         raise UserError(f"{path}: not a MANO model: it lacks {', '.join(missing)}; give MANO_RIGHT.pkl.")
@@ -120,16 +125,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         arrays[name] = array
     _check_content(path, arrays)
     return arrays
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in _SHAPES if name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: cannot be read as plain arrays ({error}); give MANO_RIGHT.pkl, or an .npz of dense arrays."
-        ) from None
 
 
 def _check_content(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -27,7 +27,6 @@ BONE_NAMES = (
     ),
 )
 """The 16 bones that carry skin: bone 1 + 3 f + k lies between the joints 1 + 4 f + k and 2 + 4 f + k."""
-BONE_PARENTS = np.array([-1] + [0 if bone % 3 == 1 else bone - 1 for bone in range(1, 16)])
 BONE_JOINTS = np.array([0] + [1 + 4 * finger + level for finger in range(5) for level in range(3)])
 """(16,): the joint in each bone's origin."""
 

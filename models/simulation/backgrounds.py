@@ -18,7 +18,7 @@ def random_background(rng: np.random.Generator, folder: Path | None = None) -> n
     Raises UserError where the folder holds no image that can be read.
     """
     if folder is not None:
-        return _part_of_image(rng, _images(folder))
+        return _part_of_image(rng, images_in(folder))
     image = _plain(rng)
     kind = rng.random()
     if kind < 0.30:
@@ -34,7 +34,8 @@ def random_background(rng: np.random.Generator, folder: Path | None = None) -> n
 
 
 @lru_cache(maxsize=8)
-def _images(folder: Path) -> tuple[Path, ...]:
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """The images in a folder and those below it, sorted. Raises UserError where there is none."""
     folder = Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES) if folder.is_dir() else []
     if not paths:

@@ -39,7 +39,7 @@ def make_thing(shape: Shape, half_size_m: np.ndarray, colours: np.ndarray, gloss
     half = np.asarray(half_size_m, dtype=float)
     vertices, faces = _cube(np.maximum(np.ceil(2 * half / _CELL_M).astype(int), 2))
     if shape == "box":
-        # The 6-norm rounds the edges.
+        # The 12-norm rounds the edges.
         vertices = vertices / np.maximum(np.linalg.norm(vertices, ord=12, axis=1, keepdims=True), 1e-9)
     elif shape == "cylinder":
         flat = np.linalg.norm(vertices[:, :2], axis=1, keepdims=True)

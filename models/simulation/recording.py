@@ -132,7 +132,7 @@ def _record(
         camera.camera_id: (capture_ns[taken[:, view], view] + camera.time_offset_ns).astype(np.int64)
         for view, camera in enumerate(rig.cameras)
     }
-    source = f"simulated by usthand simulate: seed {seed}, labels {labels}"
+    source = f"simulated by usthand simulate: scene {seed}, labels {labels}"
     write_session(folder, rig, videos, stamps, name=name, clock="seconds since the simulation began", source=source)
     return int(taken.sum())
 

@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from calibration.rig import Rig
+from models.data.npzfile import read_npz
 from models.simulation.hands import LOOP_S
 
 _KEPT = 3
@@ -25,11 +25,11 @@ class RenderedLoop:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                self._jpegs, self._ends = file["jpegs"], file["ends"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: not a rendered loop ({error}). `usthand demo` renders one.") from None
+        advice = "Remove it; `usthand demo` renders it again."
+        arrays = read_npz(path, "a rendered loop", advice)
+        if not {"jpegs", "ends"} <= set(arrays):
+            raise UserError(f"{path}: not a rendered loop. {advice}")
+        self._jpegs, self._ends = arrays["jpegs"], arrays["ends"]
 
     def image(self, time_s: float) -> np.ndarray:
         """The image (H, W, 3) uint8 BGR taken nearest to a time."""
@@ -49,20 +49,25 @@ def cached_loop(rig: Rig, cache: Path, render: Callable[[Rig, Path], None]) -> P
     written to `cache`.
     """
     folder = cache / f"{_PREFIX}{_content_key(rig)}"
-    if folder.is_dir():
+    if _is_whole(folder, rig):
         folder.touch()
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".rendering-", dir=cache))
     try:
         render(rig, temporary)
-        if not folder.is_dir():
+        if not _is_whole(folder, rig):
+            shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in sorted(cache.glob(f"{_PREFIX}*"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path, rig: Rig) -> bool:
+    return all(path.is_file() for path in loop_files(folder, rig).values())
 
 
 def render_loop(rig: Rig, folder: Path, workers: int, on_set: Callable[[], object] = lambda: None) -> None:

@@ -33,6 +33,7 @@ def render(camera: RigCamera, state: SceneState) -> Rendering:
 
     Raises UserError where the camera is inside a hand or an object.
     """
+    _check_pose(camera)
     shaded = _shaded(state)
     lens = camera.camera
     R_cam_world = camera.T_cam_world[:3, :3]
@@ -63,6 +64,7 @@ def render_crop(crop: Crop, camera: RigCamera, state: SceneState) -> np.ndarray:
     It is as fine as the camera's image is there, and black beyond its border. Boards are left out.
     Raises UserError where the camera is inside a hand or an object.
     """
+    _check_pose(camera)
     shaded = _shaded(state)
     view = state.views.get(camera.camera_id, View())
     focal_px = float(np.sqrt(abs(np.linalg.det(crop.H_crop_cam))))
@@ -98,6 +100,7 @@ def render_crop(crop: Crop, camera: RigCamera, state: SceneState) -> np.ndarray:
 
 def hands_in_image(camera: RigCamera, state: SceneState) -> tuple[HandInImage, ...]:
     """The truth of every hand of the state in a camera's image, without rendering it."""
+    _check_pose(camera)
     shaded = _shaded(state)
     if shaded is None:
         return ()
@@ -128,6 +131,12 @@ def _shaded(state: SceneState) -> ShadedScene | None:
 
 def _seed(state: SceneState, camera: RigCamera) -> list[int]:
     return [state.noise_seed, *camera.camera_id.encode()]
+
+
+def _check_pose(camera: RigCamera) -> None:
+    # Embree never comes back from a ray that is NaN.
+    if not np.isfinite(camera.T_cam_world).all():
+        raise UserError(f"camera `{camera.camera_id}`: T_cam_world holds numbers that are not finite. Give its pose.")
 
 
 def _check_outside(camera: RigCamera, shaded: ShadedScene) -> None:

@@ -129,7 +129,8 @@ def look_at(eye_world_m: np.ndarray, target_world_m: np.ndarray) -> np.ndarray:
     """`T_cam_world` (4, 4) of an upright camera at `eye_world_m` whose axis goes through `target_world_m`; z is up."""
     forward = (target_world_m - eye_world_m) / np.linalg.norm(target_world_m - eye_world_m)
     right = np.cross(forward, (0.0, 0.0, 1.0))
-    right /= np.linalg.norm(right)
+    # Straight up or down, any side is upright.
+    right = right / np.linalg.norm(right) if right.any() else np.array([1.0, 0.0, 0.0])
     rotation = np.stack([right, np.cross(forward, right), forward])
     T_cam_world = np.eye(4)
     T_cam_world[:3, :3] = rotation

@@ -6,14 +6,12 @@ World metres; colours are linear RGB in 0..1 unless said otherwise. All is froze
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
 from calibration.board import Board
-
-Side = Literal["left", "right"]
+from models.hand.protocol import Side
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,33 @@
+"""Arrays in `.npz` files: written atomically, read without running anything, damage told as a UserError."""
+
+import io
+from collections.abc import Container
+from pathlib import Path
+
+import numpy as np
+
+from calibration.errors import UserError
+from calibration.yamlfile import write_atomic
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the arrays, compressed, so that a reader sees the old or the new file, never a part."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    write_atomic(path, buffer.getvalue())
+
+
+def read_npz(path: Path, what: str, advice: str, names: Container[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file, or those of them that are in `names`.
+
+    Raises UserError where the file cannot be read, is something else or is damaged: it says what the file was to be
+    and ends in `advice`.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("a single array, not an archive of arrays")
+        with file:
+            return {name: file[name] for name in file.files if names is None or name in names}
+    except Exception as error:  # A damaged archive can fail in any way.
+        raise UserError(f"{path}: cannot be read as {what} ({error}). {advice}") from None
