@@ -45,3 +45,12 @@ def test_rendering_is_measured_and_its_time_shared_out():
     for shares in result["share_of_time"].values():
         assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
         assert shares["rays and colours"] > shares["background" if "background" in shares else "background of crops"]
+
+
+def test_the_hands_fit_comes_as_near_as_a_general_solver():
+    done = usthand("bench", "hand", "--frames", "30", "--json")
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert result["residual_mm"]["fit"] == pytest.approx(result["residual_mm"]["scipy"], rel=0.02)
+    assert result["nearer"] > 0.15
+    assert result["scipy_ms"] / result["fit_ms"] == pytest.approx(result["times_faster_than_scipy"], rel=0.02)

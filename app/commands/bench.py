@@ -22,6 +22,10 @@ def add_parser(subparsers) -> None:
     live.add_argument("session", type=Path, help="a recorded session")
     live.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
     live.add_argument("--seconds", type=positive, default=20.0, help="of the simulated live run (%(default)s)")
+    hand = add_command(
+        parts, "hand", run_hand, "the fit of the hand's mesh, beside a general solver", "  usthand bench hand --json"
+    )
+    hand.add_argument("--frames", type=int, default=300, choices=range(1, 100001), metavar="N", help="(%(default)s)")
     labels = add_command(
         parts,
         "labels",
@@ -58,6 +62,20 @@ def add_parser(subparsers) -> None:
     transport.add_argument("--seconds", type=positive, default=3.0, help="per path at saturation (%(default)s)")
     transport.add_argument("--paced-seconds", type=positive, default=60.0, help="of the paced runs (%(default)s)")
     transport.add_argument("--fps", type=positive, default=30.0, help="of each paced producer (%(default)s)")
+
+
+def run_hand(args: argparse.Namespace) -> int:
+    from app.bench.hand import bench
+
+    result = bench(args.frames)
+    learning = result["fit_learning_ms"]
+    print(f"a fit: {result['fit_ms']} ms (p99 {result['fit_ms_p99']}), {learning} ms while bone lengths are learnt")
+    print(f"posing the mesh: {result['pose_ms']} ms")
+    print(f"scipy's least_squares: {result['scipy_ms']} ms, {result['times_faster_than_scipy']} times as long")
+    print(f"joints {result['error_mm']['noisy']} mm from the truth, fitted {result['error_mm']['fitted']} mm")
+    if args.json:
+        print(json.dumps(result))
+    return 0
 
 
 def run_labels(args: argparse.Namespace) -> int:
