@@ -41,6 +41,10 @@ class CloudRing:
         self._newest = (self._newest + 1) % len(self._there)
         self._there[self._newest] = False
 
+    def withdraw(self) -> None:
+        """The newest frame showed no hand after all: it stays as one without the hand."""
+        self._there[self._newest] = False
+
     def window(self) -> CloudWindow:
         """The window of this hand, H = 1, re-based to the newest frame's origin."""
         order = (np.arange(len(self._there)) + self._newest + 1) % len(self._there)

@@ -17,7 +17,7 @@ def clouds(random: np.random.Generator) -> Clouds:
 
 
 @pytest.mark.parametrize("mirror", [np.eye(3), MIRROR])
-@pytest.mark.parametrize("script", ["p", "ppp", "ppppp", "pppppppp", "ppmpp", "pmmmpp", "pppppmmmmmmp", "mpm"])
+@pytest.mark.parametrize("script", ["p", "ppp", "ppppp", "ppmpp", "pmmmpp", "pppppmmmmmmp", "mpm", "ppw", "pppwmppwp"])
 def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mirror):
     random = np.random.default_rng(3)
     ring = CloudRing(SHAPE, mirror)
@@ -26,11 +26,14 @@ def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mi
         if step == "m":
             ring.miss()
             pushed.append(None)
+        elif step == "w":
+            ring.withdraw()
+            pushed[-1] = None
         else:
-            pushed.append((clouds(random), random.normal(size=3)))
-            ring.push(pushed[-1][0], 1, pushed[-1][1])
+            new, origin = clouds(random), random.normal(size=3)
+            pushed.append((new, origin))
+            ring.push(new, 1, origin)
     window = ring.window()
-    newest = next(each for each in reversed(pushed) if each is not None)[1] if pushed[-1] is None else pushed[-1][1]
     for slot, each in enumerate(pushed[-5:]):
         assert window.frame_mask[0, slot] == (each is not None)
         if each is None:
@@ -38,7 +41,7 @@ def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mi
         for name in ("anchors_m", "anchor_features", "queries_m", "query_features"):
             assert np.array_equal(getattr(window, name)[0, slot], getattr(each[0], name)[1]), name
         if pushed[-1] is not None:
-            assert window.origins_m[0, slot] == pytest.approx(mirror @ (each[1] - newest), abs=1e-6)
+            assert window.origins_m[0, slot] == pytest.approx(mirror @ (each[1] - pushed[-1][1]), abs=1e-6)
 
 
 def test_windows_do_not_change_with_the_ring():

@@ -1,5 +1,7 @@
 """`usthand evaluate` and what is under it, on a small cache and a network that has learned nothing."""
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_labels_of_another_grade_are_on_the_same_crops(cache):
     _, (shard,) = read_cache(cache, truth=True)
     perfect, noisy = (relabel(shard, GRADES[grade], 3) for grade in ("perfect", "noisy"))
+    assert shard.joints_m is not None
     row, view = np.argwhere(shard.rows >= 0)[0]
     crop = shard.rows[row, view]
     seen = shard.P_crop[crop] @ np.append(shard.joints_m[row, 4], 1)
@@ -92,6 +95,31 @@ def test_an_evaluation_compares_all_methods_on_the_same_windows(cache):
     assert figures["gain_over_dlt_labels"] == pytest.approx(1 - ours / labels)
     with pytest.raises(UserError, match="--views 1"):
         evaluate(UstHand(CONFIG), data, 8, 1)
+
+
+def test_windows_whose_truth_is_not_known_are_left_out(cache):
+    """A session's labels may hold a hand that its truth does not."""
+    data = WindowDataset([cache], CONFIG.crop_px, CONFIG.frames, truth=True)
+    torch.manual_seed(1)
+    network = UstHand(CONFIG)
+    known = evaluate(network, data, 40, 4)
+    here = int(np.flatnonzero(compared(known.predictions))[0])
+
+    def forget(number, shard):
+        joints = shard.joints_m.copy()
+        joints[shard.time_ns == data.place(here).time_ns] = np.nan
+        return replace(shard, joints_m=joints)
+
+    forgetful = WindowDataset([cache], CONFIG.crop_px, CONFIG.frames, truth=True)
+    forgetful.change_shards(forget)
+    figures = evaluate(network, forgetful, 40, 4).figures
+    assert figures["windows_compared"] < known.figures["windows_compared"]
+    numbers = [*figures["methods"]["ust_hand"].values(), *figures["coverage"].values(),
+               *figures["acceleration_error_mm"].values(), *figures["keypoint_error_of_crop"].values()]  # fmt: skip
+    assert np.isfinite(numbers).all()
+    forgetful.change_shards(lambda number, shard: replace(shard, joints_m=np.full_like(shard.joints_m, np.nan)))
+    with pytest.raises(UserError, match="nothing to compare"):
+        evaluate(network, forgetful, 40, 4)
 
 
 def test_windows_are_chosen_in_runs_from_all_over_the_data():
@@ -140,14 +168,21 @@ def test_the_command_writes_a_report_and_says_where_its_figures_come_from(cache,
     assert len(figures["checkpoint_sha256"]) == 16
     page = report.read_text()
     assert f"{figures['methods']['ust_hand']['mpjpe_mm']:.2f}" in page
-    assert page.count("data:image/jpeg") == min(6, figures["windows"])
+    # Eight windows in a row, which are of two hands: the worst of each.
+    assert page.count("data:image/jpeg") == 2
+    assert f"usthand evaluate --checkpoint {checkpoint} --data {cache} --labels noisy" in page
     assert "DLT of the pseudo-labels" in done.stdout
 
 
 def test_bad_input_is_named_and_ends_with_2(cache, checkpoint, tmp_path, monkeypatch, capsys):
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(checkpoint.read_bytes()[:2000])
+    pickled = tmp_path / "pickled.safetensors"
+    pickled.write_bytes(pickle.dumps({"weights": 1}))
     cases = [
+        (["--checkpoint", pickled, "--data", cache], "a pickle"),
+        (["--checkpoint", checkpoint, "--data", cache, "--views", "1"], "--views 1"),
+        (["--checkpoint", checkpoint, "--data", cache, "--report", tmp_path], "is a folder"),
         (["--checkpoint", tmp_path / "none.safetensors", "--data", cache], "no such checkpoint"),
         (["--checkpoint", torn, "--data", cache], "not whole"),
         (["--checkpoint", checkpoint, "--data", tmp_path], "session.yaml"),

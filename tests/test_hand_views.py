@@ -7,6 +7,7 @@ import pytest
 
 from app.estimators.hand_finder import working_volume
 from app.estimators.hand_views import HandViews, errors_px
+from app.estimators.protocol import Side
 from calibration.frames import Frame, FrameSet
 from models.data.crop import hand_box, to_pixels
 from models.simulation.hands import CENTRE_WORLD_M, hands_at
@@ -25,7 +26,7 @@ def frame_set(lags_ms: dict[str, float] | None = None) -> FrameSet:
     return FrameSet(0, 10**9, frames, 0)
 
 
-def look(side: str, velocity_m_s=(0, 0, 0), **lags_ms: float) -> tuple[HandViews, np.ndarray]:
+def look(side: Side, velocity_m_s=(0, 0, 0), **lags_ms: float) -> tuple[HandViews, np.ndarray]:
     joints = hands_at(1.0)[side]
     target, half_width = hand_box(joints)
     views = HandViews.look(
@@ -84,11 +85,35 @@ def test_views_that_do_not_see_the_hand_or_whose_pixels_are_gone_are_left_out():
 
 def test_the_working_volume_holds_the_hands_and_only_what_two_cameras_see():
     places = working_volume(RIG, 0.09)
-    seen = sum(
-        ((pixels := camera.project(places)) >= 0).all(1) & (pixels < (640, 480)).all(1) for camera in RIG.cameras
-    )
+    pixels = np.stack([camera.project(places) for camera in RIG.cameras])
+    seen = ((pixels >= 0) & (pixels < (640, 480))).all(2).sum(0)
     assert seen.min() >= 2
     for joints in hands_at(2.0).values():
         assert np.linalg.norm(places - joints.mean(0), axis=1).min() < 0.09 * np.sqrt(3) / 2
     order = np.linalg.norm(places - places[0], axis=1)
     assert order[:4].max() < 0.1
+    assert np.linalg.norm(places - places[0], axis=1).max() < 0.6 + 0.09
+
+
+def test_the_working_volume_of_cameras_side_by_side_is_in_front_of_them():
+    """Their axes meet nowhere, or, a little out of true, far behind the hands."""
+    for inward_rad in (0.0, 0.01, -0.01):
+        cameras = []
+        for index, camera in enumerate(RIG.cameras[:2]):
+            turn = np.eye(4)
+            turn[[0, 2], [2, 0]] = np.array([1, -1]) * np.sin(inward_rad * (1 - 2 * index))
+            turn[0, 0] = turn[2, 2] = np.cos(inward_rad)
+            turn[0, 3] = -0.2 * index
+            cameras.append(replace(camera, T_cam_world=turn))
+        places = working_volume(replace(RIG, cameras=tuple(cameras)), 0.09)
+        assert len(places) > 100
+        assert np.linalg.norm(places - [0.1, 0, 0.7], axis=1).min() < 0.09
+        assert 0.4 < places[:20, 2].mean() < 1.0
+
+
+def test_a_target_right_at_a_camera_is_not_looked_at_by_it():
+    camera = RIG.cameras[0]
+    target = camera.centre_world_m + 0.01 * camera.T_cam_world[2, :3]
+    assert camera.project(target[None])[0] == pytest.approx([319.5, 239.5])
+    views = HandViews.look(RIG, frame_set(), target, np.zeros(3), 0.1, 64, False)
+    assert camera not in views.cameras

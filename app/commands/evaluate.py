@@ -15,9 +15,10 @@ def add_parser(subparsers) -> None:
         subparsers,
         "evaluate",
         run,
-        "how accurate a checkpoint is on simulated data, beside the triangulation of the same labels",
+        "measure a checkpoint on simulated data, beside plain triangulation (DLT) of the same labels",
         "  usthand simulate-crops data/test --split test --people 20 --views 8\n"
-        "  usthand evaluate --checkpoint shipped --data data/test --report evaluation.html --json",
+        "  usthand evaluate --data data/test --report evaluation.html\n"
+        "  usthand evaluate --checkpoint runs/small/best.safetensors --data data/test --views 2 --labels noisy --json",
     )
     add_arguments(parser)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from app.commands.common import add_command
 from calibration.errors import UserError
+from models.data.crop_cache import MARGIN
+from models.data.session_cache import cache_of
 from models.training.config import read_train_config
 
 
@@ -17,13 +19,18 @@ def add_parser(subparsers) -> None:
         subparsers,
         "train",
         run,
-        "train the network from 2D labels, as a YAML of settings says; watch it with tensorboard",
-        "  usthand train runs/small.yaml\n  usthand train runs/small.yaml --resume\n  tensorboard --logdir runs",
+        "train the network from 2D labels, with the settings of a YAML file",
+        "  usthand simulate-crops data/train --people 100\n"
+        "  usthand train small.yaml              # Ctrl-C saves and ends\n"
+        "  usthand train small.yaml --resume\n"
+        "  tensorboard --logdir runs             # the curves and pictures of the runs",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML of the run's settings")
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run; default: the config's")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run, exactly")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU; default: 1")
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG", help="YAML file of settings, `data` and `output` at least"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run (default: CONFIG's)")
+    parser.add_argument("--resume", action="store_true", help="go on where the run in that folder was interrupted")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="one for each GPU (default: 1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
         if importlib.util.find_spec(library) is None:
             raise UserError(f"training needs {library}, which is not installed. Install the project's extra `train`.")
     config = read_train_config(args.config)
+    # Here already, since torchrun answers a process that ends with 2 with a traceback and 1.
+    for path in (*config.data.train, *config.data.validation):
+        cache_of(Path(path), round(MARGIN * config.network_config().crop_px))
     module = ["-m", "models.training", str(args.config)]
     if args.output:
         module += ["--output", str(args.output)]

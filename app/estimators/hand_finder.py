@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from app.estimators.hand_views import HandViews
+from app.estimators.hand_views import HandViews, show_a_hand
 from app.estimators.protocol import Estimator, Side
 from calibration.frames import FrameSet
 from calibration.hand import bone_lengths
@@ -19,6 +19,10 @@ _SEARCH_HALF_WIDTH_M = 0.13
 _AT_ONCE = 6
 _AGREEMENT = 0.05
 _BONE_SUM_M = (0.5, 1.4)
+_APART_M = 0.04
+_REACH_M = 0.6
+_LIKELY_DISTANCE_M = 0.7
+_TRUST_OF_DISTANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,20 @@ class VolumeSearch:
             self._next = (self._next + 1) % len(self._places)
             if any(np.linalg.norm(joints.mean(0) - target_m) < _STEP_M for joints in followed_m):
                 continue
-            tries += [(side, self._look(frame_set, target_m, _SEARCH_HALF_WIDTH_M, side)) for side in sides]
+            tries.extend((side, self._look(frame_set, target_m, _SEARCH_HALF_WIDTH_M, side)) for side in sides)
             if len(tries) >= _AT_ONCE:
                 break
-        found = [(side, joints) for side, joints, _ in self._hands(tries)]
-        again = []
-        for side, joints in found:
+        again: list[tuple[Side, HandViews]] = []
+        for side, joints, _ in self._hands(tries):
             target_m, half_width_m = hand_box(joints)
             again.append((side, self._look(frame_set, target_m, half_width_m, side)))
-        best: dict[Side, tuple[float, Found]] = {}
-        for side, joints, apart in self._hands(again):
-            if side not in best or apart < best[side][0]:
-                best[side] = apart, Found(side, joints)
-        return [found for _, found in best.values()]
+        hands: list[Found] = []
+        # A right hand is a left one in mirrored crops, though a less likely one: each place is given to one of them.
+        for side, joints, _ in sorted(self._hands(again), key=lambda hand: hand[2]):
+            apart_m = [np.linalg.norm(hand.joints_m.mean(0) - joints.mean(0)) for hand in hands]
+            if side not in [hand.side for hand in hands] and min(apart_m, default=np.inf) > _APART_M:
+                hands.append(Found(side, joints))
+        return hands
 
     def close(self) -> None:
         """The engine is its owner's."""
@@ -106,6 +111,8 @@ class VolumeSearch:
         for index, (side, views) in enumerate(tries):
             queries_m = clouds.queries_m[index].astype(np.float64)
             keypoints_px = clouds.keypoints_px[index, : len(views.cameras)]
+            if not show_a_hand(clouds.confidence[index, : len(views.cameras)]):
+                continue
             projected = np.stack([to_pixels(P, queries_m) for P in views.P_crop])
             apart = np.median(np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3))
             apart /= self._engine.shape.crop_px
@@ -117,13 +124,18 @@ class VolumeSearch:
 def working_volume(rig: Rig, step_m: float) -> np.ndarray:
     """Places (n, 3) in world metres, `step_m` apart, that at least two cameras see, the most central first.
 
-    They lie within 0.6 m of the point that is nearest to all optical axes.
+    They lie within 0.6 m of the point that is nearest to all optical axes and, since the axes of cameras side by side
+    hardly say how far away it is, a little towards 0.7 m in front of the cameras.
     """
     axes = np.stack([camera.T_cam_world[2, :3] for camera in rig.cameras])
     centres = np.stack([camera.centre_world_m for camera in rig.cameras])
+    likely = (centres + _LIKELY_DISTANCE_M * axes).mean(0)
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    middle = np.linalg.lstsq(across.sum(0), (across @ centres[..., None]).sum(0)[:, 0], rcond=None)[0]
-    reach = np.arange(-0.6, 0.6 + step_m / 2, step_m)
+    middle = np.linalg.solve(
+        across.sum(0) + _TRUST_OF_DISTANCE * np.eye(3),
+        (across @ centres[..., None]).sum(0)[:, 0] + _TRUST_OF_DISTANCE * likely,
+    )
+    reach = np.arange(-_REACH_M, _REACH_M + step_m / 2, step_m)
     places = middle + np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3)
     seen = np.zeros(len(places), int)
     for camera in rig.cameras:
@@ -131,5 +143,6 @@ def working_volume(rig: Rig, step_m: float) -> np.ndarray:
         lens = camera.camera
         # NaN, behind the camera, compares as outside.
         seen += ((pixels >= 0) & (pixels < (lens.width, lens.height))).all(1)
-    near = np.linalg.norm(places - middle, axis=1)
-    return places[seen >= 2][np.argsort(near[seen >= 2], kind="stable")]
+    distance_m = np.linalg.norm(places - middle, axis=1)
+    kept = np.flatnonzero((seen >= 2) & (distance_m <= _REACH_M))
+    return places[kept[np.argsort(distance_m[kept], kind="stable")]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.estimators.hand_finder import Found, HandFinder
-from app.estimators.hand_views import HandViews, errors_px
+from app.estimators.hand_views import HandViews, errors_px, show_a_hand
 from app.estimators.protocol import Estimate, Hand, Side
 from app.estimators.tracks import Motion
 from calibration.frames import FrameSet
@@ -30,7 +30,7 @@ _SPAN_M = (0.05, 0.26)
 _CERTAIN_STD_M = 0.03
 
 
-@dataclass
+@dataclass(eq=False)
 class _Follow:
     """A hand that is followed: its motion, its ring, and how many sets in a row it was not there."""
 
@@ -110,11 +110,12 @@ class UstHandEstimator:
         hands = []
         for index, follow in enumerate(seen):
             turn = MIRROR if follow.mirror else np.eye(3)
-            joints_m = refined.joints_m[index].astype(np.float64) @ turn + follow.views.target_world_m
+            joints_m = follow.views.to_world_m(refined.joints_m[index].astype(np.float64))
             covariance_m2 = turn @ refined.covariance_m2[index].astype(np.float64) @ turn
             hand = self._judge(follow, clouds, index, joints_m, covariance_m2, now_ns)
             if hand is None:
-                self._miss([follow])
+                follow.ring.withdraw()
+                follow.misses += 1
                 continue
             variance = np.maximum(np.einsum("jaa->j", covariance_m2) / 3, _MEASURED_STD_M**2)
             follow.motion = predictions[follow.track_id].update(joints_m, variance)
@@ -169,7 +170,7 @@ class UstHandEstimator:
         count = len(views.cameras)
         keypoints_px = clouds.keypoints_px[index, :count].astype(np.float64)
         confidence = clouds.confidence[index, :count].astype(np.float64)
-        if not (np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()):
+        if not (np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all() and show_a_hand(confidence)):
             return None
         apart = views.crop_distance(keypoints_px, joints_m) / self.engine.shape.crop_px
         span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import logging
+import shlex
 import sys
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.data.detector_noise import GRADES
 from models.data.relabel import relabel
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
-from models.evaluation.arguments import add_arguments
+from models.evaluation.arguments import add_arguments, to_flags
 from models.evaluation.evaluate import Evaluation, compared, evaluate
 from models.evaluation.metrics import joint_errors_mm
 from models.evaluation.pictures import window_picture
@@ -43,6 +44,11 @@ def main() -> int:
     except UserError as error:
         sys.stderr.write(f"usthand: {error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(f"usthand: {error.filename or 'output'}: {error.strerror}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 1
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"`--windows {args.windows} --seed {args.seed}`: give at least one window and a seed of 0 or more."
         )
+    if args.report and args.report.is_dir():
+        raise UserError(f"`--report {args.report}` is a folder. Give the name of a file in it.")
     network, info = load_checkpoint(args.checkpoint)
     if args.ablate:
         network = _ablated(network, args.ablate)
@@ -69,11 +77,13 @@ def run(args: argparse.Namespace) -> int:
         "ablated": args.ablate or "nothing",
         "seed": args.seed,
         "torch": torch.__version__,
+        "command": shlex.join(["usthand", "evaluate", *to_flags(args)]),
     }
     if args.report:
         page = report_html(evaluation, provenance, _worst(data, evaluation))
         write_atomic(args.report, page.encode())
         log.info("%s", args.report)
+    sys.stdout.write("".join(f"{name}: {value}\n" for name, value in provenance.items()))
     sys.stdout.write(text_table(evaluation))
     if args.json:
         sys.stdout.write(json.dumps(provenance | evaluation.figures) + "\n")
@@ -88,17 +98,20 @@ def _ablated(network: UstHand, part: str) -> UstHand:
 
 
 def _worst(data: WindowDataset, evaluation: Evaluation) -> list[tuple[str, str]]:
-    predictions = evaluation.predictions
+    """Captions and pictures of the windows with the largest errors, one of each hand's sequence at most."""
+    predictions, views = evaluation.predictions, evaluation.figures["views"]
     joints = predictions.joints_m["ust_hand"]
     errors = joint_errors_mm(joints, predictions.truth_m).mean(1)
-    errors[~compared(predictions)] = -1
-    views = evaluation.figures["views"]
+    kept = np.flatnonzero(compared(predictions))
+    worst: dict[tuple[int, int], int] = {}
+    for index in kept[np.argsort(-errors[kept])]:
+        worst.setdefault(data.place(int(predictions.number[index])).sequence, int(index))
     return [
         (
             f"window {predictions.number[index]}: {errors[index]:.1f} mm",
             window_picture(data, int(predictions.number[index]), views, joints[index]),
         )
-        for index in np.argsort(-errors)[:_WORST]
+        for index in list(worst.values())[:_WORST]
     ]
 
 

@@ -9,14 +9,34 @@ from models.network.config import PARTS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All but `--json`."""
-    parser.add_argument("--checkpoint", default="shipped", metavar="C", help="a file, or `shipped` (the default)")
-    parser.add_argument("--data", type=Path, required=True, metavar="D", help="crops or a session with known truth")
-    parser.add_argument("--views", type=int, metavar="N", help="views per window (default: all, and a table by number)")
-    parser.add_argument("--labels", choices=sorted(GRADES), help="new labels of this grade for the labels' own DLT")
-    parser.add_argument("--ablate", choices=PARTS, metavar="PART", help=f"switch a part off: {', '.join(PARTS)}")
-    parser.add_argument("--windows", type=int, default=400, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the choice of windows and labels (default: %(default)s)"
+        "--checkpoint",
+        default="shipped",
+        metavar="C",
+        help="a file that `usthand train` wrote (default: shipped)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="D",
+        help="what `simulate-crops` made, or a session with truth",
+    )
+    parser.add_argument(
+        "--views",
+        type=int,
+        metavar="N",
+        help="views per window (default: all, and a table by number)",
+    )
+    parser.add_argument("--labels", choices=sorted(GRADES), help="new labels of this grade, for the DLT of the labels")
+    parser.add_argument("--ablate", choices=PARTS, metavar="PART", help=f"switch a part off: {', '.join(PARTS)}")
+    parser.add_argument("--windows", type=int, default=400, metavar="N", help="windows at most (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="of windows and labels (default: %(default)s)",
     )
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page with PCK curves and worst cases")
 

@@ -1,5 +1,6 @@
 """The accuracy of a network on data whose truth is known, beside its peers on the same windows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +34,8 @@ class Evaluation:
 def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | None, seed: int = 0) -> Evaluation:
     """Compare on at most `windows` windows, in runs of consecutive ones, with `views` views (None: all).
 
-    Where `views` is None there is a table by number of views as well. Raises UserError for views that the data lacks.
+    Where `views` is None there is a table by number of views as well, empty where no window has labels enough for all
+    numbers. Raises UserError for views that the data lacks.
     """
     most = data.views
     if views is not None and not 2 <= views <= most:
@@ -42,7 +44,10 @@ def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | N
     predictions = predict(network, data, numbers, views or most)
     kept = compared(predictions)
     if not kept.any():
-        raise UserError("no window has labels of every joint in two views, so there is nothing to compare with.")
+        raise UserError(
+            "no window has a known truth and labels of every joint in two views, so there is nothing to compare. Give "
+            "more windows, or simulated data."
+        )
     figures: dict[str, Any] = {
         "windows": len(numbers),
         "windows_compared": int(kept.sum()),
@@ -53,7 +58,7 @@ def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | N
     for peer in ("dlt_labels", "dlt_heatmaps", "stage1_mode"):
         figures[f"gain_over_{peer}"] = 1 - ours / figures["methods"][peer]["mpjpe_mm"]
     joints, truth = predictions.joints_m["ust_hand"], predictions.truth_m
-    held = coverage(joints, truth, predictions.covariance_m2, LEVELS)
+    held = coverage(joints[kept], truth[kept], predictions.covariance_m2[kept], LEVELS)
     figures["coverage"] = {f"{level:g}": share for level, share in held.items()}
     figures["keypoint_error_of_crop"] = _spread(predictions.keypoint_error)
     figures["label_error_of_crop"] = _spread(predictions.label_error)
@@ -61,14 +66,10 @@ def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | N
         name: _acceleration(data, predictions, predictions.joints_m[name]) for name in METHODS
     }
     if views is None:
-        figures["by_views"] = {}
-        for count in range(2, most + 1):
-            some = predictions if count == most else predict(network, data, numbers, count)
-            chosen = compared(some)
-            figures["by_views"][str(count)] = {
-                name: float(joint_errors_mm(some.joints_m[name][chosen], some.truth_m[chosen]).mean())
-                for name in METHODS
-            }
+        figures["by_views"] = _by_views({
+            count: predictions if count == most else predict(network, data, numbers, count)
+            for count in range(2, most + 1)
+        })  # fmt: skip
     errors = {name: joint_errors_mm(predictions.joints_m[name][kept], truth[kept]) for name in METHODS}
     return Evaluation(figures, predictions, {name: pck(each, PCK_THRESHOLDS_MM) for name, each in errors.items()})
 
@@ -84,8 +85,9 @@ def choose_windows(count: int, wanted: int, seed: int, run: int = 8) -> np.ndarr
 
 
 def compared(predictions: Predictions) -> np.ndarray:
-    """Which windows (n,) every method has an answer for."""
-    return np.all([np.isfinite(joints).all((1, 2)) for joints in predictions.joints_m.values()], axis=0)
+    """Which windows (n,) every method has an answer for and whose truth is known."""
+    arrays = (predictions.truth_m, *predictions.joints_m.values())
+    return np.all([np.isfinite(joints).all((1, 2)) for joints in arrays], axis=0)
 
 
 def _methods(predictions: Predictions, kept: np.ndarray) -> dict[str, dict[str, float]]:
@@ -93,7 +95,21 @@ def _methods(predictions: Predictions, kept: np.ndarray) -> dict[str, dict[str, 
     return {name: summary(predictions.joints_m[name][kept], truth) for name in METHODS}
 
 
+def _by_views(predictions: Mapping[int, Predictions]) -> dict[str, dict[str, float]]:
+    """MPJPE in mm of each method by number of views, all on the windows that can be compared with any number."""
+    kept = np.all([compared(some) for some in predictions.values()], axis=0)
+    if not kept.any():
+        return {}
+    return {
+        str(count): {
+            name: float(joint_errors_mm(some.joints_m[name][kept], some.truth_m[kept]).mean()) for name in METHODS
+        }
+        for count, some in predictions.items()
+    }
+
+
 def _spread(values: np.ndarray) -> dict[str, float]:
+    values = values[np.isfinite(values)]
     if not len(values):
         return {"median": float("nan"), "p90": float("nan")}
     return {"median": float(np.median(values)), "p90": float(np.percentile(values, 90))}
@@ -109,7 +125,7 @@ def _acceleration(data: WindowDataset, predictions: Predictions, joints_m: np.nd
         origins = np.stack([places[index].target_m for index in chosen])[:, None]
         times_s = np.array([places[index].time_ns for index in chosen]) * 1e-9
         here, truth = joints_m[chosen] + origins, predictions.truth_m[chosen] + origins
-        known = np.isfinite(here).all((1, 2))
+        known = np.isfinite(here - truth).all((1, 2))
         values.append(acceleration_error_mm(here[known], truth[known], times_s[known]))
     values = [value for value in values if np.isfinite(value)]
     return float(np.mean(values)) if values else float("nan")

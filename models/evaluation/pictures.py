@@ -11,10 +11,11 @@ from models.data.windows import WindowDataset
 
 TRUTH_BGR, ESTIMATE_BGR = (120, 220, 90), (60, 90, 245)
 _SCALE = 2
+_ACROSS = 4
 
 
 def window_picture(data: WindowDataset, number: int, views: int, joints_m: np.ndarray) -> str:
-    """The newest frame's crops side by side as a `data:` URL of a JPEG: truth in green, joints (21, 3) in red."""
+    """The newest frame's crops, four to a row, as a `data:` URL of a JPEG: truth in green, joints (21, 3) in red."""
     item = data[(number, 0, views)]
     tiles = []
     for view in np.flatnonzero(item["view_mask"][-1].numpy()):
@@ -24,7 +25,9 @@ def window_picture(data: WindowDataset, number: int, views: int, joints_m: np.nd
         for joints, colour in ((item["joints_m"][-1].double().numpy(), TRUTH_BGR), (joints_m, ESTIMATE_BGR)):
             _draw(tile, to_pixels(P, joints), colour)
         tiles.append(tile)
-    _, jpeg = cv2.imencode(".jpg", np.hstack(tiles), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % min(len(tiles), _ACROSS))
+    picture = np.vstack([np.hstack(tiles[first : first + _ACROSS]) for first in range(0, len(tiles), _ACROSS)])
+    _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 
 
@@ -34,5 +37,5 @@ def _draw(tile: np.ndarray, keypoints_px: np.ndarray, colour: tuple[int, int, in
     there = np.isfinite(points).all(1) & (np.abs(points) < 1e5).all(1)
     for a, b in BONES:
         if there[a] and there[b]:
-            ends = (tuple(int(each) for each in points[joint].round()) for joint in (a, b))
-            cv2.line(tile, *ends, colour, 1, cv2.LINE_AA, 4)
+            start, end = ([int(each) for each in points[joint].round()] for joint in (a, b))
+            cv2.line(tile, start, end, colour, 1, cv2.LINE_AA, 4)

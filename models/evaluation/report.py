@@ -11,31 +11,50 @@ from models.evaluation.metrics import PCK_THRESHOLDS_MM
 from models.evaluation.predict import METHODS
 
 _COLUMNS = {
-    "mpjpe_mm": ("MPJPE, mm", ".2f"),
-    "median_mm": ("median, mm", ".2f"),
-    "p90_mm": ("90th percentile, mm", ".2f"),
-    "root_aligned_mpjpe_mm": ("root-aligned, mm", ".2f"),
-    "pa_mpjpe_mm": ("Procrustes-aligned, mm", ".2f"),
-    "auc_20": ("AUC 0-20 mm", ".3f"),
-    "auc_50": ("AUC 0-50 mm", ".3f"),
+    "mpjpe_mm": ("MPJPE", ".2f"),
+    "median_mm": ("median", ".2f"),
+    "p90_mm": ("90 %", ".2f"),
+    "root_aligned_mpjpe_mm": ("root-aligned", ".2f"),
+    "pa_mpjpe_mm": ("Procrustes", ".2f"),
+    "auc_20": ("AUC 0&ndash;20", ".3f"),
+    "auc_50": ("AUC 0&ndash;50", ".3f"),
 }
+_ERRORS = (
+    "Distances to the true joints in millimetres: mean, median, 90th percentile, and the means with the wrist or the "
+    "whole hand (Procrustes) aligned; the area under the PCK curve from 0 to 20 and to 50 mm; the acceleration's error "
+    "in millimetres per frame squared."
+)
 
 
 def report_html(evaluation: Evaluation, provenance: Mapping[str, Any], worst: Sequence[tuple[str, str]]) -> str:
-    """The page. `provenance`: what was evaluated, by name; `worst`: pictures as (caption, `data:` URL)."""
+    """The page. `provenance`: what was evaluated, and the `command`; `worst`: captions with `data:` URLs."""
     figures = evaluation.figures
-    facts = "".join(f"<span>{escape(name)}: <b>{escape(value)}</b></span>" for name, value in provenance.items())
+    facts = "".join(
+        f"<span>{escape(name.replace('_', ' '))}: <b>{escape(value)}</b></span>"
+        for name, value in provenance.items()
+        if name != "command"
+    )
+    windows = (
+        f"All methods on the same {figures['windows_compared']} of {figures['windows']} windows, with up to "
+        f"{figures['views']} views."
+    )
     sections = [
-        _section("Joint error", _methods_table(figures), "All methods on the same windows."),
+        _section("Joint error", _methods_table(figures), f"{windows} {_ERRORS}"),
         _section("PCK", f'<div class="one">{_pck_plot(evaluation)}</div>', "Share of joints within a distance."),
         _section("Is the uncertainty honest?", _coverage_table(figures["coverage"]),
                  "The share of true joints inside the ellipsoid that should hold so many of them."),
     ]  # fmt: skip
-    if "by_views" in figures:
-        sections.insert(2, _section("By number of views", _views_table(figures["by_views"]), "MPJPE in millimetres."))
+    if figures.get("by_views"):
+        lead = "MPJPE in millimetres, each row on the same windows."
+        sections.insert(2, _section("By number of views", _views_table(figures["by_views"]), lead))
     pictures = "".join(_figure(escape(caption), url) for caption, url in worst)
     sections.append(
-        _section("Worst windows", f'<div class="grid">{pictures}</div>', "Truth in green, estimate in red.")
+        _section(
+            "Worst windows",
+            f'<div class="grid">{pictures}</div>',
+            "The largest errors, one of each sequence at most, in all views. Truth in green, estimate in red. Left "
+            "hands are mirrored.",
+        )
     )
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -50,6 +69,7 @@ def report_html(evaluation: Evaluation, provenance: Mapping[str, Any], worst: Se
 <h1>Evaluation of a UST-Hand checkpoint</h1>
 <div class="meta">{facts}</div>
 {"".join(sections)}
+<footer><p>Made by</p><p class="command"><code>{escape(provenance["command"])}</code></p></footer>
 </main>
 </body>
 </html>
@@ -71,7 +91,7 @@ def _methods_table(figures: Mapping[str, Any]) -> str:
          number(figures["acceleration_error_mm"][name], ".2f")]
         for name, values in figures["methods"].items()
     ]  # fmt: skip
-    return table(["", *(title for title, _ in _COLUMNS.values()), "acceleration error, mm/frame²"], rows)
+    return table(["", *(title for title, _ in _COLUMNS.values()), "acceleration"], rows, text_columns=())
 
 
 def _views_table(by_views: Mapping[str, Mapping[str, float]]) -> str:
@@ -80,16 +100,18 @@ def _views_table(by_views: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _coverage_table(held: Mapping[str, float]) -> str:
-    return table(["ellipsoid", "holds"], [[f"{float(level):.0%}", f"{share:.1%}"] for level, share in held.items()])
+    rows = [[f"{float(level):.0%}", f"{share:.1%}"] for level, share in held.items()]
+    return f'<div class="one">{table(["should hold", "holds"], rows)}</div>'
 
 
 def _pck_plot(evaluation: Evaluation) -> str:
     with drawing("pck", 520, 320, "share of joints within a distance") as drawn:
-        axes = drawn.axes(46, 42, 12, 8)
+        axes = drawn.axes(60, 42, 12, 8)
         for index, (name, curve) in enumerate(evaluation.curves.items()):
             axes.plot(PCK_THRESHOLDS_MM, curve, color=camera_colour(index), linewidth=1.8, label=METHODS[name])
         axes.set_xlim(0, PCK_THRESHOLDS_MM[-1])
         axes.set_ylim(0, 1)
         axes.set_xlabel("distance, mm")
-        axes.legend(frameon=False, fontsize=11, loc="lower right")
+        axes.set_ylabel("share of joints")
+        axes.legend(frameon=False, fontsize=11, loc="best")
     return drawn.svg

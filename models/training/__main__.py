@@ -45,6 +45,9 @@ def main() -> int:
     except UserError as error:
         sys.stderr.write(f"usthand: {error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(f"usthand: {error.filename or 'output'}: {error.strerror}\n")
+        return 1
     if trainer.stop:
         logging.getLogger(__name__).info(f"stopped at step {trainer.step}; --resume goes on from there")
     return 0

@@ -46,8 +46,9 @@ def validate(
                 joints.setdefault(name, []).append(value)
             joints.setdefault("truth", []).append(batch["joints_m"][:, -1].numpy())
     figures = {name: float(np.mean(values)) for name, values in sums.items()}
-    if joints:
-        found = {name: np.concatenate(values) for name, values in joints.items()}
+    known = np.concatenate([np.isfinite(each).all((1, 2)) for each in joints.get("truth", [])] or [np.zeros(0, bool)])
+    if known.any():
+        found = {name: np.concatenate(values)[known] for name, values in joints.items()}
         truth = found.pop("truth")
         covariance_m2 = found.pop("covariance")
         figures |= {f"{name}_mm": float(joint_errors_mm(each, truth).mean()) for name, each in found.items()}
