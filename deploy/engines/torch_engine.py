@@ -1,7 +1,5 @@
 """The reference engine: the checkpoint's own network under torch, on the CPU or on an NVIDIA GPU."""
 
-import os
-
 import numpy as np
 import torch
 
@@ -18,7 +16,6 @@ class TorchEngine:
 
     def __init__(self, checkpoint: str) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.set_num_threads(os.cpu_count() or 1)
         network, _ = load_checkpoint(checkpoint)
         self._network = network.to(self._device)
         config = network.config
