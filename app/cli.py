@@ -27,6 +27,7 @@ _COMMANDS = (
     "keys",
     "train",
     "evaluate",
+    "export",
     "bench",
 )
 

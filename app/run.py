@@ -33,7 +33,8 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     `wait_viewers` makes a replay wait until so many viewers look. `listen` is where remote grabbers connect,
     `publish` where the poses are published besides the run's folder, `keys` the folder of CURVE keys. `wizard` is the
     folder of captures of a run that calibrates: its frame sets go to the calibration wizard instead of the worker.
-    `mesh` has a hand mesh fitted to every pose. `checkpoint` is that of the estimator `ust-hand`.
+    `mesh` has a hand mesh fitted to every pose. `checkpoint`, or an engine directory, and `engine` are those of
+    the estimator `ust-hand`.
     """
 
     estimator: str
@@ -53,6 +54,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     seed: int = 0
     mesh: bool = True
     checkpoint: str = "shipped"
+    engine: str = "auto"
 
 
 class RunFolder:

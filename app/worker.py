@@ -48,7 +48,7 @@ class Worker:
         if settings.publish:
             log.info("poses are published at %s", self._publisher.bind(settings.publish))
         self._intake = Intake(rig, settings, folder)
-        self._estimator = make_estimator(settings.estimator, rig, settings.seed, settings.checkpoint)
+        self._estimator = make_estimator(settings.estimator, rig, settings.seed, settings.checkpoint, settings.engine)
         self._summary = RunSummary(self._estimator.truth_at)
         self._meshes = HandMeshes() if settings.mesh else None
         self._motion = HandMotion() if settings.estimate_offsets else None

@@ -52,7 +52,7 @@ def test_frames_one_by_one_give_what_a_window_gives(checkpoint: Path) -> None:
 
 
 def test_engines_and_checkpoints_that_cannot_be_are_named(tmp_path: Path, checkpoint: Path) -> None:
-    with pytest.raises(UserError, match="unknown engine `cuda`; known: torch"):
+    with pytest.raises(UserError, match="unknown engine `cuda`; known: auto, torch"):
         make_engine(str(checkpoint), "cuda")
     with pytest.raises(UserError, match="no such checkpoint"):
         make_engine(str(tmp_path / "none.safetensors"))

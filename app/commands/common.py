@@ -13,6 +13,7 @@ from app.supervisor import Outcome, Supervisor, ViewerSettings
 from app.transport.sockets import check_address, is_loopback
 from calibration.errors import UserError
 from calibration.rig import Rig
+from deploy.engines import ENGINES, check_engine
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +35,30 @@ def add_command(subparsers, name: str, run, help: str, example: str) -> argparse
 def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapipe") -> None:
     parser.add_argument("--estimator", choices=ESTIMATORS, default=default, help="default: %(default)s")
     parser.add_argument(
-        "--checkpoint", default="shipped", metavar="C", help="of the estimator ust-hand: a file, or `shipped` (default)"
+        "--checkpoint",
+        default="shipped",
+        metavar="C",
+        help="of the estimator ust-hand: a file, a directory of `usthand export`, or `shipped` (default)",
+    )
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="auto", help="what runs the network of ust-hand (default: %(default)s)"
     )
 
 
 def checkpoint_of(args: argparse.Namespace) -> str:
-    """The checkpoint that the flags name, as other processes find it."""
-    if args.checkpoint == "shipped":
-        return args.checkpoint
+    """The checkpoint or engine directory that the flags name, as other processes find it.
+
+    Raises UserError where there is none, or it is none for the engine that the flags name.
+    """
     path = Path(args.checkpoint).resolve()
-    if not path.is_file():
+    if args.checkpoint != "shipped" and not path.exists():
         raise UserError(
-            f"`--checkpoint {args.checkpoint}`: there is no such file. Give one that `usthand train` wrote."
+            f"`--checkpoint {args.checkpoint}`: there is no such file. Give one that `usthand train` wrote, "
+            "or a directory of `usthand export`."
         )
-    return str(path)
+    source = args.checkpoint if args.checkpoint == "shipped" else str(path)
+    check_engine(source, args.engine)
+    return source
 
 
 def add_view_flags(parser: argparse.ArgumentParser) -> None:

@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
+        engine=args.engine,
         seed=args.seed,
         publish=args.publish,
         mesh=not args.no_mesh,

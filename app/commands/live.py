@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
+        engine=args.engine,
         max_age_ms=args.max_age_ms,
         listen=args.listen,
         publish=args.publish,

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     settings = RunSettings(
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
+        engine=args.engine,
         lossless=True,
         sets=args.sets,
         pace="fast",

@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 ESTIMATORS = ("mediapipe", "simulated", "ust-hand")
 
 
-def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shipped") -> Estimator:
-    """The estimator of that name for a rig; `checkpoint` is that of `ust-hand`.
+def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shipped", engine: str = "auto") -> Estimator:
+    """The estimator of that name for a rig; `checkpoint`, or an engine directory, and `engine` are those of `ust-hand`.
 
-    Raises UserError for an unknown name, a missing extra, or a checkpoint that cannot be read.
+    Raises UserError for an unknown name, a missing extra, or a checkpoint or engine that cannot be read.
     """
     from app.estimators.multiview import MultiViewEstimator
 
@@ -29,17 +29,17 @@ def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shippe
 
         return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed))
     if name == "ust-hand":
-        return _ust_hand(rig, checkpoint)
+        return _ust_hand(rig, checkpoint, engine)
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")
 
 
-def _ust_hand(rig: Rig, checkpoint: str) -> Estimator:
+def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
     from app.estimators.hand_finder import DetectorFinder, VolumeSearch
     from app.estimators.ust_hand import UstHandEstimator
     from deploy.engines import make_engine
     from models.simulation.hands import hands_at
 
-    engine = make_engine(checkpoint)
+    engine = make_engine(checkpoint, engine_name)
     log.info("worker: engine %s", engine.name)
     if importlib.util.find_spec("mediapipe"):
         finder = DetectorFinder(make_estimator("mediapipe", rig))

@@ -7,7 +7,8 @@ from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, Refined
 from models.network.ust_hand import draw_latents
 from models.training.checkpoint import load_checkpoint
 
-_LATENTS_SEED = 7
+LATENTS_SEED = 7
+"""Of the draws that all engines share."""
 _MOST_VIEWS = 8
 
 
@@ -21,7 +22,7 @@ class TorchEngine:
         config = network.config
         self.name = f"torch {torch.__version__} on {self._device}"
         self.shape = EngineShape(config.crop_px, config.hypotheses, config.frames, config.width)
-        self._latents = draw_latents(config, 1, _MOST_VIEWS, _LATENTS_SEED).to(self._device)
+        self._latents = draw_latents(config, 1, _MOST_VIEWS, LATENTS_SEED).to(self._device)
 
     @torch.inference_mode()
     def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:

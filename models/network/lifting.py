@@ -60,7 +60,8 @@ def triangulate(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int
         weights = weights.float()
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-20)
         weighted = equations[..., :3] * weights[..., None, None]
-        N = (weighted.unsqueeze(-1) * equations[..., :3].unsqueeze(-2)).sum((-4, -3))
+        # Row by row: OpenVINO 2026.4 multiplies tensors of seven axes wrongly.
+        N = torch.stack([(row * equations[..., :3]).sum((-3, -2)) for row in weighted.split(1, -1)], -2)
         trace = N.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         ridge = (RIDGE / 3 * trace + 1e-9) * torch.eye(3, device=N.device)
         points_m, left = equations.new_zeros(3), equations[..., 3]

@@ -1,0 +1,104 @@
+"""How far the joints of exported networks lie from those of torch in float32, through the ring, on simulated crops."""
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from calibration.errors import UserError
+from deploy.engines import make_engine
+from deploy.engines.protocol import Engine
+from deploy.manifest import VIEWS
+from deploy.ring import CloudRing
+from models.data.generate import GenerateSettings
+from models.data.simulated_windows import SimulatedWindows
+
+log = logging.getLogger(__name__)
+
+FLOAT32_TOLERANCE_MM = 0.01
+"""Sums in another order move the joints by 1e-4 mm or so; a wrong operation, or a lower precision, by far more."""
+RUNTIMES = ("onnxruntime", "openvino")
+STAGE1 = ("crops_rgb", "P_crop", "view_mask")
+Window = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Distances in mm between joints of an engine and of torch, over `windows` windows of `views` views."""
+
+    engine: str
+    views: int
+    windows: int
+    mean_mm: float
+    max_mm: float
+    tolerance_mm: float = FLOAT32_TOLERANCE_MM
+
+    @property
+    def holds(self) -> bool:
+        return self.max_mm <= self.tolerance_mm
+
+    def figures(self) -> dict:
+        return asdict(self) | {"holds": self.holds}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.engine}, {self.views} views: joints {self.mean_mm:.2g} mm (mean) and {self.max_mm:.2g} mm (most) "
+            f"from torch's, {'within' if self.holds else 'NOT WITHIN'} {self.tolerance_mm:g} mm"
+        )
+
+
+def check_parity(checkpoint: str, directory: Path, windows: int = 4) -> list[Parity]:
+    """Each runtime that is installed beside torch, with 2, 4 and 8 views. Raises UserError where none is installed."""
+    installed = [name for name in RUNTIMES if importlib.util.find_spec(name)]
+    if not installed:
+        raise UserError("`--check` needs a runtime to compare. Install one: pip install 'usthand-live[cpu]'.")
+    reference = make_engine(checkpoint, "torch")
+    engines = [make_engine(str(directory), name) for name in installed]
+    log.info("check: rendering simulated crops")
+    crops = list(simulated_windows(reference.shape.crop_px, reference.shape.frames, windows))
+    found = []
+    for views in (VIEWS[0], 4, VIEWS[1]):
+        some = [with_views(window, views) for window in crops]
+        expected = np.stack([run_window(reference, window) for window in some])
+        for engine in engines:
+            joints_m = np.stack([run_window(engine, window) for window in some])
+            found.append(compare(engine.name, views, joints_m, expected))
+    return found
+
+
+def compare(engine: str, views: int, joints_m: np.ndarray, expected_m: np.ndarray) -> Parity:
+    """Of joints (windows, 21, 3). A joint that is not finite is infinitely far."""
+    apart_mm = np.linalg.norm(joints_m - expected_m, axis=-1) * 1e3
+    apart_mm[~np.isfinite(apart_mm)] = np.inf
+    return Parity(engine, views, len(joints_m), float(apart_mm.mean()), float(apart_mm.max()))
+
+
+def simulated_windows(crop_px: int, frames: int, count: int) -> Iterator[Window]:
+    """Windows of simulated hands as models/data/windows.py gives them, as arrays, of the most views."""
+    settings = GenerateSettings(
+        split="test", people=count, clips=1, frames=frames + 3, views=VIEWS[1], size_px=crop_px, grades={"perfect": 1.0}
+    )
+    for item in islice(SimulatedWindows(settings, crop_px, frames), count):
+        yield {name: value.numpy() for name, value in item.items()}
+
+
+def with_views(window: Window, views: int) -> Window:
+    """The window with so many of its views, those first that the newest frame has."""
+    first = np.argsort(~window["view_mask"][-1], kind="stable")[:views]
+    return window | {name: window[name][:, first] for name in STAGE1}
+
+
+def run_window(engine: Engine, window: Window) -> np.ndarray:
+    """The newest frame's joints (21, 3), hand-centred metres: frame after frame through stage 1 and the ring."""
+    ring = CloudRing(engine.shape, np.eye(3))
+    for t, there in enumerate(window["frame_mask"]):
+        if not there:
+            ring.miss()
+            continue
+        clouds = engine.lift(*(window[name][None, t] for name in STAGE1))
+        ring.push(clouds, 0, window["origins_m"][t].astype(np.float64))
+    return engine.refine(ring.window()).joints_m[0]
