@@ -128,7 +128,7 @@ def test_auto_says_what_it_takes_and_goes_on_with_what_works(
 
     caplog.set_level(logging.INFO)
     assert make_engine(str(exported)).name.startswith("OpenVINO")
-    assert "engine: openvino, the fastest" in caplog.text
+    assert "engine: openvino, the first choice" in caplog.text
 
     def broken(*_: object) -> ExportedEngine:
         raise RuntimeError("no such device")

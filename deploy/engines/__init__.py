@@ -41,13 +41,13 @@ def make_engine(source: str, name: str = "auto") -> Engine:
     if name != "auto":
         return _make(source, name)
     if Path(source).is_dir():
-        return _fastest(source)
+        return _first_that_works(source)
     log.info("engine: torch, since %s is a checkpoint", source)
     return _make(source, "torch")
 
 
-def _fastest(directory: str) -> Engine:
-    why = "the fastest for a directory of exported networks"
+def _first_that_works(directory: str) -> Engine:
+    why = "the first choice for a directory of exported networks"
     for name in ("openvino", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
             why = f"since {name} is not installed"
