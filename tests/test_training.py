@@ -275,6 +275,18 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_checkpoint_whose_first_byte_is_that_of_a_pickle_is_read(tmp_path: Path) -> None:
+    """The first byte is a part of the header's length, a multiple of eight: one file in 32 begins so."""
+    torch.manual_seed(1)
+    state, path = UstHand(TINY).state_dict(), tmp_path / "one.safetensors"
+    for padding in range(0, 512, 8):
+        save_checkpoint(path, state, CheckpointInfo(TINY, 7, {"padding": " " * padding}))
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    assert path.read_bytes()[:1] == b"\x80"
+    assert same(load_checkpoint(path, TINY)[0].state_dict(), state)
+
+
 def test_a_checkpoint_gives_back_its_network(tmp_path: Path, checkpoint: Path) -> None:
     torch.manual_seed(1)
     model = UstHand(TINY)

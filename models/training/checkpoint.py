@@ -84,8 +84,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a file of `write_tensors`; raises UserError for anything else. Runs nothing it reads."""
     try:
         with path.open("rb") as file:
-            start = file.read(2)
-        if start[:1] == b"\x80" or start == b"PK":
+            start = file.read(9)
+        # safetensors begin with eight bytes of their header's length, which may be anything, and the header's brace.
+        if start[8:] != b"{" and (start[:1] == b"\x80" or start[:2] == b"PK"):
             raise UserError(
                 f"{path}: a pickle (as torch.save writes), expected safetensors. It was not opened, for a pickle can "
                 "run code. Give a checkpoint that `usthand train` wrote."
