@@ -205,7 +205,7 @@ def test_a_camera_that_cannot_be_opened_says_so_and_the_others_work(tmp_path):
     data["cameras"][1]["source"] = {"kind": "opencv", "device": "/dev/v4l/by-id/no-such-camera"}
     rig.write_text(yaml.safe_dump(data))
     with LiveRun(tmp_path, "live", rig, *LIVE) as run:
-        sets = run.sets(10)
+        sets = run.poses(lambda got: bool(got) and states(got[-1], "cam_1") == "failed", 30)
         assert states(sets[-1], "cam_1") == "failed"
         assert "/dev/v4l/by-id/no-such-camera" in sets[-1].cameras["cam_1"].detail
         assert run.interrupt()[0] == 0

@@ -2,6 +2,7 @@
 
 import cProfile
 import multiprocessing
+import os
 import pstats
 import time
 from collections.abc import Callable, Iterator
@@ -82,8 +83,15 @@ def _rate(size: int, processes: int, seconds: float) -> tuple[float, float]:
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(processes), context.SimpleQueue()
     running = [context.Process(target=_measure, args=(size, seconds, barrier, results)) for _ in range(processes)]
+    # Read by the libraries of the new processes: each is to use one core.
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
     for process in running:
         process.start()
+    if threads is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = threads
     for process in running:
         process.join()
     if any(process.exitcode for process in running):
