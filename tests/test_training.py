@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,11 +108,21 @@ def test_labels_of_views_that_were_not_seen_supervise_the_3d_alone() -> None:
         torch.testing.assert_close(unheard[name], alone[name])
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With two threads torch 2.13 has corrupted its memory in a long loop of backward passes."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
 def test_one_window_is_learned_to_under_a_millimetre_from_its_2d_labels() -> None:
     torch.manual_seed(0)
     batch = batch_of(DotWindows(truth=True), 1, 3)
-    model, inputs, steps = UstHand(recipe("tiny")), to_device(batch, CPU), 400
+    model, inputs, steps = UstHand(recipe("tiny")), to_device(batch, CPU), 700
     optimiser = torch.optim.Adam(model.parameters())
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
