@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import logging
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -36,6 +35,7 @@ from models.network.stage1 import Stage1
 from models.network.stpt import SpatiotemporalPointTransformer
 from models.network.ust_hand import draw_latents
 from models.training.checkpoint import checkpoint_path, load_checkpoint
+from models.training.commit import code_commit
 
 log = logging.getLogger("deploy.export")
 
@@ -103,7 +103,7 @@ def export(checkpoint: str, directory: Path) -> Manifest:
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         checkpoint_sha256=hashlib.sha256(checkpoint_path(checkpoint).read_bytes()).hexdigest(),
         step=info.step,
-        commit=_commit(),
+        commit=code_commit(),
         torch=str(torch.__version__),
     )
     for name, content in files.items():
@@ -155,16 +155,6 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
         _TYPES[tensor.elem_type],  # type: ignore[arg-type]
         tuple(size.dim_param or size.dim_value for size in tensor.shape.dim),
     )
-
-
-def _commit() -> str:
-    """The repository's commit, `unknown` outside of one."""
-    root = Path(__file__).resolve().parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import logging
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from calibration.errors import UserError
 from models.data.crop_cache import MARGIN, read_manifest
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
+from models.training.commit import code_commit
 from models.training.config import TrainConfig, read_train_config
 from models.training.processes import Processes
 from models.training.trainer import Trainer, TrainingData
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
@@ -87,17 +85,9 @@ def _provenance(config: TrainConfig, caches: dict[str, list[Path]]) -> dict:
         for name, path in zip(settings["data"][part], paths, strict=True):
             hashes[name] = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
     settings["output"] = Path(config.output).name
-    settings["backbone_weights"] = config.backbone_weights and Path(config.backbone_weights).name
-    return {"manifests_sha256": hashes, "commit": _commit(), "torch": str(torch.__version__), "config": settings}
-
-
-def _commit() -> str:
-    """The repository's commit, `unknown` outside of one."""
-    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+    for name in ("backbone_weights", "start"):
+        settings[name] = settings[name] and Path(settings[name]).name
+    return {"manifests_sha256": hashes, "commit": code_commit(), "torch": str(torch.__version__), "config": settings}
 
 
 if __name__ == "__main__":
