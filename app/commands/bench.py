@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from app.commands.common import add_command, positive, run_rig
@@ -98,8 +97,9 @@ def run_labels(args: argparse.Namespace) -> int:
 
 def run_simulate(args: argparse.Namespace) -> int:
     from app.bench.simulate import bench, mediapipe_rate
+    from models.simulation.rendering_pool import usable_cores
 
-    processes = args.processes or sorted({1, len(os.sched_getaffinity(0))})
+    processes = args.processes or sorted({1, usable_cores()})
     result = bench(tuple(processes), args.seconds)
     print(f"{'image':10} processes  images/s  images per second of processor time")
     for row in result["throughput"]:

@@ -92,6 +92,8 @@ def _rendered(rig: Rig) -> Rig:
 
 
 def _render(rig: Rig, folder: Path) -> None:
+    from models.simulation.rendering_pool import usable_cores
+
     log.info("rendering the demo's hands, once; they are kept in %s", folder.parent)
     with tqdm(total=loop_sets(rig), unit="set", desc="rendering", file=sys.stderr, disable=None) as progress:
-        render_loop(rig, folder, len(os.sched_getaffinity(0)), progress.update)
+        render_loop(rig, folder, usable_cores(), progress.update)

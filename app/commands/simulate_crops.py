@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import os
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -49,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     # Open3D takes a second to import, which other commands should not wait for.
     from models.data.crop_cache import MARGIN, read_cache
     from models.data.generate import GenerateSettings, generate
+    from models.simulation.rendering_pool import usable_cores
 
-    workers = len(os.sched_getaffinity(0)) if args.workers is None else args.workers
+    workers = usable_cores() if args.workers is None else args.workers
     if workers < 1:
         raise UserError(f"`--workers {args.workers}`: at least 1 is needed.")
     settings = GenerateSettings(
