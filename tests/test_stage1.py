@@ -233,14 +233,14 @@ class _Trap:
 
 def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    backbone, other = Backbone(TINY), Backbone(recipe("tiny", base_channels=16))
+    backbone, other = Backbone(TINY), Backbone(recipe("tiny", base_channels=32))
     torch.save(other.state_dict(), "wide.pth")
     torch.save(Backbone(recipe("tiny", backbone="resnet34")).state_dict(), "deep.pth")
     torch.save([1, 2], "list.pth")
     Path("trap.pth").write_bytes(pickle.dumps(_Trap(), protocol=2))
     Path("cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     for name, said in (
-        ("wide.pth", r"base_channels 64, this network has 8"),
+        ("wide.pth", r"base_channels 64, this network has 16"),
         ("deep.pth", r"not the weights of a resnet18: 0 .* missing .* unknown"),
         ("list.pth", "no mapping of names"),
         ("trap.pth", "not a file of weights"),

@@ -8,7 +8,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,16 +105,6 @@ def test_labels_of_views_that_were_not_seen_supervise_the_3d_alone() -> None:
     for name in ("projection", "covariance"):
         assert len({each[name].item() for each in (alone, with_others, further)}) == 3
         torch.testing.assert_close(unheard[name], alone[name])
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """With two threads torch 2.13 has corrupted its memory in a long loop of backward passes."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow
