@@ -6,13 +6,13 @@ from typing import Protocol
 
 import numpy as np
 
-from app.estimators.hand_views import HandViews, show_a_hand
+from app.estimators.hand_views import HandViews, batch, show_a_hand
 from app.estimators.protocol import Estimator, Side
 from calibration.frames import FrameSet
 from calibration.hand import bone_lengths
 from calibration.rig import Rig
 from deploy.engines.protocol import Engine
-from models.data.crop import hand_box, to_pixels
+from models.data.crop import hand_box
 
 _STEP_M = 0.09
 _SEARCH_HALF_WIDTH_M = 0.13
@@ -104,20 +104,16 @@ class VolumeSearch:
         tries = [(side, views) for side, views in tries if len(views.cameras) >= 2]
         if not tries:
             return []
-        most = max(len(views.cameras) for _, views in tries)
-        crops, P_crop, mask = (np.stack(each) for each in zip(*(v.padded(most) for _, v in tries), strict=True))
-        clouds = self._engine.lift(crops, P_crop, mask)
+        clouds = self._engine.lift(*batch([views for _, views in tries]))
         hands = []
         for index, (side, views) in enumerate(tries):
-            queries_m = clouds.queries_m[index].astype(np.float64)
+            joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
             keypoints_px = clouds.keypoints_px[index, : len(views.cameras)]
             if not show_a_hand(clouds.confidence[index, : len(views.cameras)]):
                 continue
-            projected = np.stack([to_pixels(P, queries_m) for P in views.P_crop])
-            apart = np.median(np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3))
-            apart /= self._engine.shape.crop_px
-            if apart < _AGREEMENT and _BONE_SUM_M[0] < bone_lengths(queries_m).sum() < _BONE_SUM_M[1]:
-                hands.append((side, views.to_world_m(queries_m), float(apart)))
+            apart = np.median(views.crop_distance(keypoints_px, joints_m)) / self._engine.shape.crop_px
+            if apart < _AGREEMENT and _BONE_SUM_M[0] < bone_lengths(joints_m).sum() < _BONE_SUM_M[1]:
+                hands.append((side, joints_m, float(apart)))
         return hands
 
 

@@ -1,5 +1,6 @@
 """A hand's crops in the views of one frame set, and how well keypoints found in them agree."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -44,7 +45,6 @@ class HandViews:
     ) -> Self:
         """Crops of `size_px` around a target (3,) that moves with `velocity_m_s` (3,), where it is in the image."""
         views = cls(target_world_m, mirror)
-        turn = MIRROR if mirror else np.eye(3)
         for camera in rig.cameras:
             frame = frame_set.frames.get(camera.camera_id)
             if frame is None:
@@ -58,7 +58,7 @@ class HandViews:
             pixels = crop.image(frame.pixels)
             if not frame.intact():
                 continue
-            moved_m = turn @ velocity_m_s * (frame.capture_time_ns - frame_set.reference_time_ns) * 1e-9
+            moved_m = views.turn @ velocity_m_s * (frame.capture_time_ns - frame_set.reference_time_ns) * 1e-9
             P_crop = crop.P_crop.copy()
             P_crop[:, 3] += P_crop[:, :3] @ moved_m
             views.cameras.append(camera)
@@ -66,6 +66,11 @@ class HandViews:
             views.crops_rgb.append(pixels[..., ::-1])
             views.P_crop.append(P_crop)
         return views
+
+    @property
+    def turn(self) -> np.ndarray:
+        """(3, 3): world directions to hand-centred ones and, being its own inverse, back."""
+        return MIRROR if self.mirror else np.eye(3)
 
     def padded(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Crops (count, S, S, 3), P_crop (count, 3, 4) float32 and mask (count,); absent views hold zeros."""
@@ -77,16 +82,23 @@ class HandViews:
 
     def to_hand_m(self, points_world_m: np.ndarray) -> np.ndarray:
         """World metres (..., 3) to the hand-centred, mirrored where the hand is, metres of P_crop."""
-        return (points_world_m - self.target_world_m) @ (MIRROR if self.mirror else np.eye(3))
+        return (points_world_m - self.target_world_m) @ self.turn
 
     def to_world_m(self, points_hand_m: np.ndarray) -> np.ndarray:
-        return points_hand_m @ (MIRROR if self.mirror else np.eye(3)) + self.target_world_m
+        return points_hand_m @ self.turn + self.target_world_m
 
     def crop_distance(self, keypoints_px: np.ndarray, joints_world_m: np.ndarray) -> np.ndarray:
         """Distances (V, J) in crop pixels between keypoints (V, J, 2) and the projections of joints (J, 3)."""
         joints_m = self.to_hand_m(joints_world_m)
         projected = np.stack([to_pixels(P, joints_m) for P in self.P_crop])
         return np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3)
+
+
+def batch(hands: Sequence[HandViews]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crops (H, V, S, S, 3), P_crop (H, V, 3, 4) and mask (H, V) of hands, V being the most views that one has."""
+    most = max(len(views.cameras) for views in hands)
+    crops, P_crop, mask = zip(*(views.padded(most) for views in hands), strict=True)
+    return np.stack(crops), np.stack(P_crop), np.stack(mask)
 
 
 def show_a_hand(confidence: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.estimators.hand_finder import Found, HandFinder
-from app.estimators.hand_views import HandViews, errors_px, show_a_hand
+from app.estimators.hand_views import HandViews, batch, errors_px, show_a_hand
 from app.estimators.protocol import Estimate, Hand, Side
 from app.estimators.tracks import Motion
 from calibration.frames import FrameSet
@@ -95,8 +95,7 @@ class UstHandEstimator:
             return Estimate([], stage_ms={"find": find_ms, "crop": crop_ms})
 
         clock = time.perf_counter()
-        most = max(len(follow.views.cameras) for follow in seen)
-        crops, P_crop, mask = (np.stack(arrays) for arrays in zip(*(f.views.padded(most) for f in seen), strict=True))
+        crops, P_crop, mask = batch([follow.views for follow in seen])
         clouds = self.engine.lift(crops, P_crop, mask)
         lift_ms = _since(clock)
 
@@ -109,7 +108,7 @@ class UstHandEstimator:
         clock = time.perf_counter()
         hands = []
         for index, follow in enumerate(seen):
-            turn = MIRROR if follow.mirror else np.eye(3)
+            turn = follow.views.turn
             joints_m = follow.views.to_world_m(refined.joints_m[index].astype(np.float64))
             covariance_m2 = turn @ refined.covariance_m2[index].astype(np.float64) @ turn
             hand = self._judge(follow, clouds, index, joints_m, covariance_m2, now_ns)
