@@ -107,6 +107,20 @@ def test_labels_of_views_that_were_not_seen_supervise_the_3d_alone() -> None:
         torch.testing.assert_close(unheard[name], alone[name])
 
 
+def test_fused_labels_teach_positions_and_the_detectors_own_the_covariance() -> None:
+    torch.manual_seed(0)
+    model, inputs = UstHand(TINY).eval(), to_device(batch_of(DotWindows(frames=3, size_px=32), 2, 3), CPU)
+    latents = draw_latents(TINY, 2, 3, 0)
+    fused = {"fused_px": inputs["labels_px"] + 2, "fused_confidence": inputs["label_confidence"]}
+    own_moved = inputs | {"labels_px": inputs["labels_px"] + 2}
+    plain, moved, both = (
+        window_losses(model, batch, latents, LossConfig()) for batch in (inputs, own_moved, inputs | fused)
+    )
+    for name in ("heatmap", "position", "nll", "projection"):
+        assert both[name] == moved[name] != plain[name]
+    assert both["covariance"] == plain["covariance"] != moved["covariance"]
+
+
 @pytest.mark.slow
 def test_one_window_is_learned_to_under_a_millimetre_from_its_2d_labels() -> None:
     torch.manual_seed(0)

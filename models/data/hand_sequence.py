@@ -41,13 +41,18 @@ def triangulate_labels(sequence: HandSequence) -> np.ndarray:
     keypoints_px = np.where(sequence.confidence[..., None] > 0, sequence.keypoints_px, 0.0)
     points = np.stack([c.camera.undistort(keypoints_px[:, v]) for v, c in enumerate(cameras)], axis=2)
     focal_px = np.array([camera.camera.focal_px for camera in cameras])
-    size = np.maximum(hand_size_px(keypoints_px), 1.0) * _STD_OF_SIZE / focal_px
-    std = size[:, None] / np.sqrt(np.maximum(sequence.confidence, _LEAST_CONFIDENCE)).swapaxes(1, 2)
+    std = label_std(keypoints_px, sequence.confidence).swapaxes(1, 2) / focal_px
     P = np.broadcast_to(np.stack([camera.T_cam_world[:3] for camera in cameras]), (*seen.shape, 3, 4))
     result = triangulate(Observations(P, points, std, seen))
     with np.errstate(invalid="ignore"):
         unsure = ~(np.einsum("njaa->nj", result.covariance_m2) < 3 * _SURE_STD_M**2)
     return np.where(unsure[..., None], np.nan, result.points_m)
+
+
+def label_std(keypoints_px: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Expected errors (..., 21) of labels (..., 21, 2) with confidence (..., 21), in their unit."""
+    size = np.maximum(hand_size_px(keypoints_px), 1.0) * _STD_OF_SIZE
+    return size[..., None] / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE))
 
 
 def boxes(sequence: HandSequence) -> tuple[np.ndarray, np.ndarray]:

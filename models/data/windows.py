@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from calibration.errors import UserError
 from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, WindowChange, draw
 from models.data.crop_cache import CacheManifest, Shard, read_cache
+from models.data.fused_labels import fuse
 
 FRAMES = 5
 WindowKey = tuple[int, int, int]
@@ -40,7 +41,9 @@ class WindowDataset(Dataset):
         bool (T, V); frame_mask bool (T,); origins_m float32 (T, 3), each frame's crop target relative to the newest
         frame's; labels_px float32 (T, V, 21, 2) and label_confidence float32 (T, V, 21), 0 for no label; with `truth`
         joints_m float32 (T, 21, 3), hand-centred, and visible bool (T, V, 21); with `unseen` the cameras and labels of
-        U views that were not drawn, without pictures: unseen_P_crop (T, U, 3, 4), unseen_labels_px, unseen_confidence.
+        U views that were not drawn, without pictures: unseen_P_crop (T, U, 3, 4), unseen_labels_px, unseen_confidence;
+        with `fused` what all views' labels agree on, as models/data/fused_labels.py says: fused_px, fused_confidence,
+        unseen_fused_px, unseen_fused_confidence, shaped as the labels.
 
     Frame T - 1 is the newest. Views and frames that are absent hold zeros, and False in the masks. V is the key's
     number of views, else `views`, else the most that a cache has. With fewer views than a cache has they are drawn
@@ -57,6 +60,7 @@ class WindowDataset(Dataset):
         truth: bool = False,
         seed: int = 0,
         unseen: bool = False,
+        fused: bool = False,
     ) -> None:
         self.size_px, self.frames, self.augmentation, self.truth, self.seed = size_px, frames, augmentation, truth, seed
         self.unseen = unseen
@@ -68,6 +72,7 @@ class WindowDataset(Dataset):
                 newest = _newest_frames(shard, frames)
                 windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))
                 self._shards.append((shard, manifest.size_px, manifest.margin))
+        self._fused = [fuse(shard) for shard, _, _ in self._shards] if fused else []
         self._windows = np.concatenate(windows) if windows else np.empty((0, 2), np.int64)
         if not len(self._windows):
             names = ", ".join(str(cache) for cache in caches if isinstance(cache, Path))
@@ -105,38 +110,43 @@ class WindowDataset(Dataset):
         chosen = _choose(usable, labelled, min(slots, len(usable)), random)
         rows = rows[:, chosen]
         change = draw(self.augmentation, random, self.frames, len(chosen), cached_px, self.size_px, margin)
-        mask = (rows >= 0) & change.keep
+        rows = _slots(np.where(change.keep, rows, -1), slots)
+        mask = rows >= 0
         frame, view = np.nonzero(mask)
-        at = rows[frame, view]
 
         T, S = self.frames, self.size_px
         crops = np.zeros((T, slots, S, S, 3), np.uint8)
-        for t, v, row in zip(frame, view, at, strict=True):
-            crops[t, v] = change.image(shard.crops_rgb[row], t, v, S)
+        for t, v in zip(frame, view, strict=True):
+            crops[t, v] = change.image(shard.crops_rgb[rows[t, v]], t, v, S)
         item = {
             "crops_rgb": crops,
-            "P_crop": np.zeros((T, slots, 3, 4), np.float32),
-            "view_mask": np.zeros((T, slots), bool),
+            "P_crop": _cameras(shard, change, rows),
+            "view_mask": mask,
             "frame_mask": mask.any(1),
             "origins_m": change.origins(shard.targets_m[span]).astype(np.float32) * mask.any(1)[:, None],
-            "labels_px": np.zeros((T, slots, 21, 2), np.float32),
-            "label_confidence": np.zeros((T, slots, 21), np.float32),
         }
-        confidence = shard.label_confidence[at]
-        item["view_mask"][frame, view] = True
-        item["P_crop"][frame, view] = change.projection(shard.P_crop[at].astype(np.float64), frame, view)
-        item["labels_px"][frame, view] = change.labels(shard.labels_px[at], frame, view) * (confidence > 0)[..., None]
-        item["label_confidence"][frame, view] = confidence
+        item["labels_px"], item["label_confidence"] = _labels(shard.labels_px, shard.label_confidence, change, rows)
+        if self._fused:
+            item["fused_px"], item["fused_confidence"] = _labels(*self._fused[shard_number], change, rows)
         if shard.joints_m is not None and shard.visible is not None:
             joints = change.joints(shard.joints_m[span].astype(np.float64))
             item["joints_m"] = (joints * mask.any(1)[:, None, None]).astype(np.float32)
             item["visible"] = np.zeros((T, slots, 21), bool)
-            item["visible"][frame, view] = shard.visible[at]
+            item["visible"][frame, view] = shard.visible[rows[frame, view]]
         if self.unseen:
             rest = np.setdiff1d(usable, chosen)
             plain = draw(NO_AUGMENTATION, random, T, len(rest), cached_px, self.size_px, margin)
+            unseen = replace(change, affine=plain.affine)
             rows = np.where(item["frame_mask"][:, None], shard.rows[span][:, rest], -1)
-            item |= _unseen(shard, replace(change, affine=plain.affine), rows, max(self.views - slots, 0))
+            rows = _slots(rows, max(self.views - slots, 0))
+            item["unseen_P_crop"] = _cameras(shard, unseen, rows)
+            item["unseen_labels_px"], item["unseen_confidence"] = _labels(
+                shard.labels_px, shard.label_confidence, unseen, rows
+            )
+            if self._fused:
+                item["unseen_fused_px"], item["unseen_fused_confidence"] = _labels(
+                    *self._fused[shard_number], unseen, rows
+                )
         return {name: torch.from_numpy(value) for name, value in item.items()}
 
 
@@ -182,22 +192,29 @@ def _newest_frames(shard: Shard, frames: int) -> np.ndarray:
     return last[whole & (count >= 2)]
 
 
-def _unseen(shard: Shard, change: WindowChange, rows: np.ndarray, slots: int) -> dict[str, np.ndarray]:
-    """Cameras and labels of the crops `rows` (T, n), -1 for none, in `slots` >= n slots."""
-    T = len(rows)
+def _slots(rows: np.ndarray, slots: int) -> np.ndarray:
+    """The crops `rows` (T, n) in `slots` >= n slots, -1 in those that stay empty."""
+    return np.pad(rows, ((0, 0), (0, slots - rows.shape[1])), constant_values=-1)
+
+
+def _cameras(shard: Shard, change: WindowChange, rows: np.ndarray) -> np.ndarray:
+    """P_crop (T, n, 3, 4) of the crops `rows` (T, n), zero where that is -1."""
+    frame, view = np.nonzero(rows >= 0)
+    P_crop = np.zeros((*rows.shape, 3, 4), np.float32)
+    P_crop[frame, view] = change.projection(shard.P_crop[rows[frame, view]].astype(np.float64), frame, view)
+    return P_crop
+
+
+def _labels(
+    keypoints_px: np.ndarray, confidence: np.ndarray, change: WindowChange, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (T, n, 21, 2) and confidence (T, n, 21) of the crops `rows` (T, n), zero where that is -1."""
     frame, view = np.nonzero(rows >= 0)
     at = rows[frame, view]
-    confidence = shard.label_confidence[at]
-    item = {
-        "unseen_P_crop": np.zeros((T, slots, 3, 4), np.float32),
-        "unseen_labels_px": np.zeros((T, slots, 21, 2), np.float32),
-        "unseen_confidence": np.zeros((T, slots, 21), np.float32),
-    }
-    item["unseen_P_crop"][frame, view] = change.projection(shard.P_crop[at].astype(np.float64), frame, view)
-    labels_px = change.labels(shard.labels_px[at], frame, view)
-    item["unseen_labels_px"][frame, view] = labels_px * (confidence > 0)[..., None]
-    item["unseen_confidence"][frame, view] = confidence
-    return item
+    labels_px, trust = np.zeros((*rows.shape, 21, 2), np.float32), np.zeros((*rows.shape, 21), np.float32)
+    trust[frame, view] = confidence[at]
+    labels_px[frame, view] = change.labels(keypoints_px[at], frame, view) * (confidence[at] > 0)[..., None]
+    return labels_px, trust
 
 
 def _choose(usable: np.ndarray, labelled: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:

@@ -66,10 +66,17 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
 
     def train(frames: int) -> WindowDataset:
         return WindowDataset(
-            caches["train"], network.crop_px, frames, data.augmentation, seed=config.seed, unseen=data.unseen
+            caches["train"],
+            network.crop_px,
+            frames,
+            data.augmentation,
+            seed=config.seed,
+            unseen=data.unseen,
+            fused=data.fused,
         )
 
-    train(network.frames)  # too short sequences are named now, not when the first stage has been trained
+    # Too short sequences are named now, not when the first stage has been trained.
+    WindowDataset(caches["train"], network.crop_px, network.frames)
     validation = None
     if data.validation:
         truth = all(read_manifest(path).truth for path in caches["validation"])

@@ -36,12 +36,14 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Crop caches, or labelled sessions, to train on and to validate on (paths relative to the YAML file).
 
     `views` are the numbers of views that batches draw; with `unseen` the labels of the others supervise the 3D as well.
+    With `fused` positions are learned from what the labels of all views agree on: models/data/fused_labels.py.
     """
 
     train: tuple[str, ...]
     validation: tuple[str, ...] = ()
     views: tuple[int, ...] = (2, 3, 4)
     unseen: bool = True
+    fused: bool = False
     augmentation: AugmentationConfig = AugmentationConfig()
 
     def __post_init__(self) -> None:
