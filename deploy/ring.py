@@ -11,56 +11,62 @@ class CloudRing:
     """The newest T frames of one hand. A frame that had no hand or no set holds its place, absent.
 
     `mirror` (3, 3) maps world directions to the hand-centred axes of the clouds: the identity, or the mirror of a left
-    hand.
+    hand. The frames lie in the place of one hand, H = 1, of a window; by default in one of the ring's own.
     """
 
-    def __init__(self, shape: EngineShape, mirror: np.ndarray) -> None:
-        anchors, frames = shape.hypotheses * JOINTS, shape.frames
+    def __init__(self, shape: EngineShape, mirror: np.ndarray, place: CloudWindow | None = None) -> None:
         self._mirror = mirror
-        self._anchors_m = np.zeros((frames, anchors, 3), np.float32)
-        self._anchor_features = np.zeros((frames, anchors, shape.width), np.float32)
-        self._queries_m = np.zeros((frames, JOINTS, 3), np.float32)
-        self._query_features = np.zeros((frames, JOINTS, shape.width), np.float32)
-        self._origins_world_m = np.zeros((frames, 3))
-        self._there = np.zeros(frames, bool)
-        self._newest = frames - 1
+        self._window = place or empty_window(shape, 1)
+        self._window.frame_mask[:] = False
+        self._origins_world_m = np.zeros((shape.frames, 3))
 
     def push(self, clouds: Clouds, hand: int, origin_world_m: np.ndarray) -> None:
         """Add the clouds of hand `hand` (an index into H), whose zero lies at `origin_world_m` (3,)."""
-        self._newest = (self._newest + 1) % len(self._there)
-        at = self._newest
-        self._anchors_m[at] = clouds.anchors_m[hand]
-        self._anchor_features[at] = clouds.anchor_features[hand]
-        self._queries_m[at] = clouds.queries_m[hand]
-        self._query_features[at] = clouds.query_features[hand]
-        self._origins_world_m[at] = origin_world_m
-        self._there[at] = True
+        self.miss()
+        window = self._window
+        window.anchors_m[0, -1] = clouds.anchors_m[hand]
+        window.anchor_features[0, -1] = clouds.anchor_features[hand]
+        window.queries_m[0, -1] = clouds.queries_m[hand]
+        window.query_features[0, -1] = clouds.query_features[hand]
+        window.frame_mask[0, -1] = True
+        self._origins_world_m[-1] = origin_world_m
 
     def miss(self) -> None:
         """Add a frame without the hand."""
-        self._newest = (self._newest + 1) % len(self._there)
-        self._there[self._newest] = False
+        window = self._window
+        moved = (window.anchors_m, window.anchor_features, window.queries_m, window.query_features, window.frame_mask)
+        # Frame by frame: NumPy would copy overlapping parts of an array to new memory first.
+        for frame in range(len(self._origins_world_m) - 1):
+            for array in moved:
+                array[0, frame] = array[0, frame + 1]
+            self._origins_world_m[frame] = self._origins_world_m[frame + 1]
+        window.frame_mask[0, -1] = False
 
     def withdraw(self) -> None:
         """The newest frame showed no hand after all: it stays as one without the hand."""
-        self._there[self._newest] = False
+        self._window.frame_mask[0, -1] = False
 
     def window(self) -> CloudWindow:
-        """The window of this hand, H = 1, re-based to the newest frame's origin."""
-        order = (np.arange(len(self._there)) + self._newest + 1) % len(self._there)
-        there = self._there[order]
-        origins = (self._origins_world_m[order] - self._origins_world_m[self._newest]) @ self._mirror.T
-        origins[~there] = 0.0
-        return CloudWindow(
-            self._anchors_m[order][None],
-            self._anchor_features[order][None],
-            self._queries_m[order][None],
-            self._query_features[order][None],
-            origins.astype(np.float32)[None],
-            there[None],
-        )
+        """The window of this hand, H = 1, re-based to the newest frame's origin; it changes with the ring."""
+        window = self._window
+        origins = (self._origins_world_m - self._origins_world_m[-1]) @ self._mirror.T
+        window.origins_m[0] = np.where(window.frame_mask[0, :, None], origins, 0.0)
+        return window
 
 
-def stack(windows: list[CloudWindow]) -> CloudWindow:
-    """Windows of several hands as one batch."""
-    return CloudWindow(*(np.concatenate(arrays) for arrays in zip(*windows, strict=True)))
+def empty_window(shape: EngineShape, hands: int) -> CloudWindow:
+    """A window of so many hands without any frame."""
+    anchors, size = shape.hypotheses * JOINTS, (hands, shape.frames)
+    return CloudWindow(
+        np.zeros((*size, anchors, 3), np.float32),
+        np.zeros((*size, anchors, shape.width), np.float32),
+        np.zeros((*size, JOINTS, 3), np.float32),
+        np.zeros((*size, JOINTS, shape.width), np.float32),
+        np.zeros((*size, 3), np.float32),
+        np.zeros(size, bool),
+    )
+
+
+def part_of(window: CloudWindow, first: int, end: int) -> CloudWindow:
+    """The hands `first` to `end` - 1 of a window, in the same memory."""
+    return CloudWindow(*(array[first:end] for array in window))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deploy.engines.protocol import Clouds, EngineShape
-from deploy.ring import CloudRing, stack
+from deploy.ring import CloudRing, empty_window, part_of
 
 SHAPE = EngineShape(crop_px=64, hypotheses=2, frames=5, width=3)
 MIRROR = np.diag([-1.0, 1.0, 1.0])
@@ -44,15 +44,25 @@ def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mi
             assert window.origins_m[0, slot] == pytest.approx(mirror @ (each[1] - pushed[-1][1]), abs=1e-6)
 
 
-def test_windows_do_not_change_with_the_ring():
-    """An engine may still read a window while the ring goes on."""
+def test_rings_share_a_window_and_leave_each_other_alone():
     random = np.random.default_rng(4)
-    ring = CloudRing(SHAPE, np.eye(3))
-    ring.push(clouds(random), 0, np.zeros(3))
-    window = ring.window()
-    before = [array.copy() for array in window]
-    ring.push(clouds(random), 0, np.ones(3))
-    assert all(np.array_equal(a, b) for a, b in zip(before, window, strict=True))
-    both = stack([window, ring.window()])
-    assert both.anchors_m.shape == (2, 5, 42, 3)
-    assert np.array_equal(both.queries_m[0], before[2][0])
+    shared = empty_window(SHAPE, 2)
+    rings = [CloudRing(SHAPE, np.eye(3), part_of(shared, hand, hand + 1)) for hand in (0, 1)]
+    for number in range(7):
+        new = clouds(random)
+        rings[0].push(new, 0, np.full(3, 0.1 * number))
+        before = shared.anchors_m[0].copy()
+        if number % 3:
+            rings[1].push(new, 1, np.full(3, 0.2 * number))
+        else:
+            rings[1].miss()
+        assert np.array_equal(shared.anchors_m[0], before)
+    alone = CloudRing(SHAPE, np.eye(3))
+    for ring in rings:
+        ring.window()
+    assert shared.frame_mask.tolist() == [[True] * 5, [True, False, True, True, False]]
+    assert shared.origins_m[0, :, 0] == pytest.approx([-0.4, -0.3, -0.2, -0.1, 0])
+    # A hand that takes another's place begins with an empty ring.
+    CloudRing(SHAPE, MIRROR, part_of(shared, 0, 1)).push(clouds(random), 0, np.zeros(3))
+    assert shared.frame_mask.tolist() == [[False] * 4 + [True], [True, False, True, True, False]]
+    assert not alone.window().frame_mask.any()

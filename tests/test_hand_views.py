@@ -9,6 +9,7 @@ from app.estimators.hand_finder import working_volume
 from app.estimators.hand_views import HandViews, errors_px
 from app.estimators.protocol import Side
 from calibration.frames import Frame, FrameSet
+from deploy.pipeline import empty_crops
 from models.data.crop import hand_box, to_pixels
 from models.simulation.hands import CENTRE_WORLD_M, hands_at
 from models.simulation.rig import ring_rig
@@ -29,8 +30,9 @@ def frame_set(lags_ms: dict[str, float] | None = None) -> FrameSet:
 def look(side: Side, velocity_m_s=(0, 0, 0), **lags_ms: float) -> tuple[HandViews, np.ndarray]:
     joints = hands_at(1.0)[side]
     target, half_width = hand_box(joints)
+    into = empty_crops(1, 4, 128).hand(0)
     views = HandViews.look(
-        RIG, frame_set(lags_ms), target, np.array(velocity_m_s, float), half_width, 128, mirror=side == "left"
+        RIG, frame_set(lags_ms), target, np.array(velocity_m_s, float), half_width, side == "left", into
     )
     return views, joints
 
@@ -74,13 +76,23 @@ def test_views_that_do_not_see_the_hand_or_whose_pixels_are_gone_are_left_out():
     gone = frame_set()
     frames = dict(gone.frames)
     frames["cam_3"] = replace(frames["cam_3"], intact=lambda: False)
-    views = HandViews.look(RIG, replace(gone, frames=frames), CENTRE_WORLD_M, np.zeros(3), 0.1, 64, False)
+    into = empty_crops(1, 5, 64).hand(0)
+    views = HandViews.look(RIG, replace(gone, frames=frames), CENTRE_WORLD_M, np.zeros(3), 0.1, False, into)
     assert [camera.camera_id for camera in views.cameras] == ["cam_0", "cam_1", "cam_2"]
-    assert not HandViews.look(RIG, gone, CENTRE_WORLD_M + [0, 0, 3], np.zeros(3), 0.1, 64, False).cameras
-    crops, P_crop, mask = views.padded(5)
-    assert crops.shape == (5, 64, 64, 3)
-    assert mask.tolist() == [True] * 3 + [False] * 2
-    assert (P_crop[3:] == 0).all()
+    assert into.view_mask.tolist() == [True] * 3 + [False] * 2
+    assert into.P_crop[:3] == pytest.approx(np.stack(views.P_crop), rel=1e-6)
+    far_m = CENTRE_WORLD_M + [0, 0, 3]
+    assert not HandViews.look(RIG, gone, far_m, np.zeros(3), 0.1, False, into).cameras
+    assert not into.view_mask.any()
+
+
+def test_pixels_are_drawn_into_the_batch_as_rgb():
+    blue = np.zeros((480, 640, 3), np.uint8)
+    blue[..., 0] = 200
+    frames = {name: replace(frame, pixels=blue) for name, frame in frame_set().frames.items()}
+    into = empty_crops(2, 4, 64).hand(1)
+    HandViews.look(RIG, replace(frame_set(), frames=frames), CENTRE_WORLD_M, np.zeros(3), 0.1, True, into)
+    assert (into.crops_rgb[:, 32, 32] == (0, 0, 200)).all()
 
 
 def test_the_working_volume_holds_the_hands_and_only_what_two_cameras_see():
@@ -115,5 +127,5 @@ def test_a_target_right_at_a_camera_is_not_looked_at_by_it():
     camera = RIG.cameras[0]
     target = camera.centre_world_m + 0.01 * camera.T_cam_world[2, :3]
     assert camera.project(target[None])[0] == pytest.approx([319.5, 239.5])
-    views = HandViews.look(RIG, frame_set(), target, np.zeros(3), 0.1, 64, False)
+    views = HandViews.look(RIG, frame_set(), target, np.zeros(3), 0.1, False, empty_crops(1, 4, 64).hand(0))
     assert camera not in views.cameras

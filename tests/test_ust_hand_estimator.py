@@ -5,7 +5,7 @@ a right hand and the other way on a left one, so that the engine sees, as the ne
 mirrored crops the left one. All that is not the network is the real thing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -85,6 +85,8 @@ class DotEngine:
         self.windows: list[CloudWindow] = []
         self.views: list[int] = []
 
+    def prepare(self, hands: Iterable[int], views: int) -> None: ...
+
     def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         hands, V = view_mask.shape
         assert crops_rgb.shape == (hands, V, 128, 128, 3) and crops_rgb.dtype == np.uint8
@@ -111,7 +113,7 @@ class DotEngine:
         return Clouds(np.tile(queries_m, (1, 2, 1)), spread, queries_m, spread[:, :JOINTS], keypoints_px, confidence)
 
     def refine(self, window: CloudWindow) -> Refined:
-        self.windows.append(window)
+        self.windows.append(CloudWindow(*(array.copy() for array in window)))
         joints_m = window.queries_m[:, -1]
         return Refined(joints_m, np.broadcast_to(np.eye(3, dtype=np.float32) * 0.002**2, (len(joints_m), JOINTS, 3, 3)))
 
@@ -268,7 +270,7 @@ def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
             right_at, left_at = (follow.views for follow in estimator._follows)
             joints_m = right_at.to_world_m(clouds.queries_m[0].astype(np.float64))
             clouds.queries_m[1] = left_at.to_hand_m(joints_m)
-            clouds.keypoints_px[1] = [to_pixels(P, clouds.queries_m[1]) for P in left_at.P_crop]
+            clouds.keypoints_px[1, : len(left_at.P_crop)] = [to_pixels(P, clouds.queries_m[1]) for P in left_at.P_crop]
             clouds.keypoints_px[1, :, ::3] += 9
             clouds.confidence[1] = clouds.confidence[0]
         return clouds

@@ -6,12 +6,13 @@ from typing import Protocol
 
 import numpy as np
 
-from app.estimators.hand_views import HandViews, batch, show_a_hand
+from app.estimators.hand_views import HandViews, show_a_hand
 from app.estimators.protocol import Estimator, Side
 from calibration.frames import FrameSet
 from calibration.hand import bone_lengths
 from calibration.rig import Rig
 from deploy.engines.protocol import Engine
+from deploy.pipeline import empty_crops
 from models.data.crop import hand_box
 
 _STEP_M = 0.09
@@ -67,26 +68,25 @@ class VolumeSearch:
         self._rig = rig
         self._engine = engine
         self._places = working_volume(rig, _STEP_M)
+        self._crops = empty_crops(_AT_ONCE, len(rig.cameras), engine.shape.crop_px)
         self._next = 0
 
     def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
         sides: tuple[Side, Side] = ("right", "left")
-        tries: list[tuple[Side, HandViews]] = []
+        tries: list[tuple[Side, np.ndarray, float]] = []
         for _ in range(len(self._places)):
             target_m = self._places[self._next]
             self._next = (self._next + 1) % len(self._places)
             if any(np.linalg.norm(joints.mean(0) - target_m) < _STEP_M for joints in followed_m):
                 continue
-            tries.extend((side, self._look(frame_set, target_m, _SEARCH_HALF_WIDTH_M, side)) for side in sides)
+            tries.extend((side, target_m, _SEARCH_HALF_WIDTH_M) for side in sides)
             if len(tries) >= _AT_ONCE:
                 break
-        again: list[tuple[Side, HandViews]] = []
-        for side, joints, _ in self._hands(tries):
-            target_m, half_width_m = hand_box(joints)
-            again.append((side, self._look(frame_set, target_m, half_width_m, side)))
+        again: list[tuple[Side, np.ndarray, float]]
+        again = [(side, *hand_box(joints)) for side, joints, _ in self._hands(frame_set, tries)]
         hands: list[Found] = []
         # A right hand is a left one in mirrored crops, though a less likely one: each place is given to one of them.
-        for side, joints, _ in sorted(self._hands(again), key=lambda hand: hand[2]):
+        for side, joints, _ in sorted(self._hands(frame_set, again), key=lambda hand: hand[2]):
             apart_m = [np.linalg.norm(hand.joints_m.mean(0) - joints.mean(0)) for hand in hands]
             if side not in [hand.side for hand in hands] and min(apart_m, default=np.inf) > _APART_M:
                 hands.append(Found(side, joints))
@@ -95,23 +95,28 @@ class VolumeSearch:
     def close(self) -> None:
         """The engine is its owner's."""
 
-    def _look(self, frame_set: FrameSet, target_m: np.ndarray, half_width_m: float, side: Side) -> HandViews:
-        size = self._engine.shape.crop_px
-        return HandViews.look(self._rig, frame_set, target_m, np.zeros(3), half_width_m, size, side == "left")
-
-    def _hands(self, tries: list[tuple[Side, HandViews]]) -> list[tuple[Side, np.ndarray, float]]:
-        """Of the tries those that hold a hand: its side, joints (21, 3) and how far the views disagree."""
-        tries = [(side, views) for side, views in tries if len(views.cameras) >= 2]
-        if not tries:
+    def _hands(
+        self, frame_set: FrameSet, tries: Sequence[tuple[Side, np.ndarray, float]]
+    ) -> list[tuple[Side, np.ndarray, float]]:
+        """Of places to look at (side, target (3,), half width) those that hold a hand: its side, joints (21, 3) and
+        how far the views disagree."""
+        looks = []
+        for index, (side, target_m, half_width_m) in enumerate(tries):
+            into = self._crops.hand(index)
+            looks.append(
+                HandViews.look(self._rig, frame_set, target_m, np.zeros(3), half_width_m, side == "left", into)
+            )
+        if not any(len(views.cameras) >= 2 for views in looks):
             return []
-        clouds = self._engine.lift(*batch([views for _, views in tries]))
+        clouds = self._engine.lift(*(array[: len(tries)] for array in self._crops))
         hands = []
-        for index, (side, views) in enumerate(tries):
-            joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
-            keypoints_px = clouds.keypoints_px[index, : len(views.cameras)]
-            if not show_a_hand(clouds.confidence[index, : len(views.cameras)]):
+        for index, ((side, _, _), views) in enumerate(zip(tries, looks, strict=True)):
+            count = len(views.cameras)
+            if count < 2 or not show_a_hand(clouds.confidence[index, :count]):
                 continue
-            apart = np.median(views.crop_distance(keypoints_px, joints_m)) / self._engine.shape.crop_px
+            joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
+            apart = np.median(views.crop_distance(clouds.keypoints_px[index, :count], joints_m))
+            apart /= self._engine.shape.crop_px
             if apart < _AGREEMENT and _BONE_SUM_M[0] < bone_lengths(joints_m).sum() < _BONE_SUM_M[1]:
                 hands.append((side, joints_m, float(apart)))
         return hands

@@ -1,14 +1,15 @@
 """A hand's crops in the views of one frame set, and how well keypoints found in them agree."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
+import cv2
 import numpy as np
 
 from calibration.frames import FrameSet
 from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations, triangulate_without_each
+from deploy.pipeline import CropBatch
 from models.data.crop import MIRROR, Crop, make_crop, to_pixels
 
 _LEAST_CONFIDENCE = 1e-3
@@ -19,17 +20,16 @@ _LEAST_PEAK = 0.022
 
 @dataclass
 class HandViews:
-    """The views (V) that look at one hand: their cameras, crops, RGB pixels (S, S, 3) and P_crop (V, 3, 4).
+    """The views (V) that look at one hand: their cameras, crops and P_crop (V, 3, 4).
 
     `target_world_m` is where the crops' hand-centred zero lies; `P_crop` takes the motion between the set's time and
-    each view's own capture time into account.
+    each view's own capture time into account. The pixels are in the batch that they were drawn into.
     """
 
     target_world_m: np.ndarray = field(default_factory=lambda: np.zeros(3))
     mirror: bool = False
     cameras: list[RigCamera] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
-    crops_rgb: list[np.ndarray] = field(default_factory=list)
     P_crop: list[np.ndarray] = field(default_factory=list)
 
     @classmethod
@@ -40,11 +40,16 @@ class HandViews:
         target_world_m: np.ndarray,
         velocity_m_s: np.ndarray,
         half_width_m: float,
-        size_px: int,
         mirror: bool,
+        into: CropBatch,
     ) -> Self:
-        """Crops of `size_px` around a target (3,) that moves with `velocity_m_s` (3,), where it is in the image."""
+        """Crops around a target (3,) that moves with `velocity_m_s` (3,), where it is in the image.
+
+        They become the first views of `into`, one hand's arrays (V, ...); its other views become absent.
+        """
         views = cls(target_world_m, mirror)
+        size_px = into.crops_rgb.shape[1]
+        into.view_mask[:] = False
         for camera in rig.cameras:
             frame = frame_set.frames.get(camera.camera_id)
             if frame is None:
@@ -55,15 +60,18 @@ class HandViews:
             if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < (lens.width, lens.height))).all():
                 continue
             crop = make_crop(camera, target_world_m, half_width_m, size_px, mirror=mirror)
-            pixels = crop.image(frame.pixels)
+            at = len(views.cameras)
+            crop.image(frame.pixels, into.crops_rgb[at])
             if not frame.intact():
                 continue
             moved_m = views.turn @ velocity_m_s * (frame.capture_time_ns - frame_set.reference_time_ns) * 1e-9
             P_crop = crop.P_crop.copy()
             P_crop[:, 3] += P_crop[:, :3] @ moved_m
+            cv2.cvtColor(into.crops_rgb[at], cv2.COLOR_BGR2RGB, into.crops_rgb[at])
+            into.P_crop[at] = P_crop
+            into.view_mask[at] = True
             views.cameras.append(camera)
             views.crops.append(crop)
-            views.crops_rgb.append(pixels[..., ::-1])
             views.P_crop.append(P_crop)
         return views
 
@@ -71,14 +79,6 @@ class HandViews:
     def turn(self) -> np.ndarray:
         """(3, 3): world directions to hand-centred ones and, being its own inverse, back."""
         return MIRROR if self.mirror else np.eye(3)
-
-    def padded(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Crops (count, S, S, 3), P_crop (count, 3, 4) float32 and mask (count,); absent views hold zeros."""
-        here = len(self.cameras)
-        crops = np.zeros((count, *self.crops_rgb[0].shape), np.uint8)
-        P_crop = np.zeros((count, 3, 4), np.float32)
-        crops[:here], P_crop[:here] = self.crops_rgb, self.P_crop
-        return crops, P_crop, np.arange(count) < here
 
     def to_hand_m(self, points_world_m: np.ndarray) -> np.ndarray:
         """World metres (..., 3) to the hand-centred, mirrored where the hand is, metres of P_crop."""
@@ -92,13 +92,6 @@ class HandViews:
         joints_m = self.to_hand_m(joints_world_m)
         projected = np.stack([to_pixels(P, joints_m) for P in self.P_crop])
         return np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3)
-
-
-def batch(hands: Sequence[HandViews]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Crops (H, V, S, S, 3), P_crop (H, V, 3, 4) and mask (H, V) of hands, V being the most views that one has."""
-    most = max(len(views.cameras) for views in hands)
-    crops, P_crop, mask = zip(*(views.padded(most) for views in hands), strict=True)
-    return np.stack(crops), np.stack(P_crop), np.stack(mask)
 
 
 def show_a_hand(confidence: np.ndarray) -> bool:

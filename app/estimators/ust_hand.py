@@ -5,22 +5,23 @@ where its motion says. It is lost when what the views say does not fit together 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.estimators.hand_finder import Found, HandFinder
-from app.estimators.hand_views import HandViews, batch, errors_px, show_a_hand
+from app.estimators.hand_views import HandViews, errors_px, show_a_hand
 from app.estimators.protocol import Estimate, Hand, Side
 from app.estimators.tracks import Motion
 from calibration.frames import FrameSet
 from calibration.hand import JOINTS, bone_lengths
 from calibration.rig import Rig
 from deploy.engines.protocol import Clouds, Engine
-from deploy.ring import CloudRing, stack
+from deploy.pipeline import Pipeline
 from models.data.crop import MIRROR, hand_box
 
+SIDES: tuple[Side, ...] = ("left", "right")
 _MEASURED_STD_M = 0.003
 _MISSES_TO_LOSE = 4
 _FIND_PERIOD_NS = 150_000_000
@@ -32,12 +33,12 @@ _CERTAIN_STD_M = 0.03
 
 @dataclass(eq=False)
 class _Follow:
-    """A hand that is followed: its motion, its ring, and how many sets in a row it was not there."""
+    """A hand that is followed: its motion, its seat in the pipeline, and how many sets in a row it was not there."""
 
     side: Side
     track_id: int
     motion: Motion
-    ring: CloudRing
+    seat: int
     half_width_m: float
     joints_m: np.ndarray
     misses: int = 0
@@ -67,6 +68,7 @@ class UstHandEstimator:
     ) -> None:
         self.rig = rig
         self.engine = engine
+        self.pipeline = Pipeline(engine, len(rig.cameras), len(SIDES))
         self.finder = finder
         self.truth_at = truth_at
         self._follows: list[_Follow] = []
@@ -88,21 +90,19 @@ class UstHandEstimator:
         for follow in self._follows:
             predictions[follow.track_id] = follow.motion.predict(now_ns)
             follow.views = self._look(follow, predictions[follow.track_id], frame_set)
-        seen = [follow for follow in self._follows if len(follow.views.cameras) >= 2]
+        seen = sorted((each for each in self._follows if len(each.views.cameras) >= 2), key=lambda each: each.seat)
         self._miss([follow for follow in self._follows if follow not in seen])
         crop_ms = _since(clock)
         if not seen:
             return Estimate([], stage_ms={"find": find_ms, "crop": crop_ms})
 
         clock = time.perf_counter()
-        crops, P_crop, mask = batch([follow.views for follow in seen])
-        clouds = self.engine.lift(crops, P_crop, mask)
+        seats = [follow.seat for follow in seen]
+        clouds = self.pipeline.lift(seats, [follow.views.target_world_m for follow in seen])
         lift_ms = _since(clock)
 
         clock = time.perf_counter()
-        for index, follow in enumerate(seen):
-            follow.ring.push(clouds, index, follow.views.target_world_m)
-        refined = self.engine.refine(stack([follow.ring.window() for follow in seen]))
+        refined = self.pipeline.refine(seats)
         refine_ms = _since(clock)
 
         clock = time.perf_counter()
@@ -113,7 +113,7 @@ class UstHandEstimator:
             covariance_m2 = turn @ refined.covariance_m2[index].astype(np.float64) @ turn
             hand = self._judge(follow, clouds, index, joints_m, covariance_m2, now_ns)
             if hand is None:
-                follow.ring.withdraw()
+                self.pipeline.ring(follow.seat).withdraw()
                 follow.misses += 1
                 continue
             variance = np.maximum(np.einsum("jaa->j", covariance_m2) / 3, _MEASURED_STD_M**2)
@@ -122,10 +122,10 @@ class UstHandEstimator:
             follow.half_width_m += 0.2 * (hand_box(joints_m)[1] - follow.half_width_m)
             hands.append(hand)
         hands = self._one_of_each(hands)
-        self._follows = [follow for follow in self._follows if follow.misses < _MISSES_TO_LOSE]
+        self._lose(follow for follow in self._follows if follow.misses >= _MISSES_TO_LOSE)
         stages = {"find": find_ms, "crop": crop_ms, "stage1": lift_ms, "stpt": refine_ms, "judge": _since(clock)}
         used = sum(len(hand.detections_px) for hand in hands)
-        return Estimate(hands, int(mask.sum()), used, stages)
+        return Estimate(hands, sum(len(follow.views.cameras) for follow in seen), used, stages)
 
     def close(self) -> None:
         self.finder.close()
@@ -133,7 +133,7 @@ class UstHandEstimator:
 
     def _find(self, frame_set: FrameSet) -> None:
         """Begin to follow what the finder finds beside the hands that are followed."""
-        sides = [side for side in ("left", "right") if side not in [follow.side for follow in self._follows]]
+        sides = [side for side in SIDES if side not in [follow.side for follow in self._follows]]
         if not sides:
             return
         now_ns = frame_set.reference_time_ns
@@ -146,8 +146,8 @@ class UstHandEstimator:
                 sides.remove(found.side)
                 _, half_width_m = hand_box(found.joints_m)
                 start = Motion.start(now_ns, found.joints_m, np.full(JOINTS, 0.01**2))
-                ring = CloudRing(self.engine.shape, MIRROR if found.side == "left" else np.eye(3))
-                self._follows.append(_Follow(found.side, self._next_id, start, ring, half_width_m, found.joints_m))
+                seat = self.pipeline.sit(MIRROR if found.side == "left" else np.eye(3))
+                self._follows.append(_Follow(found.side, self._next_id, start, seat, half_width_m, found.joints_m))
                 self._next_id += 1
 
     def _followed(self, found: Found) -> bool:
@@ -157,9 +157,8 @@ class UstHandEstimator:
     def _look(self, follow: _Follow, motion: Motion, frame_set: FrameSet) -> HandViews:
         target_m, _ = hand_box(motion.position_m)
         velocity_m_s = motion.velocity_m_s.mean(0)
-        return HandViews.look(
-            self.rig, frame_set, target_m, velocity_m_s, follow.half_width_m, self.engine.shape.crop_px, follow.mirror
-        )
+        into = self.pipeline.crops.hand(follow.seat)
+        return HandViews.look(self.rig, frame_set, target_m, velocity_m_s, follow.half_width_m, follow.mirror, into)
 
     def _judge(
         self, follow: _Follow, clouds: Clouds, index: int, joints_m: np.ndarray, covariance_m2: np.ndarray, now_ns: int
@@ -199,15 +198,20 @@ class UstHandEstimator:
             apart = np.linalg.norm(hands[0].joints_world_m - hands[1].joints_world_m, axis=1).mean()
             if apart < _SAME_HAND_M:
                 weak = min(hands, key=lambda hand: float(hand.confidence.mean()))
-                self._follows = [follow for follow in self._follows if follow.track_id != weak.track_id]
+                self._lose(follow for follow in self._follows if follow.track_id == weak.track_id)
                 hands.remove(weak)
         return hands
 
     def _miss(self, follows: list[_Follow]) -> None:
         for follow in follows:
             follow.misses += 1
-            follow.ring.miss()
-        self._follows = [follow for follow in self._follows if follow.misses < _MISSES_TO_LOSE]
+            self.pipeline.ring(follow.seat).miss()
+        self._lose(follow for follow in self._follows if follow.misses >= _MISSES_TO_LOSE)
+
+    def _lose(self, follows: Iterable[_Follow]) -> None:
+        for follow in list(follows):
+            self._follows.remove(follow)
+            self.pipeline.leave(follow.seat)
 
 
 def _since(start_s: float) -> float:

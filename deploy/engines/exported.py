@@ -1,17 +1,27 @@
 """What the engines of an engine directory share: a runtime brings a way to load an ONNX file, the rest is here."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from calibration.errors import UserError
 from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, Refined
-from deploy.manifest import read_file, read_manifest
+from deploy.manifest import Interface, read_file, read_manifest
 
-Network = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
-"""Inputs by name to outputs in order; the outputs are the caller's."""
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Network(Protocol):
+    """Inputs by name to outputs in order, which may change with the next call."""
+
+    def prepare(self, shapes: Shapes) -> None:
+        """Get ready for inputs of these shapes, by name."""
+        ...
+
+    def __call__(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]: ...
 
 
 class ExportedEngine:
@@ -28,20 +38,27 @@ class ExportedEngine:
         config = manifest.network
         self.name = name
         self.shape = EngineShape(config.crop_px, config.hypotheses, config.frames, config.width)
-        self._views = manifest.views
-        self._latents = np.load(io.BytesIO(latents), allow_pickle=False)
+        self._manifest = manifest
+        self._drawn = np.load(io.BytesIO(latents), allow_pickle=False)
+        self._latents: dict[tuple[int, int], np.ndarray] = {}
         self._stage1, self._stpt = load(stage1), load(stpt)
+
+    def prepare(self, hands: Iterable[int], views: int) -> None:
+        self._check(views)
+        for count in hands:
+            self._stage1.prepare(_shapes(self._manifest.stage1, count, views))
+            self._stpt.prepare(_shapes(self._manifest.stpt, count, views))
 
     def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         hands, views = view_mask.shape
-        least, most = self._views
-        if not least <= views <= most:
-            raise UserError(f"{self.name}: {views} views, but the engine takes {least} to {most}.")
+        self._check(views)
+        if view_mask.shape not in self._latents:
+            self._latents[hands, views] = np.repeat(self._drawn[:, :, :views], hands, axis=0)
         given = {
             "crops_rgb": np.ascontiguousarray(crops_rgb),
             "P_crop": np.ascontiguousarray(P_crop, np.float32),
             "view_mask": np.ascontiguousarray(view_mask),
-            "latents": np.repeat(self._latents[:, :, :views], hands, axis=0),
+            "latents": self._latents[hands, views],
         }
         return Clouds(*self._stage1(given))
 
@@ -50,3 +67,16 @@ class ExportedEngine:
 
     def close(self) -> None:
         pass
+
+    def _check(self, views: int) -> None:
+        least, most = self._manifest.views
+        if not least <= views <= most:
+            raise UserError(f"{self.name}: {views} views, but the engine takes {least} to {most}.")
+
+
+def _shapes(interface: Interface, hands: int, views: int) -> Shapes:
+    sizes = {"hands": hands, "views": views}
+    return {
+        spec.name: tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
+        for spec in interface.inputs
+    }

@@ -3,6 +3,7 @@
 Letters: H hands, V views, J = 21 joints, M hypotheses, T frames, D feature width.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -56,10 +57,14 @@ class Refined(NamedTuple):
 
 
 class Engine(Protocol):
-    """Called from one thread. The arrays that it returns are the caller's."""
+    """Called from one thread. The arrays that a method returns may change when it is called again."""
 
     name: str
     shape: EngineShape
+
+    def prepare(self, hands: Iterable[int], views: int) -> None:
+        """Get ready for batches of those numbers of hands and that number of views, so that the first is not slow."""
+        ...
 
     def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         """Stage 1 on crops (H, V, S, S, 3) uint8 RGB with `P_crop` (H, V, 3, 4) and `view_mask` (H, V) bool."""

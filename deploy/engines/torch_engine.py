@@ -1,5 +1,7 @@
 """The reference engine: the checkpoint's own network under torch, on the CPU or on an NVIDIA GPU."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
@@ -23,6 +25,9 @@ class TorchEngine:
         self.name = f"torch {torch.__version__} on {self._device}"
         self.shape = EngineShape(config.crop_px, config.hypotheses, config.frames, config.width)
         self._latents = draw_latents(config, 1, _MOST_VIEWS, LATENTS_SEED).to(self._device)
+
+    def prepare(self, hands: Iterable[int], views: int) -> None:
+        """Nothing is made ready: torch takes any size as it comes."""
 
     @torch.inference_mode()
     def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:

@@ -38,20 +38,23 @@ class Crop:
     size_px: int
     mirror: bool
 
-    def image(self, pixels: np.ndarray) -> np.ndarray:
+    def image(self, pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The crop (size, size, 3) uint8 of the camera's image (H, W, 3), in its channel order; black outside of it.
 
-        An image that is more than twice as fine as the crop is averaged first, so that nothing is skipped.
+        An image that is more than twice as fine as the crop is averaged first, so that nothing is skipped. `out` is
+        written to and returned where it is given.
         """
         u, v = self._maps
         step = int(self._image_px_per_crop_px)
         if step > 1:
             pixels, left, top = self._shrunk(pixels, step)
             if not pixels.size:
-                return np.zeros((self.size_px, self.size_px, 3), np.uint8)
+                out = np.empty((self.size_px, self.size_px, 3), np.uint8) if out is None else out
+                out[:] = 0
+                return out
             u = (u - (left + (step - 1) / 2)) / step
             v = (v - (top + (step - 1) / 2)) / step
-        return cv2.remap(pixels, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return cv2.remap(pixels, u, v, cv2.INTER_LINEAR, out, cv2.BORDER_CONSTANT)
 
     def to_crop_px(self, points_px: np.ndarray) -> np.ndarray:
         """Distorted image pixels (..., 2) to crop pixels (..., 2); NaN where the crop's camera looks away from them."""

@@ -125,9 +125,10 @@ class WindowDataset(Dataset):
             "frame_mask": mask.any(1),
             "origins_m": change.origins(shard.targets_m[span]).astype(np.float32) * mask.any(1)[:, None],
         }
-        item["labels_px"], item["label_confidence"] = _labels(shard.labels_px, shard.label_confidence, change, rows)
+        own = (shard.labels_px, shard.label_confidence)
+        item["labels_px"], item["label_confidence"] = _labels(own, change, rows)
         if self._fused:
-            item["fused_px"], item["fused_confidence"] = _labels(*self._fused[shard_number], change, rows)
+            item["fused_px"], item["fused_confidence"] = _labels(self._fused[shard_number], change, rows)
         if shard.joints_m is not None and shard.visible is not None:
             joints = change.joints(shard.joints_m[span].astype(np.float64))
             item["joints_m"] = (joints * mask.any(1)[:, None, None]).astype(np.float32)
@@ -140,13 +141,10 @@ class WindowDataset(Dataset):
             rows = np.where(item["frame_mask"][:, None], shard.rows[span][:, rest], -1)
             rows = _slots(rows, max(self.views - slots, 0))
             item["unseen_P_crop"] = _cameras(shard, unseen, rows)
-            item["unseen_labels_px"], item["unseen_confidence"] = _labels(
-                shard.labels_px, shard.label_confidence, unseen, rows
-            )
+            item["unseen_labels_px"], item["unseen_confidence"] = _labels(own, unseen, rows)
             if self._fused:
-                item["unseen_fused_px"], item["unseen_fused_confidence"] = _labels(
-                    *self._fused[shard_number], unseen, rows
-                )
+                fused = self._fused[shard_number]
+                item["unseen_fused_px"], item["unseen_fused_confidence"] = _labels(fused, unseen, rows)
         return {name: torch.from_numpy(value) for name, value in item.items()}
 
 
@@ -206,9 +204,10 @@ def _cameras(shard: Shard, change: WindowChange, rows: np.ndarray) -> np.ndarray
 
 
 def _labels(
-    keypoints_px: np.ndarray, confidence: np.ndarray, change: WindowChange, rows: np.ndarray
+    labels: tuple[np.ndarray, np.ndarray], change: WindowChange, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels (T, n, 21, 2) and confidence (T, n, 21) of the crops `rows` (T, n), zero where that is -1."""
+    keypoints_px, confidence = labels
     frame, view = np.nonzero(rows >= 0)
     at = rows[frame, view]
     labels_px, trust = np.zeros((*rows.shape, 21, 2), np.float32), np.zeros((*rows.shape, 21), np.float32)
