@@ -13,6 +13,7 @@ from app.supervisor import Outcome, Supervisor, ViewerSettings
 from app.transport.sockets import check_address, is_loopback
 from calibration.errors import UserError
 from calibration.rig import Rig
+from deploy.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapi
 def checkpoint_of(args: argparse.Namespace) -> str:
     """The checkpoint or engine directory that the flags name, as other processes find it.
 
+    With `--engine auto` a checkpoint that the estimator needs is exported first, if it never was and can be.
+
     Raises UserError where there is none, or it is none for the engine that the flags name.
     """
     path = Path(args.checkpoint).resolve()
@@ -58,6 +61,8 @@ def checkpoint_of(args: argparse.Namespace) -> str:
         )
     source = args.checkpoint if args.checkpoint == "shipped" else str(path)
     check_engine(source, args.engine)
+    if args.estimator == "ust-hand" and args.engine == "auto" and not path.is_dir():
+        return str(cached_export(source) or source)
     return source
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -22,6 +21,7 @@ from app.commands.common import (
     viewer_settings,
 )
 from app.run import RunSettings
+from calibration.cached_folder import user_cache
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import MAX_CAMERAS, Rig
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rendered(rig: Rig) -> Rig:
     """The rig with cameras that play rendered images, which are rendered now if they never were."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "usthand"
+    cache = user_cache()
     try:
         files = loop_files(cached_loop(rig, cache, _render), rig)
     except OSError as error:

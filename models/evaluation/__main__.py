@@ -26,7 +26,8 @@ from models.evaluation.predict import METHODS
 from models.evaluation.report import report_html
 from models.network.config import without
 from models.network.ust_hand import UstHand
-from models.training.checkpoint import checkpoint_path, load_checkpoint
+from models.training.checkpoint import load_checkpoint
+from models.weights import checkpoint_path
 
 log = logging.getLogger(__name__)
 

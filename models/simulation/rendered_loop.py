@@ -1,21 +1,17 @@
 """The demo's hands, rendered once and kept: for each camera a file of JPEGs that a simulated camera plays in a loop."""
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from calibration.cached_folder import cached_folder
 from calibration.errors import UserError
 from calibration.rig import Rig
 from models.data.npzfile import read_npz
 from models.simulation.hands import LOOP_S
-
-_KEPT = 3
-_PREFIX = "demo-"
 
 
 class RenderedLoop:
@@ -48,22 +44,9 @@ def cached_loop(rig: Rig, cache: Path, render: Callable[[Rig, Path], None]) -> P
     A loop is kept for the code that rendered it, and only the last few are kept. Raises OSError where nothing can be
     written to `cache`.
     """
-    folder = cache / f"{_PREFIX}{_content_key(rig)}"
-    if _is_whole(folder, rig):
-        folder.touch()
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".rendering-", dir=cache))
-    try:
-        render(rig, temporary)
-        if not _is_whole(folder, rig):
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    for old in sorted(cache.glob(f"{_PREFIX}*"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
+    return cached_folder(
+        cache, "demo", _content_key(rig), lambda folder: _is_whole(folder, rig), lambda folder: render(rig, folder)
+    )
 
 
 def _is_whole(folder: Path, rig: Rig) -> bool:

@@ -18,9 +18,8 @@ from calibration.errors import UserError
 from calibration.yamlfile import write_atomic
 from models.network.config import NetworkConfig, config_from
 from models.network.ust_hand import UstHand
+from models.weights import checkpoint_path
 
-SHIPPED = "shipped"
-_SHIPPED_PATH = Path(__file__).resolve().parents[1] / "weights" / "small.safetensors"
 _KEY = "usthand"
 _FORMAT = "usthand checkpoint 1"
 
@@ -31,11 +30,6 @@ class CheckpointInfo(msgspec.Struct, frozen=True):
     network: NetworkConfig
     step: int
     provenance: dict[str, Any]
-
-
-def checkpoint_path(name: str | Path) -> Path:
-    """The file of a checkpoint: `shipped` is the one in the package, anything else a path."""
-    return _SHIPPED_PATH if str(name) == SHIPPED else Path(name)
 
 
 def save_checkpoint(path: Path, state: dict[str, Tensor], info: CheckpointInfo, half: bool = False) -> None:

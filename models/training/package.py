@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from calibration.errors import UserError
-from models.training.checkpoint import SHIPPED, checkpoint_path, load_checkpoint, save_checkpoint
+from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.weights import SHIPPED, checkpoint_path
 
 
 def package(source: Path, out: Path) -> None:

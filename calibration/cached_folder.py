@@ -1,0 +1,40 @@
+"""Folders that take long to make and are kept: rendered images, exported networks."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_KEPT = 3
+
+
+def user_cache() -> Path:
+    """Where this program keeps such folders: `$XDG_CACHE_HOME/usthand`, by default `~/.cache/usthand`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "usthand"
+
+
+def cached_folder(
+    cache: Path, kind: str, key: str, is_whole: Callable[[Path], bool], make: Callable[[Path], object]
+) -> Path:
+    """The folder `kind-key` in `cache`; where it is not there and whole, `make` is to fill it first.
+
+    It is there whole or not at all, and only the last few of a kind are kept. Raises OSError where nothing can be
+    written to `cache`.
+    """
+    folder = cache / f"{kind}-{key}"
+    if is_whole(folder):
+        folder.touch()
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=cache))
+    try:
+        make(temporary)
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in sorted(cache.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
