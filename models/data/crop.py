@@ -71,8 +71,13 @@ class Crop:
 
     def _rays(self, points_crop_px: np.ndarray) -> np.ndarray:
         """Directions (..., 3) in camera axes, with the sign that makes those of the crop's middle point forward."""
-        inverse = np.linalg.inv(self.H_crop_cam)
+        inverse = self._H_cam_crop
         return points_crop_px @ inverse[:, :2].T + inverse[:, 2]
+
+    @cached_property
+    def _H_cam_crop(self) -> np.ndarray:
+        # NumPy's inverse of so small a matrix takes many times as long, and more while other threads calculate.
+        return cv2.invert(self.H_crop_cam)[1]
 
     @cached_property
     def _maps(self) -> tuple[np.ndarray, np.ndarray]:
