@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from calibration.errors import UserError
 from calibration.yamlfile import write_atomic
 from deploy.engines.protocol import Clouds
-from deploy.engines.torch_engine import LATENTS_SEED
+from deploy.engines.torch_engine import LATENTS_SEED, begun
+from deploy.half_parity import check_half_parity
 from deploy.manifest import (
     FORMAT,
     MANIFEST,
@@ -30,12 +31,15 @@ from deploy.manifest import (
     stage1_interface,
     stpt_interface,
 )
-from deploy.parity import check_parity
+from deploy.parity import Parity, check_parity
+from deploy.tensorrt_build import build, library_here, targets
+from deploy.tensorrt_manifest import TensorRTManifest
 from models.network.stage1 import Stage1
 from models.network.stpt import SpatiotemporalPointTransformer
 from models.network.ust_hand import draw_latents
-from models.training.checkpoint import checkpoint_path, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from models.training.commit import code_commit
+from models.weights import checkpoint_path
 
 log = logging.getLogger("deploy.export")
 
@@ -46,14 +50,14 @@ _TYPES = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.BOOL: "bool", onnx.T
 
 
 class _Clouds(nn.Module):
-    """Stage 1 with the outputs that an engine has."""
+    """Stage 1 with the outputs that an engine has, and what of the transformer concerns one frame alone."""
 
-    def __init__(self, stage1: Stage1) -> None:
+    def __init__(self, stage1: Stage1, stpt: SpatiotemporalPointTransformer) -> None:
         super().__init__()
-        self.stage1 = stage1
+        self.stage1, self.stpt = stage1, stpt
 
     def forward(self, crops_rgb: Tensor, P_crop: Tensor, view_mask: Tensor, latents: Tensor) -> tuple[Tensor, ...]:
-        found = self.stage1(crops_rgb, P_crop, view_mask, latents)
+        found = begun(self.stage1(crops_rgb, P_crop, view_mask, latents), self.stpt)
         return tuple(getattr(found, name) for name in Clouds._fields)
 
 
@@ -73,7 +77,7 @@ class _Refined(nn.Module):
         origins_m: Tensor,
         frame_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        found = self.stpt(anchors_m, anchor_features, queries_m, query_features, origins_m, frame_mask)
+        found = self.stpt(anchors_m, anchor_features, queries_m, query_features, origins_m, frame_mask, begun=True)
         return found.queries_m[:, -1, -1], found.covariance_m2
 
 
@@ -91,7 +95,7 @@ def export(checkpoint: str, directory: Path) -> Manifest:
     np.save(latents, draw_latents(config, 1, VIEWS[1], LATENTS_SEED).numpy())
     files = {"latents.npy": latents.getvalue()}
     for number, (name, module, interface) in enumerate(
-        (("stage1.onnx", _Clouds(network.stage1), stage1), ("stpt.onnx", _Refined(network.stpt), stpt)), 1
+        (("stage1.onnx", _Clouds(network.stage1, network.stpt), stage1), ("stpt.onnx", _Refined(network.stpt), stpt)), 1
     ):
         log.info("export: %s (%d of 2; this takes a minute or so)", name, number)
         files[name] = _to_onnx(module.eval(), interface)
@@ -157,20 +161,36 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     )
 
 
+def _tensorrt_figures(built: TensorRTManifest) -> dict:
+    figures: dict = msgspec.to_builtins(built)
+    return {name: figures[name] for name in ("library", "version", "precision", "engines")}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.export")
     parser.add_argument("checkpoint")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--tensorrt", action="store_true")
+    parser.add_argument("--compute-capability", nargs="+")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # torch and onnxscript say a lot
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger("deploy").setLevel(logging.INFO)
+    parity: list[Parity] = []
+    built = None
     try:
+        library = library_here() if args.tensorrt else None
+        if library:
+            targets(library, args.compute_capability)  # before the export, which takes long
         manifest = export(args.checkpoint, args.directory)
+        if library:
+            built = build(args.directory, args.compute_capability, library)
         log.info("export: %s", args.directory)
-        parity = check_parity(args.checkpoint, args.directory) if args.check else []
+        if args.check:
+            parity += check_parity(args.checkpoint, args.directory)
+            parity += check_half_parity(args.directory) if built else []
     except UserError as error:
         sys.stderr.write(f"usthand: {error}\n")
         return 2
@@ -182,8 +202,11 @@ def main() -> int:
     for found in parity:
         sys.stdout.write(f"{found}\n")
     if args.json:
-        figures = {"directory": str(args.directory), "sha256": manifest.sha256}
-        sys.stdout.write(json.dumps(figures | {"parity": [found.figures() for found in parity]}) + "\n")
+        figures: dict = {"directory": str(args.directory), "sha256": manifest.sha256}
+        figures["parity"] = [found.figures() for found in parity]
+        if built:
+            figures["tensorrt"] = _tensorrt_figures(built)
+        sys.stdout.write(json.dumps(figures) + "\n")
     return 0 if all(found.holds for found in parity) else 1
 
 

@@ -4,13 +4,16 @@ Everything that a frame needs is made once: the crops that the views are drawn i
 rings, are what the engine reads. A hand has a seat, which is its place in both.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from deploy.engines.protocol import Clouds, Engine, Refined
+from deploy.engines.protocol import FAILURES, Clouds, CloudWindow, Engine, HandRing, Refined, RingEngine, Seen
 from deploy.ring import CloudRing, empty_window, part_of
+
+log = logging.getLogger(__name__)
 
 
 class CropBatch(NamedTuple):
@@ -35,53 +38,115 @@ def empty_crops(hands: int, views: int, crop_px: int) -> CropBatch:
 
 
 class Pipeline:
-    """Up to `hands` hands in rigs of `views` cameras; absent views are masked, so that an engine sees few sizes."""
+    """Up to `hands` hands in rigs of `views` cameras; absent views are masked, so that an engine sees few sizes.
 
-    def __init__(self, engine: Engine, views: int, hands: int = 2) -> None:
-        self.engine = engine
+    Where the engine fails while it runs, the next one of `others` takes its place, with empty rings.
+    """
+
+    def __init__(self, engine: Engine, views: int, hands: int = 2, others: Iterator[Engine] = iter(())) -> None:  # noqa: B008 - an empty iterator has no state
         self.crops = empty_crops(hands, views, engine.shape.crop_px)
-        self._window = empty_window(engine.shape, hands)
-        self._rings: list[CloudRing | None] = [None] * hands
-        engine.prepare(range(1, hands + 1), views)
+        self._others = others
+        self._mirrors: list[np.ndarray | None] = [None] * hands
+        self._lifted: tuple[Sequence[int], Sequence[np.ndarray]] = (), ()
+        self._begin(engine)
 
     def sit(self, mirror: np.ndarray) -> int:
         """A free seat, with an empty ring; `mirror` as of CloudRing. Raises ValueError where there is none."""
-        seat = self._rings.index(None)
-        self._rings[seat] = CloudRing(self.engine.shape, mirror, part_of(self._window, seat, seat + 1))
+        seat = next((seat for seat, mirror in enumerate(self._mirrors) if mirror is None), None)
+        if seat is None:
+            raise ValueError(f"all {len(self._mirrors)} seats are taken")
+        self._mirrors[seat] = mirror
+        self._rings[seat] = self._make_ring(seat, mirror)
         return seat
 
     def leave(self, seat: int) -> None:
-        self._rings[seat] = None
+        if isinstance(self.engine, RingEngine):
+            self.engine.drop_ring(self.ring(seat))
+        self._mirrors[seat] = None
+        del self._rings[seat]
 
-    def ring(self, seat: int) -> CloudRing:
-        ring = self._rings[seat]
-        assert ring is not None, f"nobody sits in seat {seat}"
-        return ring
+    def ring(self, seat: int) -> HandRing:
+        return self._rings[seat]
 
-    def lift(self, seats: Sequence[int], origins_world_m: Sequence[np.ndarray]) -> Clouds:
+    def lift(self, seats: Sequence[int], origins_world_m: Sequence[np.ndarray]) -> Seen:
         """Stage 1 on the crops of `seats`, in rising order; what it finds is pushed into their rings.
 
-        `origins_world_m`: where each hand's zero lies (3,). The clouds are in the order of the seats, and the engine's
-        until it lifts again.
+        `origins_world_m`: where each hand's zero lies (3,). What is returned is in the order of the seats, and the
+        engine's until it lifts again.
         """
-        first, end = _span(seats)
-        clouds = self.engine.lift(*(array[first:end] for array in self.crops))
-        if len(seats) < end - first:
-            clouds = Clouds(*(array[np.array(seats) - first] for array in clouds))
-        for hand, (seat, origin) in enumerate(zip(seats, origins_world_m, strict=True)):
-            self.ring(seat).push(clouds, hand, origin)
-        return clouds
+        self._lifted = seats, origins_world_m
+        try:
+            return self._lift()
+        except FAILURES as error:
+            self._replace(error)
+            return self._lift()
 
     def refine(self, seats: Sequence[int]) -> Refined:
-        """The transformer on the windows of `seats`, in rising order."""
-        first, end = _span(seats)
-        for seat in seats:
-            self.ring(seat).window()
-        refined = self.engine.refine(part_of(self._window, first, end))
-        if len(seats) < end - first:
-            refined = Refined(*(array[np.array(seats) - first] for array in refined))
-        return refined
+        """The transformer on the windows of `seats`, in rising order, after they were lifted."""
+        try:
+            return self._refine(seats)
+        except FAILURES as error:
+            self._replace(error)
+            self._lift()
+            return self._refine(seats)
 
+    def look(self, crops: CropBatch) -> Clouds:
+        """Stage 1 on crops of any number of places, which nobody sits in."""
+        try:
+            return self.engine.lift(*crops)
+        except FAILURES as error:
+            self._replace(error)
+            return self.engine.lift(*crops)
 
-def _span(seats: Sequence[int]) -> tuple[int, int]:
-    return seats[0], seats[-1] + 1
+    def close(self) -> None:
+        self.engine.close()
+
+    def _begin(self, engine: Engine) -> None:
+        self.engine = engine
+        engine.prepare(range(1, len(self._mirrors) + 1), self.crops.view_mask.shape[1])
+        self._window = empty_window(engine.shape, len(self._mirrors))
+        self._rings = {
+            seat: self._make_ring(seat, mirror) for seat, mirror in enumerate(self._mirrors) if mirror is not None
+        }
+
+    def _make_ring(self, seat: int, mirror: np.ndarray) -> HandRing:
+        if isinstance(self.engine, RingEngine):
+            return self.engine.make_ring(mirror)
+        return CloudRing(self.engine.shape, mirror, part_of(self._window, seat, seat + 1))
+
+    def _lift(self) -> Seen:
+        seats, origins_world_m = self._lifted
+        crops = self._of(seats, self.crops)
+        rings = [self._rings[seat] for seat in seats]
+        if isinstance(self.engine, RingEngine):
+            return self.engine.lift_into(rings, origins_world_m, *crops)
+        clouds = self.engine.lift(*crops)
+        for hand, (ring, origin) in enumerate(zip(rings, origins_world_m, strict=True)):
+            assert isinstance(ring, CloudRing)
+            ring.push(clouds, hand, origin)
+        return Seen(clouds.keypoints_px, clouds.confidence)
+
+    def _refine(self, seats: Sequence[int]) -> Refined:
+        rings = [self._rings[seat] for seat in seats]
+        if isinstance(self.engine, RingEngine):
+            return self.engine.refine_rings(rings)
+        for ring in rings:
+            assert isinstance(ring, CloudRing)
+            ring.window()
+        return self.engine.refine(CloudWindow(*self._of(seats, self._window)))
+
+    def _of(self, seats: Sequence[int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What belongs to some seats; without a copy where they are side by side, as two hands are."""
+        first, end = seats[0], seats[-1] + 1
+        if len(seats) == end - first:
+            return [array[first:end] for array in arrays]
+        return [array[list(seats)] for array in arrays]
+
+    def _replace(self, error: Exception) -> None:
+        failed = self.engine
+        engine = next(self._others, None)
+        if engine is None:
+            raise error
+        log.error("engine %s failed: %s. Going on with %s.", failed.name, error, engine.name)
+        failed.close()
+        self._begin(engine)

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-extras="mediapipe,basler,train,cpu,export,test,dev"
+extras="mediapipe,basler,train,cpu,export,tensorrt-rtx,test,dev"
 runtime_packages="libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri"
 test_packages="xvfb ffmpeg xdotool"
 apt_line=""

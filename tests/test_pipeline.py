@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, Refined
+from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, HandRing, Refined, Seen
 from deploy.pipeline import Pipeline
 
 EYE = np.eye(3)
@@ -110,3 +110,99 @@ def test_a_frame_allocates_no_array_that_lasts_or_is_large() -> None:
         tracemalloc.stop()
     assert peak - before < 20_000
     assert after - before < 5_000
+
+
+class Failing(Recorder):
+    """Runs out of memory when it is to lift, or to refine, for the time of that number."""
+
+    def __init__(self, method: str, time: int) -> None:
+        super().__init__()
+        self.left = {method: time}
+        self.closed = False
+
+    def _count(self, method: str) -> None:
+        self.left[method] = self.left.get(method, 0) - 1
+        if self.left[method] == 0:
+            raise RuntimeError("out of memory")
+
+    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        self._count("lift")
+        return super().lift(crops_rgb, P_crop, view_mask)
+
+    def refine(self, window: CloudWindow) -> Refined:
+        self._count("refine")
+        return super().refine(window)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("method", ["lift", "refine"])
+def test_an_engine_that_fails_is_replaced_and_the_frame_is_not_lost(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Failing(method, 3), Recorder()
+    pipeline = Pipeline(first, views=4, others=iter([second]))
+    seats = [pipeline.sit(EYE), pipeline.sit(EYE)]
+    for number in range(1, 5):
+        pipeline.crops.crops_rgb[:] = number
+        pipeline.lift(seats, [np.zeros(3)] * 2)
+        assert (pipeline.refine(seats).joints_m == number).all()
+    assert first.closed and second.prepared == [([1, 2], 4)]
+    assert "engine recorder failed: out of memory. Going on with recorder." in caplog.text
+    assert second.windows[-1].frame_mask.tolist() == [[False] * 3 + [True] * 2] * 2
+
+
+def test_without_another_engine_the_error_is_the_callers() -> None:
+    pipeline = Pipeline(Failing("lift", 1), views=4)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        pipeline.lift([pipeline.sit(EYE)], [np.zeros(3)])
+
+
+class DeviceRings(Recorder):
+    """Keeps the rings itself, as lists of the newest values."""
+
+    class Ring:
+        def __init__(self) -> None:
+            self.values: list[float | None] = []
+
+        def miss(self) -> None:
+            self.values.append(None)
+
+        def withdraw(self) -> None:
+            self.values[-1] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rings: list[DeviceRings.Ring] = []
+
+    def make_ring(self, mirror: np.ndarray) -> HandRing:
+        self.rings.append(self.Ring())
+        return self.rings[-1]
+
+    def drop_ring(self, ring: Ring) -> None:
+        self.rings.remove(ring)
+
+    def lift_into(self, rings, origins_world_m, crops_rgb, P_crop, view_mask) -> Seen:
+        for ring, crops in zip(rings, crops_rgb, strict=True):
+            ring.values.append(float(crops.flat[0]))
+        clouds = self.lift(crops_rgb, P_crop, view_mask)
+        return Seen(clouds.keypoints_px, clouds.confidence)
+
+    def refine_rings(self, rings) -> Refined:
+        joints = np.array([ring.values[-1] for ring in rings])[:, None, None] * np.ones((1, 21, 3))
+        return Refined(joints.astype(np.float32), np.zeros((len(rings), 21, 3, 3), np.float32))
+
+
+def test_an_engine_may_keep_the_rings() -> None:
+    engine = DeviceRings()
+    pipeline = Pipeline(engine, views=4)
+    seats = [pipeline.sit(EYE), pipeline.sit(EYE)]
+    pipeline.crops.crops_rgb[0], pipeline.crops.crops_rgb[1] = 3, 4
+    assert pipeline.lift(seats, [np.zeros(3)] * 2).keypoints_px.shape == (2, 4, 21, 2)
+    assert pipeline.refine(seats).joints_m[:, 0, 0].tolist() == [3, 4]
+    pipeline.ring(1).miss()
+    pipeline.leave(0)
+    assert [ring.values for ring in engine.rings] == [[4, None]]
+    pipeline.lift([1], [np.zeros(3)])
+    assert pipeline.refine([1]).joints_m[:, 0, 0].tolist() == [4] and engine.windows == []

@@ -10,8 +10,8 @@ from models.data.windows import WindowDataset
 from models.evaluation.evaluate import evaluate
 from models.network.config import recipe
 from models.training.checkpoint import load_checkpoint
-from models.weights import SHIPPED, checkpoint_path
 from models.training.package import package
+from models.weights import SHIPPED, checkpoint_path
 from tests.live_run import last_json, usthand
 
 

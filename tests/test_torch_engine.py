@@ -63,3 +63,14 @@ def test_engines_and_checkpoints_that_cannot_be_are_named(tmp_path: Path, checkp
     torn.write_bytes(pickle.dumps({}))
     with pytest.raises(UserError, match="a pickle"):
         make_engine(str(torn))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need an NVIDIA GPU")
+def test_a_captured_size_gives_what_it_gives_uncaptured(checkpoint: Path) -> None:
+    plain, captured = make_engine(str(checkpoint), "torch"), make_engine(str(checkpoint), "torch")
+    captured.prepare([1], 3)
+    for number in range(3):
+        batch = batch_of(DotWindows(size_px=32), number + 1, 3)
+        frame = [batch[name][-1:, 0].numpy() for name in ("crops_rgb", "P_crop", "view_mask")]
+        for found, expected in zip(captured.lift(*frame), plain.lift(*frame), strict=True):
+            assert found == pytest.approx(expected, abs=1e-5)

@@ -17,6 +17,7 @@ from app.estimators.ust_hand import UstHandEstimator
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
 from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, Refined
+from deploy.pipeline import Pipeline
 from models.data.crop import to_pixels
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
@@ -163,7 +164,7 @@ def one(estimate: Estimate, side: Side) -> Hand:
 
 def started(finder=None) -> tuple[UstHandEstimator, DotEngine, ListFinder]:
     engine, finder = DotEngine(), finder or ListFinder()
-    return UstHandEstimator(RIG, engine, finder), engine, finder
+    return UstHandEstimator(RIG, Pipeline(engine, 4), finder), engine, finder
 
 
 def test_both_hands_are_followed_to_the_truth_while_they_move_and_the_finder_rests() -> None:
@@ -327,16 +328,17 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
         assert len(estimator._follows) == 2
         assert estimator.estimate(frame_set(number)).hands == []
     assert estimator._follows == []
-    search = VolumeSearch(RIG, engine)
+    search = VolumeSearch(RIG, Pipeline(engine, 4))
     assert [search.find(frame_set(0), []) for _ in range(4)] == [[]] * 4
     engine.lift = plain
-    assert VolumeSearch(RIG, engine).find(frame_set(0), [])
+    assert VolumeSearch(RIG, Pipeline(engine, 4)).find(frame_set(0), [])
 
 
 def test_the_volume_search_finds_both_hands_and_which_is_which() -> None:
     engine = DotEngine()
-    search = VolumeSearch(RIG, engine)
-    estimator = UstHandEstimator(RIG, engine, search)
+    pipeline = Pipeline(engine, 4)
+    search = VolumeSearch(RIG, pipeline)
+    estimator = UstHandEstimator(RIG, pipeline, search)
     for number in range(20):
         estimate = estimator.estimate(frame_set(number))
         if len(estimate.hands) == 2:
@@ -368,7 +370,7 @@ def test_the_volume_search_gives_a_place_to_the_side_that_fits_better() -> None:
         )
 
     engine.lift = ambiguous
-    search = VolumeSearch(RIG, engine)
+    search = VolumeSearch(RIG, Pipeline(engine, 4))
     found: list[Found] = []
     for _ in range(40):
         found += search.find(frame_set(0, ["right"]), [])

@@ -36,15 +36,18 @@ def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shippe
 def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
     from app.estimators.hand_finder import DetectorFinder, VolumeSearch
     from app.estimators.ust_hand import UstHandEstimator
-    from deploy.engines import make_engine
+    from deploy.engines import live_engines
+    from deploy.pipeline import Pipeline
     from models.simulation.hands import hands_at
 
-    engine = make_engine(checkpoint, engine_name)
+    engines = live_engines(checkpoint, engine_name)
+    engine = next(engines)
     log.info("worker: engine %s", engine.name)
+    pipeline = Pipeline(engine, len(rig.cameras), others=engines)
     if importlib.util.find_spec("mediapipe"):
         finder = DetectorFinder(make_estimator("mediapipe", rig))
     else:
         log.info("worker: MediaPipe is not installed, so hands are first searched for by the network itself")
-        finder = VolumeSearch(rig, engine)
+        finder = VolumeSearch(rig, pipeline)
     simulated = all(isinstance(camera.source, SimulatedSource) for camera in rig.cameras)
-    return UstHandEstimator(rig, engine, finder, (lambda time_ns: hands_at(time_ns / 1e9)) if simulated else None)
+    return UstHandEstimator(rig, pipeline, finder, (lambda time_ns: hands_at(time_ns / 1e9)) if simulated else None)

@@ -11,8 +11,7 @@ from app.estimators.protocol import Estimator, Side
 from calibration.frames import FrameSet
 from calibration.hand import bone_lengths
 from calibration.rig import Rig
-from deploy.engines.protocol import Engine
-from deploy.pipeline import empty_crops
+from deploy.pipeline import CropBatch, Pipeline, empty_crops
 from models.data.crop import hand_box
 
 _STEP_M = 0.09
@@ -64,11 +63,11 @@ class VolumeSearch:
     when looked at once more with the crop centred on them.
     """
 
-    def __init__(self, rig: Rig, engine: Engine) -> None:
+    def __init__(self, rig: Rig, pipeline: Pipeline) -> None:
         self._rig = rig
-        self._engine = engine
+        self._pipeline = pipeline
         self._places = working_volume(rig, _STEP_M)
-        self._crops = empty_crops(_AT_ONCE, len(rig.cameras), engine.shape.crop_px)
+        self._crops = empty_crops(_AT_ONCE, len(rig.cameras), pipeline.engine.shape.crop_px)
         self._next = 0
 
     def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
@@ -93,7 +92,7 @@ class VolumeSearch:
         return hands
 
     def close(self) -> None:
-        """The engine is its owner's."""
+        """The pipeline is its owner's."""
 
     def _hands(
         self, frame_set: FrameSet, tries: Sequence[tuple[Side, np.ndarray, float]]
@@ -108,7 +107,7 @@ class VolumeSearch:
             )
         if not any(len(views.cameras) >= 2 for views in looks):
             return []
-        clouds = self._engine.lift(*(array[: len(tries)] for array in self._crops))
+        clouds = self._pipeline.look(CropBatch(*(array[: len(tries)] for array in self._crops)))
         hands = []
         for index, ((side, _, _), views) in enumerate(zip(tries, looks, strict=True)):
             count = len(views.cameras)
@@ -116,7 +115,7 @@ class VolumeSearch:
                 continue
             joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
             apart = np.median(views.crop_distance(clouds.keypoints_px[index, :count], joints_m))
-            apart /= self._engine.shape.crop_px
+            apart /= self._pipeline.engine.shape.crop_px
             if apart < _AGREEMENT and _BONE_SUM_M[0] < bone_lengths(joints_m).sum() < _BONE_SUM_M[1]:
                 hands.append((side, joints_m, float(apart)))
         return hands

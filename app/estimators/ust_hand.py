@@ -17,7 +17,7 @@ from app.estimators.tracks import Motion
 from calibration.frames import FrameSet
 from calibration.hand import JOINTS, bone_lengths
 from calibration.rig import Rig
-from deploy.engines.protocol import Clouds, Engine
+from deploy.engines.protocol import Seen
 from deploy.pipeline import Pipeline
 from models.data.crop import MIRROR, hand_box
 
@@ -62,13 +62,12 @@ class UstHandEstimator:
     def __init__(
         self,
         rig: Rig,
-        engine: Engine,
+        pipeline: Pipeline,
         finder: HandFinder,
         truth_at: Callable[[int], dict[Side, np.ndarray]] | None = None,
     ) -> None:
         self.rig = rig
-        self.engine = engine
-        self.pipeline = Pipeline(engine, len(rig.cameras), len(SIDES))
+        self.pipeline = pipeline
         self.finder = finder
         self.truth_at = truth_at
         self._follows: list[_Follow] = []
@@ -98,7 +97,7 @@ class UstHandEstimator:
 
         clock = time.perf_counter()
         seats = [follow.seat for follow in seen]
-        clouds = self.pipeline.lift(seats, [follow.views.target_world_m for follow in seen])
+        heard = self.pipeline.lift(seats, [follow.views.target_world_m for follow in seen])
         lift_ms = _since(clock)
 
         clock = time.perf_counter()
@@ -111,7 +110,7 @@ class UstHandEstimator:
             turn = follow.views.turn
             joints_m = follow.views.to_world_m(refined.joints_m[index].astype(np.float64))
             covariance_m2 = turn @ refined.covariance_m2[index].astype(np.float64) @ turn
-            hand = self._judge(follow, clouds, index, joints_m, covariance_m2, now_ns)
+            hand = self._judge(follow, heard, index, joints_m, covariance_m2, now_ns)
             if hand is None:
                 self.pipeline.ring(follow.seat).withdraw()
                 follow.misses += 1
@@ -129,7 +128,7 @@ class UstHandEstimator:
 
     def close(self) -> None:
         self.finder.close()
-        self.engine.close()
+        self.pipeline.close()
 
     def _find(self, frame_set: FrameSet) -> None:
         """Begin to follow what the finder finds beside the hands that are followed."""
@@ -161,16 +160,16 @@ class UstHandEstimator:
         return HandViews.look(self.rig, frame_set, target_m, velocity_m_s, follow.half_width_m, follow.mirror, into)
 
     def _judge(
-        self, follow: _Follow, clouds: Clouds, index: int, joints_m: np.ndarray, covariance_m2: np.ndarray, now_ns: int
+        self, follow: _Follow, heard: Seen, index: int, joints_m: np.ndarray, covariance_m2: np.ndarray, now_ns: int
     ) -> Hand | None:
         """The hand to publish, or None where what the views say is no hand."""
         views = follow.views
         count = len(views.cameras)
-        keypoints_px = clouds.keypoints_px[index, :count].astype(np.float64)
-        confidence = clouds.confidence[index, :count].astype(np.float64)
+        keypoints_px = heard.keypoints_px[index, :count].astype(np.float64)
+        confidence = heard.confidence[index, :count].astype(np.float64)
         if not (np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all() and show_a_hand(confidence)):
             return None
-        apart = views.crop_distance(keypoints_px, joints_m) / self.engine.shape.crop_px
+        apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
         if np.median(apart) > _DISAGREEMENT or not _SPAN_M[0] / 2 < span_m < _SPAN_M[1]:
             return None

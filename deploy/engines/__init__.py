@@ -2,15 +2,18 @@
 
 import importlib.util
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.errors import UserError
-from deploy.engines.protocol import Engine
+from deploy.engines.protocol import FAILURES, Engine
 from deploy.manifest import read_manifest
+from deploy.tensorrt_manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino-bf16")
+
+ENGINES = ("auto", "torch", "tensorrt", "onnxruntime", "openvino", "openvino-bf16")
 
 
 def check_engine(source: str, name: str) -> None:
@@ -26,43 +29,100 @@ def check_engine(source: str, name: str) -> None:
             f"Make one: usthand export {source} DIR"
         )
     if exported:
-        read_manifest(Path(source))
+        manifest = read_manifest(Path(source))
+        if name == "tensorrt":
+            read_tensorrt_manifest(Path(source), manifest)
 
 
 def make_engine(source: str, name: str = "auto") -> Engine:
     """The engine of that name for a checkpoint, `shipped` for the packaged one, or for a directory of `usthand export`.
 
-    `torch` runs checkpoints, the others directories. `auto` takes torch for a checkpoint; for a directory OpenVINO
-    where it is installed and works, else ONNX Runtime. `openvino-bf16` calculates in bfloat16, geometry and all.
+    `torch` runs checkpoints, the others directories. `auto` is the first of `engines_that_work`. `openvino-bf16`
+    calculates in bfloat16, geometry and all.
 
     Raises UserError as `check_engine`, and for a checkpoint or a file that cannot be read or a missing package.
     """
     check_engine(source, name)
+    return next(engines_that_work(source)) if name == "auto" else _make(source, name)
+
+
+def live_engines(source: str, name: str) -> Iterator[Engine]:
+    """The engine of that name and then, should it fail to start or later on, the others that work, each when asked for.
+
+    Raises UserError as `check_engine`, and where none works.
+    """
+    check_engine(source, name)
     if name != "auto":
-        return _make(source, name)
-    if Path(source).is_dir():
-        return _first_that_works(source)
-    log.info("engine: torch, since %s is a checkpoint", source)
-    return _make(source, "torch")
+        try:
+            yield _make(source, name)
+        except FAILURES as error:
+            log.error("engine: %s does not work here: %s Looking for another.", name, error)
+    yield from engines_that_work(source, besides=name)
 
 
-def _first_that_works(directory: str) -> Engine:
-    why = "the first choice for a directory of exported networks"
-    for name in ("openvino", "onnxruntime"):
-        if importlib.util.find_spec(name) is None:
-            why = f"since {name} is not installed"
+def engines_that_work(source: str, besides: str = "auto") -> Iterator[Engine]:
+    """Those that run a checkpoint or a directory here, the fastest first; `besides` one.
+
+    That order is TensorRT, ONNX Runtime on CUDA, OpenVINO in bfloat16 (where the processor calculates in it), OpenVINO,
+    ONNX Runtime: `usthand bench engines` measures it. A checkpoint is run by torch. Raises UserError where none is
+    left.
+    """
+    if not Path(source).is_dir():
+        if besides != "torch":
+            log.info("engine: torch, since %s is a checkpoint", source)
+            yield _make(source, "torch")
+        raise UserError(
+            f"{source}: the engine torch failed, and no other runs checkpoints. Use a directory of `export`."
+        )
+    passed_over: list[str] = []
+    for name in _by_speed(Path(source), passed_over):
+        if name == besides:
             continue
         try:
-            engine = _make(directory, name)
-        except (ImportError, RuntimeError) as error:
+            engine = _make(source, name)
+        except FAILURES as error:
             log.warning("engine: %s does not work here: %s", name, error)
-            why = f"since {name} does not work"
+            passed_over.append(f"{name} does not work")
             continue
+        why = f"since {', '.join(passed_over)}" if passed_over else "the first choice for exported networks"
         log.info("engine: %s, %s", name, why)
-        return engine
-    raise UserError(
-        f"{directory}: neither openvino nor onnxruntime works here. Install: pip install 'usthand-live[cpu]'"
-    )
+        passed_over.append(f"{name} was taken before")
+        yield engine
+    raise UserError(f"{source}: no engine is left that works here. Install one: pip install 'usthand-live[cpu]'")
+
+
+def _by_speed(directory: Path, passed_over: list[str]) -> Iterator[str]:
+    """Names of the engines whose packages and devices are here; `passed_over` is told of those that are not."""
+    if (directory / TENSORRT_MANIFEST).exists():
+        yield "tensorrt"
+    else:
+        passed_over.append("tensorrt has no engines here")
+    onnxruntime = importlib.util.find_spec("onnxruntime") is not None
+    on_cuda = onnxruntime and has_cuda()
+    if on_cuda:
+        yield "onnxruntime"
+    if importlib.util.find_spec("openvino") is None:
+        passed_over.append("openvino is not installed")
+    else:
+        if has_bf16():
+            yield "openvino-bf16"
+        yield "openvino"
+    if onnxruntime and not on_cuda:
+        yield "onnxruntime"
+
+
+def has_cuda() -> bool:
+    """Whether ONNX Runtime's package can use an NVIDIA GPU."""
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def has_bf16() -> bool:
+    """Whether OpenVINO finds a processor that calculates in bfloat16."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _make(source: str, name: str) -> Engine:
@@ -75,11 +135,15 @@ def _make(source: str, name: str) -> Engine:
             from deploy.engines.onnxruntime_engine import onnxruntime_engine
 
             return onnxruntime_engine(Path(source))
+        if name == "tensorrt":
+            from deploy.engines.tensorrt_engine import TensorRTEngine
+
+            return TensorRTEngine(Path(source))
         from deploy.engines.openvino_engine import openvino_engine
 
         return openvino_engine(Path(source), "bf16" if name == "openvino-bf16" else "f32")
     except ModuleNotFoundError as error:
-        extra = "train" if name == "torch" else "cpu"
+        extra = {"torch": "train", "tensorrt": "tensorrt-rtx"}.get(name, "cpu")
         raise UserError(
             f"the {name} engine needs the package `{error.name}`. Install it: pip install 'usthand-live[{extra}]'."
         ) from error

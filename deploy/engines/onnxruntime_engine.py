@@ -12,14 +12,34 @@ _ERRORS = 3
 
 
 class OnnxruntimeNetwork:
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+    """A session whose inputs and outputs are bound once for each size, where the device has them."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, device: str) -> None:
+        self._session, self._device = session, device
+        self._bound: dict[tuple, tuple[onnxruntime.IOBinding, dict[str, onnxruntime.OrtValue]]] = {}
 
     def prepare(self, shapes: Shapes) -> None:
         """Nothing is made ready: ONNX Runtime takes any size as it comes."""
 
     def __call__(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        return self._session.run(None, dict(given))  # type: ignore[return-value]
+        key = tuple(array.shape for array in given.values())
+        if key not in self._bound:
+            self._bound[key] = self._bind(given)
+        binding, values = self._bound[key]
+        for name, value in values.items():
+            value.update_inplace(given[name])
+        self._session.run_with_iobinding(binding)
+        return binding.copy_outputs_to_cpu()
+
+    def _bind(self, given: Mapping[str, np.ndarray]) -> tuple[onnxruntime.IOBinding, dict[str, onnxruntime.OrtValue]]:
+        binding, values = self._session.io_binding(), {}
+        for name, array in given.items():
+            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, self._device)
+            binding.bind_ortvalue_input(name, value)
+            values[name] = value
+        for output in self._session.get_outputs():
+            binding.bind_output(output.name, self._device)
+        return binding, values
 
 
 def onnxruntime_engine(directory: Path, threads: int = 0) -> ExportedEngine:
@@ -29,9 +49,10 @@ def onnxruntime_engine(directory: Path, threads: int = 0) -> ExportedEngine:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS
     options.intra_op_num_threads = threads
+    device = "cuda" if providers[0].startswith("CUDA") else "cpu"
 
     def load(onnx: bytes) -> OnnxruntimeNetwork:
-        return OnnxruntimeNetwork(onnxruntime.InferenceSession(onnx, options, providers=providers))
+        return OnnxruntimeNetwork(onnxruntime.InferenceSession(onnx, options, providers=providers), device)
 
-    where = "CUDA" if providers[0].startswith("CUDA") else "the CPU"
+    where = "CUDA" if device == "cuda" else "the CPU"
     return ExportedEngine(directory, f"ONNX Runtime {onnxruntime.__version__} on {where}", load)

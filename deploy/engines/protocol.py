@@ -3,11 +3,16 @@
 Letters: H hands, V views, J = 21 joints, M hypotheses, T frames, D feature width.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+from calibration.errors import UserError
+
+FAILURES = (UserError, ImportError, RuntimeError, MemoryError)
+"""What an engine raises that cannot start, or cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,8 @@ class EngineShape:
 
 
 class Clouds(NamedTuple):
-    """What stage 1 makes of one frame: float32, hand-centred metres, crop pixels.
+    """What stage 1 makes of one frame: float32, hand-centred metres, crop pixels. The features are those after the
+    transformer's first spatial attention, which concerns one frame alone.
 
     `anchors_m` (H, M * J, 3), `anchor_features` (H, M * J, D), `queries_m` (H, J, 3), `query_features` (H, J, D),
     `keypoints_px` (H, V, J, 2), `confidence` (H, V, J).
@@ -75,3 +81,50 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Seen(NamedTuple):
+    """What a hand is judged by, of a frame's Clouds: `keypoints_px` (H, V, J, 2), pixels, `confidence` (H, V, J)."""
+
+    keypoints_px: np.ndarray
+    confidence: np.ndarray
+
+
+class HandRing(Protocol):
+    """The last T frames of one hand, kept by an engine. It begins empty."""
+
+    def miss(self) -> None:
+        """Add a frame without the hand."""
+        ...
+
+    def withdraw(self) -> None:
+        """The newest frame showed no hand after all: it stays as one without the hand."""
+        ...
+
+
+@runtime_checkable
+class RingEngine(Engine, Protocol):
+    """An engine that can also keep the rings itself, on its device, so that clouds never leave it."""
+
+    def make_ring(self, mirror: np.ndarray) -> HandRing:
+        """A ring for a hand; `mirror` (3, 3) as of deploy.ring.CloudRing."""
+        ...
+
+    def drop_ring(self, ring: HandRing) -> None:
+        """The ring's hand is lost; its memory serves the next one."""
+        ...
+
+    def lift_into(
+        self,
+        rings: Sequence[HandRing],
+        origins_world_m: Sequence[np.ndarray],
+        crops_rgb: np.ndarray,
+        P_crop: np.ndarray,
+        view_mask: np.ndarray,
+    ) -> Seen:
+        """`lift`, with what it finds pushed into the hands' rings; `origins_world_m` (3,): where their zeros lie."""
+        ...
+
+    def refine_rings(self, rings: Sequence[HandRing]) -> Refined:
+        """`refine` of the windows of those rings, each re-based to its newest frame's origin."""
+        ...

@@ -1,21 +1,38 @@
 """The reference engine: the checkpoint's own network under torch, on the CPU or on an NVIDIA GPU."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, Refined
+from deploy.pipeline import empty_crops
+from deploy.ring import empty_window
+from models.network.stage1 import Stage1Output
+from models.network.stpt import SpatiotemporalPointTransformer
 from models.network.ust_hand import draw_latents
 from models.training.checkpoint import load_checkpoint
 
 LATENTS_SEED = 7
 """Of the draws that all engines share."""
 _MOST_VIEWS = 8
+_WARM_UP = 3
+
+
+def begun(found: Stage1Output, stpt: SpatiotemporalPointTransformer) -> Stage1Output:
+    """Stage 1's clouds with features as the ring keeps them, after what the transformer does within one frame."""
+    return found._replace(
+        anchor_features=stpt.begin(found.anchors_m, found.anchor_features),
+        query_features=stpt.begin(found.queries_m, found.query_features),
+    )
 
 
 class TorchEngine:
-    """`checkpoint` is a path or `shipped`. Raises UserError where it cannot be read."""
+    """`checkpoint` is a path or `shipped`. On a GPU the sizes that it is prepared for are captured as CUDA graphs.
+
+    Raises UserError where the checkpoint cannot be read.
+    """
 
     def __init__(self, checkpoint: str) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -25,25 +42,69 @@ class TorchEngine:
         self.name = f"torch {torch.__version__} on {self._device}"
         self.shape = EngineShape(config.crop_px, config.hypotheses, config.frames, config.width)
         self._latents = draw_latents(config, 1, _MOST_VIEWS, LATENTS_SEED).to(self._device)
+        self._graphs: dict[tuple, _Graph] = {}
 
+    @torch.inference_mode()
     def prepare(self, hands: Iterable[int], views: int) -> None:
-        """Nothing is made ready: torch takes any size as it comes."""
+        """Nothing is made ready on the CPU: torch takes any size as it comes."""
+        if self._device.type != "cuda":
+            return
+        for count in hands:
+            crops = empty_crops(count, views, self.shape.crop_px)
+            for network, arrays in ((self._lift, crops), (self._refine, empty_window(self.shape, count))):
+                given = [self._tensor(array) for array in arrays]
+                self._graphs[_key(network, given)] = _Graph(network, given)
 
     @torch.inference_mode()
     def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
-        hands, views = view_mask.shape
-        latents = self._latents[:, :, :views].expand(hands, -1, -1, -1)
-        found = self._network.stage1(self._tensor(crops_rgb), self._tensor(P_crop), self._tensor(view_mask), latents)
-        return Clouds(*(getattr(found, name).float().cpu().numpy() for name in Clouds._fields))
+        return Clouds(*self._run(self._lift, (crops_rgb, P_crop, view_mask)))
 
     @torch.inference_mode()
     def refine(self, window: CloudWindow) -> Refined:
-        refined = self._network.stpt(*(self._tensor(array) for array in window))
-        joints_m = refined.queries_m[:, -1, -1]
-        return Refined(joints_m.float().cpu().numpy(), refined.covariance_m2.float().cpu().numpy())
+        return Refined(*self._run(self._refine, window))
 
     def close(self) -> None:
-        pass
+        self._graphs.clear()
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+    def _lift(self, crops_rgb: Tensor, P_crop: Tensor, view_mask: Tensor) -> list[Tensor]:
+        hands, views = view_mask.shape
+        latents = self._latents[:, :, :views].expand(hands, -1, -1, -1)
+        found = begun(self._network.stage1(crops_rgb, P_crop, view_mask, latents), self._network.stpt)
+        return [getattr(found, name).float() for name in Clouds._fields]
+
+    def _refine(self, *window: Tensor) -> list[Tensor]:
+        refined = self._network.stpt(*window, begun=True)
+        return [refined.queries_m[:, -1, -1].float(), refined.covariance_m2.float()]
+
+    def _run(self, network: Callable[..., list[Tensor]], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        given = [self._tensor(array) for array in arrays]
+        graph = self._graphs.get(_key(network, given))
+        return [tensor.cpu().numpy() for tensor in (graph or network)(*given)]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+class _Graph:
+    """A network captured for inputs of one size; what it returns changes when it is called again."""
+
+    def __init__(self, network: Callable[..., list[Tensor]], examples: list[Tensor]) -> None:
+        self._given, self._graph = examples, torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                network(*examples)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(self._graph):
+            self._found = network(*examples)
+
+    def __call__(self, *given: Tensor) -> list[Tensor]:
+        for own, new in zip(self._given, given, strict=True):
+            own.copy_(new)
+        self._graph.replay()
+        return self._found
+
+
+def _key(network: Callable, given: list[Tensor]) -> tuple:
+    return network.__name__, *(tuple(tensor.shape) for tensor in given)
