@@ -2,13 +2,18 @@
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 from app.commands.common import add_command, positive, run_rig
 from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import ESTIMATORS
 from app.run import RunSettings
+from calibration.errors import UserError
+from calibration.rig import MAX_CAMERAS
 from calibration.session import check_session
+from deploy.engines import ENGINES
+from models.network.config import RECIPES, recipe
 from models.simulation.rig import ring_rig
 
 
@@ -21,6 +26,7 @@ def add_parser(subparsers) -> None:
     live.add_argument("session", type=Path, help="a recorded session")
     live.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
     live.add_argument("--seconds", type=positive, default=20.0, help="of the simulated live run (%(default)s)")
+    _add_engines(parts)
     hand = add_command(
         parts, "hand", run_hand, "the fit of the hand's mesh, beside a general solver", "  usthand bench hand --json"
     )
@@ -61,6 +67,68 @@ def add_parser(subparsers) -> None:
     transport.add_argument("--seconds", type=positive, default=3.0, help="per path at saturation (%(default)s)")
     transport.add_argument("--paced-seconds", type=positive, default=60.0, help="of the paced runs (%(default)s)")
     transport.add_argument("--fps", type=positive, default=30.0, help="of each paced producer (%(default)s)")
+
+
+def _add_engines(parts) -> None:
+    engines = add_command(
+        parts,
+        "engines",
+        run_engines,
+        "the network by engine, views and hands, against torch, recomputed windows and what the CPU can do",
+        "  usthand bench engines\n  usthand bench engines --recipe paper --all --seconds 10 --markdown",
+    )
+    which = engines.add_mutually_exclusive_group()
+    which.add_argument("--recipe", choices=RECIPES, default="small", help="of an untrained network (%(default)s)")
+    which.add_argument("--checkpoint", metavar="C", help="a file that `usthand train` wrote, or `shipped`")
+    known = [name for name in ENGINES if name != "auto"]
+    engines.add_argument("--engines", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
+    counts = {
+        "views": (range(2, MAX_CAMERAS + 1), [2, 4, 6, 8], "cameras"),
+        "hands": (range(1, 3), [1, 2], "of a person"),
+        "hypotheses": (range(1, 65), [], "M, each an export of half a minute"),
+        "blocks": (range(1, 13), [], "K, each an export of half a minute"),
+    }
+    for name, (choices, default, what) in counts.items():
+        said = f"{what} (default: {' '.join(map(str, default)) or 'only as the network is'})"
+        engines.add_argument(f"--{name}", type=int, nargs="+", choices=choices, default=default, metavar="N", help=said)
+    engines.add_argument("--all", action="store_true", help="as --hypotheses 4 8 16 32 --blocks 1 2 3 4")
+    engines.add_argument("--seconds", type=positive, default=1.0, help="of each row (%(default)s)")
+    engines.add_argument("--markdown", action="store_true", help="print the tables as in docs/performance.md")
+
+
+def run_engines(args: argparse.Namespace) -> int:
+    from app.bench.engine_networks import check_exporter, export_checkpoint, export_untrained
+    from app.bench.engine_tables import summary, tables
+    from app.bench.engines import Plan, bench
+    from models.simulation.rendering_pool import usable_cores
+
+    check_exporter()
+    if args.checkpoint not in (None, "shipped") and not Path(args.checkpoint).is_file():
+        raise UserError(
+            f"`--checkpoint {args.checkpoint}`: there is no such file. Give one that `usthand train` wrote."
+        )
+    plan = Plan(
+        engines=list(dict.fromkeys(args.engines)),
+        views=sorted(set(args.views)),
+        hands=sorted(set(args.hands)),
+        hypotheses=sorted(set(args.hypotheses)) or ([4, 8, 16, 32] if args.all else []),
+        blocks=sorted(set(args.blocks)) or ([1, 2, 3, 4] if args.all else []),
+        seconds=args.seconds,
+    )
+    with tempfile.TemporaryDirectory(prefix="usthand-bench-") as folder:
+        directory = Path(folder)
+        if args.checkpoint:
+            network = export_checkpoint(args.checkpoint, directory / "network")
+        else:
+            network = export_untrained(recipe(args.recipe), directory / "network")
+        result = bench(plan, network, directory, usable_cores())
+    for table in tables(result):
+        print(table.markdown() if args.markdown else table.aligned(), end="\n\n")
+    for line in summary(result):
+        print(line + ("  " if args.markdown else ""))
+    if args.json:
+        print(json.dumps(result))
+    return 0
 
 
 def run_hand(args: argparse.Namespace) -> int:

@@ -1,0 +1,104 @@
+"""The networks that a bench of engines runs: exported into a directory, in processes of their own, and their work."""
+
+import importlib.util
+import logging
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from calibration.errors import UserError
+from calibration.hand import JOINTS
+from deploy.manifest import read_file, read_manifest
+from models.network.config import NetworkConfig
+
+log = logging.getLogger(__name__)
+
+_FLOAT_BYTES = 4
+
+
+class ExportedNetwork:
+    """A `checkpoint` and the `directory` of its engines. Raises UserError for a directory that is not as exported."""
+
+    def __init__(self, checkpoint: str, directory: Path) -> None:
+        self.checkpoint, self.directory = checkpoint, directory
+        self._manifest = read_manifest(directory)
+
+    @property
+    def config(self) -> NetworkConfig:
+        return self._manifest.network
+
+    def source(self, engine: str) -> str:
+        """What an engine of that name runs."""
+        return self.checkpoint if engine == "torch" else str(self.directory)
+
+    def work(self, views: int, hands: int) -> dict[str, dict[str, float]]:
+        """Each stage's `operations`, `least_bytes` and `counted_bytes`, as of deploy.operation_count; one frame set.
+
+        Crops and ring calculate nothing that counts. Of a crop's pixels, and of a ring's frames as they move on by one,
+        each byte is read and written once.
+        """
+        from deploy.operation_count import count_work
+
+        counts = {
+            stage: count_work(content, {"hands": hands, "views": views}) for stage, content in self._contents.items()
+        }
+        found = {
+            stage: {
+                "operations": float(work.operations),
+                "least_bytes": float(work.least_bytes),
+                "counted_bytes": float(work.counted_bytes),
+            }
+            for stage, work in counts.items()
+        }
+        config = self.config
+        crops = 2.0 * hands * views * config.crop_px**2 * 3
+        points = (config.hypotheses + 1) * JOINTS
+        ring = 2.0 * hands * config.frames * points * (3 + config.width) * _FLOAT_BYTES
+        for stage, moved in (("crops", crops), ("ring", ring)):
+            found[stage] = {"operations": 0.0, "least_bytes": moved, "counted_bytes": moved}
+        return found
+
+    @cached_property
+    def _contents(self) -> dict[str, bytes]:
+        files = {"stage1": "stage1.onnx", "transformer": "stpt.onnx"}
+        return {stage: read_file(self.directory, self._manifest, file) for stage, file in files.items()}
+
+
+def check_exporter() -> None:
+    """Raises UserError where a library that an export needs is missing."""
+    for library in ("torch", "safetensors", "onnx", "onnxscript"):
+        if importlib.util.find_spec(library) is None:
+            raise UserError(
+                f"the bench exports its networks, which needs {library}, and that is not installed. "
+                "Install the project's extras `train` and `export`."
+            )
+
+
+def export_checkpoint(checkpoint: str, directory: Path) -> ExportedNetwork:
+    """The engines of a path or `shipped`. Raises UserError where they cannot be made; the child says why."""
+    _run([sys.executable, "-m", "deploy.export", checkpoint, str(directory)], b"", checkpoint)
+    return ExportedNetwork(checkpoint, directory)
+
+
+def export_untrained(config: NetworkConfig, directory: Path) -> ExportedNetwork:
+    """The engines of a network with random weights."""
+    log.info(
+        "export: recipe %s, M = %d, K = %d, untrained (half a minute or so)",
+        config.recipe,
+        config.hypotheses,
+        config.blocks,
+    )
+    command = [sys.executable, "-m", "deploy.random_network", str(directory)]
+    _run(command, msgspec.json.encode(config), f"the recipe {config.recipe}")
+    return ExportedNetwork(str(directory / "checkpoint.safetensors"), directory)
+
+
+def _run(command: list[str], given: bytes, what: str) -> None:
+    done = subprocess.run(command, input=given, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode == 2:
+        raise UserError(f"{what} could not be exported; the reason is above.")
+    if done.returncode:
+        raise RuntimeError(f"the export of {what} ended with {done.returncode}; its message is above")

@@ -1,0 +1,46 @@
+"""`python -m deploy.random_network DIR`: an engine directory of an untrained network, whose config comes as JSON.
+
+What `usthand bench engines` starts for the networks it measures: speed does not depend on the weights. The checkpoint,
+from which the engines come, is `checkpoint.safetensors` in the directory.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import msgspec
+import torch
+
+from deploy.export import export
+from models.network.config import NetworkConfig
+from models.network.ust_hand import UstHand
+from models.training.checkpoint import CheckpointInfo, save_checkpoint
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def make(config: NetworkConfig, directory: Path, seed: int = 0) -> None:
+    """The checkpoint of a network with the weights that training would begin with, and its engines."""
+    torch.manual_seed(seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(directory / CHECKPOINT, UstHand(config).state_dict(), CheckpointInfo(config, 0, {}))
+    export(str(directory / CHECKPOINT), directory)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m deploy.random_network")
+    parser.add_argument("directory", type=Path)
+    directory = parser.parse_args().directory
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=NetworkConfig)
+    try:
+        make(config, directory)
+    except KeyboardInterrupt:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
