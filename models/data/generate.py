@@ -75,7 +75,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 def check_settings(settings: GenerateSettings) -> None:
     """Raises UserError that names the setting, what was got and expected, or a folder without a picture."""
-    limits = {"people": (1, _MOST), "clips": (1, 1000), "frames": (5, 16), "views": (2, MAX_CAMERAS)}
+    limits = {"people": (1, _MOST), "clips": (1, 1000), "frames": (1, 16), "views": (2, MAX_CAMERAS)}
     limits["size_px"] = (16, 1024)
     for name, (least, most) in limits.items():
         if not least <= getattr(settings, name) <= most:
