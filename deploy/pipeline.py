@@ -71,15 +71,15 @@ class Pipeline:
     def lift(self, seats: Sequence[int], origins_world_m: Sequence[np.ndarray]) -> Seen:
         """Stage 1 on the crops of `seats`, in rising order; what it finds is pushed into their rings.
 
-        `origins_world_m`: where each hand's zero lies (3,). What is returned is in the order of the seats, and the
-        engine's until it lifts again.
+        `origins_world_m`: where each hand's zero lies (3,). What is returned is in the order of the seats.
         """
         self._lifted = seats, origins_world_m
         try:
-            return self._lift()
+            seen = self._lift()
         except FAILURES as error:
             self._replace(error)
-            return self._lift()
+            seen = self._lift()
+        return Seen(*(array.copy() for array in seen))  # the engine's own go with it, should it fail to refine
 
     def refine(self, seats: Sequence[int]) -> Refined:
         """The transformer on the windows of `seats`, in rising order, after they were lifted."""
