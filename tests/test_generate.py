@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_and_makes_the_same(cache: Path, tmp_path: Pa
     ("change", "says"),
     [
         ({"views": 1}, "`views` is 1"),
-        ({"frames": 4}, "`frames` is 4"),
+        ({"frames": 17}, "`frames` is 17"),
         ({"people": 0}, "`people` is 0"),
         ({"grades": {"good": 1.0}}, "moderate"),
         ({"grades": {"noisy": 0.0}}, "not all zero"),
