@@ -50,7 +50,8 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        return (self.max_mm if self.tolerance.of == "most" else self.mean_mm) <= self.tolerance.mm
+        judged_mm = self.max_mm if self.tolerance.of == "most" else self.mean_mm
+        return bool(np.isfinite(self.max_mm)) and judged_mm <= self.tolerance.mm
 
     def figures(self) -> dict:
         figures = asdict(self)

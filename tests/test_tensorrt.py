@@ -127,16 +127,20 @@ def test_every_rig_has_one_profile_and_the_shapes_of_a_profile_rise() -> None:
 
 
 def test_a_build_is_stopped_by_the_interrupt_key_and_only_then() -> None:
-    with BuildProgress("build") as progress:
-        progress.start("all", 2)
-        progress.start("part", 1)
-        assert progress.step("part") and progress.step("all")
-        signal.raise_signal(signal.SIGINT)
-        assert not progress.step("all")
-        progress.finish("part")
-    assert progress.stopped
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with BuildProgress("build") as progress:
+            progress.start("all", 2)
+            progress.start("part", 1)
+            assert progress.step("part") and progress.step("all")
+            signal.raise_signal(signal.SIGINT)
+            assert not progress.step("all")
+            progress.finish("part")
+        assert progress.stopped
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_missing_library_and_a_flag_alone_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
