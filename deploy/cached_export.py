@@ -27,7 +27,7 @@ def cached_export(checkpoint: str, cache: Path | None = None) -> Path | None:
     if not any(importlib.util.find_spec(name) for name in _RUNS_WITH):
         log.info("engine: no export, since neither openvino nor onnxruntime is installed")
         return None
-    missing = [name for name in _EXPORTS_WITH if importlib.util.find_spec(name) is None]
+    missing = missing_to_export()
     cache = cache or user_cache()
     try:
         key = _key(checkpoint_path(checkpoint))
@@ -40,6 +40,11 @@ def cached_export(checkpoint: str, cache: Path | None = None) -> Path | None:
     except subprocess.CalledProcessError:
         log.warning("engine: the export failed; its message is above")
     return None
+
+
+def missing_to_export() -> list[str]:
+    """The libraries that an export needs and that are not installed."""
+    return [name for name in _EXPORTS_WITH if importlib.util.find_spec(name) is None]
 
 
 def _is_whole(folder: Path) -> bool:

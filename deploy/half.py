@@ -3,9 +3,8 @@
 The rule is the one under which the network was trained (torch's autocast, but for bfloat16). Convolutions and products
 with learned weights are calculated in float16; products of two results, as in attention, where one of them is float16
 already. What moves or adds numbers, or comes right after a layer, keeps float16 if all its inputs have it. Everything
-else is float32: the
-conditioned cameras, triangulation, projections, distances and neighbours, origins, softmax and the positions that are
-read from it, norms, covariances. So are the modules of FLOAT32_MODULES, inputs and outputs.
+else is float32: the conditioned cameras, triangulation, projections, distances and neighbours, origins, softmax and the
+positions that are read from it, norms, covariances. So are the modules of FLOAT32_MODULES, inputs and outputs.
 """
 
 import onnx

@@ -1,6 +1,5 @@
 """The networks that a bench of engines runs: exported into a directory, in processes of their own, and their work."""
 
-import importlib.util
 import logging
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import msgspec
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
+from deploy.cached_export import missing_to_export
 from deploy.manifest import read_file, read_manifest
 from models.network.config import NetworkConfig
 
@@ -69,12 +69,11 @@ class ExportedNetwork:
 
 def check_exporter() -> None:
     """Raises UserError where a library that an export needs is missing."""
-    for library in ("torch", "safetensors", "onnx", "onnxscript"):
-        if importlib.util.find_spec(library) is None:
-            raise UserError(
-                f"the bench exports its networks, which needs {library}, and that is not installed. "
-                "Install the project's extras `train` and `export`."
-            )
+    for library in missing_to_export():
+        raise UserError(
+            f"the bench exports its networks, which needs {library}, and that is not installed. "
+            "Install the project's extras `train` and `export`."
+        )
 
 
 def export_checkpoint(checkpoint: str, directory: Path) -> ExportedNetwork:

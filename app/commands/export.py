@@ -1,13 +1,13 @@
 """`usthand export`: starts the export of a checkpoint in a process of its own, since only it loads torch."""
 
 import argparse
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 from app.commands.common import add_command
 from calibration.errors import UserError
+from deploy.cached_export import missing_to_export
 
 
 def add_parser(subparsers) -> None:
@@ -40,11 +40,10 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.compute_capability and not args.tensorrt:
         raise UserError("`--compute-capability` says what to build TensorRT engines for. Give `--tensorrt`, too.")
-    for library in ("torch", "safetensors", "onnx", "onnxscript"):
-        if importlib.util.find_spec(library) is None:
-            raise UserError(
-                f"an export needs {library}, which is not installed. Install the project's extras `train` and `export`."
-            )
+    for library in missing_to_export():
+        raise UserError(
+            f"an export needs {library}, which is not installed. Install the project's extras `train` and `export`."
+        )
     flags = [f"--{name}" for name in ("check", "tensorrt", "json") if getattr(args, name)]
     if args.compute_capability:
         flags += ["--compute-capability", *args.compute_capability]
