@@ -32,6 +32,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--clips", type=int, default=8, metavar="N", help="of each person (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=10, metavar="N", help="of each clip (default: %(default)s)")
     parser.add_argument("--views", type=int, default=4, metavar="V", help="cameras kept of each rig (%(default)s)")
+    parser.add_argument(
+        "--pictured", type=int, metavar="V", help="how many of them have pictures, the others labels alone (all)"
+    )
     parser.add_argument("--size", type=int, default=128, metavar="PX", help="of the network's crops (%(default)s)")
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="train", help="default: %(default)s"
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         clips=args.clips,
         frames=args.frames,
         views=args.views,
+        pictured=args.pictured,
         size_px=round(args.size * MARGIN),
         grades=args.labels,
         backgrounds=None if args.backgrounds is None else str(args.backgrounds.resolve()),

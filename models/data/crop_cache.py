@@ -1,15 +1,18 @@
 """A crop cache: hands cut out of images once, so that training reads small pictures instead of decoding videos.
 
 A cache is a directory with `manifest.json` and shards `shard_00000`, `shard_00001`, ... A shard is a directory of
-arrays, of which the crops are memory-mapped (R crops, N frames of one or more hands, V views at most, S pixels a side):
+arrays, of which the pictures are memory-mapped (R pictures, L >= R crops, N frames of one or more hands, V views at
+most, S pixels a side):
 
-    crops_rgb (R, S, S, 3) uint8; P_crop (R, 3, 4) float32; labels_px (R, 21, 2) and label_confidence (R, 21) float32 in
+    crops_rgb (R, S, S, 3) uint8; P_crop (L, 3, 4) float32; labels_px (L, 21, 2) and label_confidence (L, 21) float32 in
     pixels of the crop, confidence 0 for no label; rows (N, V) int32, the crop of each frame and view, -1 for none;
     sequence (N,) int32, the frames of one hand in order having one number; time_ns (N,) int64; targets_m (N, 3)
     float64, where the crops look, world metres, x negated for left hands; `truth.npz` where the truth is known:
-    joints_m (N, 21, 3) float32 relative to the target, in the same axes, and visible (R, 21) bool.
+    joints_m (N, 21, 3) float32 relative to the target, in the same axes, and visible (L, 21) bool.
 
-Crops of left hands are mirrored. They show `margin` times as much as the network is to see, for augmentation.
+The crops from R on have no picture: their views say what their labels were, for labels of many views are worth more
+than pictures of them. Crops of left hands are mirrored. They show `margin` times as much as the network is to see, for
+augmentation.
 """
 
 import json
@@ -62,11 +65,14 @@ _DTYPES = {
     "crops_rgb": np.uint8, "P_crop": np.float32, "labels_px": np.float32, "label_confidence": np.float32,
     "rows": np.int32, "sequence": np.int32, "time_ns": np.int64, "targets_m": np.float64,
 }  # fmt: skip
+_OF_CROPS = ("P_crop", "labels_px", "label_confidence", "visible")
 
 
 def join(shards: list[Shard]) -> Shard:
     """One shard of several, with their rows and sequences counted on."""
-    crops = np.cumsum([0, *(len(shard.crops_rgb) for shard in shards)])
+    pictures = [len(shard.crops_rgb) for shard in shards]
+    others = [len(shard.P_crop) - count for shard, count in zip(shards, pictures, strict=True)]
+    firsts = zip(np.cumsum([0, *pictures]), sum(pictures) + np.cumsum([0, *others]), strict=True)
     counts = [int(shard.sequence.max()) + 1 for shard in shards]
     sequences = np.cumsum([0, *counts])
     values: dict[str, Any] = {}
@@ -74,10 +80,16 @@ def join(shards: list[Shard]) -> Shard:
         parts = [getattr(shard, field.name) for shard in shards]
         if field.name == "rows":
             views = max(part.shape[1] for part in parts)
-            parts = [np.where(part >= 0, part + first, -1) for part, first in zip(parts, crops[:-1], strict=True)]
+            parts = [
+                np.where(part < 0, -1, np.where(part < count, part + first, part - count + other))
+                for part, count, (first, other) in zip(parts, pictures, firsts, strict=False)
+            ]
             parts = [np.pad(part, ((0, 0), (0, views - part.shape[1])), constant_values=-1) for part in parts]
         elif field.name == "sequence":
             parts = [part + first for part, first in zip(parts, sequences[:-1], strict=True)]
+        elif field.name in _OF_CROPS and all(part is not None for part in parts):
+            counted = [*zip(parts, pictures, strict=True)]
+            parts = [part[:count] for part, count in counted] + [part[count:] for part, count in counted]
         values[field.name] = None if any(part is None for part in parts) else np.concatenate(parts)
     return Shard(**values)
 
@@ -151,9 +163,10 @@ def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
                 arrays |= {name: file[name] for name in ("joints_m", "visible")}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder}: damaged ({error}). Remove it and run the command that made it again.") from None
-    crops, frames, size = len(arrays["crops_rgb"]), len(arrays["rows"]), manifest.size_px
+    pictures, frames, size = len(arrays["crops_rgb"]), len(arrays["rows"]), manifest.size_px
+    crops = max(pictures, len(arrays["P_crop"]))
     shapes = {
-        "crops_rgb": (crops, size, size, 3), "P_crop": (crops, 3, 4), "labels_px": (crops, 21, 2),
+        "crops_rgb": (pictures, size, size, 3), "P_crop": (crops, 3, 4), "labels_px": (crops, 21, 2),
         "label_confidence": (crops, 21), "rows": (frames, manifest.views), "sequence": (frames,), "time_ns": (frames,),
         "targets_m": (frames, 3), "joints_m": (frames, 21, 3), "visible": (crops, 21),
     }  # fmt: skip

@@ -57,6 +57,7 @@ _LATEST_S = 60.0
 class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What to generate: `clips` of each of `people`, of `frames` at `fps`, seen by `views` of a rig's cameras.
 
+    Of the views only `pictured` have pictures (None: all); of the others there are the detector's labels.
     `grades` maps names of GRADES to how often a clip's detector is of that grade. `size_px` is the side of the cached
     crops, MARGIN times the network's. `backgrounds` is a folder of pictures.
     """
@@ -68,6 +69,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     frames: int = 10
     fps: float = 30.0
     views: int = 4
+    pictured: int | None = None
     size_px: int = 160
     grades: dict[str, float] = msgspec.field(default_factory=lambda: {"moderate": 0.6, "noisy": 0.4})
     backgrounds: str | None = None
@@ -80,6 +82,8 @@ def check_settings(settings: GenerateSettings) -> None:
     for name, (least, most) in limits.items():
         if not least <= getattr(settings, name) <= most:
             raise UserError(f"`{name}` is {getattr(settings, name)}; it must be from {least} to {most}.")
+    if settings.pictured is not None and not 2 <= settings.pictured <= settings.views:
+        raise UserError(f"`pictured` is {settings.pictured}; it must be from 2 to `views`, {settings.views}.")
     if settings.seed < 0 or not 1 <= settings.fps <= 1000:
         raise UserError(f"`seed` {settings.seed} must be at least 0, `fps` {settings.fps:g} from 1 to 1000.")
     shares = [*settings.grades.values()]
@@ -178,7 +182,10 @@ def _clip_shards(settings: GenerateSettings, scene: SimulatedScene, seed: list[i
     scene = replace(scene, lighting=random_lighting(random), views=views)
     start_s = random.uniform(0, _LATEST_S)
     states = [scene.state(start_s + frame / settings.fps) for frame in range(settings.frames)]
-    return _render(rig, states, settings, grade, seed)
+    pictured = np.ones(settings.views, bool)
+    if settings.pictured is not None:
+        pictured[random.permutation(settings.views)[settings.pictured :]] = False
+    return _render(rig, pictured, states, settings, grade, seed)
 
 
 def _some_cameras(random: np.random.Generator, settings: GenerateSettings) -> Rig:
@@ -197,7 +204,12 @@ def _varied(random: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 
 def _render(
-    rig: Rig, states: list[SceneState], settings: GenerateSettings, grade: NoiseGrade, seed: list[int]
+    rig: Rig,
+    pictured: np.ndarray,
+    states: list[SceneState],
+    settings: GenerateSettings,
+    grade: NoiseGrade,
+    seed: list[int],
 ) -> list[Shard]:
     truth = [[hands_in_image(camera, state) for camera in rig.cameras] for state in states]
     frames = np.arange(len(states))
@@ -210,13 +222,13 @@ def _render(
     images: list[list[np.ndarray]] = [[] for _ in planned]
     for frame, state in enumerate(states):
         for place, (_, _, _, crops, _) in enumerate(planned):
-            for camera, crop in zip(rig.cameras, crops[frame], strict=True):
-                if crop is not None:
+            for camera, crop, wanted in zip(rig.cameras, crops[frame], pictured, strict=True):
+                if crop is not None and wanted:
                     images[place].append(np.ascontiguousarray(render_crop(crop, camera, state)[..., ::-1]))
     shards = []
     for (hand, sequence, visible, crops, targets_m), pictures in zip(planned, images, strict=True):
         joints_m = np.stack([state.hands[hand].joints_m for state in states])
-        shard = to_shard(sequence, crops, targets_m, pictures, joints_m, visible)
+        shard = to_shard(sequence, crops, targets_m, pictures, joints_m, visible, pictured)
         if shard is not None:
             shards.append(shard)
     return shards

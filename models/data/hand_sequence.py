@@ -102,18 +102,22 @@ def to_shard(
     images_rgb: list[np.ndarray],
     joints_world_m: np.ndarray | None = None,
     visible: np.ndarray | None = None,
+    pictured: np.ndarray | None = None,
 ) -> Shard | None:
-    """The sequence as a cache keeps it; None where it has no crop.
+    """The sequence as a cache keeps it; None where it has no picture.
 
-    `images_rgb` holds an image for each crop that is not None, frame by frame; `joints_world_m` (N, 21, 3) and
-    `visible` (N, V, 21) are the truth.
+    `images_rgb` holds an image for each crop that is not None, frame by frame, of the views `pictured` (V,), all by
+    default; `joints_world_m` (N, 21, 3) and `visible` (N, V, 21) are the truth.
     """
     there = np.array([[crop is not None for crop in row] for row in crops])
-    if not there.any():
+    if not images_rgb:
         return None
-    rows = np.where(there, np.cumsum(there.ravel()).reshape(there.shape) - 1, -1)
-    flat = [crop for row in crops for crop in row if crop is not None]
-    keypoints_px, confidence = sequence.keypoints_px[there], sequence.confidence[there]
+    without = there & ~pictured if pictured is not None else np.zeros_like(there)
+    at = tuple(np.concatenate(both) for both in zip(np.nonzero(there & ~without), np.nonzero(without), strict=True))
+    rows = np.full(there.shape, -1)
+    rows[at] = np.arange(len(at[0]))
+    flat = [crop for frame, view in zip(*at, strict=True) if (crop := crops[frame][view]) is not None]
+    keypoints_px, confidence = sequence.keypoints_px[at], sequence.confidence[at]
     labels_px = np.stack([crop.to_crop_px(points) for crop, points in zip(flat, keypoints_px, strict=True)])
     known = np.isfinite(labels_px).all(-1) & (confidence > 0)
     axes = np.array([1.0 if sequence.right else -1.0, 1.0, 1.0])
@@ -129,5 +133,5 @@ def to_shard(
         time_ns=sequence.time_ns,
         targets_m=targets_m * axes,
         joints_m=None if joints_world_m is None else ((joints_world_m - targets_m[:, None]) * axes).astype(np.float32),
-        visible=None if visible is None else visible[there],
+        visible=None if visible is None else visible[at],
     )

@@ -41,9 +41,9 @@ class WindowDataset(Dataset):
         bool (T, V); frame_mask bool (T,); origins_m float32 (T, 3), each frame's crop target relative to the newest
         frame's; labels_px float32 (T, V, 21, 2) and label_confidence float32 (T, V, 21), 0 for no label; with `truth`
         joints_m float32 (T, 21, 3), hand-centred, and visible bool (T, V, 21); with `unseen` the cameras and labels of
-        U views that were not drawn, without pictures: unseen_P_crop (T, U, 3, 4), unseen_labels_px, unseen_confidence;
-        with `fused` what all views' labels agree on, as models/data/fused_labels.py says: fused_px, fused_confidence,
-        unseen_fused_px, unseen_fused_confidence, shaped as the labels.
+        U views that were not drawn or have no picture, without theirs: unseen_P_crop (T, U, 3, 4), unseen_labels_px,
+        unseen_confidence; with `fused` what all views' labels agree on, as models/data/fused_labels.py says: fused_px,
+        fused_confidence, unseen_fused_px, unseen_fused_confidence, shaped as the labels.
 
     Frame T - 1 is the newest. Views and frames that are absent hold zeros, and False in the masks. V is the key's
     number of views, else `views`, else the most that a cache has. With fewer views than a cache has they are drawn
@@ -105,7 +105,7 @@ class WindowDataset(Dataset):
         slots = views or self.views
         span = np.arange(newest - self.frames + 1, newest + 1)
         rows = shard.rows[span]
-        usable = np.flatnonzero(rows[-1] >= 0)
+        usable = np.flatnonzero(_pictured(shard, rows[-1]))
         labelled = usable[(shard.label_confidence[rows[-1, usable]] > 0).any(1)]
         chosen = _choose(usable, labelled, min(slots, len(usable)), random)
         rows = rows[:, chosen]
@@ -135,7 +135,7 @@ class WindowDataset(Dataset):
             item["visible"] = np.zeros((T, slots, 21), bool)
             item["visible"][frame, view] = shard.visible[rows[frame, view]]
         if self.unseen:
-            rest = np.setdiff1d(usable, chosen)
+            rest = np.setdiff1d(np.flatnonzero(shard.rows[newest] >= 0), chosen)
             plain = draw(NO_AUGMENTATION, random, T, len(rest), cached_px, self.size_px, margin)
             unseen = replace(change, affine=plain.affine)
             rows = np.where(item["frame_mask"][:, None], shard.rows[span][:, rest], -1)
@@ -183,11 +183,16 @@ def _newest_frames(shard: Shard, frames: int) -> np.ndarray:
     """Frames (n,) that end a window of one hand and have at least two views with labels."""
     rows, sequence = np.asarray(shard.rows), np.asarray(shard.sequence)
     labelled = (np.asarray(shard.label_confidence) > 0).any(1)
-    count = ((rows >= 0) & labelled[rows]).sum(1) if len(labelled) else np.zeros(len(rows))
+    count = (_pictured(shard, rows) & labelled[rows]).sum(1) if len(labelled) else np.zeros(len(rows))
     last = np.arange(len(rows))
     whole = last >= frames - 1
     whole &= sequence == sequence[np.maximum(last - frames + 1, 0)]
     return last[whole & (count >= 2)]
+
+
+def _pictured(shard: Shard, rows: np.ndarray) -> np.ndarray:
+    """Which of the crops of those numbers, any shape, have a picture."""
+    return (rows >= 0) & (rows < len(shard.crops_rgb))
 
 
 def _slots(rows: np.ndarray, slots: int) -> np.ndarray:
