@@ -173,18 +173,18 @@ def _clip_shards(settings: GenerateSettings, scene: SimulatedScene, seed: list[i
     shares = np.array([settings.grades[name] for name in names])
     grade = GRADES[names[random.choice(len(names), p=shares / shares.sum())]]
     rig = _some_cameras(random, settings)
+    pictured = np.ones(settings.views, bool)
+    if settings.pictured is not None:
+        pictured[random.permutation(settings.views)[settings.pictured :]] = False
     backgrounds = [view.background for view in scene.views.values() if view.background is not None]
     random.shuffle(backgrounds)
     views = {
         camera_id: View(_varied(random, background), random_sensor(random))
-        for camera_id, background in zip(rig.camera_ids, backgrounds, strict=False)
+        for camera_id, background in zip(np.array(rig.camera_ids)[pictured].tolist(), backgrounds, strict=False)
     }
     scene = replace(scene, lighting=random_lighting(random), views=views)
     start_s = random.uniform(0, _LATEST_S)
     states = [scene.state(start_s + frame / settings.fps) for frame in range(settings.frames)]
-    pictured = np.ones(settings.views, bool)
-    if settings.pictured is not None:
-        pictured[random.permutation(settings.views)[settings.pictured :]] = False
     return _render(rig, pictured, states, settings, grade, seed)
 
 
@@ -199,8 +199,11 @@ def _some_cameras(random: np.random.Generator, settings: GenerateSettings) -> Ri
 
 def _varied(random: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """The picture mirrored, upside down or with its colours exchanged, or as it is."""
-    mirrored = picture[:: random.choice([1, -1]), :: random.choice([1, -1])]
-    return np.ascontiguousarray(mirrored[..., random.permutation(3)])
+    upside_down, mirrored = random.choice([1, -1]) < 0, random.choice([1, -1]) < 0
+    if upside_down or mirrored:
+        picture = cv2.flip(picture, {(True, False): 0, (False, True): 1, (True, True): -1}[upside_down, mirrored])
+    channels = cv2.split(picture)
+    return cv2.merge([channels[channel] for channel in random.permutation(3)])
 
 
 def _render(
