@@ -7,8 +7,6 @@ person's number; no two splits or seeds share a person or a rig.
 
 import logging
 import multiprocessing
-import os
-import signal
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -41,6 +39,7 @@ from models.simulation.renderer import hands_in_image, render_crop
 from models.simulation.rig import LAYOUTS, random_rig
 from models.simulation.scene import SceneState, View
 from models.simulation.simulated_scene import Hands, SceneSettings, SimulatedScene, random_scene
+from models.simulation.worker_process import begin
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ def generate(out: Path, settings: GenerateSettings, workers: int = 1) -> Generat
             yield done, total
         return
     # A fork would copy the locks of the renderer's threads.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin) as pool:
         jobs = [pool.submit(partial(_write, out, settings), index) for index in waiting]
         try:
             for job in as_completed(jobs):
@@ -125,13 +124,6 @@ def generate(out: Path, settings: GenerateSettings, workers: int = 1) -> Generat
                 yield done, total
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _begin() -> None:
-    # The terminal's interrupt reaches all processes; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    cv2.setNumThreads(1)
 
 
 def _write(out: Path, settings: GenerateSettings, index: int) -> None:

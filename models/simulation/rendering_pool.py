@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +16,7 @@ from calibration.rig import Rig
 from models.simulation.renderer import render
 from models.simulation.scene import HandInImage
 from models.simulation.simulated_scene import SceneSettings, SimulatedScene, demo_scene, random_scene
+from models.simulation.worker_process import begin
 
 _CHUNK_SETS = 4
 _CHUNKS_AHEAD = 3
@@ -57,7 +57,7 @@ class RenderingPool:
     def __enter__(self) -> "RenderingPool":
         if self._workers > 1:
             # A fork would copy the locks of the renderer's threads.
-            self._executor = ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn"), _begin)
+            self._executor = ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn"), begin)
         return self
 
     def __exit__(self, *_) -> None:
@@ -81,12 +81,6 @@ class RenderingPool:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
-
-
-def _begin() -> None:
-    # The terminal's interrupt reaches all processes; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
 
 
 @lru_cache(maxsize=2)
