@@ -11,6 +11,7 @@ from calibration.errors import UserError
 from calibration.hand import bone_lengths
 from models.data.crop import to_pixels
 from models.data.crop_cache import MARGIN, read_cache
+from models.data.fused_labels import fuse
 from models.data.generate import SPLITS, GenerateSettings, generate, person_seed, person_shards
 from models.data.windows import WindowDataset
 from tests.live_run import last_json, usthand
@@ -99,6 +100,7 @@ def test_an_interrupted_run_goes_on_and_makes_the_same(cache: Path, tmp_path: Pa
     [
         ({"views": 1}, "`views` is 1"),
         ({"frames": 17}, "`frames` is 17"),
+        ({"pictured": 4}, "`pictured` is 4"),
         ({"people": 0}, "`people` is 0"),
         ({"grades": {"good": 1.0}}, "moderate"),
         ({"grades": {"noisy": 0.0}}, "not all zero"),
@@ -109,6 +111,32 @@ def test_settings_that_cannot_be_are_refused(change: dict, says: str, tmp_path: 
     with pytest.raises(UserError, match=says):
         list(generate(tmp_path / "cache", msgspec.structs.replace(SETTINGS, **change)))
     assert not (tmp_path / "cache").exists()
+
+
+def test_views_without_pictures_have_labels_all_the_same(tmp_path: Path) -> None:
+    """Two people, joined and written: two of four views have pictures, and windows draw those alone."""
+    list(generate(tmp_path, msgspec.structs.replace(SETTINGS, frames=1, clips=4, views=4, pictured=2)))
+    manifest, (shard,) = read_cache(tmp_path, truth=True)
+    assert shard.joints_m is not None and shard.visible is not None
+    frame, view = np.nonzero(shard.rows >= len(shard.crops_rgb))
+    assert len(frame) == len(shard.P_crop) - len(shard.crops_rgb) >= 10
+    assert ((shard.rows >= 0) & (shard.rows < len(shard.crops_rgb))).sum() == len(shard.crops_rgb)
+    fused_px, _ = fuse(shard)
+    errors = []
+    for row, joints_m in zip(shard.rows[frame, view], shard.joints_m[frame], strict=True):
+        truth_px = to_pixels(shard.P_crop[row], joints_m)
+        labelled = (shard.label_confidence[row] > 0) & shard.visible[row]
+        errors += [np.linalg.norm(said[row] - truth_px, axis=-1)[labelled] for said in (shard.labels_px, fused_px)]
+    own, fused = (np.median(np.concatenate(errors[part::2])) for part in (0, 1))
+    assert 0.3 < fused < own < 4
+
+    windows = WindowDataset([(manifest, [shard])], 51, frames=1, unseen=True)
+    assert len(windows) >= 4
+    for number in range(len(windows)):
+        item = windows[number, 0, 2]
+        assert item["view_mask"].sum() == 2
+        assert (item["crops_rgb"][item["view_mask"]].flatten(1).float().std(1) > 1).all()
+        assert item["unseen_P_crop"].shape[1] == 2
 
 
 def test_the_command(tmp_path: Path) -> None:

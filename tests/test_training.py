@@ -277,6 +277,15 @@ def test_a_run_may_begin_from_a_checkpoint(tmp_path: Path) -> None:
         Trainer(settings(tmp_path / "third", start=start, network=NETWORK | {"casa": False}), dots(), Processes())
 
 
+def test_a_frozen_stage_1_stays_as_it_began_and_the_transformer_learns(tmp_path: Path) -> None:
+    start = str(tmp_path / "first" / LAST)
+    begun = train(settings(tmp_path / "first")).averaged.state_dict()
+    frozen = train(settings(tmp_path / "frozen", start=start, stage1_steps=0, freeze_stage1=True, steps=3))
+    for state in (frozen.model.state_dict(), frozen.averaged.state_dict()):
+        changed = {name.split(".")[0] for name in state if not torch.equal(state[name], begun[name])}
+        assert changed == {"stpt", "label_noise"}
+
+
 def test_too_little_data_for_a_batch_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has 10 windows, fewer than a batch"):
         train(settings(tmp_path, batch=11, stage1_steps=0))

@@ -135,7 +135,7 @@ class WindowDataset(Dataset):
             item["visible"] = np.zeros((T, slots, 21), bool)
             item["visible"][frame, view] = shard.visible[rows[frame, view]]
         if self.unseen:
-            rest = np.setdiff1d(np.flatnonzero(shard.rows[newest] >= 0), chosen)
+            rest = np.setdiff1d(np.flatnonzero(shard.rows[newest] >= 0), chosen)[: max(self.views - slots, 0)]
             plain = draw(NO_AUGMENTATION, random, T, len(rest), cached_px, self.size_px, margin)
             unseen = replace(change, affine=plain.affine)
             rows = np.where(item["frame_mask"][:, None], shard.rows[span][:, rest], -1)

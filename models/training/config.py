@@ -57,10 +57,10 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """A run. `network` is a recipe's name under `recipe` (without it, small), and fields to change.
 
     The first `stage1_steps` of the `steps` train stage 1 alone, on batches of `stage1_batch` single frames; the others
-    everything, on batches of `batch` windows. The rate of Adam rises over `warmup_steps` to `learning_rate`, then falls
-    as a cosine. Batches are per process. `ema` is the decay of the averaged weights, which are those that are validated
-    and saved. `start` is the checkpoint, or `shipped`, that the run begins from. `bad_steps` is how many steps in a
-    row may end in NaN before the run does.
+    everything, on batches of `batch` windows, or, with `freeze_stage1`, everything but stage 1. The rate of Adam rises
+    over `warmup_steps` to `learning_rate`, then falls as a cosine. Batches are per process. `ema` is the decay of the
+    averaged weights, which are those that are validated and saved. `start` is the checkpoint, or `shipped`, that the
+    run begins from. `bad_steps` is how many steps in a row may end in NaN before the run does.
     """
 
     data: DataConfig
@@ -70,6 +70,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     seed: int = 0
     steps: int = 60_000
     stage1_steps: int = 0
+    freeze_stage1: bool = False
     batch: int = 8
     stage1_batch: int = 40
     learning_rate: float = 3e-4
