@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -19,6 +19,8 @@ from app.transport.sockets import ipc_address
 from calibration.rig import Rig, read_rig, write_rig
 from calibration.yamlfile import read_yaml, write_yaml
 
+Overlap = Literal["auto", "on", "off"]
+OVERLAP: tuple[Overlap, ...] = get_args(Overlap)
 _PREFIX = "usthand-"
 # The kernel takes socket paths of up to 107 characters.
 _LONGEST_BASE = 60
@@ -33,8 +35,9 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     `wait_viewers` makes a replay wait until so many viewers look. `listen` is where remote grabbers connect,
     `publish` where the poses are published besides the run's folder, `keys` the folder of CURVE keys. `wizard` is the
     folder of captures of a run that calibrates: its frame sets go to the calibration wizard instead of the worker.
-    `mesh` has a hand mesh fitted to every pose. `checkpoint`, or an engine directory, and `engine` are those of
-    the estimator `ust-hand`.
+    `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set is finished in one thread while the next one
+    begins in another; never in a replay, which has to give the same each time. `checkpoint`, or an engine directory,
+    and `engine` are those of the estimator `ust-hand`.
     """
 
     estimator: str
@@ -55,6 +58,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     mesh: bool = True
     checkpoint: str = "shipped"
     engine: str = "auto"
+    overlap: Overlap = "auto"
 
 
 class RunFolder:

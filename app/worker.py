@@ -3,14 +3,20 @@
 Listens to: FrameHeader, CameraStatus (through the intake).
 Emits: PoseSet for every frame set (and once a second while none comes), Pace (through the intake), End.
 
+Where there are cores for it, a set is finished in a thread of its own while the next one begins.
+
 Writes the run's `summary.json` every few seconds and at the end, and the poses of a replay at the end.
 """
 
 import argparse
 import json
 import logging
+import os
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from app.estimators import make_estimator
@@ -35,6 +41,8 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 _SUMMARY_S = 5.0
 _LOSSLESS_BACKLOG = 64
+# Both engines use all cores by themselves; on two, another thread gains nothing.
+_FEW_CORES = 2
 
 
 class Worker:
@@ -52,6 +60,9 @@ class Worker:
         self._summary = RunSummary(self._estimator.truth_at)
         self._meshes = HandMeshes() if settings.mesh else None
         self._motion = HandMotion() if settings.estimate_offsets else None
+        # More would wait anyway: sets are finished in order, and the newest is the one to begin with.
+        self._finisher = ThreadPoolExecutor(1, "finish") if _overlaps(settings) else None
+        self._finishing: Future[None] | None = None
         self._sets = 0
         self._summary_at = time.monotonic()
         self._sent_at = 0.0
@@ -72,18 +83,36 @@ class Worker:
                     reason = "the recording ended"
                     break
                 elif time.monotonic() - self._sent_at > _HEARTBEAT_S:
+                    self._wait()
                     self._publish(None, Estimate([]), {}, {}, {})
                 if self._settings.sets is not None and self._sets >= self._settings.sets:
                     reason = "the number of sets asked for was reached"
                     break
                 if time.monotonic() - self._summary_at > _SUMMARY_S:
+                    self._wait()
                     self._write_summary()
+            self._wait()
         finally:
             self._finish(reason)
 
     def _process(self, frame_set: FrameSet) -> None:
         start_ns = time.monotonic_ns()
-        estimate = self._estimator.estimate(frame_set)
+        self._sets += 1
+        if self._finisher is None:
+            self._finish_set(frame_set, start_ns, partial(self._estimator.estimate, frame_set))
+            return
+        rest = self._estimator.begin(frame_set)
+        self._wait()
+        self._finishing = self._finisher.submit(self._finish_set, frame_set, start_ns, rest)
+
+    def _wait(self) -> None:
+        """Until the set that is being finished is; raises what it raised."""
+        if self._finishing is not None:
+            finishing, self._finishing = self._finishing, None
+            finishing.result()
+
+    def _finish_set(self, frame_set: FrameSet, start_ns: int, estimate_it: Callable[[], Estimate]) -> None:
+        estimate = estimate_it()
         estimated_ns = time.monotonic_ns()
         vertices = self._meshes.fit(estimate.hands) if self._meshes is not None else {}
         end_ns = time.monotonic_ns()
@@ -107,7 +136,6 @@ class Worker:
             stage_ms["mesh"] = (end_ns - estimated_ns) / 1e6
         self._publish(frame_set, estimate, vertices, hops_ns, stage_ms)
         self._intake.done(frame_set)
-        self._sets += 1
         self._summary.add(estimate, hops_ns, stage_ms)
         if self._poses is not None:
             for hand in estimate.hands:
@@ -151,6 +179,8 @@ class Worker:
         return result
 
     def _finish(self, reason: str) -> None:
+        if self._finisher is not None:
+            self._finisher.shutdown()
         try:
             self._intake.stop()
             result = self._write_summary()
@@ -170,6 +200,12 @@ class Worker:
             close_authenticator()
             if self._settings.viewer_lossless and not stop.is_set():
                 flush()
+
+
+def _overlaps(settings: RunSettings) -> bool:
+    if settings.overlap == "auto":
+        return not settings.lossless and len(os.sched_getaffinity(0)) > _FEW_CORES
+    return not settings.lossless and settings.overlap == "on"
 
 
 def _hand_pose(hand: Hand, hops_ns: dict[str, int], vertices_world_m: bytes | None) -> HandPose:

@@ -19,6 +19,7 @@ class CloudRing:
         self._window = place or empty_window(shape, 1)
         self._window.frame_mask[:] = False
         self._origins_world_m = np.zeros((shape.frames, 3))
+        self.count = 0
 
     def push(self, clouds: Clouds, hand: int, origin_world_m: np.ndarray) -> None:
         """Add the clouds of hand `hand` (an index into H), whose zero lies at `origin_world_m` (3,)."""
@@ -41,10 +42,13 @@ class CloudRing:
                 array[0, frame] = array[0, frame + 1]
             self._origins_world_m[frame] = self._origins_world_m[frame + 1]
         window.frame_mask[0, -1] = False
+        self.count += 1
 
-    def withdraw(self) -> None:
-        """The newest frame showed no hand after all: it stays as one without the hand."""
-        self._window.frame_mask[0, -1] = False
+    def withdraw(self, frame: int) -> None:
+        """That frame, as `count` was after it, showed no hand after all: it stays as one without the hand."""
+        age = self.count - frame
+        if age < len(self._origins_world_m):
+            self._window.frame_mask[0, -1 - age] = False
 
     def window(self) -> CloudWindow:
         """The window of this hand, H = 1, re-based to the newest frame's origin; it changes with the ring."""

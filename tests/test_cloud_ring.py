@@ -17,7 +17,10 @@ def clouds(random: np.random.Generator) -> Clouds:
 
 
 @pytest.mark.parametrize("mirror", [np.eye(3), MIRROR])
-@pytest.mark.parametrize("script", ["p", "ppp", "ppppp", "ppmpp", "pmmmpp", "pppppmmmmmmp", "mpm", "ppw", "pppwmppwp"])
+@pytest.mark.parametrize(
+    "script",
+    ["p", "ppp", "ppppp", "ppmpp", "pmmmpp", "pppppmmmmmmp", "mpm", "ppw", "pppwmppwp", "ppoW", "pppopW", "poppppppW"],
+)
 def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mirror):
     random = np.random.default_rng(3)
     ring = CloudRing(SHAPE, mirror)
@@ -27,8 +30,13 @@ def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mi
             ring.miss()
             pushed.append(None)
         elif step == "w":
-            ring.withdraw()
+            ring.withdraw(ring.count)
             pushed[-1] = None
+        elif step == "o":
+            old = ring.count, len(pushed) - 1
+        elif step == "W":
+            ring.withdraw(old[0])
+            pushed[old[1]] = None
         else:
             new, origin = clouds(random), random.normal(size=3)
             pushed.append((new, origin))

@@ -237,8 +237,9 @@ def test_a_wrong_rig_is_refused_with_exit_code_2(tmp_path, change, says):
     assert "Traceback" not in done.stderr
 
 
-def test_the_demo_reports_the_error_against_its_truth(tmp_path):
-    done = usthand("demo", "--drawn", "--no-viewer", "--seconds", "5", "--json")
+@pytest.mark.parametrize("overlap", ["on", "off"])
+def test_the_demo_reports_the_error_against_its_truth(overlap):
+    done = usthand("demo", "--drawn", "--no-viewer", "--seconds", "5", "--overlap", overlap, "--json")
     assert done.returncode == 0, done.stderr
     assert 0 < last_json(done.stdout)["mpjpe_mm"] < 6
     assert "simulated detections" in done.stdout

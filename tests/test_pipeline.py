@@ -1,7 +1,9 @@
 """The pipeline of two engines: seats, rings and what an engine is given, with an engine that keeps what it gets."""
 
+import threading
 import tracemalloc
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -153,6 +155,50 @@ def test_an_engine_that_fails_is_replaced_and_the_frame_is_not_lost(
     assert second.windows[-1].frame_mask.tolist() == [[False] * 3 + [True] * 2] * 2
 
 
+def test_a_frame_is_refined_as_it_was_while_the_next_is_lifted() -> None:
+    """The engine's refining waits until the next frame has been lifted, in the seat of another hand, too."""
+    engine, next_is_lifted = Recorder(), threading.Event()
+    plain = engine.refine
+
+    def wait_and_refine(window: CloudWindow) -> Refined:
+        assert next_is_lifted.wait(30)
+        refined = plain(window)
+        return Refined(*(array.copy() for array in refined))
+
+    engine.refine = wait_and_refine
+    pipeline = Pipeline(engine, views=4)
+    seats = [pipeline.sit(EYE), pipeline.sit(EYE)]
+    with ThreadPoolExecutor(1) as thread:
+        for number in range(1, 4):
+            pipeline.crops.crops_rgb[:] = number
+            pipeline.lift(seats[1:] if number == 1 else seats, [np.zeros(3)] * min(number, 2))
+            rest = thread.submit(pipeline.hold(seats[1:] if number == 1 else seats))
+            pipeline.crops.crops_rgb[:] = 100 + number
+            pipeline.lift(seats, [np.ones(3)] * 2)
+            next_is_lifted.set()
+            refined = rest.result()
+            next_is_lifted.clear()
+            assert refined is not None and (refined.joints_m == number).all()
+            assert (engine.windows[-1].queries_m[:, -1] == number).all()
+    assert engine.windows[-1].queries_m[1, :, 0, 0].tolist() == [1, 101, 2, 102, 3]
+    assert np.shares_memory(engine.windows[0].queries_m, engine.windows[-1].queries_m)  # nothing is allocated for it
+
+
+def test_an_engine_that_fails_to_refine_what_was_held_is_replaced_once() -> None:
+    first, second = Failing("refine", 1), Recorder()
+    pipeline = Pipeline(first, views=4, others=iter([second]))
+    seats = [pipeline.sit(EYE)]
+    pipeline.lift(seats, [np.zeros(3)])
+    rest = pipeline.hold(seats)
+    pipeline.lift(seats, [np.zeros(3)])
+    assert rest() is None and first.closed and pipeline.engine is second
+    pipeline.crops.crops_rgb[:] = 5
+    pipeline.lift(seats, [np.zeros(3)])
+    refined = pipeline.hold(seats)()
+    assert refined is not None and (refined.joints_m == 5).all()
+    assert second.windows[-1].frame_mask.tolist() == [[False] * 4 + [True]]
+
+
 def test_without_another_engine_the_error_is_the_callers() -> None:
     pipeline = Pipeline(Failing("lift", 1), views=4)
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -166,11 +212,15 @@ class DeviceRings(Recorder):
         def __init__(self) -> None:
             self.values: list[float | None] = []
 
+        @property
+        def count(self) -> int:
+            return len(self.values)
+
         def miss(self) -> None:
             self.values.append(None)
 
-        def withdraw(self) -> None:
-            self.values[-1] = None
+        def withdraw(self, frame: int) -> None:
+            self.values[frame - 1] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,3 +256,8 @@ def test_an_engine_may_keep_the_rings() -> None:
     assert [ring.values for ring in engine.rings] == [[4, None]]
     pipeline.lift([1], [np.zeros(3)])
     assert pipeline.refine([1]).joints_m[:, 0, 0].tolist() == [4] and engine.windows == []
+    rest = pipeline.hold([1])
+    pipeline.crops.crops_rgb[1] = 6
+    pipeline.lift([1], [np.zeros(3)])
+    held = rest()
+    assert held is not None and held.joints_m[:, 0, 0].tolist() == [4]

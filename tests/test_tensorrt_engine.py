@@ -108,8 +108,8 @@ def test_rings_of_two_hands_do_what_cloud_rings_do(directory: Path) -> None:
         for hand in (0, 1):
             clouds[hand].push(found, hand, origins[hand])
         if step % 4 == 1:
-            rings[0].withdraw()
-            clouds[0].withdraw()
+            rings[0].withdraw(rings[0].count)
+            clouds[0].withdraw(clouds[0].count)
             rings[1].miss()
             clouds[1].miss()
             continue

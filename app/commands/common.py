@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.estimators import ESTIMATORS
 from app.process import start_process, stop
-from app.run import RunSettings
+from app.run import OVERLAP, RunSettings
 from app.supervisor import Outcome, Supervisor, ViewerSettings
 from app.transport.sockets import check_address, is_loopback
 from calibration.errors import UserError
@@ -43,6 +43,15 @@ def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapi
     )
     parser.add_argument(
         "--engine", choices=ENGINES, default="auto", help="what runs the network of ust-hand (default: %(default)s)"
+    )
+
+
+def add_overlap_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overlap",
+        choices=OVERLAP,
+        default="auto",
+        help="finish a set (transformer, mesh) beside the beginning of the next: with more than two cores (auto)",
     )
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from app.commands.common import (
     add_command,
     add_estimator_flags,
+    add_overlap_flag,
     add_view_flags,
     check_publish,
     checkpoint_of,
@@ -43,6 +44,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the detector's noise (default: %(default)s)")
     parser.add_argument("--drawn", action="store_true", help="skeletons instead of rendered hands: starts at once")
     add_estimator_flags(parser, "simulated")
+    add_overlap_flag(parser)
     add_view_flags(parser)
 
 
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
         engine=args.engine,
+        overlap=args.overlap,
         seed=args.seed,
         publish=args.publish,
         mesh=not args.no_mesh,

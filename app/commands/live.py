@@ -6,6 +6,7 @@ from pathlib import Path
 from app.commands.common import (
     add_command,
     add_estimator_flags,
+    add_overlap_flag,
     add_view_flags,
     check_publish,
     checkpoint_of,
@@ -34,6 +35,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
     add_estimator_flags(parser)
+    add_overlap_flag(parser)
     parser.add_argument("--max-age-ms", type=positive, default=500.0, help="older frames are never shown (%(default)s)")
     parser.add_argument("--listen", metavar="ADDRESS", help="where remote grabbers connect, tcp://HOST:PORT")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of CURVE keys, see `usthand keys`")
@@ -66,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
         engine=args.engine,
+        overlap=args.overlap,
         max_age_ms=args.max_age_ms,
         listen=args.listen,
         publish=args.publish,

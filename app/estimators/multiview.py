@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -101,6 +101,11 @@ class MultiViewEstimator:
         stages = {"detect": detect_s * 1e3, "match": match_s * 1e3, "triangulate": triangulate_s * 1e3}
         used = sum(len(hand.detections_px) for hand in result)
         return Estimate(result, sum(len(hits) for hits in found), used, stages)
+
+    def begin(self, frame_set: FrameSet) -> Callable[[], Estimate]:
+        """All of it: nothing of a set is known before it is matched to the hands of the set before."""
+        estimate = self.estimate(frame_set)
+        return lambda: estimate
 
     def close(self) -> None:
         self._pool.shutdown()

@@ -45,7 +45,7 @@ class Estimate:
 
 
 class Estimator(Protocol):
-    """Built with a rig; called from one thread, with frame sets in order of time.
+    """Built with a rig; called from one thread, or two as of `begin`, with frame sets in order of time.
 
     `truth_at` gives the true joints at a capture time where they are known (simulation), else is None.
     """
@@ -56,6 +56,10 @@ class Estimator(Protocol):
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
         """The hands at `frame_set.reference_time_ns`, from any two or more of its views."""
+        ...
+
+    def begin(self, frame_set: FrameSet) -> Callable[[], Estimate]:
+        """`estimate` in two parts, of which another thread may do the second while the next set begins: in order."""
         ...
 
     def close(self) -> None: ...

@@ -7,6 +7,8 @@ where its motion says. It is lost when what the views say does not fit together 
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from app.estimators.tracks import Motion
 from calibration.frames import FrameSet
 from calibration.hand import JOINTS, bone_lengths
 from calibration.rig import Rig
-from deploy.engines.protocol import Seen
+from deploy.engines.protocol import HandRing, Refined, Seen
 from deploy.pipeline import Pipeline
 from models.data.crop import MIRROR, hand_box
 
@@ -49,6 +51,26 @@ class _Follow:
         return self.side == "left"
 
 
+class _Look(NamedTuple):
+    """A hand's views in one set, and the frame that they became in its ring."""
+
+    follow: _Follow
+    views: HandViews
+    ring: HandRing
+    frame: int
+
+
+@dataclass
+class _Begun:
+    """A set of which stage 1 is done: what it `heard` of the hands it looked at, and how to refine them."""
+
+    now_ns: int
+    looks: list[_Look]
+    heard: Seen
+    refine: Callable[[], Refined | None]
+    stage_ms: dict[str, float]
+
+
 class UstHandEstimator:
     """At most two hands of one person, one left and one right, from any two or more views of a rig.
 
@@ -76,55 +98,74 @@ class UstHandEstimator:
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
         """The hands at `frame_set.reference_time_ns`. Sets must come in order of time."""
-        now_ns = frame_set.reference_time_ns
-        if len(frame_set.frames) < 2:
-            self._miss(self._follows)
-            return Estimate([])
-        clock = time.perf_counter()
-        self._find(frame_set)
-        find_ms = _since(clock)
+        return self.begin(frame_set, ahead=False)()
 
+    def begin(self, frame_set: FrameSet, ahead: bool = True) -> Callable[[], Estimate]:
+        """`estimate` up to stage 1; what it returns does the rest, once, and before that of the next set.
+
+        With `ahead` that may be in another thread while the next set begins: its crops then lie where the motion up to
+        the last set that was done says.
+        """
+        now_ns, pipeline = frame_set.reference_time_ns, self.pipeline
         clock = time.perf_counter()
-        predictions = {}
-        for follow in self._follows:
-            predictions[follow.track_id] = follow.motion.predict(now_ns)
-            follow.views = self._look(follow, predictions[follow.track_id], frame_set)
-        seen = sorted((each for each in self._follows if len(each.views.cameras) >= 2), key=lambda each: each.seat)
-        self._miss([follow for follow in self._follows if follow not in seen])
-        crop_ms = _since(clock)
+        with pipeline.lock:
+            if len(frame_set.frames) < 2:
+                self._miss(self._follows)
+                return lambda: Estimate([])
+            self._find(frame_set)
+            find_ms = _since(clock)
+
+            clock = time.perf_counter()
+            for follow in self._follows:
+                follow.views = self._look(follow, now_ns, frame_set)
+            seen = sorted((each for each in self._follows if len(each.views.cameras) >= 2), key=lambda each: each.seat)
+            self._miss([follow for follow in self._follows if follow not in seen])
+            rings = [pipeline.ring(follow.seat) for follow in seen]
+        stage_ms = {"find": find_ms, "crop": _since(clock)}
         if not seen:
-            return Estimate([], stage_ms={"find": find_ms, "crop": crop_ms})
+            return lambda: Estimate([], stage_ms=stage_ms)
 
         clock = time.perf_counter()
         seats = [follow.seat for follow in seen]
-        heard = self.pipeline.lift(seats, [follow.views.target_world_m for follow in seen])
-        lift_ms = _since(clock)
+        heard = pipeline.lift(seats, [follow.views.target_world_m for follow in seen])
+        stage_ms["stage1"] = _since(clock)
+        looks = [_Look(follow, follow.views, ring, ring.count) for follow, ring in zip(seen, rings, strict=True)]
+        refine = pipeline.hold(seats) if ahead else partial(pipeline.refine, seats)
+        return partial(self._finish, _Begun(now_ns, looks, heard, refine, stage_ms))
+
+    def _finish(self, begun: _Begun) -> Estimate:
+        clock = time.perf_counter()
+        refined = begun.refine()
+        begun.stage_ms["stpt"] = _since(clock)
 
         clock = time.perf_counter()
-        refined = self.pipeline.refine(seats)
-        refine_ms = _since(clock)
+        with self.pipeline.lock:
+            hands = [] if refined is None else self._hands(begun, refined)
+        begun.stage_ms["judge"] = _since(clock)
+        used = sum(len(hand.detections_px) for hand in hands)
+        return Estimate(hands, sum(len(look.views.cameras) for look in begun.looks), used, begun.stage_ms)
 
-        clock = time.perf_counter()
+    def _hands(self, begun: _Begun, refined: Refined) -> list[Hand]:
+        """The hands to publish; what is followed learns from them."""
         hands = []
-        for index, follow in enumerate(seen):
-            turn = follow.views.turn
-            joints_m = follow.views.to_world_m(refined.joints_m[index].astype(np.float64))
-            covariance_m2 = turn @ refined.covariance_m2[index].astype(np.float64) @ turn
-            hand = self._judge(follow, heard, index, joints_m, covariance_m2, now_ns)
+        for index, (follow, views, ring, frame) in enumerate(begun.looks):
+            if follow not in self._follows:
+                continue
+            joints_m = views.to_world_m(refined.joints_m[index].astype(np.float64))
+            covariance_m2 = views.turn @ refined.covariance_m2[index].astype(np.float64) @ views.turn
+            hand = self._judge(follow, views, begun, index, joints_m, covariance_m2)
             if hand is None:
-                self.pipeline.ring(follow.seat).withdraw()
+                ring.withdraw(frame)
                 follow.misses += 1
                 continue
             variance = np.maximum(np.einsum("jaa->j", covariance_m2) / 3, _MEASURED_STD_M**2)
-            follow.motion = predictions[follow.track_id].update(joints_m, variance)
+            follow.motion = follow.motion.predict(begun.now_ns).update(joints_m, variance)
             follow.joints_m, follow.misses = joints_m, 0
             follow.half_width_m += 0.2 * (hand_box(joints_m)[1] - follow.half_width_m)
             hands.append(hand)
         hands = self._one_of_each(hands)
         self._lose(follow for follow in self._follows if follow.misses >= _MISSES_TO_LOSE)
-        stages = {"find": find_ms, "crop": crop_ms, "stage1": lift_ms, "stpt": refine_ms, "judge": _since(clock)}
-        used = sum(len(hand.detections_px) for hand in hands)
-        return Estimate(hands, sum(len(follow.views.cameras) for follow in seen), used, stages)
+        return hands
 
     def close(self) -> None:
         self.finder.close()
@@ -153,18 +194,24 @@ class UstHandEstimator:
         middle = found.joints_m.mean(0)
         return any(np.linalg.norm(follow.joints_m.mean(0) - middle) < _SAME_HAND_M for follow in self._follows)
 
-    def _look(self, follow: _Follow, motion: Motion, frame_set: FrameSet) -> HandViews:
+    def _look(self, follow: _Follow, now_ns: int, frame_set: FrameSet) -> HandViews:
+        motion = follow.motion.predict(now_ns)
         target_m, _ = hand_box(motion.position_m)
         velocity_m_s = motion.velocity_m_s.mean(0)
         into = self.pipeline.crops.hand(follow.seat)
         return HandViews.look(self.rig, frame_set, target_m, velocity_m_s, follow.half_width_m, follow.mirror, into)
 
     def _judge(
-        self, follow: _Follow, heard: Seen, index: int, joints_m: np.ndarray, covariance_m2: np.ndarray, now_ns: int
+        self,
+        follow: _Follow,
+        views: HandViews,
+        begun: _Begun,
+        index: int,
+        joints_m: np.ndarray,
+        covariance_m2: np.ndarray,
     ) -> Hand | None:
         """The hand to publish, or None where what the views say is no hand."""
-        views = follow.views
-        count = len(views.cameras)
+        heard, count = begun.heard, len(views.cameras)
         keypoints_px = heard.keypoints_px[index, :count].astype(np.float64)
         confidence = heard.confidence[index, :count].astype(np.float64)
         if not (np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all() and show_a_hand(confidence)):
@@ -181,7 +228,7 @@ class UstHandEstimator:
         return Hand(
             side=follow.side,
             track_id=follow.track_id,
-            capture_time_ns=now_ns,
+            capture_time_ns=begun.now_ns,
             joints_world_m=joints_m,
             covariance_m2=covariance_m2,
             confidence=agree.mean(0) / (1 + (std_m / _CERTAIN_STD_M) ** 2),

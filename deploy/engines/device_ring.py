@@ -21,6 +21,7 @@ class DeviceRing:
         self._origins_world_m = np.zeros((frames, 3))
         self._there = np.zeros(frames, bool)
         self._newest = frames - 1
+        self.count = 0
 
     def clear(self, mirror: np.ndarray) -> None:
         """For another hand."""
@@ -35,15 +36,19 @@ class DeviceRing:
             self._stream.copy(self._memory[name] + self._newest * size, clouds[name], size)
         self._origins_world_m[self._newest] = origin_world_m
         self._there[self._newest] = True
+        self.count += 1
 
     def miss(self) -> None:
         """Add a frame without the hand."""
         self._newest = (self._newest + 1) % len(self._there)
         self._there[self._newest] = False
+        self.count += 1
 
-    def withdraw(self) -> None:
-        """The newest frame showed no hand after all: it stays as one without the hand."""
-        self._there[self._newest] = False
+    def withdraw(self, frame: int) -> None:
+        """That frame, as `count` was after it, showed no hand after all: it stays as one without the hand."""
+        age = self.count - frame
+        if age < len(self._there):
+            self._there[self._newest - age] = False
 
     def copy_window(self, to: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
         """Queue copies of the frames, the oldest first, to addresses on the GPU by name.

@@ -63,7 +63,9 @@ class Refined(NamedTuple):
 
 
 class Engine(Protocol):
-    """Called from one thread. The arrays that a method returns may change when it is called again."""
+    """The arrays that a method returns may change when it is called again. Called from one thread, but for this:
+    `refine` may run in one while `lift` runs in another, where the engine is no RingEngine.
+    """
 
     name: str
     shape: EngineShape
@@ -93,12 +95,17 @@ class Seen(NamedTuple):
 class HandRing(Protocol):
     """The last T frames of one hand, kept by an engine. It begins empty."""
 
+    @property
+    def count(self) -> int:
+        """The frames that were added so far."""
+        ...
+
     def miss(self) -> None:
         """Add a frame without the hand."""
         ...
 
-    def withdraw(self) -> None:
-        """The newest frame showed no hand after all: it stays as one without the hand."""
+    def withdraw(self, frame: int) -> None:
+        """That frame, as `count` was after it, showed no hand after all: it stays as one without the hand."""
         ...
 
 
