@@ -42,7 +42,7 @@ class Stage1Output(NamedTuple):
     anchors_m: Tensor
     """(B, M*J, 3) hand-centred metres, the hypotheses lifted; joints fastest."""
     anchor_features: Tensor
-    """(B, M*J, D)."""
+    """(B, A*J, D), of the first A hypotheses."""
     queries_m: Tensor
     """(B, J, 3) hand-centred metres, the mode lifted."""
     query_features: Tensor
@@ -97,7 +97,7 @@ class Stage1(nn.Module):
             poses_px.transpose(2, 3), weights.transpose(1, 2).unsqueeze(1), P_crop[:, None, None], self.config.crop_px
         ).clamp(-MAX_REACH_M, MAX_REACH_M)
         point_features = self.point_features(
-            points_m,
+            points_m[:, : 1 + self.config.cloud_points // JOINTS],
             P_crop,
             view_mask,
             found.maps,

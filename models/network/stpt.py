@@ -3,7 +3,8 @@
 Source: UST-Hand (CVPR 2026, arXiv 2605.17742), section 4.2 of its review. Each block: spatial attention within each
 cloud, temporal attention of each point over the frames, cross-attention of the queries to the anchors, then an offset
 of the query points. Every block's queries are supervised. Nothing but differences of positions enters, so the choice
-of origin changes nothing. Letters: B batch, T time, P = M x J anchors, J joints, D width, K blocks.
+of origin changes nothing. A cloud is of A of the M hypotheses (models/network/config.py); all shape the covariance.
+Letters: B batch, T time, P = A x J anchors, J joints, D width, K blocks.
 """
 
 from typing import NamedTuple
@@ -111,7 +112,7 @@ class SpatiotemporalPointTransformer(nn.Module):
         frame_mask: Tensor,
         begun: bool = False,
     ) -> STPTOutput:
-        """Refine the queries (B, T, J, 3) with features (B, T, J, D), told by anchors (B, T, P, 3), (B, T, P, D).
+        """Refine the queries (B, T, J, 3) with features (B, T, J, D), told by anchors (B, T, M x J, 3), (B, T, P, D).
 
         Positions are metres, hand-centred in each frame; `origins_m` (B, T, 3) are the frames' origins in any one frame
         of reference, as that of the newest frame. `frame_mask` bool (B, T): what an absent frame holds changes nothing
@@ -123,11 +124,12 @@ class SpatiotemporalPointTransformer(nn.Module):
             torch.where(present, each, 0) for each in (anchors_m, queries_m, anchor_features, query_features)
         )
         origins_m = torch.where(frame_mask[:, :, None], origins_m, 0)
+        cloud_m = anchors_m[:, :, : anchors.shape[2]]
         refined = []
         for index, block in enumerate(self.blocks):
             first_begun = begun and index == 0
             anchors, queries_m, queries = block(
-                anchors_m, anchors, queries_m, queries, origins_m, frame_mask, first_begun
+                cloud_m, anchors, queries_m, queries, origins_m, frame_mask, first_begun
             )
             refined.append(queries_m)
         covariance_m2 = self.covariance(queries[:, -1], queries_m[:, -1].detach(), anchors_m[:, -1].detach())

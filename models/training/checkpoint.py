@@ -68,6 +68,22 @@ def load_checkpoint(name: str | Path, expected: NetworkConfig | None = None) -> 
     return model.eval(), info
 
 
+def load_beginning(name: str | Path, model: UstHand) -> None:
+    """Give a network the weights of a checkpoint whose network is the same, or has more parts than it (further blocks).
+
+    Raises UserError as `load_checkpoint`, and where the checkpoint lacks a part or has it in another size.
+    """
+    begun, info = load_checkpoint(name)
+    tensors, expected = begun.state_dict(), model.state_dict()
+    wrong = [key for key in expected if key not in tensors or tensors[key].shape != expected[key].shape]
+    if wrong:
+        raise UserError(
+            f"{checkpoint_path(name)}: a checkpoint of another network ({info.network.recipe}): {wrong[0]} and "
+            f"{len(wrong) - 1} more of its weights are missing or have another size. Give one of the same sizes."
+        )
+    model.load_state_dict({key: tensors[key] for key in expected})
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """Write tensors and a JSON header as one safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -60,7 +60,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     everything, on batches of `batch` windows, or, with `freeze_stage1`, everything but stage 1. The rate of Adam rises
     over `warmup_steps` to `learning_rate`, then falls as a cosine. Batches are per process. `ema` is the decay of the
     averaged weights, which are those that are validated and saved. `start` is the checkpoint, or `shipped`, that the
-    run begins from. `bad_steps` is how many steps in a row may end in NaN before the run does.
+    run begins from: of a network that has all parts of this one, in the same sizes. `bad_steps` is how many steps in a
+    row may end in NaN before the run does.
     """
 
     data: DataConfig

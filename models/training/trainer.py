@@ -22,7 +22,7 @@ from models.network.ust_hand import UstHand, draw_latents
 from models.training.checkpoint import (
     CheckpointInfo,
     check_names,
-    load_checkpoint,
+    load_beginning,
     read_tensors,
     save_checkpoint,
     write_tensors,
@@ -69,8 +69,7 @@ class Trainer:
         if config.backbone_weights:
             self.model.stage1.backbone.load_imagenet(Path(config.backbone_weights))
         if config.start and not resume:
-            begun, _ = load_checkpoint(config.start, config.network_config())
-            self.model.load_state_dict(begun.state_dict())
+            load_beginning(config.start, self.model)
         self.averaged = copy.deepcopy(self.model).eval()
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         if resume:
