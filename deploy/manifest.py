@@ -52,6 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 def stage1_interface(config: NetworkConfig) -> Interface:
     crop_px, M, D, J = config.crop_px, config.hypotheses, config.width, JOINTS
+    P = config.cloud_points
     return Interface(
         (
             TensorSpec("crops_rgb", "uint8", ("hands", "views", crop_px, crop_px, 3)),
@@ -61,7 +62,7 @@ def stage1_interface(config: NetworkConfig) -> Interface:
         ),
         (
             TensorSpec("anchors_m", "float32", ("hands", M * J, 3)),
-            TensorSpec("anchor_features", "float32", ("hands", M * J, D)),
+            TensorSpec("anchor_features", "float32", ("hands", P, D)),
             TensorSpec("queries_m", "float32", ("hands", J, 3)),
             TensorSpec("query_features", "float32", ("hands", J, D)),
             TensorSpec("keypoints_px", "float32", ("hands", "views", J, 2)),
@@ -71,10 +72,11 @@ def stage1_interface(config: NetworkConfig) -> Interface:
 
 
 def stpt_interface(config: NetworkConfig) -> Interface:
-    T, P, D, J = config.frames, config.cloud_points, config.width, JOINTS
+    T, M, D, J = config.frames, config.hypotheses, config.width, JOINTS
+    P = config.cloud_points
     return Interface(
         (
-            TensorSpec("anchors_m", "float32", ("hands", T, P, 3)),
+            TensorSpec("anchors_m", "float32", ("hands", T, M * J, 3)),
             TensorSpec("anchor_features", "float32", ("hands", T, P, D)),
             TensorSpec("queries_m", "float32", ("hands", T, J, 3)),
             TensorSpec("query_features", "float32", ("hands", T, J, D)),

@@ -2,9 +2,8 @@
 
 import numpy as np
 
+from calibration.hand import JOINTS
 from deploy.engines.protocol import Clouds, CloudWindow, EngineShape
-
-JOINTS = 21
 
 
 class CloudRing:
@@ -60,10 +59,10 @@ class CloudRing:
 
 def empty_window(shape: EngineShape, hands: int) -> CloudWindow:
     """A window of so many hands without any frame."""
-    anchors, size = shape.hypotheses * JOINTS, (hands, shape.frames)
+    size = hands, shape.frames
     return CloudWindow(
-        np.zeros((*size, anchors, 3), np.float32),
-        np.zeros((*size, anchors, shape.width), np.float32),
+        np.zeros((*size, shape.hypotheses * JOINTS, 3), np.float32),
+        np.zeros((*size, shape.anchors * JOINTS, shape.width), np.float32),
         np.zeros((*size, JOINTS, 3), np.float32),
         np.zeros((*size, JOINTS, shape.width), np.float32),
         np.zeros((*size, 3), np.float32),

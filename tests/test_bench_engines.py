@@ -76,7 +76,7 @@ class StillEngine:
     """Finds nothing, at once; keeps what it was given."""
 
     name = "still on the CPU"
-    shape = EngineShape(crop_px=32, hypotheses=2, frames=3, width=4)
+    shape = EngineShape(crop_px=32, hypotheses=2, anchors=2, frames=3, width=4)
 
     def __init__(self) -> None:
         self.lifted: list[tuple[np.ndarray, ...]] = []

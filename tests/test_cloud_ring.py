@@ -6,12 +6,12 @@ import pytest
 from deploy.engines.protocol import Clouds, EngineShape
 from deploy.ring import CloudRing, empty_window, part_of
 
-SHAPE = EngineShape(crop_px=64, hypotheses=2, frames=5, width=3)
+SHAPE = EngineShape(crop_px=64, hypotheses=2, anchors=1, frames=5, width=3)
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 
 
 def clouds(random: np.random.Generator) -> Clouds:
-    points = {"anchors_m": 42, "anchor_features": 42, "queries_m": 21, "query_features": 21}
+    points = {"anchors_m": 42, "anchor_features": 21, "queries_m": 21, "query_features": 21}
     arrays = {name: random.normal(size=(2, count, 3)).astype(np.float32) for name, count in points.items()}
     return Clouds(**arrays, keypoints_px=np.zeros((2, 3, 21, 2)), confidence=np.zeros((2, 3, 21)))
 

@@ -18,7 +18,7 @@ class Recorder:
     """Lifts a hand to a cloud that holds its first crop's first byte everywhere."""
 
     name = "recorder"
-    shape = EngineShape(crop_px=32, hypotheses=8, frames=5, width=16)
+    shape = EngineShape(crop_px=32, hypotheses=8, anchors=8, frames=5, width=16)
 
     def __init__(self) -> None:
         self.prepared: list[tuple[list[int], int]] = []

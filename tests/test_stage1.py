@@ -258,7 +258,7 @@ def test_config_names_what_is_wrong() -> None:
         ({"widht": 64}, "widht"),
         ({"width": 15}, "multiple of heads"),
         ({"crop_px": 100}, "multiple of 32"),
-        ({"neighbours": 64}, "cloud of 63 points"),
+        ({"neighbours": 64}, "cloud of 42 points"),
         ({"casa": 1}, "casa"),
     ):
         with pytest.raises(UserError, match=said):

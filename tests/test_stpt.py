@@ -25,17 +25,17 @@ def build(config: NetworkConfig = CONFIG) -> SpatiotemporalPointTransformer:
     return model.eval()
 
 
-def clouds(seed: int = 0, batch: int = 2) -> dict[str, Tensor]:
+def clouds(seed: int = 0, batch: int = 2, config: NetworkConfig = CONFIG) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random)
 
     queries_m = 0.05 * draw(batch, T, JOINTS, 3)
-    anchors_m = (queries_m[:, :, None] + 0.01 * draw(batch, T, CONFIG.hypotheses, JOINTS, 3)).flatten(2, 3)
+    anchors_m = (queries_m[:, :, None] + 0.01 * draw(batch, T, config.hypotheses, JOINTS, 3)).flatten(2, 3)
     return {
         "anchors_m": anchors_m,
-        "anchor_features": draw(batch, T, P, D),
+        "anchor_features": draw(batch, T, config.cloud_points, D),
         "queries_m": queries_m,
         "query_features": draw(batch, T, JOINTS, D),
         "origins_m": torch.cat([0.2 * draw(batch, T - 1, 3), torch.zeros(batch, 1, 3)], dim=1),
@@ -88,14 +88,29 @@ def test_an_absent_frame_changes_nothing_whatever_it_holds(absent: list[int]) ->
 
 
 def test_the_order_of_the_hypotheses_changes_nothing() -> None:
-    model, inputs = build(), clouds()
-    order = torch.randperm(CONFIG.hypotheses, generator=torch.Generator().manual_seed(3))
+    """Of those that the transformer reads, all that there are here."""
+    config = recipe("tiny", anchors=CONFIG.hypotheses)
+    model, inputs = build(config), clouds(config=config)
+    order = torch.randperm(config.hypotheses, generator=torch.Generator().manual_seed(3))
     shuffled = {
-        name: inputs[name].unflatten(2, (CONFIG.hypotheses, JOINTS))[:, :, order].flatten(2, 3)
+        name: inputs[name].unflatten(2, (config.hypotheses, JOINTS))[:, :, order].flatten(2, 3)
         for name in ("anchors_m", "anchor_features")
     }
     before, after = refine(model, inputs), refine(model, inputs | shuffled)
     torch.testing.assert_close(after.queries_m, before.queries_m, atol=1e-6, rtol=0)
+
+
+def test_hypotheses_beyond_those_that_are_read_shape_the_covariance_alone() -> None:
+    model, inputs = build(), clouds()
+    assert P == CONFIG.anchors * JOINTS < CONFIG.hypotheses * JOINTS
+    moved_m = inputs["anchors_m"].clone()
+    moved_m[:, :, P:] += 0.01
+    before, after = refine(model, inputs), refine(model, inputs | {"anchors_m": moved_m})
+    assert torch.equal(after.queries_m, before.queries_m)
+    assert not torch.allclose(after.covariance_m2, before.covariance_m2, rtol=1e-3)
+    fewer = build(recipe("tiny", hypotheses=CONFIG.anchors))
+    alone = refine(fewer, inputs | {"anchors_m": inputs["anchors_m"][:, :, :P]})
+    assert torch.equal(alone.queries_m, before.queries_m)
 
 
 def test_nearest_agrees_with_sorting_all_distances() -> None:
@@ -167,8 +182,8 @@ def test_covariances_are_positive_definite_and_follow_the_spread_of_the_hypothes
     anchors_m = 0.004 * torch.randn(2, CONFIG.hypotheses, JOINTS, 3)
     plain = head(features, queries_m, anchors_m.flatten(1, 2))
     wide = head(features, queries_m, (anchors_m * torch.tensor([1, 1, 3])).flatten(1, 2))
-    same = head(features, queries_m, torch.zeros(2, CONFIG.cloud_points, 3))
-    far = head(features, queries_m, torch.full((2, CONFIG.cloud_points, 3), 9.0))
+    same = head(features, queries_m, torch.zeros(2, CONFIG.hypotheses * JOINTS, 3))
+    far = head(features, queries_m, torch.full((2, CONFIG.hypotheses * JOINTS, 3), 9.0))
     for covariance_m2 in (plain, wide, same, far):
         torch.testing.assert_close(covariance_m2, covariance_m2.transpose(-1, -2))
         assert torch.linalg.eigvalsh(covariance_m2.double()).min() >= 0.9 * 0.0003**2

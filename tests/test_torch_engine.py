@@ -40,7 +40,7 @@ def test_frames_one_by_one_give_what_a_window_gives(checkpoint: Path) -> None:
     for t in range(5):
         frame = (batch[name][:, t].numpy() for name in ("crops_rgb", "P_crop", "view_mask"))
         clouds = engine.lift(*frame)
-        assert clouds.queries_m.shape == (1, 21, 3) and clouds.anchor_features.shape == (1, 63, TINY.width)
+        assert clouds.queries_m.shape == (1, 21, 3) and clouds.anchor_features.shape == (1, 42, TINY.width)
         ring.push(clouds, 0, batch["origins_m"][0, t].double().numpy())
     refined = engine.refine(ring.window())
     with torch.no_grad():

@@ -273,8 +273,12 @@ def test_a_run_may_begin_from_a_checkpoint(tmp_path: Path) -> None:
     start = str(tmp_path / "first" / LAST)
     second = Trainer(settings(tmp_path / "second", start=start), dots(), Processes())
     assert same(second.model.state_dict(), first.averaged.state_dict()) and second.step == 0
-    with pytest.raises(UserError, match="another network"):
-        Trainer(settings(tmp_path / "third", start=start, network=NETWORK | {"casa": False}), dots(), Processes())
+    without = Trainer(settings(tmp_path / "third", start=start, network=NETWORK | {"casa": False}), dots(), Processes())
+    begun = first.averaged.state_dict()
+    assert all(torch.equal(tensor, begun[name]) for name, tensor in without.model.state_dict().items())
+    for change in ({"blocks": 3}, {"width": 32}):
+        with pytest.raises(UserError, match="another network"):
+            Trainer(settings(tmp_path / "fourth", start=start, network=NETWORK | change), dots(), Processes())
 
 
 def test_a_frozen_stage_1_stays_as_it_began_and_the_transformer_learns(tmp_path: Path) -> None:

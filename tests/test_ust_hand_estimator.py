@@ -81,7 +81,7 @@ class DotEngine:
     """Stage 1 by dots; stage 2 passes the newest queries on. `windows` are those that it was asked to refine."""
 
     name = "dots"
-    shape = EngineShape(crop_px=128, hypotheses=2, frames=5, width=4)
+    shape = EngineShape(crop_px=128, hypotheses=2, anchors=2, frames=5, width=4)
 
     def __init__(self) -> None:
         self.windows: list[CloudWindow] = []

@@ -55,8 +55,8 @@ class ExportedNetwork:
         }
         config = self.config
         crops = 2.0 * hands * views * config.crop_px**2 * 3
-        points = (config.hypotheses + 1) * JOINTS
-        ring = 2.0 * hands * config.frames * points * (3 + config.width) * _FLOAT_BYTES
+        numbers = (config.hypotheses + 1) * JOINTS * 3 + (config.cloud_points + JOINTS) * config.width
+        ring = 2.0 * hands * config.frames * numbers * _FLOAT_BYTES
         for stage, moved in (("crops", crops), ("ring", ring)):
             found[stage] = {"operations": 0.0, "least_bytes": moved, "counted_bytes": moved}
         return found

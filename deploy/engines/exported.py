@@ -37,7 +37,7 @@ class ExportedEngine:
         )
         config = manifest.network
         self.name = name
-        self.shape = EngineShape(config.crop_px, config.hypotheses, config.frames, config.width)
+        self.shape = EngineShape.of(config)
         self._manifest = manifest
         self._drawn = np.load(io.BytesIO(latents), allow_pickle=False)
         self._latents: dict[tuple[int, int], np.ndarray] = {}

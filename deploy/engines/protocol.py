@@ -1,6 +1,6 @@
 """What an engine does: it runs the two networks of one checkpoint, arrays in and arrays out.
 
-Letters: H hands, V views, J = 21 joints, M hypotheses, T frames, D feature width.
+Letters: H hands, V views, J = 21 joints, M hypotheses, of which the transformer reads A, T frames, D feature width.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.hand import JOINTS
+from models.network.config import NetworkConfig
 
 FAILURES = (UserError, ImportError, RuntimeError, MemoryError)
 """What an engine raises that cannot start, or cannot go on."""
@@ -17,19 +19,24 @@ FAILURES = (UserError, ImportError, RuntimeError, MemoryError)
 
 @dataclass(frozen=True)
 class EngineShape:
-    """The sizes that a checkpoint was trained with: crop side in pixels, M, T and D."""
+    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D."""
 
     crop_px: int
     hypotheses: int
+    anchors: int
     frames: int
     width: int
+
+    @classmethod
+    def of(cls, config: NetworkConfig) -> "EngineShape":
+        return cls(config.crop_px, config.hypotheses, config.cloud_points // JOINTS, config.frames, config.width)
 
 
 class Clouds(NamedTuple):
     """What stage 1 makes of one frame: float32, hand-centred metres, crop pixels. The features are those after the
     transformer's first spatial attention, which concerns one frame alone.
 
-    `anchors_m` (H, M * J, 3), `anchor_features` (H, M * J, D), `queries_m` (H, J, 3), `query_features` (H, J, D),
+    `anchors_m` (H, M * J, 3), `anchor_features` (H, A * J, D), `queries_m` (H, J, 3), `query_features` (H, J, D),
     `keypoints_px` (H, V, J, 2), `confidence` (H, V, J).
     """
 

@@ -38,7 +38,7 @@ class TensorRTEngine:
             )
         config = networks.network
         self.name = f"{library} on {gpu.name}"
-        self.shape = EngineShape(config.crop_px, config.hypotheses, config.frames, config.width)
+        self.shape = EngineShape.of(config)
         self._views = networks.views
         self._latents = np.load(io.BytesIO(read_file(directory, networks, "latents.npy")), allow_pickle=False)
         self._latents_of: Sizes | None = None

@@ -40,7 +40,7 @@ class TorchEngine:
         self._network = network.to(self._device)
         config = network.config
         self.name = f"torch {torch.__version__} on {self._device}"
-        self.shape = EngineShape(config.crop_px, config.hypotheses, config.frames, config.width)
+        self.shape = EngineShape.of(config)
         self._latents = draw_latents(config, 1, _MOST_VIEWS, LATENTS_SEED).to(self._device)
         self._graphs: dict[tuple, _Graph] = {}
 

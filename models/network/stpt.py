@@ -95,12 +95,14 @@ class SpatiotemporalPointTransformer(nn.Module):
         self.covariance = CovarianceHead(config.width)
 
     def begin(self, points_m: Tensor, features: Tensor) -> Tensor:
-        """The first block's spatial attention of clouds (N, P, 3), (N, P, D): new features (N, P, D).
+        """The first block's spatial attention of clouds (N, P or more, 3), (N, P, D): new features.
 
         It concerns one frame alone, so that a ring of frames need not do it again; `forward` is then told `begun`.
         """
         first = next(iter(self.blocks), None)
-        return first.spatial(points_m, features) if isinstance(first, Block) and first.spatial else features
+        if not (isinstance(first, Block) and first.spatial):
+            return features
+        return first.spatial(points_m[:, : features.shape[1]], features)
 
     def forward(
         self,
