@@ -8,7 +8,8 @@ most, S pixels a side):
     pixels of the crop, confidence 0 for no label; rows (N, V) int32, the crop of each frame and view, -1 for none;
     sequence (N,) int32, the frames of one hand in order having one number; time_ns (N,) int64; targets_m (N, 3)
     float64, where the crops look, world metres, x negated for left hands; `truth.npz` where the truth is known:
-    joints_m (N, 21, 3) float32 relative to the target, in the same axes, and visible (L, 21) bool.
+    joints_m (N, 21, 3) float32 relative to the target, in the same axes, visible (L, 21) bool and, of data to evaluate
+    on, vertices_m (N, W, 3) float32 of the built-in hand's mesh, as the joints.
 
 The crops from R on have no picture: their views say what their labels were, for labels of many views are worth more
 than pictures of them. Crops of left hands are mirrored. They show `margin` times as much as the network is to see, for
@@ -47,7 +48,7 @@ class CacheManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 @dataclass(frozen=True)
 class Shard:
-    """The arrays of a shard; see the module. `joints_m` and `visible` are None where the truth is not known or read."""
+    """The arrays of a shard; see the module. The last three are None where the truth is not known or read."""
 
     crops_rgb: np.ndarray
     P_crop: np.ndarray
@@ -59,6 +60,7 @@ class Shard:
     targets_m: np.ndarray
     joints_m: np.ndarray | None = None
     visible: np.ndarray | None = None
+    vertices_m: np.ndarray | None = None
 
 
 _DTYPES = {
@@ -109,8 +111,10 @@ def write_shard(path: Path, index: int, shard: Shard) -> None:
         for name, dtype in _DTYPES.items():
             np.save(temporary / f"{name}.npy", np.asarray(getattr(shard, name), dtype=dtype))
         if shard.joints_m is not None and shard.visible is not None:
-            joints_m, visible = shard.joints_m.astype(np.float32), shard.visible.astype(bool)
-            np.savez(temporary / "truth.npz", joints_m=joints_m, visible=visible)
+            truth = {"joints_m": shard.joints_m.astype(np.float32), "visible": shard.visible.astype(bool)}
+            if shard.vertices_m is not None:
+                truth["vertices_m"] = shard.vertices_m.astype(np.float32)
+            np.savez(temporary / "truth.npz", **truth)
         temporary.rename(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -161,6 +165,8 @@ def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
         if truth:
             with np.load(folder / "truth.npz") as file:
                 arrays |= {name: file[name] for name in ("joints_m", "visible")}
+                if "vertices_m" in file:
+                    arrays["vertices_m"] = file["vertices_m"]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder}: damaged ({error}). Remove it and run the command that made it again.") from None
     pictures, frames, size = len(arrays["crops_rgb"]), len(arrays["rows"]), manifest.size_px
@@ -169,6 +175,7 @@ def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
         "crops_rgb": (pictures, size, size, 3), "P_crop": (crops, 3, 4), "labels_px": (crops, 21, 2),
         "label_confidence": (crops, 21), "rows": (frames, manifest.views), "sequence": (frames,), "time_ns": (frames,),
         "targets_m": (frames, 3), "joints_m": (frames, 21, 3), "visible": (crops, 21),
+        "vertices_m": (frames, *arrays.get("vertices_m", np.empty((0, 0))).shape[1:2], 3),
     }  # fmt: skip
     for name, array in arrays.items():
         if array.shape != shapes[name] or (name in _DTYPES and array.dtype != _DTYPES[name]):

@@ -10,7 +10,7 @@ import multiprocessing
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -32,13 +32,14 @@ from models.data.crop_cache import (
 )
 from models.data.detector_noise import GRADES, NoiseGrade, detect
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
+from models.hand.builtin import BuiltinHand
 from models.hand.protocol import Side
 from models.simulation.backgrounds import images_in
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.renderer import hands_in_image, render_crop
 from models.simulation.rig import LAYOUTS, random_rig
 from models.simulation.scene import SceneState, View
-from models.simulation.simulated_scene import Hands, SceneSettings, SimulatedScene, random_scene
+from models.simulation.simulated_scene import HandPose, Hands, SceneSettings, SimulatedScene, random_scene
 from models.simulation.worker_process import begin
 
 log = logging.getLogger(__name__)
@@ -176,8 +177,20 @@ def _clip_shards(settings: GenerateSettings, scene: SimulatedScene, seed: list[i
     }
     scene = replace(scene, lighting=random_lighting(random), views=views)
     start_s = random.uniform(0, _LATEST_S)
-    states = [scene.state(start_s + frame / settings.fps) for frame in range(settings.frames)]
-    return _render(rig, pictured, states, settings, grade, seed)
+    times_s = [start_s + frame / settings.fps for frame in range(settings.frames)]
+    states = [scene.state(time_s) for time_s in times_s]
+    meshes = None if settings.split == "train" else [scene.hands(time_s) for time_s in times_s]
+    return _render(rig, pictured, states, meshes, settings, grade, seed)
+
+
+@cache
+def _model(side: Side) -> BuiltinHand:
+    return BuiltinHand(side)
+
+
+def _vertices(poses: list[HandPose], side: Side) -> np.ndarray:
+    """(N, W, 3), world metres: without the forearm that the rendered hand may have, and a wrist that bends it."""
+    return np.stack([_model(side).pose(pose.angles_rad, pose.T_world_hand, pose.shape)[1] for pose in poses])
 
 
 def _some_cameras(random: np.random.Generator, settings: GenerateSettings) -> Rig:
@@ -202,6 +215,7 @@ def _render(
     rig: Rig,
     pictured: np.ndarray,
     states: list[SceneState],
+    meshes: list[dict[Side, HandPose]] | None,
     settings: GenerateSettings,
     grade: NoiseGrade,
     seed: list[int],
@@ -223,7 +237,9 @@ def _render(
     shards = []
     for (hand, sequence, visible, crops, targets_m), pictures in zip(planned, images, strict=True):
         joints_m = np.stack([state.hands[hand].joints_m for state in states])
-        shard = to_shard(sequence, crops, targets_m, pictures, joints_m, visible, pictured)
+        side = states[0].hands[hand].side
+        vertices_m = None if meshes is None else _vertices([poses[side] for poses in meshes], side)
+        shard = to_shard(sequence, crops, targets_m, pictures, joints_m, visible, pictured, vertices_m)
         if shard is not None:
             shards.append(shard)
     return shards

@@ -103,11 +103,12 @@ def to_shard(
     joints_world_m: np.ndarray | None = None,
     visible: np.ndarray | None = None,
     pictured: np.ndarray | None = None,
+    vertices_world_m: np.ndarray | None = None,
 ) -> Shard | None:
     """The sequence as a cache keeps it; None where it has no picture.
 
     `images_rgb` holds an image for each crop that is not None, frame by frame, of the views `pictured` (V,), all by
-    default; `joints_world_m` (N, 21, 3) and `visible` (N, V, 21) are the truth.
+    default; `joints_world_m` (N, 21, 3), `visible` (N, V, 21) and `vertices_world_m` (N, W, 3) are the truth.
     """
     there = np.array([[crop is not None for crop in row] for row in crops])
     if not images_rgb:
@@ -121,6 +122,10 @@ def to_shard(
     labels_px = np.stack([crop.to_crop_px(points) for crop, points in zip(flat, keypoints_px, strict=True)])
     known = np.isfinite(labels_px).all(-1) & (confidence > 0)
     axes = np.array([1.0 if sequence.right else -1.0, 1.0, 1.0])
+
+    def in_crop_axes(points_world_m: np.ndarray | None) -> np.ndarray | None:
+        return None if points_world_m is None else ((points_world_m - targets_m[:, None]) * axes).astype(np.float32)
+
     # Frames without a crop stay, so that the others keep their places in time.
     targets_m = np.where(there.any(1)[:, None], targets_m, 0.0)
     return Shard(
@@ -132,6 +137,7 @@ def to_shard(
         sequence=np.zeros(len(crops), np.int32),
         time_ns=sequence.time_ns,
         targets_m=targets_m * axes,
-        joints_m=None if joints_world_m is None else ((joints_world_m - targets_m[:, None]) * axes).astype(np.float32),
+        joints_m=in_crop_axes(joints_world_m),
         visible=None if visible is None else visible[at],
+        vertices_m=in_crop_axes(vertices_world_m),
     )

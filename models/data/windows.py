@@ -97,6 +97,12 @@ class WindowDataset(Dataset):
         shard = self._shards[shard_number][0]
         return Place((shard_number, int(shard.sequence[newest])), int(shard.time_ns[newest]), shard.targets_m[newest])
 
+    def vertices_m(self, number: int) -> np.ndarray | None:
+        """The true mesh (W, 3) of the newest frame of the window of that number, as its joints; None where unknown."""
+        shard_number, newest = (int(each) for each in self._windows[number])
+        vertices_m = self._shards[shard_number][0].vertices_m
+        return None if vertices_m is None else vertices_m[newest].astype(np.float64)
+
     def __getitem__(self, key: int | WindowKey) -> dict[str, torch.Tensor]:
         number, epoch, views = (key, 0, 0) if isinstance(key, int) else key
         random = np.random.default_rng([self.seed, epoch, number])

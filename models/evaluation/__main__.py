@@ -120,10 +120,10 @@ def text_table(evaluation: Evaluation) -> str:
     """The figures as lines for a terminal."""
     figures = evaluation.figures
     lines = [f"{figures['windows_compared']} windows of {figures['windows']} compared, up to {figures['views']} views"]
-    lines.append(f"{'':30} MPJPE  median    p90   root     PA  AUC20  accel.")
+    lines.append(f"{'':30} MPJPE  median    p90   root     PA  MPVPE  AUC20  accel.")
     for name, values in figures["methods"].items():
-        columns = [values[key] for key in ("mpjpe_mm", "median_mm", "p90_mm", "root_aligned_mpjpe_mm", "pa_mpjpe_mm")]
-        numbers = "".join(f"{value:7.2f}" for value in columns)
+        keys = ("mpjpe_mm", "median_mm", "p90_mm", "root_aligned_mpjpe_mm", "pa_mpjpe_mm", "mpvpe_mm")
+        numbers = "".join(f"{values[key]:7.2f}" if key in values else f"{'-':>7}" for key in keys)
         lines.append(f"{METHODS[name]:28}{numbers}{values['auc_20']:7.3f}{figures['acceleration_error_mm'][name]:8.2f}")
     for count, values in figures.get("by_views", {}).items():
         lines.append(

@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from models.data.windows import WindowDataset
+from models.evaluation.mesh_error import mesh_summaries
 from models.evaluation.metrics import (
     PCK_THRESHOLDS_MM,
     acceleration_error_mm,
@@ -54,6 +55,8 @@ def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | N
         "views": views or most,
         "methods": _methods(predictions, kept),
     }
+    for name, mesh in mesh_summaries(data, predictions, kept).items():
+        figures["methods"][name] |= mesh
     ours = figures["methods"]["ust_hand"]["mpjpe_mm"]
     for peer in ("dlt_labels", "dlt_heatmaps", "stage1_mode"):
         figures[f"gain_over_{peer}"] = 1 - ours / figures["methods"][peer]["mpjpe_mm"]
