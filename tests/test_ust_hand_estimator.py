@@ -221,6 +221,26 @@ def test_hands_are_followed_where_a_set_is_finished_after_the_next_has_begun() -
     assert masks[19] == [True] * 5 and masks[24] == [False, False, False, True, True]
 
 
+def test_a_hand_is_lost_and_found_again_while_sets_overlap() -> None:
+    """Whenever the first part of a set may run: at once, or after the set before has been finished."""
+    estimator, _, finder = started()
+    random, thread = np.random.default_rng(0), ThreadPoolExecutor(1)
+    rest, tracks = estimator.begin(frame_set(0)), []
+    for number in range(1, 50):
+        gone = 10 <= number < 20 or 30 <= number < 34
+        finder.here = {side: joints for side, joints in hands_at(number * PERIOD_NS / 1e9).items() if not gone}
+        done = thread.submit(rest)
+        if random.random() < 0.5 or number == 1:
+            done.result()
+        rest = estimator.begin(frame_set(number, ["left"] if gone else BOTH))
+        tracks.append({hand.side: hand.track_id for hand in done.result().hands})
+    thread.shutdown()
+    assert {each.get("left") for each in tracks} == {1}
+    rights = [each.get("right") for each in tracks]
+    assert rights[8] == 2 and set(rights[11:19]) == {None} and rights[25] == 3
+    assert set(rights[36:]) in ({3}, {4})  # as long as it takes to be lost
+
+
 def test_views_that_are_absent_for_a_while_change_little() -> None:
     estimator, engine, _ = started()
     for number in range(40):

@@ -5,7 +5,7 @@ where its motion says. It is lost when what the views say does not fit together 
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -95,6 +95,7 @@ class UstHandEstimator:
         self._follows: list[_Follow] = []
         self._next_id = 1
         self._asked_ns: int | None = None
+        self._begun_ns: int | None = None
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
         """The hands at `frame_set.reference_time_ns`. Sets must come in order of time."""
@@ -109,6 +110,8 @@ class UstHandEstimator:
         now_ns, pipeline = frame_set.reference_time_ns, self.pipeline
         clock = time.perf_counter()
         with pipeline.lock:
+            self._begun_ns = now_ns
+            self._lose_missed()
             if len(frame_set.frames) < 2:
                 self._miss(self._follows)
                 return lambda: Estimate([])
@@ -164,7 +167,8 @@ class UstHandEstimator:
             follow.half_width_m += 0.2 * (hand_box(joints_m)[1] - follow.half_width_m)
             hands.append(hand)
         hands = self._one_of_each(hands)
-        self._lose(follow for follow in self._follows if follow.misses >= _MISSES_TO_LOSE)
+        if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the seats that there are
+            self._lose_missed()
         return hands
 
     def close(self) -> None:
@@ -244,7 +248,7 @@ class UstHandEstimator:
             apart = np.linalg.norm(hands[0].joints_world_m - hands[1].joints_world_m, axis=1).mean()
             if apart < _SAME_HAND_M:
                 weak = min(hands, key=lambda hand: float(hand.confidence.mean()))
-                self._lose(follow for follow in self._follows if follow.track_id == weak.track_id)
+                next(each for each in self._follows if each.track_id == weak.track_id).misses = _MISSES_TO_LOSE
                 hands.remove(weak)
         return hands
 
@@ -252,10 +256,10 @@ class UstHandEstimator:
         for follow in follows:
             follow.misses += 1
             self.pipeline.ring(follow.seat).miss()
-        self._lose(follow for follow in self._follows if follow.misses >= _MISSES_TO_LOSE)
+        self._lose_missed()
 
-    def _lose(self, follows: Iterable[_Follow]) -> None:
-        for follow in list(follows):
+    def _lose_missed(self) -> None:
+        for follow in [each for each in self._follows if each.misses >= _MISSES_TO_LOSE]:
             self._follows.remove(follow)
             self.pipeline.leave(follow.seat)
 
