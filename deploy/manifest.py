@@ -4,7 +4,6 @@ A directory holds `stage1.onnx`, `stpt.onnx`, `latents.npy` and `manifest.json`.
 deploy/engines/protocol.py; a named axis is dynamic.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ import msgspec
 from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.rig import MAX_CAMERAS
+from deploy.written_files import read_described, read_description
 from models.network.config import NetworkConfig
 
 MANIFEST = "manifest.json"
@@ -93,16 +93,7 @@ def stpt_interface(config: NetworkConfig) -> Interface:
 def read_manifest(directory: Path) -> Manifest:
     """Raises UserError where the manifest is missing, damaged, of another version, or contradicts itself."""
     path = directory / MANIFEST
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{directory}: no engine directory, for it has no {MANIFEST}. {_AGAIN}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged or of another version ({error}). {_AGAIN}") from None
-    if manifest.format != FORMAT:
-        raise UserError(f"{path}: format `{manifest.format}`, expected `{FORMAT}`. {_AGAIN}")
+    manifest = read_description(path, Manifest, FORMAT, "no engine directory", _AGAIN)
     network = manifest.network
     fits = (manifest.stage1, manifest.stpt) == (stage1_interface(network), stpt_interface(network))
     if not fits or manifest.opset != OPSET or manifest.views != VIEWS:
@@ -112,15 +103,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 def read_file(directory: Path, manifest: Manifest, name: str) -> bytes:
     """A file of the directory. Raises UserError where it is missing or not what the manifest was written for."""
-    try:
-        content = (directory / name).read_bytes()
-    except OSError as error:
-        raise UserError(f"{directory / name}: cannot be read ({error.strerror}). {_AGAIN}") from None
-    if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
-        raise UserError(
-            f"{directory / name}: not the file that {MANIFEST} was written for (its hash differs). {_AGAIN}"
-        )
-    return content
+    return read_described(directory / name, manifest.sha256.get(name), MANIFEST, _AGAIN)
 
 
 _AGAIN = "Make it with `usthand export CHECKPOINT DIR`."

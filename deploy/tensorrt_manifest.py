@@ -12,6 +12,7 @@ import msgspec
 from calibration.errors import UserError
 from deploy.manifest import MANIFEST, Interface, Manifest
 from deploy.tensorrt_library import LibraryName
+from deploy.written_files import read_described, read_description
 
 TENSORRT_MANIFEST = "tensorrt.json"
 FORMAT = "usthand tensorrt 1"
@@ -89,16 +90,7 @@ def read_tensorrt_manifest(directory: Path, networks: Manifest) -> TensorRTManif
     Raises UserError where it is missing, damaged, of another version, or was written for other networks.
     """
     path = directory / TENSORRT_MANIFEST
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=TensorRTManifest)
-    except FileNotFoundError:
-        raise UserError(f"{directory}: holds no TensorRT engines, for it has no {path.name}. {_AGAIN}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged or of another version ({error}). {_AGAIN}") from None
-    if manifest.format != FORMAT:
-        raise UserError(f"{path}: format `{manifest.format}`, expected `{FORMAT}`. {_AGAIN}")
+    manifest = read_description(path, TensorRTManifest, FORMAT, "holds no TensorRT engines", _AGAIN)
     same = (manifest.stage1, manifest.stpt) == (networks.stage1, networks.stpt)
     if not same or manifest.manifest_sha256 != manifest_sha256(directory):
         raise UserError(f"{path}: its engines were built from other networks than those of {MANIFEST}. {_AGAIN}")
@@ -122,13 +114,7 @@ def read_engine(
             f"Build one: usthand export CHECKPOINT DIR --tensorrt --compute-capability {capability}"
         )
     path = directory / found[0].file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). {_AGAIN}") from None
-    if hashlib.sha256(content).hexdigest() != found[0].sha256:
-        raise UserError(f"{path}: not the file that {TENSORRT_MANIFEST} was written for (its hash differs). {_AGAIN}")
-    return found[0], content
+    return found[0], read_described(path, found[0].sha256, TENSORRT_MANIFEST, _AGAIN)
 
 
 _AGAIN = "Make them with `usthand export CHECKPOINT DIR --tensorrt`."
