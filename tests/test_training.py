@@ -456,5 +456,7 @@ def test_the_command_trains_on_a_cache_and_says_where(tmp_path: Path) -> None:
     manifest = (tmp_path / "cache" / "manifest.json").read_bytes()
     assert info.provenance["manifests_sha256"] == {"cache": hashlib.sha256(manifest).hexdigest()}
     assert str(tmp_path) not in (tmp_path / "run" / "last.json").read_text()
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 2 and "holds a run already" in again.stderr and "Traceback" not in again.stderr
+    for processes in ([], ["--processes", "2"]):
+        again = subprocess.run([*command, *processes], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert again.returncode == 2 and "Traceback" not in again.stderr
+        assert again.stderr.count("holds a run already") == 1

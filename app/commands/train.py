@@ -3,15 +3,17 @@
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from app.commands.common import add_command
 from calibration.errors import UserError
 from models.data.crop_cache import MARGIN
 from models.data.session_cache import cache_of
-from models.training.config import read_train_config
+from models.training.config import EXIT_CODE_FILE, read_train_config
 
 
 def add_parser(subparsers) -> None:
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         if importlib.util.find_spec(library) is None:
             raise UserError(f"training needs {library}, which is not installed. Install the project's extra `train`.")
     config = read_train_config(args.config)
-    # Here already, since torchrun answers a process that ends with 2 with a traceback and 1.
+    # Here already, before processes start.
     for path in (*config.data.train, *config.data.validation):
         cache_of(Path(path), round(MARGIN * config.network_config().crop_px))
     module = ["-m", "models.training", str(args.config)]
@@ -49,8 +51,14 @@ def run(args: argparse.Namespace) -> int:
     if args.resume:
         module.append("--resume")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
-    process = subprocess.Popen([sys.executable, *(launcher if args.processes > 1 else []), *module])
-    code = _wait(process)
+    if args.processes == 1:
+        code = _wait(subprocess.Popen([sys.executable, *module]))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "code"
+            environment = {**os.environ, EXIT_CODE_FILE: str(file)}
+            code = _wait(subprocess.Popen([sys.executable, *launcher, *module], env=environment))
+            code = int(file.read_text()) if file.exists() else code
     if args.json and not code:
         output = args.output or Path(config.output)
         info = json.loads((output / "last.json").read_text())

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from models.data.crop_cache import MARGIN, read_manifest
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
 from models.training.commit import code_commit
-from models.training.config import TrainConfig, read_train_config
+from models.training.config import EXIT_CODE_FILE, TrainConfig, read_train_config
 from models.training.processes import Processes
 from models.training.trainer import Trainer, TrainingData
 
@@ -41,13 +42,23 @@ def main() -> int:
         finally:
             processes.close()
     except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
+        return _failed(2, str(error))
     except OSError as error:
-        sys.stderr.write(f"usthand: {error.filename or 'output'}: {error.strerror}\n")
-        return 1
+        return _failed(1, f"{error.filename or 'output'}: {error.strerror}")
     if trainer.stop:
         logging.getLogger(__name__).info(f"stopped at step {trainer.step}; --resume goes on from there")
+    return 0
+
+
+def _failed(code: int, message: str) -> int:
+    """Say why, and with what code to end. torchrun answers any code but 0 with a traceback and 1, so that under
+    `usthand train` the code goes into a file instead. All processes fail alike; the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"usthand: {message}\n")
+    file = os.environ.get(EXIT_CODE_FILE)
+    if file is None:
+        return code
+    Path(file).write_text(str(code))
     return 0
 
 

@@ -106,6 +106,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return recipe(str(changes.pop("recipe", "small")), **changes)
 
 
+EXIT_CODE_FILE = "USTHAND_EXIT_CODE_FILE"
+"""The environment's name for the file in which a run that torchrun started leaves its exit code, where it failed."""
+
 FREE_FIELDS = ("output", "workers", "log_every", "validate_every", "validation_windows", "save_every", "bad_steps")
 """What may change when a run is resumed, because the weights do not depend on it."""
 
