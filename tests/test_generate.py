@@ -1,7 +1,12 @@
 """Generated training data: crops that show the hand where truth and cameras say, splits apart, and going on."""
 
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -14,7 +19,10 @@ from models.data.crop_cache import MARGIN, read_cache
 from models.data.fused_labels import fuse
 from models.data.generate import SPLITS, GenerateSettings, generate, person_seed, person_shards
 from models.data.windows import WindowDataset
+from tests.conftest import ROOT
 from tests.live_run import last_json, usthand
+
+T = TypeVar("T")
 
 SETTINGS = GenerateSettings(people=2, clips=1, frames=5, views=3, size_px=64, seed=3)
 
@@ -137,6 +145,37 @@ def test_views_without_pictures_have_labels_all_the_same(tmp_path: Path) -> None
         assert item["view_mask"].sum() == 2
         assert (item["crops_rgb"][item["view_mask"]].flatten(1).float().std(1) > 1).all()
         assert item["unseen_P_crop"].shape[1] == 2
+
+
+@pytest.mark.slow
+def test_rendering_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app", "simulate-crops", str(tmp_path / "cache"), "--people", "400"]
+    with subprocess.Popen([*command, "--workers", "2"], cwd=ROOT, stderr=subprocess.DEVNULL) as run:
+        try:
+            children = _wait_for(lambda: _children(run.pid) if len(_children(run.pid)) >= 3 else None)
+        finally:
+            run.kill()
+    _wait_for(lambda: not any(_alive(child) for child in children))
+
+
+def _children(pid: int) -> list[int]:
+    """The two that render, and one that looks after what they share."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def _wait_for(found: Callable[[], T]) -> T:
+    until = time.monotonic() + 60
+    while not (value := found()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return value
 
 
 def test_the_command(tmp_path: Path) -> None:

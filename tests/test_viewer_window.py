@@ -265,19 +265,24 @@ def test_headless_without_a_display_draws_every_set_once(tmp_path):
 
 
 def test_interrupted_headless_video_is_whole_and_a_killed_one_leaves_no_process(tmp_path):
-    code = HELPER + "feed = ListFeed(sets, at_once=False, ends=False)\n"
-    code += "run_viewer(rig, feed, headless=Path(sys.argv[1]), size=(640, 360))"
+    code = HELPER + (
+        "feed = ListFeed(sets, at_once=False, ends=False)\n"
+        "plain, polls = feed.poll, iter(range(10**9))\n"
+        "def poll():\n"
+        "    if next(polls) == 20:\n"
+        "        print('pictures are coming', flush=True)\n"
+        "    return plain()\n"
+        "feed.poll = poll\n"
+        "run_viewer(rig, feed, headless=Path(sys.argv[1]), size=(640, 360))"
+    )
     running = []
     try:
         for name in ("interrupted.mp4", "killed.mp4"):
             command = [sys.executable, "-c", code, str(tmp_path / name)]
-            running.append(subprocess.Popen(command, cwd=ROOT, env=without_display(), stderr=subprocess.DEVNULL))
-        for process, name in zip(running, ("interrupted.mp4", "killed.mp4"), strict=True):
-            partial = tmp_path / f".{name}.{process.pid}.partial"
-            deadline = time.monotonic() + 60
-            while not partial.exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
-        time.sleep(2)
+            quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            running.append(subprocess.Popen(command, cwd=ROOT, env=without_display(), **quiet))
+        for process in running:
+            assert process.stdout.readline()
         # Rendering without a screen starts nothing that could be left behind.
         assert [psutil.Process(process.pid).children() for process in running] == [[], []]
         running[0].send_signal(signal.SIGINT)
