@@ -179,8 +179,8 @@ def _clip_shards(settings: GenerateSettings, scene: SimulatedScene, seed: list[i
     start_s = random.uniform(0, _LATEST_S)
     times_s = [start_s + frame / settings.fps for frame in range(settings.frames)]
     states = [scene.state(time_s) for time_s in times_s]
-    meshes = None if settings.split == "train" else [scene.hands(time_s) for time_s in times_s]
-    return _render(rig, pictured, states, meshes, settings, grade, seed)
+    poses = None if settings.split == "train" else [scene.hands(time_s) for time_s in times_s]
+    return _render(rig, pictured, states, poses, settings, grade, seed)
 
 
 @cache
@@ -215,7 +215,7 @@ def _render(
     rig: Rig,
     pictured: np.ndarray,
     states: list[SceneState],
-    meshes: list[dict[Side, HandPose]] | None,
+    poses: list[dict[Side, HandPose]] | None,
     settings: GenerateSettings,
     grade: NoiseGrade,
     seed: list[int],
@@ -238,7 +238,7 @@ def _render(
     for (hand, sequence, visible, crops, targets_m), pictures in zip(planned, images, strict=True):
         joints_m = np.stack([state.hands[hand].joints_m for state in states])
         side = states[0].hands[hand].side
-        vertices_m = None if meshes is None else _vertices([poses[side] for poses in meshes], side)
+        vertices_m = None if poses is None else _vertices([each[side] for each in poses], side)
         shard = to_shard(sequence, crops, targets_m, pictures, joints_m, visible, pictured, vertices_m)
         if shard is not None:
             shards.append(shard)

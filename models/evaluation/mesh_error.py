@@ -19,13 +19,16 @@ def mesh_summaries(data: WindowDataset, predictions: Predictions, kept: np.ndarr
     Over the windows `kept` (n,) whose true vertices are known and in which every method's joints fix a hand; empty
     where there is none.
     """
-    truth = {int(index): data.vertices_m(int(predictions.number[index])) for index in np.flatnonzero(kept)}
-    known = [index for index, vertices in truth.items() if vertices is not None]
-    fitted = {name: _fit(data, predictions, predictions.joints_m[name], known) for name in METHODS}
-    common = [index for index in known if all(index in one for one in fitted.values())]
+    truth = {
+        int(index): vertices
+        for index in np.flatnonzero(kept)
+        if (vertices := data.vertices_m(int(predictions.number[index]))) is not None
+    }
+    fitted = {name: _fit(data, predictions, predictions.joints_m[name], [*truth]) for name in METHODS}
+    common = [index for index in truth if all(index in one for one in fitted.values())]
     if not common:
         return {}
-    goal = np.stack([vertices for index in common if (vertices := truth[index]) is not None])
+    goal = np.stack([truth[index] for index in common])
     wrist_m = predictions.truth_m[common][:, :1]
     summaries = {}
     for name, one in fitted.items():

@@ -91,8 +91,6 @@ class Trainer:
     def _run_phase(self, monitor: Monitor | None) -> dict[str, float]:
         config, figures = self.config, {}
         stage1_only = self.step < config.stage1_steps
-        frozen = config.freeze_stage1 and not stage1_only
-        self.model.stage1.requires_grad_(not frozen)
         end = min(config.stage1_steps, config.steps) if stage1_only else config.steps
         batches = iter(self._loader(stage1_only))
         losses, waited_s, since_s = [], 0.0, time.perf_counter()
@@ -131,7 +129,7 @@ class Trainer:
         before = [buffer.clone() for buffer in self.model.buffers()]
         self.model.train()
         if self.config.freeze_stage1 and not stage1_only:
-            self.model.stage1.eval()
+            self.model.stage1.eval().requires_grad_(False)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             losses = window_losses(self.model, inputs, latents, self.config.losses, stage1_only)
