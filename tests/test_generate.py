@@ -152,7 +152,7 @@ def test_rendering_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> No
     command = [sys.executable, "-m", "app", "simulate-crops", str(tmp_path / "cache"), "--people", "400"]
     with subprocess.Popen([*command, "--workers", "2"], cwd=ROOT, stderr=subprocess.DEVNULL) as run:
         try:
-            children = _wait_for(lambda: _children(run.pid) if len(_children(run.pid)) >= 3 else None)
+            children = _wait_for(lambda: found if len(found := _children(run.pid)) >= 3 else [])
         finally:
             run.kill()
     _wait_for(lambda: not any(_alive(child) for child in children))

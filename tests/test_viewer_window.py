@@ -279,8 +279,11 @@ def test_interrupted_headless_video_is_whole_and_a_killed_one_leaves_no_process(
     try:
         for name in ("interrupted.mp4", "killed.mp4"):
             command = [sys.executable, "-c", code, str(tmp_path / name)]
-            quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            running.append(subprocess.Popen(command, cwd=ROOT, env=without_display(), **quiet))
+            running.append(
+                subprocess.Popen(
+                    command, cwd=ROOT, env=without_display(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+            )
         for process in running:
             assert process.stdout.readline()
         # Rendering without a screen starts nothing that could be left behind.
