@@ -87,11 +87,11 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
         )
 
     # Too short sequences are named now, not when the first stage has been trained.
-    WindowDataset(caches["train"], network.crop_px, network.frames)
+    WindowDataset(caches["train"], network.crop_px, config.window_frames)
     validation = None
     if data.validation:
         truth = all(read_manifest(path).truth for path in caches["validation"])
-        validation = WindowDataset(caches["validation"], network.crop_px, network.frames, truth=truth)
+        validation = WindowDataset(caches["validation"], network.crop_px, config.window_frames, truth=truth)
     return TrainingData(train, validation, _provenance(config, caches))
 
 

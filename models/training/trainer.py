@@ -194,7 +194,7 @@ class Trainer:
         """Batches from this step on."""
         config, peers = self.config, self.processes
         size = config.stage1_batch if stage1_only else config.batch
-        windows = self.data.windows(1 if stage1_only else self.model.config.frames)
+        windows = self.data.windows(1 if stage1_only else config.window_frames)
         seed = _mix(config.seed, int(stage1_only), 0)
         batches = WindowBatches(len(windows), size, config.data.views, seed, peers.rank, peers.world)
         if not len(batches):
