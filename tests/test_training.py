@@ -290,6 +290,23 @@ def test_a_frozen_stage_1_stays_as_it_began_and_the_transformer_learns(tmp_path:
         assert changed == {"stpt", "label_noise"}
 
 
+def test_single_frames_teach_all_but_what_tells_frames_apart(tmp_path: Path) -> None:
+    begun = Trainer(settings(tmp_path / "begun"), dots(), Processes()).model.state_dict()
+    asked = []
+    data = dots()
+    watched = data._replace(windows=lambda frames: asked.append(frames) or data.windows(frames))
+    learned = train(settings(tmp_path / "run", stage1_steps=0, frames=1, steps=2), watched).model.state_dict()
+    assert asked == [1]
+    same_as_begun = {
+        name for name in learned if name.endswith("temporal.time") and torch.equal(learned[name][:-1], begun[name][:-1])
+    }
+    assert same_as_begun == {f"stpt.blocks.{block}.temporal.time" for block in range(TINY.blocks)}
+    moved = [name for name in learned if name.endswith("weight") and not torch.equal(learned[name], begun[name])]
+    assert {"stpt.blocks.0.spatial.out.weight", "stpt.blocks.1.offset.3.weight", "stage1.backbone.conv1.weight"} <= set(
+        moved
+    )
+
+
 def test_too_little_data_for_a_batch_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has 10 windows, fewer than a batch"):
         train(settings(tmp_path, batch=11, stage1_steps=0))
@@ -387,6 +404,8 @@ BAD_CONFIGS = {
     "data: {train: [cache]}\nnetwork: {widht: 3}": "widht",
     "data: {train: [cache]}\nlosses: {nll: -1}": "nll is -1",
     "data: {train: [cache]}\nbackbone_weights: r.pth": "r.pth`: no such file",
+    "data: {train: [cache]}\nframes: 6": "frames is 6, expected at most 5",
+    "data: {train: [cache]}\nframes: 0": "frames is 0, expected a number of at least 1",
     "data: {train: [cache]}\nlearning_rate: .nan": "learning_rate is nan",
 }
 

@@ -41,8 +41,8 @@ code { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mon
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%; }
 th { font-weight: 500; color: var(--muted); font-size: 12.5px; text-align: right; vertical-align: bottom;
   line-height: 1.3; }
-th, td { padding: 8px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td { text-align: right; }
+th, td { padding: 8px 10px; border-bottom: 1px solid var(--line); }
+td { text-align: right; white-space: nowrap; }
 th:first-child, td:first-child, .text { text-align: left; }
 th:first-child, td:first-child { padding-left: 2px; }
 td i { font-style: normal; color: var(--muted); font-size: 12.5px; }

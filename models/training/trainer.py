@@ -7,18 +7,19 @@ is a function of the seed and the step, and `resume.safetensors` holds the rest.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from calibration.errors import UserError
-from models.data.windows import WindowBatches, WindowKey, quiet_worker
+from models.data.windows import WindowBatches
 from models.network.ust_hand import UstHand, draw_latents
+from models.training.batches import EndlessBatches, ValidationBatches, Windows, load_batches
 from models.training.checkpoint import (
     CheckpointInfo,
     check_names,
@@ -36,14 +37,6 @@ from models.training.validation import validate
 RESUME, LAST, BEST = "resume.safetensors", "last.safetensors", "best.safetensors"
 _LEAST_RATE = 0.01
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-class Windows(Protocol):
-    """Windows as of models/data/windows.py, by keys (number, epoch, views)."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: WindowKey) -> dict[str, Tensor]: ...
 
 
 class TrainingData(NamedTuple):
@@ -177,7 +170,7 @@ class Trainer:
         if monitor is None or self.data.validation is None or not self.config.validation_windows:
             return {}
         config, stage1_only = self.config, self.step < self.config.stage1_steps
-        loader = _load_batches(self.data.validation, _ValidationBatches(len(self.data.validation), config), 0)
+        loader = load_batches(self.data.validation, ValidationBatches(len(self.data.validation), config), 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             figures = validate(self.averaged, loader, config.losses, self.device, stage1_only)
             pictures = draw_windows(self.averaged, next(iter(loader)), self.device)
@@ -203,7 +196,7 @@ class Trainer:
                 "Give more data, or lower `batch` and `stage1_batch`."
             )
         done = self.step if stage1_only else self.step - min(config.stage1_steps, self.step)
-        return _load_batches(windows, _Endless(batches, done), config.workers)
+        return load_batches(windows, EndlessBatches(batches, done), config.workers)
 
     def _info(self, figures: dict[str, float] | None = None) -> CheckpointInfo:
         provenance = self.data.provenance | {
@@ -262,48 +255,6 @@ class Trainer:
                 state[name].copy_(tensor)
         self.step, self.skipped = header["step"], header["skipped"]
         self._bad_in_a_row, self.best = header["bad_in_a_row"], header["best"] or math.inf
-
-
-class _Endless(Sampler):
-    """Batches of one epoch after the other, from batch number `first` on."""
-
-    def __init__(self, batches: WindowBatches, first: int) -> None:
-        self._batches, self._first = batches, first
-
-    def __iter__(self) -> Iterator[list[WindowKey]]:
-        self._batches.start = 0
-        self._batches.epoch, self._batches.start = divmod(self._first, len(self._batches))
-        while True:
-            yield from self._batches
-            self._batches.epoch, self._batches.start = self._batches.epoch + 1, 0
-
-
-class _ValidationBatches(Sampler):
-    """The same windows each time, spread evenly over the data, with each number of views in turn."""
-
-    def __init__(self, length: int, config: TrainConfig) -> None:
-        count = min(length, config.validation_windows)
-        self._numbers = [index * length // count for index in range(count)]
-        self._batch, self._views = config.batch, config.data.views
-
-    def __iter__(self) -> Iterator[Sequence[WindowKey]]:
-        for index, first in enumerate(range(0, len(self._numbers), self._batch)):
-            views = self._views[index % len(self._views)]
-            yield [(number, 0, views) for number in self._numbers[first : first + self._batch]]
-
-
-def _load_batches(windows: Windows, batches: Sampler, workers: int) -> DataLoader:
-    dataset: Dataset = windows  # type: ignore[assignment]
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        worker_init_fn=quiet_worker,
-        prefetch_factor=4 if workers else None,
-        pin_memory=torch.cuda.is_available(),
-        # The worker's seed comes from here, not from torch's state, which the steps set.
-        generator=torch.Generator().manual_seed(0),
-    )
 
 
 def _rate(step: int, config: TrainConfig) -> float:
