@@ -300,7 +300,7 @@ def _scale_note(board: Board, bias: float | None) -> list[str]:
     """What all lengths rest on, where no distance was measured otherwise."""
     if bias is not None:
         return []
-    return [f"scale rests on squares of {1000 * board.square_m:.2f} mm: measure ten of them, or give `--distance`"]
+    return [f"scale rests on squares of {1000 * board.square_m:.2f} mm: measure a row of them, or give `--distance`"]
 
 
 def _evidence(

@@ -24,7 +24,8 @@ def add_parser(subparsers) -> None:
         parts, "live", run_live, "the whole live path against the detector alone", "  usthand bench live session/"
     )
     live.add_argument("session", type=Path, help="a recorded session")
-    live.add_argument("--estimator", choices=ESTIMATORS, default="mediapipe", help="default: %(default)s")
+    detectors = [name for name in ESTIMATORS if name != "ust-hand"]  # whose engines have a bench of their own
+    live.add_argument("--estimator", choices=detectors, default="mediapipe", help="default: %(default)s")
     live.add_argument("--seconds", type=positive, default=20.0, help="of the simulated live run (%(default)s)")
     _add_engines(parts)
     hand = add_command(
