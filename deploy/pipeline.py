@@ -43,7 +43,8 @@ def empty_crops(hands: int, views: int, crop_px: int) -> CropBatch:
 class Pipeline:
     """Up to `hands` hands in rigs of `views` cameras; absent views are masked, so that an engine sees few sizes.
 
-    Where the engine fails while it runs, the next one of `others` takes its place, with empty rings.
+    Where the engine cannot get ready, or fails while it runs, the next one of `others` takes its place, with empty
+    rings.
 
     `lock` is held while rings and seats change. Where two threads share the pipeline, they hold it, too, for what they
     do to rings.
@@ -56,7 +57,7 @@ class Pipeline:
         self._others = others
         self._mirrors: list[np.ndarray | None] = [None] * hands
         self._lifted: tuple[Sequence[int], Sequence[np.ndarray]] = (), ()
-        self._begin(engine)
+        self._begin_with(engine)
 
     def sit(self, mirror: np.ndarray) -> int:
         """A free seat, with an empty ring; `mirror` as of CloudRing. Raises ValueError where there is none."""
@@ -141,6 +142,23 @@ class Pipeline:
     def close(self) -> None:
         self.engine.close()
 
+    def _begin_with(self, engine: Engine) -> None:
+        while True:
+            try:
+                self._begin(engine)
+                return
+            except FAILURES as error:
+                engine = self._next_after(engine, error)
+
+    def _next_after(self, failed: Engine, error: Exception) -> Engine:
+        """Raises the error where no engine is left."""
+        engine = next(self._others, None)
+        if engine is None:
+            raise error
+        log.error("engine %s failed: %s. Going on with %s.", failed.name, error, engine.name)
+        failed.close()
+        return engine
+
     def _begin(self, engine: Engine) -> None:
         self.engine = engine
         engine.prepare(range(1, len(self._mirrors) + 1), self.crops.view_mask.shape[1])
@@ -191,9 +209,4 @@ class Pipeline:
         with self.lock:
             if self.engine is not failed:  # the other thread was here first
                 return
-            engine = next(self._others, None)
-            if engine is None:
-                raise error
-            log.error("engine %s failed: %s. Going on with %s.", failed.name, error, engine.name)
-            failed.close()
-            self._begin(engine)
+            self._begin_with(self._next_after(failed, error))

@@ -12,7 +12,9 @@ from pathlib import Path
 import msgspec
 import torch
 
+from calibration.errors import UserError
 from deploy.export import export
+from deploy.tensorrt_build import build
 from models.network.config import NetworkConfig
 from models.network.ust_hand import UstHand
 from models.training.checkpoint import CheckpointInfo, save_checkpoint
@@ -20,23 +22,32 @@ from models.training.checkpoint import CheckpointInfo, save_checkpoint
 CHECKPOINT = "checkpoint.safetensors"
 
 
-def make(config: NetworkConfig, directory: Path, seed: int = 0) -> None:
-    """The checkpoint of a network with the weights that training would begin with, and its engines."""
+def make(config: NetworkConfig, directory: Path, tensorrt: bool = False, seed: int = 0) -> None:
+    """The checkpoint of a network with the weights that training would begin with, and its engines.
+
+    With `tensorrt` for the GPU of this machine, too. Raises UserError where those cannot be built.
+    """
     torch.manual_seed(seed)
     directory.mkdir(parents=True, exist_ok=True)
     save_checkpoint(directory / CHECKPOINT, UstHand(config).state_dict(), CheckpointInfo(config, 0, {}))
     export(str(directory / CHECKPOINT), directory)
+    if tensorrt:
+        build(directory)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.random_network")
     parser.add_argument("directory", type=Path)
-    directory = parser.parse_args().directory
+    parser.add_argument("--tensorrt", action="store_true")
+    args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=NetworkConfig)
     try:
-        make(config, directory)
+        make(config, args.directory, args.tensorrt)
+    except UserError as error:
+        sys.stderr.write(f"usthand: {error}\n")
+        return 2
     except KeyboardInterrupt:
         return 1
     return 0

@@ -1,5 +1,6 @@
 """`usthand evaluate` and what is under it, on a small cache and a network that has learned nothing."""
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from models.data.detector_noise import GRADES
 from models.data.generate import GenerateSettings, generate
 from models.data.relabel import relabel
 from models.data.windows import WindowDataset
-from models.evaluation.__main__ import main
+from models.evaluation.__main__ import _finite, main
 from models.evaluation.evaluate import choose_windows, compared, evaluate
 from models.evaluation.mesh_error import mesh_summaries
 from models.evaluation.metrics import joint_errors_mm
@@ -181,6 +182,11 @@ def test_the_command_with_each_part_switched_off(cache, checkpoint, part, tmp_pa
     assert np.isfinite(figures["methods"]["ust_hand"]["mpjpe_mm"])
     if part == "stpt":
         assert figures["methods"]["ust_hand"] == figures["methods"]["stage1_mode"]
+
+
+def test_figures_that_the_data_does_not_give_are_null_in_json():
+    figures = {"a": float("nan"), "b": {"c": [1.5, float("inf")]}, "d": "nan"}
+    assert json.loads(json.dumps(_finite(figures), allow_nan=False)) == {"a": None, "b": {"c": [1.5, None]}, "d": "nan"}
 
 
 def test_the_command_writes_a_report_and_says_where_its_figures_come_from(cache, checkpoint, tmp_path):

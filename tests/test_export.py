@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -148,6 +149,18 @@ def test_auto_says_what_it_takes_and_goes_on_with_what_works(
     assert "openvino-bf16 does not work here: no such device Looking for another." in caplog.text
     with pytest.raises(UserError, match="no engine is left that works here"):
         next(found)
+
+
+def test_what_onnxruntime_raises_at_its_start_is_a_failure(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fail(Exception):
+        """As ONNX Runtime's own, which are of no class of Python's but this."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise Fail("CUDA out of memory")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", broken)
+    found = live_engines(str(exported), "onnxruntime")
+    assert next(found).name.startswith("OpenVINO")
 
 
 def test_the_order_is_that_of_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

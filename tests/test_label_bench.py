@@ -5,7 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.bench.labels import _blind_residuals
+from app.bench.labels import _blind_residuals, compare
+from app.estimators.detection import Detection
+from app.estimators.multiview import MultiViewEstimator
+from calibration.errors import UserError
+from calibration.frames import Frame, FrameSet
+from calibration.session import Session
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
 from tests.live_run import last_json, usthand
@@ -24,6 +29,25 @@ def test_residuals_are_zero_without_noise_and_known_where_one_view_is_off() -> N
     off = _blind_residuals(rig.cameras, keypoints, np.ones(keypoints.shape[:3]), found)
     np.testing.assert_allclose(off.px[2], 5, atol=1e-6)
     assert off.px[[0, 1, 3, 4]].max() < 5
+
+
+class Blind:
+    name, simulated = "blind", True
+
+    def detect(self, *_: object) -> list[Detection]:
+        return []
+
+    def close(self) -> None: ...
+
+
+def test_a_recording_without_hands_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = ring_rig(3)
+    frames = {name: Frame(name, 0, 0, 0, 0, np.zeros((480, 640, 3), np.uint8)) for name in rig.camera_ids}
+    monkeypatch.setattr("app.bench.labels.make_estimator", lambda _, rig: MultiViewEstimator(rig, Blind()))
+    monkeypatch.setattr("app.bench.labels.read_sets", lambda *_: [FrameSet(0, 0, frames, 0)])
+    session = Session(tmp_path, rig, "empty", "2026-01-01", {})
+    with pytest.raises(UserError, match="no hand was found in three views"):
+        compare(session, rig, None, "mediapipe")
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_a_frame_allocates_no_array_that_lasts_or_is_large() -> None:
 
 
 class Failing(Recorder):
-    """Runs out of memory when it is to lift, or to refine, for the time of that number."""
+    """Runs out of memory when it is to prepare, to lift or to refine for the time of that number."""
 
     def __init__(self, method: str, time: int) -> None:
         super().__init__()
@@ -126,6 +126,10 @@ class Failing(Recorder):
         self.left[method] = self.left.get(method, 0) - 1
         if self.left[method] == 0:
             raise RuntimeError("out of memory")
+
+    def prepare(self, hands: Iterable[int], views: int) -> None:
+        self._count("prepare")
+        super().prepare(hands, views)
 
     def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         self._count("lift")
@@ -197,6 +201,16 @@ def test_an_engine_that_fails_to_refine_what_was_held_is_replaced_once() -> None
     refined = pipeline.hold(seats)()
     assert refined is not None and (refined.joints_m == 5).all()
     assert second.windows[-1].frame_mask.tolist() == [[False] * 4 + [True]]
+
+
+def test_engines_that_cannot_get_ready_are_passed_over() -> None:
+    first, running, second, third = Failing("prepare", 1), Failing("lift", 1), Failing("prepare", 1), Recorder()
+    pipeline = Pipeline(first, views=4, others=iter([running, second, third]))
+    assert first.closed and pipeline.engine is running
+    pipeline.lift([pipeline.sit(EYE)], [np.zeros(3)])
+    assert running.closed and second.closed and pipeline.engine is third
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Pipeline(Failing("prepare", 1), views=4)
 
 
 def test_without_another_engine_the_error_is_the_callers() -> None:

@@ -5,7 +5,9 @@ import json
 import math
 import os
 import pickle
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +16,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -404,6 +407,10 @@ BAD_CONFIGS = {
     "data: {train: [cache]}\nnetwork: {widht: 3}": "widht",
     "data: {train: [cache]}\nlosses: {nll: -1}": "nll is -1",
     "data: {train: [cache]}\nbackbone_weights: r.pth": "r.pth`: no such file",
+    "data: {train: [cache]}\nnetwork: {name: small}": "unknown field `name`",
+    "data: {train: [cache], augmentation: {scale: 6}}": "augmentation.scale is 6.0, expected from 0 to 1",
+    "data: {train: [cache], augmentation: {rotation_deg: .nan}}": "augmentation.rotation_deg is nan",
+    "data: {train: [cache], augmentation: {drop_crops: -1}}": "augmentation.drop_crops is -1",
     "data: {train: [cache]}\nframes: 6": "frames is 6, expected at most 5",
     "data: {train: [cache]}\nframes: 0": "frames is 0, expected a number of at least 1",
     "data: {train: [cache]}\nlearning_rate: .nan": "learning_rate is nan",
@@ -440,6 +447,24 @@ def test_data_that_cannot_be_trained_on_ends_with_2(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_training_that_is_stopped_before_it_began_says_so(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("models.training.__main__.open_data", stop)
+    monkeypatch.setattr("sys.argv", ["training", str(write_config(tmp_path, "data: {train: [cache]}"))])
+    assert training_main() == 1
+    assert "stopped before the first step" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UserError, match="process 2 has no GPU of its own: this machine has 1"):
+        Processes()
+
+
 def test_validation_leaves_out_windows_whose_truth_is_not_known() -> None:
     torch.manual_seed(0)
     model = UstHand(TINY).eval()
@@ -451,13 +476,15 @@ def test_validation_leaves_out_windows_whose_truth_is_not_known() -> None:
     assert "mpjpe_mm" not in validate(model, [batch], LossConfig(), CPU)
 
 
-def test_a_config_is_read_with_its_paths_beside_it(tmp_path: Path) -> None:
+def test_a_config_is_read_with_its_paths_beside_it(tmp_path: Path, monkeypatch: Any) -> None:
     config = read_train_config(
         write_config(tmp_path, "data: {train: [cache], views: [2, 8]}\nnetwork: {recipe: tiny, casa: false}")
     )
     assert config.data.train == (str(tmp_path / "cache"),) and config.output == str(tmp_path / "run")
     assert config.network_config() == recipe("tiny", casa=False)
     assert msgspec.convert(msgspec.to_builtins(config), TrainConfig) == config
+    monkeypatch.chdir(tmp_path)
+    assert read_train_config(Path("run.yaml")) == config  # so that a run may be resumed from another folder
 
 
 def test_the_command_trains_on_a_cache_and_says_where(tmp_path: Path) -> None:
@@ -487,3 +514,23 @@ def test_a_run_of_two_processes_that_cannot_be_ends_with_one_message(tmp_path: P
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-3000:]
     assert done.stderr.count("fewer than a batch") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [False, True], ids=["the command", "all of its group"])
+def test_a_training_that_is_told_to_end_saves_and_leaves_no_process(tmp_path: Path, group: bool) -> None:
+    write_cache(tmp_path / "cache", [shard_of(True)])
+    path = write_config(tmp_path, "data: {train: [cache]}\nnetwork: {recipe: tiny, crop_px: 32}\nbatch: 2\n")
+    command = [sys.executable, "-m", "app", "train", str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True) as run:
+        assert run.stderr is not None
+        said = b""
+        while not re.search(rb"[1-9]/60000", said):
+            said += os.read(run.stderr.fileno(), 4096)
+        family = psutil.Process(run.pid).children(recursive=True)
+        (os.killpg if group else os.kill)(run.pid, signal.SIGTERM)
+        rest = run.stderr.read()
+    assert run.returncode == 0 and b"Traceback" not in rest, rest[-3000:]
+    assert b"stopped at step" in rest
+    load_checkpoint(tmp_path / "run" / LAST)
+    assert len(family) >= 2 and not psutil.wait_procs(family, 10)[1]

@@ -1,8 +1,13 @@
 """Windows for training: geometry that survives augmentation, and no truth in what a loss may read."""
 
+import itertools
+import resource
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -13,16 +18,18 @@ from torch.utils.data import DataLoader
 
 from calibration.errors import UserError
 from calibration.session import write_session
+from models.data import session_cache
 from models.data.augmentation import AugmentationConfig
 from models.data.crop import MIRROR
 from models.data.crop_cache import CacheManifest, Shard, join, read_cache, write_manifest, write_shard
 from models.data.detector_noise import GRADES, detect
-from models.data.hand_sequence import HandSequence, crops_of, to_shard
+from models.data.hand_sequence import HandSequence, boxes, crops_of, label_std, to_shard
 from models.data.labels import Labels, read_labels, write_labels
 from models.data.session_cache import cache_of, cache_session
 from models.data.windows import WindowBatches, WindowDataset, quiet_worker
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
+from tests.conftest import ROOT
 
 FRAMES = 12
 VIEWS = 4
@@ -314,8 +321,70 @@ def test_a_session_is_cut_once_and_again_when_its_labels_change(labelled_session
     write_labels(
         labelled_session / "labels.npz", Labels(*(getattr(good, name)[kept] for name in names), source="test"), VIEWS
     )
-    assert cache_of(labelled_session) == cache
-    assert len(read_cache(cache)[1][0].crops_rgb) == FRAMES * VIEWS
+    again = cache_of(labelled_session)
+    assert again != cache
+    assert len(read_cache(again)[1][0].crops_rgb) == FRAMES * VIEWS
+
+
+def test_a_session_that_two_programs_cut_at_once_is_whole(labelled_session: Path, monkeypatch: Any) -> None:
+    plain = session_cache._cut
+    other = (
+        "from pathlib import Path\nfrom models.data.session_cache import cache_of\n"
+        f"cache_of(Path({str(labelled_session)!r}))"
+    )
+
+    def cut_while_another_does(*given: Any) -> list[Shard]:
+        shards = plain(*given)
+        subprocess.run([sys.executable, "-c", other], cwd=ROOT, check=True, timeout=120)
+        return shards
+
+    monkeypatch.setattr(session_cache, "_cut", cut_while_another_does)
+    _, (shard,) = read_cache(cache_of(labelled_session))
+    assert len(shard.crops_rgb) == (FRAMES + 5) * VIEWS
+    assert len([path for path in labelled_session.iterdir() if path.is_dir()]) == 1
+
+
+def test_joints_without_a_label_do_not_move_the_crops() -> None:
+    whole = sequence_of(True)
+    keypoints_px, confidence = whole.keypoints_px.copy(), whole.confidence.copy()
+    keypoints_px[:, :2, 16:], confidence[:, :2, 16:] = 0, 0
+    part = replace(whole, keypoints_px=keypoints_px, confidence=confidence)
+    for found, expected in zip(boxes(part), boxes(whole), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    std = label_std(keypoints_px, confidence)[:, :2, :16]
+    np.testing.assert_allclose(std, label_std(keypoints_px[:, :2, :16], confidence[:, :2, :16]))
+
+
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_windows_may_get_labels_in_fewer_than_two_views(labelled: int) -> None:
+    dataset = WindowDataset([(CacheManifest(160, VIEWS), [shard_of(True)])])
+
+    def fewer(_number: int, shard: Shard) -> Shard:
+        confidence = shard.label_confidence.copy()
+        confidence[shard.rows[:, labelled:]] = 0
+        return replace(shard, label_confidence=confidence)
+
+    dataset.change_shards(fewer)
+    for views in (2, 3):
+        item = dataset[0, 0, views]
+        assert item["view_mask"].all() and item["view_mask"].shape == (5, views)
+        assert (item["label_confidence"][-1] > 0).any(1).sum() == labelled
+
+
+def test_too_many_open_files_are_no_damage(tmp_path: Path) -> None:
+    shard = shard_of(True)
+    write_cache(tmp_path / "cache", [shard])
+    for index in range(1, 20):
+        write_shard(tmp_path / "cache", index, shard)
+    opened = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
+    few = next(limit for limit in itertools.count() if len(set(range(limit)) - opened) == 8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        with pytest.raises(UserError, match="ulimit -n"):
+            read_cache(tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_labels_that_cannot_be_used_are_refused(labelled_session: Path, tmp_path: Path) -> None:

@@ -76,13 +76,27 @@ def check_exporter() -> None:
         )
 
 
-def export_checkpoint(checkpoint: str, directory: Path) -> ExportedNetwork:
+def tensorrt_here() -> bool:
+    """Whether TensorRT is installed and there is a GPU to build for."""
+    try:
+        from deploy.engines.cuda_device import find_gpu
+        from deploy.tensorrt_build import library_here
+
+        library_here()
+        find_gpu()
+    except (ImportError, UserError):
+        return False
+    return True
+
+
+def export_checkpoint(checkpoint: str, directory: Path, tensorrt: bool = False) -> ExportedNetwork:
     """The engines of a path or `shipped`. Raises UserError where they cannot be made; the child says why."""
-    _run([sys.executable, "-m", "deploy.export", checkpoint, str(directory)], b"", checkpoint)
+    command = [sys.executable, "-m", "deploy.export", checkpoint, str(directory)]
+    _run(command + ["--tensorrt"] * tensorrt, b"", checkpoint)
     return ExportedNetwork(checkpoint, directory)
 
 
-def export_untrained(config: NetworkConfig, directory: Path) -> ExportedNetwork:
+def export_untrained(config: NetworkConfig, directory: Path, tensorrt: bool = False) -> ExportedNetwork:
     """The engines of a network with random weights."""
     log.info(
         "export: recipe %s, M = %d, K = %d, untrained (half a minute or so)",
@@ -91,7 +105,7 @@ def export_untrained(config: NetworkConfig, directory: Path) -> ExportedNetwork:
         config.blocks,
     )
     command = [sys.executable, "-m", "deploy.random_network", str(directory)]
-    _run(command, msgspec.json.encode(config), f"the recipe {config.recipe}")
+    _run(command + ["--tensorrt"] * tensorrt, msgspec.json.encode(config), f"the recipe {config.recipe}")
     return ExportedNetwork(str(directory / "checkpoint.safetensors"), directory)
 
 

@@ -134,7 +134,9 @@ def _sweep(
     for value in values:
         config = config_from(msgspec.to_builtins(network.config) | {what: value}, f"`--{what} {value}`")
         same = config == network.config
-        networks[value] = network if same else export_untrained(config, directory / f"{what}_{value}")
+        networks[value] = (
+            network if same else export_untrained(config, directory / f"{what}_{value}", engine == "tensorrt")
+        )
     cases = {value: Case(each.source(engine), engine, views, hands) for value, each in networks.items()}
     rounds, _ = measure(processes, list(cases.values()), plan.seconds)
     rows = []

@@ -15,6 +15,7 @@ from app.estimators.detection import Detection, Detector, Region
 from app.estimators.multiview import MultiViewEstimator
 from app.estimators.protocol import Hand
 from app.statistics import rounded
+from calibration.errors import UserError
 from calibration.frames import Frame
 from calibration.rig import Rig, RigCamera
 from calibration.session import Session
@@ -74,7 +75,10 @@ class _ScoreKeeper:
 
 
 def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estimator_name: str) -> dict:
-    """Figures of the session's own detector and of the simulated grades; see the module and docs/labels.md."""
+    """Figures of the session's own detector and of the simulated grades; see the module and docs/labels.md.
+
+    Raises UserError where no hand is found in three views.
+    """
     estimator = make_estimator(estimator_name, rig)
     assert isinstance(estimator, MultiViewEstimator)
     keeper = _ScoreKeeper(estimator.detector)
@@ -84,6 +88,11 @@ def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estima
     estimator.close()
     # Without a view two others must remain.
     hands = [(number, hand) for number, hand in hands if len(hand.detections_px) >= 3]
+    if not hands:
+        raise UserError(
+            f"{session.path}: no hand was found in three views, which a comparison of views needs. Give a recording of "
+            "three cameras or more that shows hands."
+        )
     result: dict = {"sets": len(sets), "hands": len(hands), estimator_name: _measured(hands, keeper.scores).summary()}
     steps = np.diff([frames.reference_time_ns for frames in sets])
     frames_per_set = max(1, round(float(np.median(steps)) * 1e-9 * _SIMULATED_FPS)) if len(steps) else 1

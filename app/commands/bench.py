@@ -98,7 +98,7 @@ def _add_engines(parts) -> None:
 
 
 def run_engines(args: argparse.Namespace) -> int:
-    from app.bench.engine_networks import check_exporter, export_checkpoint, export_untrained
+    from app.bench.engine_networks import check_exporter, export_checkpoint, export_untrained, tensorrt_here
     from app.bench.engine_tables import summary, tables
     from app.bench.engines import Plan, bench
     from models.simulation.rendering_pool import usable_cores
@@ -116,12 +116,13 @@ def run_engines(args: argparse.Namespace) -> int:
         blocks=sorted(set(args.blocks)) or ([1, 2, 3, 4] if args.all else []),
         seconds=args.seconds,
     )
+    tensorrt = "tensorrt" in plan.engines and tensorrt_here()
     with tempfile.TemporaryDirectory(prefix="usthand-bench-") as folder:
         directory = Path(folder)
         if args.checkpoint:
-            network = export_checkpoint(args.checkpoint, directory / "network")
+            network = export_checkpoint(args.checkpoint, directory / "network", tensorrt)
         else:
-            network = export_untrained(recipe(args.recipe), directory / "network")
+            network = export_untrained(recipe(args.recipe), directory / "network", tensorrt)
         result = bench(plan, network, directory, usable_cores())
     for table in tables(result):
         print(table.markdown() if args.markdown else table.aligned(), end="\n\n")

@@ -4,6 +4,9 @@ import argparse
 import json
 import logging
 import math
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 from app.estimators import ESTIMATORS
@@ -31,6 +34,24 @@ def add_command(subparsers, name: str, run, help: str, example: str) -> argparse
     parser.add_argument("--json", action="store_true", help="print one machine-readable object as the last line")
     parser.set_defaults(run=run)
     return parser
+
+
+def run_child(command: list[str], environment: dict[str, str] | None = None) -> int:
+    """The exit code of a program that does a command's work, and is told to stop when this one is.
+
+    1 where a signal ended it. `environment` is added to this process's own.
+    """
+    process = subprocess.Popen(command, env={**os.environ, **(environment or {})})
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while True:
+            try:
+                code = process.wait()
+                return code if code >= 0 else 1
+            except KeyboardInterrupt:
+                continue  # the terminal told the child, too: it saves and ends
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapipe") -> None:

@@ -2,10 +2,9 @@
 
 import argparse
 import importlib.util
-import subprocess
 import sys
 
-from app.commands.common import add_command
+from app.commands.common import add_command, run_child
 from calibration.errors import UserError
 from models.evaluation.arguments import add_arguments, to_flags
 
@@ -30,9 +29,4 @@ def run(args: argparse.Namespace) -> int:
                 f"an evaluation needs {library}, which is not installed. Install the project's extra `train`."
             )
     command = [sys.executable, "-m", "models.evaluation", *to_flags(args), *(["--json"] if args.json else [])]
-    process = subprocess.Popen(command)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        return 1
+    return run_child(command)

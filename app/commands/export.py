@@ -1,11 +1,10 @@
 """`usthand export`: starts the export of a checkpoint in a process of its own, since only it loads torch."""
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
-from app.commands.common import add_command
+from app.commands.common import add_command, run_child
 from calibration.errors import UserError
 from deploy.cached_export import missing_to_export
 
@@ -48,9 +47,4 @@ def run(args: argparse.Namespace) -> int:
     if args.compute_capability:
         flags += ["--compute-capability", *args.compute_capability]
     command = [sys.executable, "-m", "deploy.export", args.checkpoint, str(args.directory), *flags]
-    process = subprocess.Popen(command)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        return 1
+    return run_child(command)

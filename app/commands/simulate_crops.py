@@ -7,6 +7,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from app.commands.common import add_command
@@ -49,7 +50,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     # Open3D takes a second to import, which other commands should not wait for.
-    from models.data.crop_cache import MARGIN, read_cache
+    from models.data.crop_cache import MARGIN
     from models.data.generate import GenerateSettings, generate
     from models.simulation.rendering_pool import usable_cores
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     seconds = time.monotonic() - began
-    crops = sum(len(shard.crops_rgb) for shard in read_cache(args.out)[1])
+    crops = sum(len(np.load(file, mmap_mode="r")) for file in args.out.glob("shard_*/crops_rgb.npy"))
     print(f"{args.out}: {crops} crops of {settings.size_px} pixels, {seconds:.0f} s")
     if args.json:
         print(json.dumps({"crops": crops, "size_px": settings.size_px, "seconds": round(seconds, 1)}))

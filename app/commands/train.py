@@ -3,13 +3,11 @@
 import argparse
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from app.commands.common import add_command
+from app.commands.common import add_command, run_child
 from calibration.errors import UserError
 from models.data.crop_cache import MARGIN
 from models.data.session_cache import cache_of
@@ -52,23 +50,14 @@ def run(args: argparse.Namespace) -> int:
         module.append("--resume")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
     if args.processes == 1:
-        code = _wait(subprocess.Popen([sys.executable, *module]))
+        code = run_child([sys.executable, *module])
     else:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "code"
-            environment = {**os.environ, EXIT_CODE_FILE: str(file)}
-            code = _wait(subprocess.Popen([sys.executable, *launcher, *module], env=environment))
+            code = run_child([sys.executable, *launcher, *module], {EXIT_CODE_FILE: str(file)})
             code = int(file.read_text()) if file.exists() else code
     if args.json and not code:
         output = args.output or Path(config.output)
         info = json.loads((output / "last.json").read_text())
         print(json.dumps({"output": str(output), "step": info["step"], "steps": config.steps}))
     return code
-
-
-def _wait(process: subprocess.Popen) -> int:
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the terminal told the training, too: it saves and ends

@@ -52,7 +52,11 @@ def onnxruntime_engine(directory: Path, threads: int = 0) -> ExportedEngine:
     device = "cuda" if providers[0].startswith("CUDA") else "cpu"
 
     def load(onnx: bytes) -> OnnxruntimeNetwork:
-        return OnnxruntimeNetwork(onnxruntime.InferenceSession(onnx, options, providers=providers), device)
+        try:
+            session = onnxruntime.InferenceSession(onnx, options, providers=providers)
+        except Exception as error:  # its errors have no class of their own to catch, nor one of Python's
+            raise RuntimeError(str(error)) from error
+        return OnnxruntimeNetwork(session, device)
 
     where = "CUDA" if device == "cuda" else "the CPU"
     return ExportedEngine(directory, f"ONNX Runtime {onnxruntime.__version__} on {where}", load)

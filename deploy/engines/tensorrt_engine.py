@@ -71,9 +71,12 @@ class TensorRTEngine:
         if len(view_mask) > MOST_HANDS:
             parts = (slice(first, first + MOST_HANDS) for first in range(0, len(view_mask), MOST_HANDS))
             found = [
-                [array.copy() for array in self.lift(crops_rgb[part], P_crop[part], view_mask[part])] for part in parts
+                [array.copy() for array in self._lift(crops_rgb[part], P_crop[part], view_mask[part])] for part in parts
             ]
             return Clouds(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+        return self._lift(crops_rgb, P_crop, view_mask)
+
+    def _lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         sizes = self._queue_stage1(crops_rgb, P_crop, view_mask)
         clouds = Clouds(*(self._stage1.outputs[name].read(sizes) for name in Clouds._fields))
         self._stream.wait()

@@ -28,6 +28,12 @@ class AugmentationConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True
     drop_frames: float = 0.1
     drop_crops: float = 0.02
 
+    def __post_init__(self) -> None:
+        shares = ("centre", "scale", "colour", "drop_frames", "drop_crops")
+        for name, most in {**dict.fromkeys(shares, 1.0), "rotation_deg": 180.0, "target_m": 1.0}.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"augmentation.{name} is {getattr(self, name)}, expected from 0 to {most:g}")
+
 
 NO_AUGMENTATION = AugmentationConfig(0.0, 0.0, 0.0, 0.0, 0.0, "none", 0.0, 0.0)
 

@@ -16,6 +16,7 @@ than pictures of them. Crops of left hands are mirrored. They show `margin` time
 augmentation.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -156,6 +157,10 @@ def read_cache(path: Path, truth: bool = False) -> tuple[CacheManifest, list[Sha
     return manifest, shards
 
 
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(f"{folder}: damaged ({error}). Remove it and run the command that made it again.")
+
+
 def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
     try:
         # Each map holds a file open, so only what is large is mapped.
@@ -167,8 +172,15 @@ def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
                 arrays |= {name: file[name] for name in ("joints_m", "visible")}
                 if "vertices_m" in file:
                     arrays["vertices_m"] = file["vertices_m"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{folder}: damaged ({error}). Remove it and run the command that made it again.") from None
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise UserError(
+                f"{folder}: too many files are open, for each shard holds one. Raise the limit (`ulimit -n 65536`) and "
+                "run this again."
+            ) from None
+        raise _damaged(folder, error) from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise _damaged(folder, error) from None
     pictures, frames, size = len(arrays["crops_rgb"]), len(arrays["rows"]), manifest.size_px
     crops = max(pictures, len(arrays["P_crop"]))
     shapes = {

@@ -11,7 +11,6 @@ from calibration.rig import RigCamera
 from calibration.triangulation import Observations, triangulate
 from models.data.crop import Crop, hand_box, make_crop
 from models.data.crop_cache import MARGIN, Shard
-from models.data.detector_noise import hand_size_px
 
 _STD_OF_SIZE = 0.036
 _LEAST_CONFIDENCE = 0.02
@@ -50,8 +49,15 @@ def triangulate_labels(sequence: HandSequence) -> np.ndarray:
 
 
 def label_std(keypoints_px: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Expected errors (..., 21) of labels (..., 21, 2) with confidence (..., 21), in their unit."""
-    size = np.maximum(hand_size_px(keypoints_px), 1.0) * _STD_OF_SIZE
+    """Expected errors (..., 21) of labels (..., 21, 2) with confidence (..., 21), in their unit.
+
+    A share of the hand's size, as of `hand_size_px` of the joints that are labelled.
+    """
+    known = (confidence > 0)[..., None]
+    count = np.maximum(known.sum(-2, keepdims=True), 1)
+    offsets = keypoints_px - np.where(known, keypoints_px, 0).sum(-2, keepdims=True) / count
+    size = 2 * np.sqrt((np.where(known, offsets, 0) ** 2).sum((-2, -1)) / count[..., 0, 0])
+    size = np.maximum(size, 1.0) * _STD_OF_SIZE
     return size[..., None] / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE))
 
 

@@ -1,19 +1,20 @@
 """A recorded session with `labels.npz` turned into a crop cache: every video is decoded once, in order."""
 
 import hashlib
+import json
 import logging
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from calibration.cached_folder import cached_folder
 from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.session import Session, check_session, read_session
 from models.data.crop import Crop
-from models.data.crop_cache import MARGIN, CacheManifest, Shard, join, read_manifest, write_manifest, write_shard
+from models.data.crop_cache import MARGIN, CacheManifest, Shard, join, write_manifest, write_shard
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
 from models.data.labels import Labels, read_labels
 from models.data.truth import Truth, read_truth
@@ -80,17 +81,17 @@ def cache_of(path: Path, size_px: int = 160) -> Path:
     if (path / "manifest.json").is_file():
         return path
     session = read_session(path)
-    cache = session.path / f"crops_{size_px}"
-    if (cache / "manifest.json").is_file():
-        made_of = read_manifest(cache).settings
-        if made_of.items() >= _made_of(session.path, session.rig.rig_id).items():
-            return cache
-    if cache.is_dir():
-        log.info("%s: the labels or the calibration have changed; the crops are made again", cache)
-        shutil.rmtree(cache)
-    log.info("%s: cutting out the labelled hands, once", session.path)
-    cache_session(path, cache, size_px)
-    return cache
+    made_of = json.dumps(_made_of(session.path, session.rig.rig_id))
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+
+    def make(folder: Path) -> None:
+        log.info("%s: cutting out the labelled hands, once", session.path)
+        cache_session(path, folder, size_px)
+
+    # Whole or not at all, since a training and an evaluation may both want it first.
+    return cached_folder(
+        session.path, f"crops_{size_px}", key, lambda folder: (folder / "manifest.json").is_file(), make
+    )
 
 
 def _made_of(session: Path, rig_id: str) -> dict[str, str]:

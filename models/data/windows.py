@@ -4,6 +4,7 @@ Letters: T frames, V views, S pixels a side. Nothing that a loss reads comes fro
 are not even opened.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -180,7 +181,12 @@ class WindowBatches(Sampler):
 
 
 def quiet_worker(_worker: int) -> None:
-    """For a DataLoader's `worker_init_fn`: the workers are the parallelism, so OpenCV and torch start no threads."""
+    """For a DataLoader's `worker_init_fn`: the workers are the parallelism, so OpenCV and torch start no threads.
+
+    A signal to the whole group of processes is for the one that they work for, which saves and ends them.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -228,9 +234,9 @@ def _labels(
 
 
 def _choose(usable: np.ndarray, labelled: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """`count` of the usable views in order, of which at least two have labels."""
+    """`count` of the usable views in order, of which two have labels, where there are two (new labels may be fewer)."""
     if count == len(usable):
         return usable
-    sure = random.choice(labelled, min(2, count), replace=False)
+    sure = random.choice(labelled, min(2, count, len(labelled)), replace=False)
     rest = random.choice(np.setdiff1d(usable, sure), count - len(sure), replace=False)
     return np.sort(np.concatenate([sure, rest]))

@@ -87,8 +87,17 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write("".join(f"{name}: {value}\n" for name, value in provenance.items()))
     sys.stdout.write(text_table(evaluation))
     if args.json:
-        sys.stdout.write(json.dumps(provenance | evaluation.figures) + "\n")
+        sys.stdout.write(json.dumps(_finite(provenance | evaluation.figures), allow_nan=False) + "\n")
     return 0
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON does not have: figures of which the data tells nothing."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _ablated(network: UstHand, part: str) -> UstHand:

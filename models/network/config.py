@@ -117,7 +117,7 @@ RECIPES = {
 }
 
 
-def recipe(name: str, **changes: object) -> NetworkConfig:
+def recipe(name: str, /, **changes: object) -> NetworkConfig:
     """The recipe of that name, with some fields changed: `recipe("small", casa=False)`.
 
     Raises UserError for an unknown recipe or field, or a value that does not fit.

@@ -41,6 +41,8 @@ def main() -> int:
             trainer.run()
         finally:
             processes.close()
+    except KeyboardInterrupt:
+        return _failed(1, "stopped before the first step")
     except UserError as error:
         return _failed(2, str(error))
     except OSError as error:

@@ -125,12 +125,13 @@ FREE_FIELDS = ("output", "workers", "log_every", "validate_every", "validation_w
 
 
 def read_train_config(path: Path) -> TrainConfig:
-    """Read a run's YAML; its paths are returned absolute or relative to the working directory.
+    """Read a run's YAML; its paths are returned absolute.
 
     Raises UserError for a missing file, an unknown key (with the nearest known one), a value that does not fit or
     data that is not there.
     """
     config = read_yaml(path, TrainConfig)
+    path = path.absolute()  # a run may be resumed from another folder
     config.network_config()
     resolved = {
         name: tuple(str(path.parent / each) for each in getattr(config.data, name)) for name in ("train", "validation")

@@ -5,15 +5,22 @@ import os
 import torch
 from torch import Tensor, distributed, nn
 
+from calibration.errors import UserError
+
 
 class Processes:
-    """This process among its peers: `rank` of `world`, and its device."""
+    """This process among its peers: `rank` of `world`, and its device. Raises UserError for more of them than GPUs."""
 
     def __init__(self) -> None:
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_RANK", "0"))
         self.device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
         if self.device.type == "cuda":
+            if local >= torch.cuda.device_count():
+                raise UserError(
+                    f"process {local + 1} has no GPU of its own: this machine has {torch.cuda.device_count()}. Give as "
+                    "many `--processes` at most."
+                )
             torch.cuda.set_device(self.device)
         if self.world > 1:
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
