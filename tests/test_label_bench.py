@@ -1,12 +1,13 @@
 """The simulated detector beside MediaPipe on a real recording."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.bench.labels import _blind_residuals, compare
-from app.estimators.detection import Detection
+from app.estimators.detection import Detection, Region
 from app.estimators.multiview import MultiViewEstimator
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
@@ -34,7 +35,7 @@ def test_residuals_are_zero_without_noise_and_known_where_one_view_is_off() -> N
 class Blind:
     name, simulated = "blind", True
 
-    def detect(self, *_: object) -> list[Detection]:
+    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
         return []
 
     def close(self) -> None: ...

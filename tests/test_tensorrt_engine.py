@@ -6,6 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import numpy as np
@@ -139,10 +140,9 @@ def test_many_places_are_looked_at_a_few_at_a_time(directory: Path) -> None:
     case = window(3)
     given = [case[name] for name in STAGE1]  # the five frames as five places
     engine.prepare((len(given[0]),), 3)
-    plain, calls = engine.lift, []
-    engine.lift = lambda *given: calls.append(len(given[0])) or plain(*given)  # as the bench counts its time
-    found = engine.lift(*given)
-    assert calls == [5]
+    with mock.patch.object(engine, "lift", wraps=engine.lift) as timed:  # as the bench does
+        found = engine.lift(*given)
+    timed.assert_called_once()
     for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
         for all_of_them, expected in zip(found, exact.lift(*(array[part] for array in given)), strict=True):
             assert all_of_them[part] == pytest.approx(expected, abs=1e-6)
