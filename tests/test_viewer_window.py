@@ -266,6 +266,8 @@ def test_headless_without_a_display_draws_every_set_once(tmp_path):
 
 def test_interrupted_headless_video_is_whole_and_a_killed_one_leaves_no_process(tmp_path):
     code = HELPER + (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "feed = ListFeed(sets, at_once=False, ends=False)\n"
         "plain, polls = feed.poll, iter(range(10**9))\n"
         "def poll():\n"
