@@ -151,6 +151,7 @@ def test_auto_says_what_it_takes_and_goes_on_with_what_works(
         next(found)
 
 
+@pytest.mark.slow
 def test_what_onnxruntime_raises_at_its_start_is_a_failure(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fail(Exception):
         """As ONNX Runtime's own, which are of no class of Python's but this."""

@@ -160,6 +160,7 @@ def test_what_cannot_be_replayed_is_refused_with_exit_code_2(simulated_session, 
     assert usthand("replay", tmp_path / "nowhere").returncode == 2
 
 
+@pytest.mark.slow
 def test_the_real_recording_shows_both_hands(real_rig_dir, tmp_path):
     """All 111 sets of a real four-camera recording, against what was measured on it with the same detector by a plain
     triangulation: 0.910 of the sets with a hand, 0.874 with both, reprojection 3.81 px, leave-one-out 6.61 px, bone

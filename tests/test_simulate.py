@@ -301,6 +301,7 @@ def test_a_loop_that_does_not_fit_is_told(loop: tuple[Rig, Path], tmp_path: Path
             make_source(camera, rig).open()
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_and_a_name_that_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["simulate", "--contact-sheet", str(tmp_path / "hands.gif")]) == 2
     assert "must end in `.png`" in capsys.readouterr().err

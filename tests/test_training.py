@@ -179,6 +179,7 @@ def test_3d_labels_cannot_change_what_is_learned(tmp_path: Path) -> None:
     assert same(clean._state(), poisoned._state())
 
 
+@pytest.mark.slow
 def test_two_processes_learn_the_same_weights_from_different_windows(tmp_path: Path) -> None:
     """torchrun with gloo; each process saves what it ends with. Their gradients differ, their weights must not."""
     script = tmp_path / "two.py"
