@@ -518,18 +518,27 @@ def test_a_run_of_two_processes_that_cannot_be_ends_with_one_message(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", [False, True], ids=["the command", "all of its group"])
-def test_a_training_that_is_told_to_end_saves_and_leaves_no_process(tmp_path: Path, group: bool) -> None:
+@pytest.mark.parametrize(
+    ("number", "group", "processes"),
+    [(signal.SIGTERM, False, 1), (signal.SIGTERM, True, 1), (signal.SIGINT, True, 1), (signal.SIGINT, True, 2)],
+)
+def test_a_training_that_is_told_to_end_saves_and_leaves_no_process(
+    tmp_path: Path, number: int, group: bool, processes: int
+) -> None:
     write_cache(tmp_path / "cache", [shard_of(True)])
     path = write_config(tmp_path, "data: {train: [cache]}\nnetwork: {recipe: tiny, crop_px: 32}\nbatch: 2\n")
-    command = [sys.executable, "-m", "app", "train", str(path)]
+    code = (  # a shell's background jobs ignore the interrupt
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from app.cli import main\nsys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "train", str(path), "--processes", str(processes)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True) as run:
         assert run.stderr is not None
         said = b""
         while not re.search(rb"[1-9]/60000", said):
             said += os.read(run.stderr.fileno(), 4096)
         family = psutil.Process(run.pid).children(recursive=True)
-        (os.killpg if group else os.kill)(run.pid, signal.SIGTERM)
+        (os.killpg if group else os.kill)(run.pid, number)
         rest = run.stderr.read()
     assert run.returncode == 0 and b"Traceback" not in rest, rest[-3000:]
     assert b"stopped at step" in rest

@@ -3,9 +3,14 @@
 import argparse
 import importlib.util
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import psutil
 
 from app.commands.common import add_command, run_child
 from calibration.errors import UserError
@@ -54,10 +59,28 @@ def run(args: argparse.Namespace) -> int:
     else:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "code"
-            code = run_child([sys.executable, *launcher, *module], {EXIT_CODE_FILE: str(file)})
+            code = _torchrun([sys.executable, *launcher, *module], {EXIT_CODE_FILE: str(file)})
             code = int(file.read_text()) if file.exists() else code
     if args.json and not code:
         output = args.output or Path(config.output)
         info = json.loads((output / "last.json").read_text())
         print(json.dumps({"output": str(output), "step": info["step"], "steps": config.steps}))
     return code
+
+
+def _torchrun(command: list[str], environment: dict[str, str]) -> int:
+    """The exit code of a torchrun. Told to stop, it would end with a traceback; its processes are told, which save."""
+    launcher = subprocess.Popen(command, env={**os.environ, **environment}, start_new_session=True)
+
+    def tell(*_: object) -> None:
+        processes = psutil.Process(launcher.pid).children()
+        for each in processes or [launcher]:
+            each.terminate()
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = launcher.wait()
+        return code if code >= 0 else 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
