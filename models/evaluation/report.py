@@ -18,8 +18,8 @@ _COLUMNS = {
     "pa_mpjpe_mm": ("Procrustes", ".2f"),
     "mpvpe_mm": ("MPVPE", ".2f"),
     "pa_mpvpe_mm": ("MPVPE, Procrustes", ".2f"),
-    "auc_20": ("AUC 0&ndash;20", ".3f"),
-    "auc_50": ("AUC 0&ndash;50", ".3f"),
+    "auc_20": ("AUC to 20 mm", ".3f"),
+    "auc_50": ("AUC to 50 mm", ".3f"),
 }
 _ERRORS = (
     "Distances to the true joints in millimetres: mean, median, 90th percentile, and the means with the wrist or the "
