@@ -7,7 +7,10 @@ import math
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import psutil
 
 from app.estimators import ESTIMATORS
 from app.process import start_process, stop
@@ -20,6 +23,8 @@ from deploy.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
 
 log = logging.getLogger(__name__)
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_command(subparsers, name: str, run, help: str, example: str) -> argparse.ArgumentParser:
@@ -36,22 +41,30 @@ def add_command(subparsers, name: str, run, help: str, example: str) -> argparse
     return parser
 
 
-def run_child(command: list[str], environment: dict[str, str] | None = None) -> int:
-    """The exit code of a program that does a command's work, and is told to stop when this one is.
+def run_child(
+    command: list[str],
+    environment: dict[str, str] | None = None,
+    told: Callable[[subprocess.Popen], Iterable[psutil.Process]] = lambda child: [psutil.Process(child.pid)],
+) -> int:
+    """The exit code of a program that does a command's work; 1 where a signal ended it.
 
-    1 where a signal ended it. `environment` is added to this process's own.
+    `environment` is added to this process's own. Where this process is told to stop, it waits, and tells the processes
+    that `told` gives: the program itself by default. It is in a session of its own, so that nothing else tells it.
     """
-    process = subprocess.Popen(command, env={**os.environ, **(environment or {})})
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    child = subprocess.Popen(command, env={**os.environ, **(environment or {})}, start_new_session=True)
+
+    def tell(number: int, _frame: object) -> None:
+        for process in told(child):
+            process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    numbers = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup has it
+    before = {number: signal.signal(number, tell) for number in numbers}
     try:
-        while True:
-            try:
-                code = process.wait()
-                return code if code >= 0 else 1
-            except KeyboardInterrupt:
-                continue  # the terminal told the child, too: it saves and ends
+        code = child.wait()
+        return code if code >= 0 else 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapipe") -> None:

@@ -3,8 +3,6 @@
 import argparse
 import importlib.util
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -59,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "code"
-            code = _torchrun([sys.executable, *launcher, *module], {EXIT_CODE_FILE: str(file)})
+            code = run_child([sys.executable, *launcher, *module], {EXIT_CODE_FILE: str(file)}, _torchrun_told)
             code = int(file.read_text()) if file.exists() else code
     if args.json and not code:
         output = args.output or Path(config.output)
@@ -68,19 +66,7 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _torchrun(command: list[str], environment: dict[str, str]) -> int:
-    """The exit code of a torchrun. Told to stop, it would end with a traceback; its processes are told, which save."""
-    launcher = subprocess.Popen(command, env={**os.environ, **environment}, start_new_session=True)
-
-    def tell(*_: object) -> None:
-        processes = psutil.Process(launcher.pid).children()
-        for each in processes or [launcher]:
-            each.terminate()
-
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        code = launcher.wait()
-        return code if code >= 0 else 1
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _torchrun_told(torchrun: subprocess.Popen) -> list[psutil.Process]:
+    """The processes that train, which save and end; it would end with a traceback."""
+    process = psutil.Process(torchrun.pid)
+    return process.children() or [process]

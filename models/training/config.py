@@ -114,6 +114,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     @property
     def window_frames(self) -> int:
+        """Of the windows that everything is trained on."""
         return self.frames or self.network_config().frames
 
 
