@@ -7,13 +7,16 @@ mirrored crops the left one. All that is not the network is the real thing.
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from app.estimators.hand_finder import Found, VolumeSearch
+from app.estimators import make_estimator
+from app.estimators.hand_finder import DetectorFinder, Found, VolumeSearch
 from app.estimators.protocol import Estimate, Hand, Side
+from app.estimators.simulated import SimulatedDetector
 from app.estimators.ust_hand import UstHandEstimator
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
@@ -129,7 +132,9 @@ class ListFinder:
         self.here: dict[Side, np.ndarray] = {side: joints + 0.01 for side, joints in hands_at(time_s).items()}
         self.asked = 0
 
-    def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
         self.asked += 1
         return [Found(side, joints) for side, joints in self.here.items()]
 
@@ -377,6 +382,31 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
     assert VolumeSearch(RIG, Pipeline(engine, 4)).find(frame_set(0), [])
 
 
+@pytest.mark.parametrize(("installed", "finder"), [(True, DetectorFinder), (False, VolumeSearch)])
+def test_hands_are_found_by_mediapipe_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, installed, finder) -> None:
+    monkeypatch.setattr("deploy.engines.live_engines", lambda *_: iter([DotEngine()]))
+    monkeypatch.setattr("app.estimators.mediapipe_hands.MediaPipeHands", lambda: SimulatedDetector(RIG))
+    monkeypatch.setattr(
+        "app.estimators.importlib.util.find_spec", lambda name: object() if installed and name == "mediapipe" else None
+    )
+    estimator = make_estimator("ust-hand", RIG)
+    assert isinstance(estimator, UstHandEstimator) and type(estimator.finder) is finder
+
+
+def test_a_detectors_hand_with_an_unknown_joint_is_left_out() -> None:
+    truth = hands_at(0.0)
+    whole, torn = started()[0].estimate(frame_set(0)).hands
+    torn = replace(torn, joints_world_m=np.where(np.arange(JOINTS)[:, None] == 4, np.nan, torn.joints_world_m))
+
+    class Detector:
+        def estimate(self, _: FrameSet) -> Estimate:
+            return Estimate([whole, torn])
+
+    (found,) = DetectorFinder(Detector()).find(frame_set(0), [])  # type: ignore[arg-type]
+    assert found.side == whole.side
+    assert np.linalg.norm(found.joints_m - truth[found.side], axis=1).mean() < 0.02
+
+
 def test_the_volume_search_finds_both_hands_and_which_is_which() -> None:
     engine = DotEngine()
     pipeline = Pipeline(engine, 4)
@@ -390,6 +420,32 @@ def test_the_volume_search_finds_both_hands_and_which_is_which() -> None:
     for later in range(number + 1, number + 8):
         estimate = estimator.estimate(frame_set(later))
     assert max(errors_mm(estimate, later).values()) < 3
+
+
+def test_a_lost_hand_is_first_searched_for_where_it_was() -> None:
+    """Far from the volume's middle, where the search begins."""
+    rig = ring_rig(4)
+    pipeline = Pipeline(DotEngine(), 4)
+    search = VolumeSearch(rig, pipeline)
+    estimator = UstHandEstimator(rig, pipeline, search)
+    middle = hands_at(0.0)["right"].mean(0)
+    search._places = search._places[np.linalg.norm(search._places - middle, axis=1) > 0.25]
+    estimator.finder = ListFinder()
+    for number in range(6):
+        estimator.estimate(frame_set(number))
+    estimator.finder = search
+    for number in range(6, 12):
+        assert estimator.estimate(frame_set(number, [])).hands == []
+    for number in range(12, 15):
+        estimate = estimator.estimate(frame_set(number))
+    assert {hand.side for hand in estimate.hands} == set(BOTH)
+    for number in range(15, 20):
+        estimate = estimator.estimate(frame_set(number))
+    assert max(errors_mm(estimate, 19).values()) < 5
+    # A hand that was lost long ago is searched for in the volume alone.
+    for number in range(20, 120):
+        estimator.estimate(frame_set(number, []))
+    assert estimator._lost == []
 
 
 def test_the_volume_search_gives_a_place_to_the_side_that_fits_better() -> None:

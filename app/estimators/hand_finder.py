@@ -1,6 +1,6 @@
 """Finders: where hands are that nobody follows yet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,8 +34,11 @@ class Found:
 
 
 class HandFinder(Protocol):
-    def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
-        """Hands in the set. `followed_m`: the joints (21, 3) of the hands that are followed already."""
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
+        """Hands in the set. `followed_m`: the joints (21, 3) of the hands that are followed already; `lost_m`: of those
+        that were followed a moment ago."""
         ...
 
     def close(self) -> None: ...
@@ -47,7 +50,9 @@ class DetectorFinder:
     def __init__(self, estimator: Estimator) -> None:
         self._estimator = estimator
 
-    def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
         hands = self._estimator.estimate(frame_set).hands
         return [Found(hand.side, hand.joints_world_m) for hand in hands if np.isfinite(hand.joints_world_m).all()]
 
@@ -58,7 +63,8 @@ class DetectorFinder:
 class VolumeSearch:
     """Hands where the network itself says that one is: it looks, a few places per set, through the working volume.
 
-    The working volume is where at least two cameras look; its places are tried in turn, as a right and as a left hand.
+    The working volume is where at least two cameras look; its places are tried in turn, as a right and as a left hand,
+    after those where a hand was lost a moment ago.
     A place holds a hand where the views' keypoints agree on joints whose bones are as long as a hand's, and still do
     when looked at once more with the crop centred on them.
     """
@@ -70,12 +76,12 @@ class VolumeSearch:
         self._crops = empty_crops(_AT_ONCE, len(rig.cameras), pipeline.engine.shape.crop_px)
         self._next = 0
 
-    def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray]) -> list[Found]:
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
         sides: tuple[Side, Side] = ("right", "left")
         tries: list[tuple[Side, np.ndarray, float]] = []
-        for _ in range(len(self._places)):
-            target_m = self._places[self._next]
-            self._next = (self._next + 1) % len(self._places)
+        for target_m in self._turn(lost_m):
             if any(np.linalg.norm(joints.mean(0) - target_m) < _STEP_M for joints in followed_m):
                 continue
             tries.extend((side, target_m, _SEARCH_HALF_WIDTH_M) for side in sides)
@@ -93,6 +99,13 @@ class VolumeSearch:
 
     def close(self) -> None:
         """The pipeline is its owner's."""
+
+    def _turn(self, lost_m: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Places (3,) to look at: first those of the last two hands that were lost, then the volume's, once around."""
+        yield from (joints.mean(0) for joints in lost_m[-2:])
+        for _ in range(len(self._places)):
+            self._next = (self._next + 1) % len(self._places)
+            yield self._places[self._next - 1]
 
     def _hands(
         self, frame_set: FrameSet, tries: Sequence[tuple[Side, np.ndarray, float]]

@@ -27,6 +27,7 @@ SIDES: tuple[Side, ...] = ("left", "right")
 _MEASURED_STD_M = 0.003
 _MISSES_TO_LOSE = 4
 _FIND_PERIOD_NS = 150_000_000
+_LOST_FOR_NS = 2_000_000_000
 _SAME_HAND_M = 0.04
 _DISAGREEMENT = 0.12
 _SPAN_M = (0.05, 0.26)
@@ -93,6 +94,7 @@ class UstHandEstimator:
         self.finder = finder
         self.truth_at = truth_at
         self._follows: list[_Follow] = []
+        self._lost: list[tuple[int, np.ndarray]] = []
         self._next_id = 1
         self._asked_ns: int | None = None
         self._begun_ns: int | None = None
@@ -185,7 +187,9 @@ class UstHandEstimator:
         if self._follows and recent:
             return
         self._asked_ns = now_ns
-        for found in self.finder.find(frame_set, [follow.joints_m for follow in self._follows]):
+        self._lost = [each for each in self._lost if 0 <= now_ns - each[0] < _LOST_FOR_NS]
+        followed_m, lost_m = [follow.joints_m for follow in self._follows], [joints_m for _, joints_m in self._lost]
+        for found in self.finder.find(frame_set, followed_m, lost_m):
             if found.side in sides and not self._followed(found):
                 sides.remove(found.side)
                 _, half_width_m = hand_box(found.joints_m)
@@ -261,6 +265,7 @@ class UstHandEstimator:
     def _lose_missed(self) -> None:
         for follow in [each for each in self._follows if each.misses >= _MISSES_TO_LOSE]:
             self._follows.remove(follow)
+            self._lost = [*self._lost[-1:], (self._begun_ns or 0, follow.joints_m)]
             self.pipeline.leave(follow.seat)
 
 
