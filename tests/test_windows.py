@@ -222,17 +222,20 @@ def test_a_key_chooses_how_many_views_there_are(cache: Path) -> None:
     assert len(chosen) > 3
 
 
-def test_poisoned_truth_changes_nothing_that_a_loss_reads(noisy_cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"unseen": True, "fused": True}], ids=["plain", "fused"])
+def test_poisoned_truth_changes_nothing_that_a_loss_reads(noisy_cache: Path, tmp_path: Path, options: dict) -> None:
     poisoned = tmp_path / "poisoned"
     shutil.copytree(noisy_cache, poisoned)
     file = poisoned / "shard_00000" / "truth.npz"
     with np.load(file) as truth:
         joints_m, visible = truth["joints_m"], truth["visible"]
     np.savez(file, joints_m=np.full_like(joints_m, np.nan), visible=~visible)
-    clean, spoiled = (WindowDataset([path], augmentation=FULL, truth=True, seed=9) for path in (noisy_cache, poisoned))
-    blind = WindowDataset([poisoned], augmentation=FULL, seed=9)
+    clean, spoiled = (
+        WindowDataset([path], augmentation=FULL, truth=True, seed=9, **options) for path in (noisy_cache, poisoned)
+    )
+    blind = WindowDataset([poisoned], augmentation=FULL, seed=9, **options)
     for number in range(len(clean)):
-        a, b, c = clean[number], spoiled[number], blind[number]
+        a, b, c = (data[(number, 0, 2)] for data in (clean, spoiled, blind))
         assert set(a) - set(c) == {"joints_m", "visible"}
         assert torch.isnan(b["joints_m"][-1]).all()
         for name in c:
@@ -240,7 +243,7 @@ def test_poisoned_truth_changes_nothing_that_a_loss_reads(noisy_cache: Path, tmp
             assert torch.equal(a[name], c[name])
     # Without `truth` the file is not even opened.
     file.write_bytes(b"no truth at all")
-    assert torch.equal(WindowDataset([poisoned], augmentation=FULL, seed=9)[2]["P_crop"], clean[2]["P_crop"])
+    assert torch.equal(WindowDataset([poisoned], augmentation=FULL, seed=9, **options)[2]["P_crop"], clean[2]["P_crop"])
 
 
 def test_batches_are_random_whole_and_go_on_where_they_stopped(cache: Path) -> None:
@@ -419,6 +422,14 @@ def test_labels_that_cannot_be_used_are_refused(labelled_session: Path, tmp_path
         read_labels(tmp_path / "none.npz", VIEWS)
 
 
+def test_labels_of_a_session_without_hands_are_written_and_read(tmp_path: Path) -> None:
+    none = Labels(
+        np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool), np.zeros((0, 21, 2)), np.zeros((0, 21)), "none"
+    )
+    write_labels(tmp_path / "labels.npz", none, VIEWS)
+    assert len(read_labels(tmp_path / "labels.npz", VIEWS)) == 0
+
+
 def test_caches_that_cannot_be_used_are_refused(cache: Path, tmp_path: Path) -> None:
     def spoiled(name: str) -> Path:
         shutil.copytree(cache, tmp_path / name)
@@ -437,8 +448,13 @@ def test_caches_that_cannot_be_used_are_refused(cache: Path, tmp_path: Path) -> 
     P = np.load(nan / "shard_00000" / "P_crop.npy")
     P[3] = np.nan
     np.save(nan / "shard_00000" / "P_crop.npy", P)
+    outside = spoiled("outside")
+    rows = np.load(outside / "shard_00000" / "rows.npy")
+    rows[2] = 10_000
+    np.save(outside / "shard_00000" / "rows.npy", rows)
     for path, says in (
         (short, "no window of 5"), (torn, "damaged"), (empty, "no shard"), (other, "expected"), (nan, "NaN"),
+        (outside, "`rows` holds numbers outside of -1 to"),
         (tmp_path / "nowhere", "is no crop cache"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=says):

@@ -198,4 +198,9 @@ def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
     for name in ("P_crop", "labels_px", "label_confidence", "targets_m"):
         if not np.isfinite(arrays[name]).all():
             raise UserError(f"{folder}: `{name}` holds NaN or infinity. Remove it and make it again.")
+    for name, least, most in (("rows", -1, crops - 1), ("label_confidence", 0, 1)):
+        if ((arrays[name] < least) | (arrays[name] > most)).any():
+            raise UserError(
+                f"{folder}: `{name}` holds numbers outside of {least} to {most}. Remove it and make it again."
+            )
     return Shard(**arrays)

@@ -9,7 +9,7 @@ from calibration.errors import UserError
 from calibration.hand import JOINTS
 from models.data.npzfile import read_npz, write_npz
 
-_AGAIN = "Label the session again."
+_AGAIN = "Write it again: docs/labels.md says how."
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_labels(path: Path, cameras: int) -> Labels:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Label the session first.")
+        raise UserError(f"{path}: no such file. Write it first: docs/labels.md says how.")
     arrays = read_npz(path, "labels", _AGAIN, {*_FIELDS, "source"})
     missing = sorted({*_FIELDS, "source"} - set(arrays))
     if missing:
@@ -83,7 +83,7 @@ def _check(path: Path, arrays: dict[str, np.ndarray], cameras: int) -> None:
             "Use the labels with the rig that they were made with."
         )
     for name in ("keypoints_px", "confidence"):
-        bad = ~np.isfinite(arrays[name]).reshape(rows, -1).all(axis=1)
+        bad = ~np.isfinite(arrays[name]).all(axis=tuple(range(1, arrays[name].ndim)))
         if bad.any():
             row = int(np.argmax(bad))
             raise UserError(

@@ -66,7 +66,7 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160) -> int:
     if not shards:
         raise UserError(
             f"{session.path}: no hand is labelled in two views for {_FEWEST_FRAMES} frames in a row, so there is "
-            "nothing to learn from. Label the session again, or check the rig's calibration."
+            "nothing to learn from. Write better labels (docs/labels.md), or check the rig's calibration."
         )
     settings = {"session": session.name, "labels": labels.source, **_made_of(session.path, session.rig.rig_id)}
     write_manifest(out, CacheManifest(size_px, len(session.camera_ids), MARGIN, truth is not None, "session", settings))
