@@ -21,7 +21,7 @@ from models.evaluation.mesh_error import mesh_summaries
 from models.evaluation.metrics import joint_errors_mm
 from models.evaluation.predict import METHODS, predict
 from models.hand.mesh import load_mesh
-from models.network.config import PARTS, recipe
+from models.network.config import PARTS, recipe, without
 from models.network.ust_hand import UstHand
 from models.training.checkpoint import CheckpointInfo, save_checkpoint
 from tests.live_run import last_json, usthand
@@ -150,6 +150,7 @@ def test_windows_whose_truth_is_not_known_are_left_out(cache):
 
 def test_windows_are_chosen_in_runs_from_all_over_the_data():
     assert choose_windows(10, 20, 0).tolist() == list(range(10))
+    assert [len(choose_windows(1000, wanted, 0)) for wanted in (1, 5, 8, 100)] == [1, 5, 8, 100]
     chosen = choose_windows(1000, 80, 0)
     assert len(chosen) == 80
     assert (np.diff(chosen) == 1).sum() >= 70
@@ -198,11 +199,16 @@ def test_the_command_writes_a_report_and_says_where_its_figures_come_from(cache,
     assert figures["labels"] == "noisy"
     assert len(figures["checkpoint_sha256"]) == 16
     page = report.read_text()
+    assert figures["seed"] == 0 and figures["command"] in page and set(figures["coverage"]) == {"0.5", "0.9"}
+    curves = page[page.index("<h2>PCK</h2>") :]
+    assert "<svg" in curves[: curves.index("</section>")]
     assert f"{figures['methods']['ust_hand']['mpjpe_mm']:.2f}" in page
     # Eight windows in a row, which are of two hands: the worst of each.
     assert page.count("data:image/jpeg") == 2
     assert f"usthand evaluate --checkpoint {checkpoint} --data {cache} --labels noisy" in page
     assert "DLT of the pseudo-labels" in done.stdout
+    assert f"{figures['label_error_of_crop']['median']:.2%} of the crop's side" in done.stdout
+    assert f"{100 * figures['keypoint_error_of_crop']['p90']:.2f}</td>" in page
 
 
 def test_bad_input_is_named_and_ends_with_2(cache, checkpoint, tmp_path, monkeypatch, capsys):
@@ -210,7 +216,11 @@ def test_bad_input_is_named_and_ends_with_2(cache, checkpoint, tmp_path, monkeyp
     torn.write_bytes(checkpoint.read_bytes()[:2000])
     pickled = tmp_path / "pickled.safetensors"
     pickled.write_bytes(pickle.dumps({"weights": 1}))
+    lacking = tmp_path / "lacking.safetensors"
+    smaller = without(CONFIG, "gcn")
+    save_checkpoint(lacking, UstHand(smaller).state_dict(), CheckpointInfo(smaller, 0, {}))
     cases = [
+        (["--checkpoint", lacking, "--data", cache, "--ablate", "gcn"], "no such part"),
         (["--checkpoint", pickled, "--data", cache], "a pickle"),
         (["--checkpoint", checkpoint, "--data", cache, "--views", "1"], "--views 1"),
         (["--checkpoint", checkpoint, "--data", cache, "--report", tmp_path], "is a folder"),

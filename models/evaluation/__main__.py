@@ -102,6 +102,8 @@ def _finite(value: Any) -> Any:
 
 def _ablated(network: UstHand, part: str) -> UstHand:
     """The network with a part switched off and its other weights as they are."""
+    if not getattr(network.config, part):
+        raise UserError(f"`--ablate {part}`: the checkpoint's network has no such part. Leave `--ablate` out.")
     smaller = UstHand(without(network.config, part))
     smaller.load_state_dict(network.state_dict(), strict=False)
     return smaller.eval()
@@ -140,6 +142,9 @@ def text_table(evaluation: Evaluation) -> str:
         )
     held = ", ".join(f"{float(level):.0%}: {share:.1%}" for level, share in figures["coverage"].items())
     lines.append(f"the ellipsoids hold {held} of the true joints")
+    for name, what in (("keypoint", "stage 1's keypoints"), ("label", "the labels")):
+        error = figures[f"{name}_error_of_crop"]
+        lines.append(f"2D error of {what}: median {error['median']:.2%} of the crop's side, 90 % {error['p90']:.2%}")
     return "\n".join(lines) + "\n"
 
 

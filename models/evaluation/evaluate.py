@@ -82,9 +82,9 @@ def choose_windows(count: int, wanted: int, seed: int, run: int = 8) -> np.ndarr
     if wanted >= count:
         return np.arange(count)
     starts = np.arange(0, count, run)
-    chosen = np.sort(np.random.default_rng(seed).permutation(starts)[: max(wanted // run, 1)])
+    chosen = np.sort(np.random.default_rng(seed).permutation(starts)[: -(-wanted // run)])
     numbers = (chosen[:, None] + np.arange(run)).ravel()
-    return numbers[numbers < count]
+    return numbers[numbers < count][:wanted]
 
 
 def compared(predictions: Predictions) -> np.ndarray:

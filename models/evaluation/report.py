@@ -17,6 +17,7 @@ _COLUMNS = {
     "root_aligned_mpjpe_mm": ("root-aligned", ".2f"),
     "pa_mpjpe_mm": ("Procrustes", ".2f"),
     "mpvpe_mm": ("MPVPE", ".2f"),
+    "root_aligned_mpvpe_mm": ("MPVPE, root-aligned", ".2f"),
     "pa_mpvpe_mm": ("MPVPE, Procrustes", ".2f"),
     "auc_20": ("AUC to 20 mm", ".3f"),
     "auc_50": ("AUC to 50 mm", ".3f"),
@@ -44,6 +45,8 @@ def report_html(evaluation: Evaluation, provenance: Mapping[str, Any], worst: Se
     sections = [
         _section("Joint error", _methods_table(figures), f"{windows} {_ERRORS}"),
         _section("PCK", f'<div class="one">{_pck_plot(evaluation)}</div>', "Share of joints within a distance."),
+        _section("2D error", _keypoints_table(figures),
+                 "Distances to the true joints in the images, in % of the crop's side."),
         _section("Is the uncertainty honest?", _coverage_table(figures["coverage"]),
                  "The share of true joints inside the ellipsoid that should hold so many of them."),
     ]  # fmt: skip
@@ -100,6 +103,14 @@ def _methods_table(figures: Mapping[str, Any]) -> str:
 def _views_table(by_views: Mapping[str, Mapping[str, float]]) -> str:
     rows = [[views, *(number(values[name], ".2f") for name in METHODS)] for views, values in by_views.items()]
     return table(["views", *METHODS.values()], rows)
+
+
+def _keypoints_table(figures: Mapping[str, Any]) -> str:
+    rows = [
+        [title, *(number(100 * figures[f"{name}_error_of_crop"][key], ".2f") for key in ("median", "p90"))]
+        for name, title in (("keypoint", "stage 1's keypoints"), ("label", "labels"))
+    ]
+    return f'<div class="one">{table(["", "median", "90 %"], rows)}</div>'
 
 
 def _coverage_table(held: Mapping[str, float]) -> str:
