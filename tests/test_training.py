@@ -93,6 +93,15 @@ def test_gradients_reach_every_parameter() -> None:
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
+def test_the_loss_is_the_weighted_sum_with_the_papers_weights() -> None:
+    torch.manual_seed(0)
+    inputs = to_device(batch_of(DotWindows(frames=3, size_px=32), 2, 3), CPU)
+    losses = window_losses(UstHand(TINY).eval(), inputs, draw_latents(TINY, 2, 3, 0), LossConfig())
+    weights = {"heatmap": 0.001, "position": 10, "nll": 0.1, "projection": 10, "covariance": 0.01}
+    assert losses.keys() == weights.keys() | {"total"}
+    assert losses["total"].item() == pytest.approx(sum(weights[name] * losses[name].item() for name in weights))
+
+
 def test_labels_of_views_that_were_not_seen_supervise_the_3d_alone() -> None:
     torch.manual_seed(0)
     model, inputs = UstHand(TINY).eval(), to_device(batch_of(DotWindows(frames=3, size_px=32), 2, 4), CPU)
@@ -163,6 +172,24 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -> Non
     assert not same(first, {name: tensor.detach() for name, tensor in trainer.model.state_dict().items()})
 
 
+def test_a_run_of_the_transformer_alone_resumes_exactly_with_a_worker(tmp_path: Path) -> None:
+    train(settings(tmp_path / "first"))
+    start = str(tmp_path / "first" / LAST)
+    changes = {"start": start, "stage1_steps": 0, "freeze_stage1": True, "workers": 1, "steps": 4}
+    whole = train(settings(tmp_path / "whole", **changes))
+    trainer = Trainer(settings(tmp_path / "broken", **changes), dots(), Processes())
+    original = trainer._train
+
+    def stop_after_two(batch: dict, stage1_only: bool) -> dict:
+        trainer.stop = trainer.step + 1 == 2
+        return original(batch, stage1_only)
+
+    trainer._train = stop_after_two
+    trainer.run()
+    assert trainer.step == 2
+    assert same(train(settings(tmp_path / "broken", **changes), resume=True)._state(), whole._state())
+
+
 def test_3d_labels_cannot_change_what_is_learned(tmp_path: Path) -> None:
     """Training windows whose 3D joints are not finite, against windows that have none."""
 
@@ -196,6 +223,9 @@ def test_two_processes_learn_the_same_weights_from_different_windows(tmp_path: P
         "trainer._train = watch\n"
         "trainer.run()\n"
         "torch.save({'state': trainer.model.state_dict(), 'seen': seen}, folder / f'{processes.rank}.pt')\n"
+        "half = torch.tensor([float(processes.rank)])\n"
+        "processes.average([half])\n"
+        "assert half == 0.5, half\n"
         "processes.close()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -233,6 +263,49 @@ def test_a_step_that_is_not_finite_changes_nothing_and_many_end_the_run(tmp_path
         trainer.run()
     assert same(trainer.model.state_dict(), before) and trainer.skipped == 3
     assert not (tmp_path / "bad" / RESUME).exists()
+
+
+def test_a_covariance_that_is_not_finite_ends_the_run_as_any_loss(tmp_path: Path) -> None:
+    trainer = Trainer(settings(tmp_path, bad_steps=2, stage1_steps=0), dots(), Processes())
+    next(trainer.model.stpt.covariance.parameters()).data.fill_(math.nan)
+    with pytest.raises(UserError, match="not finite in 2 steps in a row"):
+        trainer.run()
+
+
+def test_pauses_of_a_run_count_neither_as_steps_nor_as_waiting(tmp_path: Path, monkeypatch: Any) -> None:
+    """A clock that only validation, saving and the wait for a batch move: each by a second."""
+    now_s, shown = [0.0], []
+    monkeypatch.setattr("models.training.trainer.time.perf_counter", lambda: now_s[0])
+
+    class Waits:
+        def __init__(self, batches: Any) -> None:
+            self.batches = iter(batches)
+
+        def __iter__(self) -> "Waits":
+            return self
+
+        def __next__(self) -> Any:
+            now_s[0] += 1
+            return next(self.batches)
+
+    config = settings(tmp_path, stage1_steps=0, steps=8, log_every=4, validate_every=3, save_every=3)
+    trainer = Trainer(config, dots(), Processes())
+    loader, figures = trainer._loader, trainer._figures
+
+    def pause(*_: Any) -> dict:
+        now_s[0] += 100
+        return {}
+
+    def show(losses: list, waited_s: float, passed_s: float) -> dict:
+        shown.append((waited_s, passed_s))
+        return figures(losses, waited_s, passed_s)
+
+    monkeypatch.setattr(trainer, "_loader", lambda stage1_only: Waits(loader(stage1_only)))
+    monkeypatch.setattr(trainer, "_validate", pause)
+    monkeypatch.setattr(trainer, "_save", pause)
+    monkeypatch.setattr(trainer, "_figures", show)
+    trainer.run()
+    assert shown == [(4, 4), (4, 4)]
 
 
 def test_a_few_bad_steps_are_skipped_and_counted(tmp_path: Path) -> None:
@@ -488,6 +561,31 @@ def test_a_config_is_read_with_its_paths_beside_it(tmp_path: Path, monkeypatch: 
     assert read_train_config(Path("run.yaml")) == config  # so that a run may be resumed from another folder
 
 
+def test_a_part_is_left_out_in_a_folder_of_its_own(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    path = write_config(tmp_path, "data: {train: [cache]}\nnetwork: {recipe: tiny, casa: false}")
+    config = read_train_config(path, "temporal")
+    assert config.network_config() == recipe("tiny", casa=False, temporal=False)
+    assert config.output == str(tmp_path / "run_without_temporal")
+    write_cache(tmp_path / "cache", [shard_of(True), shard_of(False)])
+    path.write_text(path.read_text() + "\nsteps: 1\nbatch: 2\n")
+    monkeypatch.setattr("sys.argv", ["train", str(path), "--without", "cross"])
+    assert training_main() == 0
+    model, _ = load_checkpoint(tmp_path / "run_without_cross" / LAST)
+    assert not any(".cross." in name for name in model.state_dict())
+    # Two caches of the same name, and a start: both are told apart by their hashes.
+    shutil.copytree(tmp_path / "cache", tmp_path / "more" / "cache")
+    start = tmp_path / "run_without_cross" / LAST
+    path.write_text(path.read_text().replace("[cache]", "[cache, more/cache]") + f"start: {start}\noutput: next\n")
+    monkeypatch.setattr("sys.argv", ["train", str(path), "--without", "cross"])
+    assert training_main() == 0
+    provenance = load_checkpoint(tmp_path / "next_without_cross" / LAST)[1].provenance
+    assert set(provenance["manifests_sha256"]) == {f"{tmp_path.name}/cache", "more/cache"}
+    assert provenance["start_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
+    monkeypatch.setattr("sys.argv", ["train", str(path), "--without", "wheels"])
+    assert training_main() == 2
+    assert "'wheels'; choose one of casa, gcn," in capsys.readouterr().err
+
+
 def test_the_command_trains_on_a_cache_and_says_where(tmp_path: Path) -> None:
     write_cache(tmp_path / "cache", [shard_of(True), shard_of(False)])
     path = write_config(
@@ -502,6 +600,7 @@ def test_the_command_trains_on_a_cache_and_says_where(tmp_path: Path) -> None:
     _, info = load_checkpoint(tmp_path / "run" / LAST)
     manifest = (tmp_path / "cache" / "manifest.json").read_bytes()
     assert info.provenance["manifests_sha256"] == {"cache": hashlib.sha256(manifest).hexdigest()}
+    assert "start_sha256" not in info.provenance
     assert str(tmp_path) not in (tmp_path / "run" / "last.json").read_text()
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert again.returncode == 2 and "holds a run already" in again.stderr and "Traceback" not in again.stderr

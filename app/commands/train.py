@@ -14,6 +14,7 @@ from app.commands.common import add_command, run_child
 from calibration.errors import UserError
 from models.data.crop_cache import MARGIN
 from models.data.session_cache import cache_of
+from models.network.config import PARTS
 from models.training.config import EXIT_CODE_FILE, read_train_config
 
 
@@ -33,6 +34,9 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run (default: CONFIG's)")
     parser.add_argument("--resume", action="store_true", help="go on where the run in that folder was interrupted")
+    parser.add_argument(
+        "--without", choices=PARTS, metavar="PART", help=f"train without a part, for an ablation: {', '.join(PARTS)}"
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="one for each GPU (default: 1)")
 
 
@@ -42,13 +46,15 @@ def run(args: argparse.Namespace) -> int:
     for library in ("torch", "safetensors", "tensorboard"):
         if importlib.util.find_spec(library) is None:
             raise UserError(f"training needs {library}, which is not installed. Install the project's extra `train`.")
-    config = read_train_config(args.config)
+    config = read_train_config(args.config, args.without)
     # Here already, before processes start.
     for path in (*config.data.train, *config.data.validation):
         cache_of(Path(path), round(MARGIN * config.network_config().crop_px))
     module = ["-m", "models.training", str(args.config)]
     if args.output:
         module += ["--output", str(args.output)]
+    if args.without:
+        module += ["--without", args.without]
     if args.resume:
         module.append("--resume")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]

@@ -115,6 +115,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: cannot read the backbone's weights: {error.strerror or error}") from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path}: not a file of weights (.safetensors, or a .pth state dict of tensors)") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise UserError(f"{path}: holds no mapping of names to tensors; save the network's state_dict()")
     return state

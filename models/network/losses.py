@@ -101,7 +101,9 @@ def covariance_loss(
         target = (2 * labels.keypoints_px + 1) / crop_px - 1
         residual = torch.where(labelled[..., None], (target - seen) / 2, 0)
         jacobian = (P[..., :2, :3] - seen[..., None] * P[..., 2:, :3]) / (2 * depth.clamp_min(1e-2)[..., None])
-        root = torch.linalg.cholesky(1e6 * covariance_m2.float())
+        # `cholesky` would raise on NaN, before the run can leave the step out.
+        root, failed = torch.linalg.cholesky_ex(1e6 * covariance_m2.float())
+        root = torch.where((failed == 0)[..., None, None], root, torch.nan)
         jacobian = jacobian @ (1e-3 * root)[:, None]
 
         sigma, logit, wrong_sigma = noise(labels.confidence)

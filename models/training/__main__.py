@@ -19,6 +19,7 @@ from models.training.commit import code_commit
 from models.training.config import EXIT_CODE_FILE, TrainConfig, read_train_config
 from models.training.processes import Processes
 from models.training.trainer import Trainer, TrainingData
+from models.weights import checkpoint_path
 
 
 def main() -> int:
@@ -26,10 +27,11 @@ def main() -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--without", metavar="PART")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        config = read_train_config(args.config)
+        config = read_train_config(args.config, args.without)
         if args.output:
             config = msgspec.structs.replace(config, output=str(args.output))
         processes = Processes()
@@ -47,7 +49,7 @@ def main() -> int:
         return _failed(2, str(error))
     except OSError as error:
         return _failed(1, f"{error.filename or 'output'}: {error.strerror}")
-    if trainer.stop:
+    if trainer.stop and processes.rank == 0:
         logging.getLogger(__name__).info(f"stopped at step {trainer.step}; --resume goes on from there")
     return 0
 
@@ -98,16 +100,25 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
 
 
 def _provenance(config: TrainConfig, caches: dict[str, list[Path]]) -> dict:
-    """What a checkpoint says of its run: settings, and a hash of each cache's manifest; folders by name only."""
+    """What a checkpoint says of its run: settings, hashes of each cache's manifest and of the checkpoint that it began
+    from; folders by name only, and by that of the folder that they are in where two have the same."""
     settings, hashes = msgspec.to_builtins(config), {}
+    folders = {Path(path) for part in caches for path in getattr(config.data, part)}
+    parts = 1 if len({folder.name for folder in folders}) == len(folders) else 2
     for part, paths in caches.items():
-        settings["data"][part] = [Path(path).name for path in getattr(config.data, part)]
+        settings["data"][part] = ["/".join(Path(path).parts[-parts:]) for path in getattr(config.data, part)]
         for name, path in zip(settings["data"][part], paths, strict=True):
-            hashes[name] = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+            hashes[name] = _sha256(path / "manifest.json")
     settings["output"] = Path(config.output).name
     for name in ("backbone_weights", "start"):
         settings[name] = settings[name] and Path(settings[name]).name
-    return {"manifests_sha256": hashes, "commit": code_commit(), "torch": str(torch.__version__), "config": settings}
+    start = {"start_sha256": _sha256(checkpoint_path(config.start))} if config.start else {}
+    versions = {"commit": code_commit(), "torch": str(torch.__version__)}
+    return {"manifests_sha256": hashes, **start, **versions, "config": settings}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

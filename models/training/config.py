@@ -9,7 +9,7 @@ import msgspec
 from calibration.errors import UserError
 from calibration.yamlfile import read_yaml
 from models.data.augmentation import AugmentationConfig
-from models.network.config import NetworkConfig, recipe
+from models.network.config import PARTS, NetworkConfig, recipe
 
 
 def _at_least(name: str, value: float, least: float) -> None:
@@ -125,13 +125,19 @@ FREE_FIELDS = ("output", "workers", "log_every", "validate_every", "validation_w
 """What may change when a run is resumed, because the weights do not depend on it."""
 
 
-def read_train_config(path: Path) -> TrainConfig:
+def read_train_config(path: Path, without: str | None = None) -> TrainConfig:
     """Read a run's YAML; its paths are returned absolute.
 
-    Raises UserError for a missing file, an unknown key (with the nearest known one), a value that does not fit or
-    data that is not there.
+    `without` is a part of the network to train without, one of `PARTS`; such a run has a folder of its own.
+    Raises UserError for a missing file, an unknown key (with the nearest known one) or part, a value that does not fit
+    or data that is not there.
     """
     config = read_yaml(path, TrainConfig)
+    if without:
+        if without not in PARTS:
+            raise UserError(f"cannot train without {without!r}; choose one of {', '.join(PARTS)}")
+        network, output = config.network | {without: False}, f"{config.output}_without_{without}"
+        config = msgspec.structs.replace(config, network=network, output=output)
     path = path.absolute()  # a run may be resumed from another folder
     config.network_config()
     resolved = {

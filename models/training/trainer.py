@@ -100,11 +100,16 @@ class Trainer:
                 if monitor:
                     monitor.show(self.step, "train", self._figures(losses, waited_s, now_s - since_s))
                 losses, waited_s, since_s = [], 0.0, now_s
-            if self.step % config.validate_every == 0 or self.step == config.steps:
-                figures = self._validate(monitor) or figures
-                since_s = time.perf_counter()
-            if self.step % config.save_every == 0:
-                self._save()
+            paused_s = time.perf_counter()
+            try:
+                if self.step % config.validate_every == 0 or self.step == config.steps:
+                    figures = self._validate(monitor) or figures
+                if self.step % config.save_every == 0:
+                    self._save()
+            except OSError:
+                self.processes.any(True)  # the others wait for this one, and end
+                raise
+            since_s += time.perf_counter() - paused_s
             if self.processes.any(self.stop):
                 self.stop = True
                 break
