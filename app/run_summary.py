@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from app.estimators.protocol import Estimate, Side
+from app.jitter import RestJitter
 from app.messages import CameraReport
 from app.statistics import MeanStd, Quantiles, rounded
 from calibration.hand import bone_lengths
@@ -28,6 +29,7 @@ class RunSummary:
         self._error_mm = Quantiles()
         self._stages: dict[str, Quantiles] = {}
         self._bones: dict[Side, MeanStd] = {}
+        self._jitter = RestJitter()
         self._first_ns = self._last_ns = 0
 
     def add(self, estimate: Estimate, hops_ns: dict[str, int], stage_ms: dict[str, float]) -> None:
@@ -37,6 +39,7 @@ class RunSummary:
         self._hands += len(estimate.hands)
         self._detections += estimate.detections
         self._detections_used += estimate.detections_used
+        self._jitter.add(estimate.hands)
         for hand in estimate.hands:
             self._reprojection.add(hand.reprojection_px)
             self._leave_one_out.add(hand.leave_one_out_px)
@@ -64,6 +67,7 @@ class RunSummary:
             "detections": self._detections,
             "detections_used": self._detections_used,
             "bone_length_cv_mean": rounded(float(np.mean(variations)) if variations else None),
+            "jitter_at_rest_mm": rounded(self._jitter.mm),
             "latency_ms": self._latency.summary(),
             "stage_ms": {stage: rounded(values.quantile(0.5)) for stage, values in self._stages.items()},
             "stage_p99_ms": {stage: rounded(values.quantile(0.99)) for stage, values in self._stages.items()},

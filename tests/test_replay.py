@@ -178,6 +178,7 @@ def test_the_real_recording_shows_both_hands(real_rig_dir, tmp_path):
     assert summary["reprojection_px_median"] < 3.81
     assert summary["leave_one_out_px_median"] < 6.4
     assert summary["bone_length_cv_mean"] < 0.08
+    assert "jitter_at_rest_mm" in summary
     assert summary["detections_used"] / summary["detections"] > 755 / 783 - 0.02
     with np.load(poses) as written:
         wrists = {side: written["joints"][written["hand"] == side][:, 0] for side in ("left", "right")}
