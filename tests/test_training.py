@@ -208,16 +208,19 @@ def test_3d_labels_cannot_change_what_is_learned(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_the_same_weights_from_different_windows(tmp_path: Path) -> None:
-    """torchrun with gloo; each process saves what it ends with. Their gradients differ, their weights must not."""
+    """torchrun with gloo; each process saves what it ends with. Their gradients differ, their weights must not. A run
+    that ends after four of the six steps and is resumed ends alike."""
     script = tmp_path / "two.py"
     script.write_text(
         "import sys, torch\n"
         "from pathlib import Path\n"
         "from tests.test_training import Trainer, Processes, settings, dots\n"
-        "folder, processes = Path(sys.argv[1]), Processes()\n"
-        "trainer = Trainer(settings(folder / 'run', validate_every=3), dots(), processes)\n"
+        "folder, stop, processes = Path(sys.argv[1]), int(sys.argv[2]), Processes()\n"
+        "config = settings(folder / 'run', validate_every=3)\n"
+        "trainer = Trainer(config, dots(), processes, resume='--resume' in sys.argv)\n"
         "seen, loss = [], trainer._train\n"
         "def watch(batch, stage1_only):\n"
+        "    trainer.stop = trainer.step + 1 == stop and processes.rank == 1\n"
         "    seen.append(float(batch['labels_px'].sum()))\n"
         "    return loss(batch, stage1_only)\n"
         "trainer._train = watch\n"
@@ -230,11 +233,18 @@ def test_two_processes_learn_the_same_weights_from_different_windows(tmp_path: P
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*command, str(script), str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+
+    def run(folder: Path, stop: int, *resume: str) -> list[dict[str, Any]]:
+        folder.mkdir(exist_ok=True)
+        words = [*command, str(script), str(folder), str(stop), *resume]
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+    first, second = run(tmp_path, 6)
+    assert len(run(tmp_path / "broken", 4)[0]["seen"]) == 4
+    resumed, _ = run(tmp_path / "broken", 6, "--resume")
+    assert len(resumed["seen"]) == 2 and same(resumed["state"], first["state"])
     assert same(first["state"], second["state"])
     assert len(first["seen"]) == 6 and not set(first["seen"]) & set(second["seen"])
     _, info = load_checkpoint(tmp_path / "run" / LAST)
