@@ -19,7 +19,7 @@ from models.evaluation.__main__ import _finite, main
 from models.evaluation.evaluate import choose_windows, compared, evaluate
 from models.evaluation.mesh_error import mesh_summaries
 from models.evaluation.metrics import joint_errors_mm
-from models.evaluation.predict import METHODS, predict
+from models.evaluation.predict import METHODS, predict, widest_angle_deg
 from models.hand.mesh import load_mesh
 from models.network.config import PARTS, recipe, without
 from models.network.ust_hand import UstHand
@@ -95,6 +95,11 @@ def test_an_evaluation_compares_all_methods_on_the_same_windows(cache):
     ).mean()
     assert figures["methods"]["ust_hand"]["mpjpe_mm"] == pytest.approx(ours)
     assert figures["by_views"]["4"]["ust_hand"] == pytest.approx(ours)
+    by_angle = figures["two_views_by_angle"].values()
+    mean = sum(some["windows"] * some["ust_hand"] for some in by_angle) / sum(some["windows"] for some in by_angle)
+    two = evaluate(UstHand(CONFIG), data, 8, 2).figures
+    assert two["two_views_by_angle"].keys() == figures["two_views_by_angle"].keys()
+    assert mean == pytest.approx(evaluation.figures["by_views"]["2"]["ust_hand"], rel=0.05)
     labels = figures["methods"]["dlt_labels"]["mpjpe_mm"]
     assert figures["gain_over_dlt_labels"] == pytest.approx(1 - ours / labels)
     with pytest.raises(UserError, match="--views 1"):
@@ -146,6 +151,20 @@ def test_windows_whose_truth_is_not_known_are_left_out(cache):
     forgetful.change_shards(lambda number, shard: replace(shard, joints_m=np.full_like(shard.joints_m, np.nan)))
     with pytest.raises(UserError, match="nothing to compare"):
         evaluate(network, forgetful, 40, 4)
+
+
+def test_the_angle_between_views_is_that_between_their_cameras():
+    def camera(azimuth_deg: float) -> torch.Tensor:
+        """Half a metre from the target, on a circle around it; it looks anywhere."""
+        angle = np.deg2rad(azimuth_deg)
+        centre = 0.5 * np.array([np.cos(angle), np.sin(angle), 0])
+        square = np.random.default_rng(int(azimuth_deg)).normal(0, 300, (3, 3))
+        return torch.tensor(np.concatenate([square, -square @ centre[:, None]], axis=1))
+
+    nowhere = torch.zeros(3, 4, dtype=torch.float64)
+    P = torch.stack([torch.stack([camera(10), camera(60), nowhere]), torch.stack([camera(5), camera(15), camera(175)])])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert widest_angle_deg(P, mask).numpy() == pytest.approx([50, 170], abs=1e-3)
 
 
 def test_windows_are_chosen_in_runs_from_all_over_the_data():

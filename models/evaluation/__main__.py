@@ -140,6 +140,9 @@ def text_table(evaluation: Evaluation) -> str:
         lines.append(
             f"{count} views: " + ", ".join(f"{METHODS[name]} {value:.2f} mm" for name, value in values.items())
         )
+    for angle, values in figures.get("two_views_by_angle", {}).items():
+        errors = ", ".join(f"{METHODS[name]} {values[name]:.2f} mm" for name in METHODS)
+        lines.append(f"2 views {angle} degrees apart ({values['windows']} windows): {errors}")
     held = ", ".join(f"{float(level):.0%}: {share:.1%}" for level, share in figures["coverage"].items())
     lines.append(f"the ellipsoids hold {held} of the true joints")
     for name, what in (("keypoint", "stage 1's keypoints"), ("label", "the labels")):

@@ -1,5 +1,6 @@
 """The accuracy of a network on data whose truth is known, beside its peers on the same windows."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from models.evaluation.predict import METHODS, Predictions, predict
 from models.network.ust_hand import UstHand
 
 LEVELS = (0.5, 0.9)
+ANGLES_DEG = (0, 30, 60, 120, 181)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | N
     """Compare on at most `windows` windows, in runs of consecutive ones, with `views` views (None: all).
 
     Where `views` is None there is a table by number of views as well, empty where no window has labels enough for all
-    numbers. Raises UserError for views that the data lacks.
+    numbers; there, and with two views, one by the angle between two views. Raises UserError for views that the data
+    lacks.
     """
     most = data.views
     if views is not None and not 2 <= views <= most:
@@ -68,11 +71,13 @@ def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | N
     figures["acceleration_error_mm"] = {
         name: _acceleration(data, predictions, predictions.joints_m[name]) for name in METHODS
     }
+    two = predictions
     if views is None:
-        figures["by_views"] = _by_views({
-            count: predictions if count == most else predict(network, data, numbers, count)
-            for count in range(2, most + 1)
-        })  # fmt: skip
+        by_count = {count: predict(network, data, numbers, count) for count in range(2, most)} | {most: predictions}
+        figures["by_views"] = _by_views(by_count)
+        two = by_count[2]
+    if views in (None, 2):
+        figures["two_views_by_angle"] = _by_angle(two)
     errors = {name: joint_errors_mm(predictions.joints_m[name][kept], truth[kept]) for name in METHODS}
     return Evaluation(figures, predictions, {name: pck(each, PCK_THRESHOLDS_MM) for name, each in errors.items()})
 
@@ -109,6 +114,21 @@ def _by_views(predictions: Mapping[int, Predictions]) -> dict[str, dict[str, flo
         }
         for count, some in predictions.items()
     }
+
+
+def _by_angle(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Of two views: MPJPE in mm of each method by the angle between the views' directions, and how many windows."""
+    kept, angle = compared(predictions), predictions.widest_deg
+    found = {}
+    for least, most in itertools.pairwise(ANGLES_DEG):
+        some = kept & (angle >= least) & (angle < most)
+        if some.any():
+            errors = {
+                name: joint_errors_mm(predictions.joints_m[name][some], predictions.truth_m[some]).mean()
+                for name in METHODS
+            }
+            found[f"{least}-{most}"] = {"windows": int(some.sum())} | {name: float(mm) for name, mm in errors.items()}
+    return found
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

@@ -29,7 +29,8 @@ class Predictions:
 
     `covariance_m2` (n, 21, 3, 3) is UST-Hand's. `keypoint_error` and `label_error` are the distances, as shares of the
     crop's side, of stage 1's keypoints and of the labels to the truth's projection, over the views and joints that have
-    one. A joint that fewer than two views have a label of has no DLT: there the labels' DLT holds NaN.
+    one. `widest_deg` (n,) is the widest angle between two views' directions to the hand. A joint that fewer than two
+    views have a label of has no DLT: there the labels' DLT holds NaN.
     """
 
     number: np.ndarray
@@ -38,6 +39,7 @@ class Predictions:
     covariance_m2: np.ndarray
     keypoint_error: np.ndarray
     label_error: np.ndarray
+    widest_deg: np.ndarray
 
 
 @torch.no_grad()
@@ -51,7 +53,13 @@ def predict(network: UstHand, data: WindowDataset, numbers: np.ndarray, views: i
     joints = {name: _concatenated([part["joints"][name] for part in parts]) for name in METHODS}
     joined = {name: _concatenated([part[name] for part in parts]) for name in parts[0] if name != "joints"}
     return Predictions(
-        np.asarray(numbers), joined["truth"], joints, joined["covariance"], joined["keypoint"], joined["label"]
+        np.asarray(numbers),
+        joined["truth"],
+        joints,
+        joined["covariance"],
+        joined["keypoint"],
+        joined["label"],
+        joined["widest"],
     )
 
 
@@ -82,7 +90,20 @@ def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) 
         "covariance": out.covariance_m2,
         "keypoint": keypoint[mask].flatten(),
         "label": label[trust > 0],
+        "widest": widest_angle_deg(P, mask),
     }
+
+
+def widest_angle_deg(P_crop: Tensor, view_mask: Tensor) -> Tensor:
+    """The widest angle (n,), degrees, between the directions from the crops' target to two of the cameras.
+
+    P_crop (n, V, 3, 4), of the views in view_mask (n, V). A camera's centre c is where P (c, 1) is zero.
+    """
+    square = torch.where(view_mask[..., None, None], P_crop[..., :3], torch.eye(3)).double()
+    directions = torch.linalg.solve(square, -P_crop[..., 3].double())
+    directions = torch.where(view_mask[..., None], directions / directions.norm(dim=-1, keepdim=True), torch.nan)
+    cosines = torch.einsum("nvi,nwi->nvw", directions, directions).nan_to_num(1.0)
+    return torch.rad2deg(cosines.clamp(-1, 1).acos().amax((1, 2)))
 
 
 def _dlt(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int) -> Tensor:

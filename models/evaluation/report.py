@@ -53,6 +53,9 @@ def report_html(evaluation: Evaluation, provenance: Mapping[str, Any], worst: Se
     if figures.get("by_views"):
         lead = "MPJPE in millimetres, each row on the same windows."
         sections.insert(2, _section("By number of views", _views_table(figures["by_views"]), lead))
+    if figures.get("two_views_by_angle"):
+        lead = "MPJPE in millimetres by the angle, in degrees, between the directions from the hand to two views."
+        sections.insert(-2, _section("Two views by their angle", _angles_table(figures["two_views_by_angle"]), lead))
     pictures = "".join(_figure(escape(caption), url) for caption, url in worst)
     sections.append(
         _section(
@@ -111,6 +114,14 @@ def _keypoints_table(figures: Mapping[str, Any]) -> str:
         for name, title in (("keypoint", "stage 1's keypoints"), ("label", "labels"))
     ]
     return f'<div class="one">{table(["", "median", "90 %"], rows)}</div>'
+
+
+def _angles_table(by_angle: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [
+        [angle, number(values["windows"], ".0f"), *(number(values[name], ".2f") for name in METHODS)]
+        for angle, values in by_angle.items()
+    ]
+    return table(["degrees", "windows", *METHODS.values()], rows)
 
 
 def _coverage_table(held: Mapping[str, float]) -> str:
