@@ -22,7 +22,7 @@ from models.evaluation.predict import METHODS, Predictions, predict
 from models.network.ust_hand import UstHand
 
 LEVELS = (0.5, 0.9)
-ANGLES_DEG = (0, 30, 60, 120, 181)
+ANGLES_DEG = (0, 30, 60, 120, 180)
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def _by_views(predictions: Mapping[int, Predictions]) -> dict[str, dict[str, flo
 
 def _by_angle(predictions: Predictions) -> dict[str, dict[str, float]]:
     """Of two views: MPJPE in mm of each method by the angle between the views' directions, and how many windows."""
-    kept, angle = compared(predictions), predictions.widest_deg
+    kept, place = compared(predictions), np.digitize(predictions.widest_deg, ANGLES_DEG[1:-1])
     found = {}
-    for least, most in itertools.pairwise(ANGLES_DEG):
-        some = kept & (angle >= least) & (angle < most)
+    for index, (least, most) in enumerate(itertools.pairwise(ANGLES_DEG)):
+        some = kept & (place == index)
         if some.any():
             errors = {
                 name: joint_errors_mm(predictions.joints_m[name][some], predictions.truth_m[some]).mean()
