@@ -216,6 +216,9 @@ def test_two_processes_learn_the_same_weights_from_different_windows(tmp_path: P
         "from pathlib import Path\n"
         "from tests.test_training import Trainer, Processes, settings, dots\n"
         "folder, stop, processes = Path(sys.argv[1]), int(sys.argv[2]), Processes()\n"
+        "half = torch.tensor([float(processes.rank)])\n"
+        "processes.average([half])\n"
+        "assert half == 0.5, half\n"
         "config = settings(folder / 'run', validate_every=3)\n"
         "trainer = Trainer(config, dots(), processes, resume='--resume' in sys.argv)\n"
         "seen, loss = [], trainer._train\n"
@@ -226,9 +229,6 @@ def test_two_processes_learn_the_same_weights_from_different_windows(tmp_path: P
         "trainer._train = watch\n"
         "trainer.run()\n"
         "torch.save({'state': trainer.model.state_dict(), 'seen': seen}, folder / f'{processes.rank}.pt')\n"
-        "half = torch.tensor([float(processes.rank)])\n"
-        "processes.average([half])\n"
-        "assert half == 0.5, half\n"
         "processes.close()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
