@@ -22,19 +22,19 @@ log = logging.getLogger(__name__)
 
 
 class Tolerance(NamedTuple):
-    """How far joints may be from torch's, in the mean.
+    """How far joints may be from torch's: the farthest of a window, in half of the windows, or the mean of all.
 
-    The farthest would not do: where two points of a cloud are equally far, to a hair, each program may take another for
-    a joint's nearest, which moves that hand by some hundredths of a millimetre.
+    Not in every window: where two points of a cloud are equally near, to a hair, another one may be taken for a joint's
+    neighbour, which moves that hand by some hundredths of a millimetre. What is wrong moves all.
     """
 
     mm: float
-    of: Literal["mean"] = "mean"
+    of: Literal["most", "mean"]
 
 
-FLOAT32 = Tolerance(0.01)
+FLOAT32 = Tolerance(0.01, "most")
 """Sums in another order move the joints by 1e-4 mm or so; a wrong operation, or a lower precision, by far more."""
-LOWER = Tolerance(0.5)
+LOWER = Tolerance(0.5, "mean")
 """Of bfloat16 and float16: a small part of the network's own error, which is some millimetres."""
 RUNTIMES = {"onnxruntime": FLOAT32, "openvino": FLOAT32, "openvino-bf16": LOWER}
 STAGE1 = ("crops_rgb", "P_crop", "view_mask")
@@ -43,18 +43,23 @@ Window = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Parity:
-    """Distances in mm between joints of an engine and of torch, over `windows` windows of `views` views."""
+    """Distances in mm between joints of an engine and of torch, over `windows` windows of `views` views.
+
+    Half of the windows have no joint further than `half_mm`.
+    """
 
     engine: str
     views: int
     windows: int
     mean_mm: float
     max_mm: float
+    half_mm: float
     tolerance: Tolerance = FLOAT32
 
     @property
     def holds(self) -> bool:
-        return bool(np.isfinite(self.max_mm)) and self.mean_mm <= self.tolerance.mm
+        judged_mm = self.half_mm if self.tolerance.of == "most" else self.mean_mm
+        return bool(np.isfinite(self.max_mm)) and judged_mm <= self.tolerance.mm
 
     def figures(self) -> dict:
         figures = asdict(self)
@@ -95,7 +100,11 @@ def compare(
     """Of joints (windows, 21, 3). A joint that is not finite is infinitely far."""
     apart_mm = np.linalg.norm(joints_m - expected_m, axis=-1) * 1e3
     apart_mm[~np.isfinite(apart_mm)] = np.inf
-    return Parity(engine, views, len(joints_m), float(apart_mm.mean()), float(apart_mm.max()), tolerance)
+    farthest_mm = np.sort(apart_mm.max(axis=1))
+    half_mm = farthest_mm[len(farthest_mm) // 2]
+    return Parity(
+        engine, views, len(joints_m), float(apart_mm.mean()), float(farthest_mm[-1]), float(half_mm), tolerance
+    )
 
 
 def simulated_windows(crop_px: int, frames: int, count: int) -> Iterator[Window]:

@@ -50,7 +50,7 @@ def test_it_sees_people_that_it_never_saw(tmp_path):
     assert 0.75 < figures["coverage"]["0.9"] < 0.98
 
 
-def test_it_takes_black_images_for_no_hand(tmp_path):
+def test_it_takes_black_images_for_no_hand():
     """Neither where a finder is wrong nor in a search of its own."""
     rig = ring_rig(4)
     black = np.zeros((rig.cameras[0].camera.height, rig.cameras[0].camera.width, 3), np.uint8)

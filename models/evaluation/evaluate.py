@@ -108,12 +108,12 @@ def _by_views(predictions: Mapping[int, Predictions]) -> dict[str, dict[str, flo
     kept = np.all([compared(some) for some in predictions.values()], axis=0)
     if not kept.any():
         return {}
-    return {
-        str(count): {
-            name: float(joint_errors_mm(some.joints_m[name][kept], some.truth_m[kept]).mean()) for name in METHODS
-        }
-        for count, some in predictions.items()
-    }
+    return {str(count): _mpjpe(some, kept) for count, some in predictions.items()}
+
+
+def _mpjpe(predictions: Predictions, kept: np.ndarray) -> dict[str, float]:
+    truth = predictions.truth_m[kept]
+    return {name: float(joint_errors_mm(predictions.joints_m[name][kept], truth).mean()) for name in METHODS}
 
 
 def _by_angle(predictions: Predictions) -> dict[str, dict[str, float]]:
@@ -123,11 +123,7 @@ def _by_angle(predictions: Predictions) -> dict[str, dict[str, float]]:
     for index, (least, most) in enumerate(itertools.pairwise(ANGLES_DEG)):
         some = kept & (place == index)
         if some.any():
-            errors = {
-                name: joint_errors_mm(predictions.joints_m[name][some], predictions.truth_m[some]).mean()
-                for name in METHODS
-            }
-            found[f"{least}-{most}"] = {"windows": int(some.sum())} | {name: float(mm) for name, mm in errors.items()}
+            found[f"{least}-{most}"] = {"windows": int(some.sum())} | _mpjpe(predictions, some)
     return found
 
 
