@@ -1,6 +1,6 @@
 .PHONY: venv demo picture test lint
 
-# PYTHON chooses the interpreter of a new .venv, ARGS is passed on: make test ARGS="tests/test_rig.py -x"
+# PYTHON chooses the interpreter of a new .venv, ARGS is passed on: make test ARGS="tests/calibration/test_rig.py -x"
 export PYTHON
 
 venv:

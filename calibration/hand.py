@@ -4,7 +4,11 @@ Wrist, then thumb, index, middle, ring and little finger, each from palm to tip:
 HanCo.
 """
 
+from typing import Literal
+
 import numpy as np
+
+Side = Literal["left", "right"]
 
 JOINTS = 21
 FINGERS = ("thumb", "index", "middle", "ring", "little")

@@ -1,4 +1,8 @@
-"""The house's import rules, read from the source: app -> deploy -> models -> calibration, and one owner per library."""
+"""The house's import rules, read from the source.
+
+Packages: app -> deploy -> models -> calibration. Folders: none imports back into one that imports it. Libraries: one
+owner each.
+"""
 
 import ast
 import fnmatch
@@ -17,19 +21,25 @@ OWNERS = {
     "matplotlib": ("calibration/report/*",),
     "zmq": ("app/transport/*",),
     "open3d": ("app/viewer/*", "models/simulation/raycasting.py"),
-    "mediapipe": ("app/estimators/mediapipe*.py",),
+    "mediapipe": ("app/estimators/multiview/mediapipe*.py",),
     "pypylon": ("app/sources/pylon*.py",),
     "onnxruntime": ("deploy/engines/*",),
     "openvino": ("deploy/engines/*",),
-    "tensorrt": ("deploy/tensorrt_library.py",),
-    "tensorrt_rtx_bindings": ("deploy/tensorrt_library.py",),
-    "tensorrt_rtx_libs": ("deploy/tensorrt_library.py",),
-    "cuda": ("deploy/engines/cuda_device.py",),
+    "tensorrt": ("deploy/tensorrt/library.py",),
+    "tensorrt_rtx_bindings": ("deploy/tensorrt/library.py",),
+    "tensorrt_rtx_libs": ("deploy/tensorrt/library.py",),
+    "cuda": ("deploy/tensorrt/cuda.py",),
 }
 NO_TORCH = ("app", "calibration")
 # Imported only where a run asks for this engine; test_worker_torch.py looks at the processes of the others.
 TORCH_ENGINE = "deploy.engines.torch_engine"
-PROCESS_MODULES = ("app.grabber", "app.worker", "app.supervisor", "app.viewer.process", "app.wizard.process")
+PROCESS_MODULES = (
+    "app.capture.grabber",
+    "app.run.supervisor",
+    "app.viewer.process",
+    "app.wizard.process",
+    "app.worker.process",
+)
 
 
 def find_violations(root: Path) -> list[str]:
@@ -46,6 +56,7 @@ def find_violations(root: Path) -> list[str]:
     graph = {name: {found for found in imported if found in modules} for name, imported in imports.items()}
     without_torch = {name: reached - {TORCH_ENGINE} for name, reached in graph.items()}
     found += [f"{' -> '.join(cycle)}: a cycle" for cycle in _cycles(graph)]
+    found += [f"{' -> '.join(cycle)}: folders that import back" for cycle in _cycles(_folder_graph(graph, modules))]
     for name in modules:
         reached = _reachable(graph, name)
         if name in PROCESS_MODULES:
@@ -76,6 +87,19 @@ def _broken_rules(file: str, imported: str) -> Iterator[str]:
         yield f"{package} runs without torch"
     if package == "calibration" and not owned and library not in CALIBRATION_LIBRARIES | sys.stdlib_module_names:
         yield f"calibration stands on {', '.join(sorted(CALIBRATION_LIBRARIES))} and the standard library alone"
+
+
+def _folder_graph(graph: dict[str, set[str]], modules: dict[str, Path]) -> dict[str, set[str]]:
+    """Which folder imports which. A folder's `__init__.py` is its front door, a room of its own: it may show what lies
+    deeper, so that nothing below may look back at it."""
+
+    def room(module: str) -> str:
+        return f"{module}/" if modules[module].name == "__init__.py" else module.rpartition(".")[0]
+
+    rooms: dict[str, set[str]] = {room(module): set() for module in modules}
+    for module, imported in graph.items():
+        rooms[room(module)] |= {room(other) for other in imported} - {room(module)}
+    return rooms
 
 
 def _top(module: str) -> str:
@@ -135,50 +159,119 @@ def test_the_repository_keeps_the_rules() -> None:
 
 
 GOOD = {
+    "calibration/board/board.py": "from calibration.rig import Rig\n",
+    "calibration/board/views.py": "",
+    "calibration/solve/fit.py": "from calibration.board.board import Board\nfrom calibration import rig\n",
+    "models/hand/__init__.py": "from models.hand.hands import hands_of\nfrom models.hand.mesh import mesh\n",
+    "models/hand/mesh.py": "from models.network.net import Net\n",
     "calibration/rig.py": "import json\nimport numpy as np\nfrom scipy import optimize\nimport cv2.fisheye\n",
-    "models/hands.py": "from calibration.rig import Rig\nfrom calibration import rig\n",
-    "models/network.py": "import torch\n",
-    "deploy/engine.py": "from models import network\nimport torch\n",
-    "deploy/tensorrt_library.py": "import tensorrt\nimport importlib\nimportlib.import_module('tensorrt_rtx_libs')\n",
+    "models/hand/hands.py": "from calibration.rig import Rig\nfrom calibration import rig\n",
+    "models/network/net.py": "import torch\n",
+    "deploy/engines/engine.py": "from models.network import net\nimport torch\n",
+    "deploy/tensorrt/library.py": "import tensorrt\nimport importlib\nimportlib.import_module('tensorrt_rtx_libs')\n",
     "app/transport/sockets.py": "import zmq\n",
     "app/viewer/scene.py": "import open3d as o3d\n",
     "app/viewer/process.py": "from app.viewer import scene\n",
     "models/simulation/raycasting.py": "from open3d.t.geometry import RaycastingScene\n",
     "app/sources/pylon.py": "def f():\n    from pypylon import pylon\n",
-    "app/estimators/mediapipe_hands.py": "import mediapipe\n",
-    "app/grabber.py": "from app.transport import sockets\n",
-    "app/worker.py": "from .transport.sockets import Subscriber\nfrom models.hands import hands_at\n",
-    "app/supervisor.py": "COMMAND = ['python', '-m', 'app.grabber']\n",
+    "app/estimators/multiview/mediapipe_hands.py": "import mediapipe\n",
+    "app/capture/grabber.py": "from app.transport import sockets\n",
+    "app/worker/process.py": "from ..transport.sockets import Subscriber\nfrom models.hand.hands import hands_at\n",
+    "app/run/supervisor.py": "COMMAND = ['python', '-m', 'app.capture.grabber']\n",
 }
 
 PLANTED = {
-    "up from calibration": ("calibration/rig.py", "import models.hands", "never from calibration to models"),
-    "up from models": ("models/hands.py", "from app.worker import main", "never from models to app"),
-    "up from deploy": ("deploy/engine.py", "import app", "never from deploy to app"),
-    "up, lazily": ("models/hands.py", "def f():\n    import deploy.engine", "never from models to deploy"),
-    "up, by name": ("models/hands.py", "import importlib\nimportlib.import_module('app.worker')", "from models to app"),
+    "up from calibration": ("calibration/rig.py", "import models.hand.hands", "never from calibration to models"),
+    "up from models": ("models/hand/hands.py", "from app.worker.process import main", "never from models to app"),
+    "up from deploy": ("deploy/engines/engine.py", "import app", "never from deploy to app"),
+    "up, lazily": ("models/hand/hands.py", "def f():\n    import deploy.engines.engine", "never from models to deploy"),
+    "up, by name": (
+        "models/hand/hands.py",
+        "import importlib\nimportlib.import_module('app.worker.process')",
+        "from models to app",
+    ),
     "library in calibration": ("calibration/rig.py", "import tqdm", "calibration stands on"),
     "matplotlib elsewhere": ("calibration/rig.py", "import matplotlib", "only calibration/report/* may use"),
-    "zmq elsewhere": ("app/worker.py", "import zmq.auth", "only app/transport/* may use zmq"),
-    "zmq, lazily": ("app/worker.py", "class A:\n    def f(self):\n        from zmq import Context", "may use zmq"),
-    "open3d elsewhere": ("app/worker.py", "from open3d import geometry", "only app/viewer/* and models/simulation/"),
+    "zmq elsewhere": ("app/worker/process.py", "import zmq.auth", "only app/transport/* may use zmq"),
+    "zmq, lazily": (
+        "app/worker/process.py",
+        "class A:\n    def f(self):\n        from zmq import Context",
+        "may use zmq",
+    ),
+    "open3d elsewhere": (
+        "app/worker/process.py",
+        "from open3d import geometry",
+        "only app/viewer/* and models/simulation/",
+    ),
     "open3d beside its owner": ("models/simulation/renderer.py", "import open3d", "raycasting.py may use open3d"),
-    "mediapipe elsewhere": ("app/worker.py", "import mediapipe as mp", "may use mediapipe"),
+    "mediapipe elsewhere": ("app/worker/process.py", "import mediapipe as mp", "may use mediapipe"),
     "pypylon elsewhere": ("app/sources/opencv.py", "from pypylon import pylon", "may use pypylon"),
-    "tensorrt in app": ("app/worker.py", "import tensorrt as trt", "only deploy/tensorrt_library.py may use tensorrt"),
-    "onnxruntime elsewhere": ("deploy/engine.py", "import onnxruntime as ort", "only deploy/engines/* may use onnxrun"),
-    "openvino in app": ("app/worker.py", "from openvino import Core", "only deploy/engines/* may use openvino"),
-    "tensorrt in models": ("models/hands.py", "import tensorrt_rtx_bindings", "only deploy/tensorrt_library.py"),
-    "tensorrt beside its owner": ("deploy/engine.py", "import tensorrt", "only deploy/tensorrt_library.py may use"),
-    "cuda beside its owner": ("deploy/engine.py", "from cuda.bindings import runtime", "cuda_device.py may use cuda"),
-    "torch in app": ("app/worker.py", "import torch.nn as nn", "app runs without torch"),
+    "tensorrt in app": (
+        "app/worker/process.py",
+        "import tensorrt as trt",
+        "only deploy/tensorrt/library.py may use tensorrt",
+    ),
+    "onnxruntime elsewhere": (
+        "deploy/batches.py",
+        "import onnxruntime as ort",
+        "only deploy/engines/* may use onnxrun",
+    ),
+    "openvino in app": ("app/worker/process.py", "from openvino import Core", "only deploy/engines/* may use openvino"),
+    "tensorrt in models": ("models/hand/hands.py", "import tensorrt_rtx_bindings", "only deploy/tensorrt/library.py"),
+    "tensorrt beside its owner": (
+        "deploy/engines/engine.py",
+        "import tensorrt",
+        "only deploy/tensorrt/library.py may use",
+    ),
+    "cuda beside its owner": (
+        "deploy/engines/engine.py",
+        "from cuda.bindings import runtime",
+        "tensorrt/cuda.py may use cuda",
+    ),
+    "torch in app": ("app/worker/process.py", "import torch.nn as nn", "app runs without torch"),
     "torch in calibration": ("calibration/rig.py", "import torch", "calibration runs without torch"),
-    "torch through models": ("app/worker.py", "from models import network", "models.network, which imports torch"),
-    "a process in a process": ("app/supervisor.py", "from app import grabber", "app.supervisor imports app.grabber"),
-    "a process, relatively": ("app/viewer/process.py", "from ..worker import main", "process imports app.worker"),
-    "a process, indirectly": ("app/transport/sockets.py", "import app.worker", "app.grabber imports app.worker"),
+    "torch through models": (
+        "app/worker/process.py",
+        "from models.network import net",
+        "models.network.net, which imports torch",
+    ),
+    "a process in a process": (
+        "app/run/supervisor.py",
+        "from app.capture import grabber",
+        "app.run.supervisor imports app.capture.grabber",
+    ),
+    "a process, relatively": (
+        "app/viewer/process.py",
+        "from ..worker.process import main",
+        "process imports app.worker.process",
+    ),
+    "a process, indirectly": (
+        "app/transport/sockets.py",
+        "import app.worker.process",
+        "app.capture.grabber imports app.worker.process",
+    ),
+    "a folder imports back": (
+        "models/network/net.py",
+        "import models.hand.mesh",
+        "models.hand -> models.network: folders",
+    ),
+    "a folder imports back, lazily": (
+        "calibration/board/board.py",
+        "def f():\n    from calibration.solve import fit",
+        "calibration.board -> calibration.solve: folders",
+    ),
+    "the ground imports back": (
+        "calibration/rig.py",
+        "import calibration.board.views",
+        "calibration -> calibration.board: folders",
+    ),
+    "below a front door": (
+        "models/hand/hands.py",
+        "from models.hand import hands_of",
+        "models.hand -> models.hand/: folders",
+    ),
     "a cycle": ("app/viewer/scene.py", "from app.viewer import process", "app.viewer.process -> app.viewer.scene"),
-    "tests": ("app/worker.py", "from tests.conftest import ROOT", "does not import tests"),
+    "tests": ("app/worker/process.py", "from tests.conftest import ROOT", "does not import tests"),
 }
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
-from deploy.cached_export import missing_to_export
-from deploy.manifest import read_file, read_manifest
+from deploy.artefact.cached_export import missing_to_export
+from deploy.artefact.manifest import read_file, read_manifest
 from models.network.config import NetworkConfig
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,13 @@ class ExportedNetwork:
         return self.checkpoint if engine == "torch" else str(self.directory)
 
     def work(self, views: int, hands: int) -> dict[str, dict[str, float]]:
-        """Each stage's `operations`, `least_bytes` and `counted_bytes`, as of deploy.operation_count; one frame set.
+        """Each stage's `operations`, `least_bytes` and `counted_bytes`, as of deploy.measure.operation_count;
+        one frame set.
 
         Crops and ring calculate nothing that counts. Of a crop's pixels, and of a ring's frames as they move on by one,
         each byte is read and written once.
         """
-        from deploy.operation_count import count_work
+        from deploy.measure.operation_count import count_work
 
         counts = {
             stage: count_work(content, {"hands": hands, "views": views}) for stage, content in self._contents.items()
@@ -79,8 +80,8 @@ def check_exporter() -> None:
 def tensorrt_here() -> bool:
     """Whether TensorRT is installed and there is a GPU to build for."""
     try:
-        from deploy.engines.cuda_device import find_gpu
-        from deploy.tensorrt_build import library_here
+        from deploy.tensorrt.build import library_here
+        from deploy.tensorrt.cuda import find_gpu
 
         library_here()
         find_gpu()
@@ -91,7 +92,7 @@ def tensorrt_here() -> bool:
 
 def export_checkpoint(checkpoint: str, directory: Path, tensorrt: bool = False) -> ExportedNetwork:
     """The engines of a path or `shipped`. Raises UserError where they cannot be made; the child says why."""
-    command = [sys.executable, "-m", "deploy.export", checkpoint, str(directory)]
+    command = [sys.executable, "-m", "deploy.export.onnx_export", checkpoint, str(directory)]
     _run(command + ["--tensorrt"] * tensorrt, b"", checkpoint)
     return ExportedNetwork(checkpoint, directory)
 
@@ -104,7 +105,7 @@ def export_untrained(config: NetworkConfig, directory: Path, tensorrt: bool = Fa
         config.hypotheses,
         config.blocks,
     )
-    command = [sys.executable, "-m", "deploy.random_network", str(directory)]
+    command = [sys.executable, "-m", "deploy.measure.random_network", str(directory)]
     _run(command + ["--tensorrt"] * tensorrt, msgspec.json.encode(config), f"the recipe {config.recipe}")
     return ExportedNetwork(str(directory / "checkpoint.safetensors"), directory)
 

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from app.bench.engine_sets import STAGES, Case, Round, measure_ceilings, prepare, run_case
-from app.statistics import rounded
+from app.worker.statistics import rounded
 
 ROUNDS = 5
 _CEILING_S = 0.15

@@ -12,13 +12,14 @@ from functools import cache
 
 import numpy as np
 
-from app.estimators.hand_views import HandViews
+from app.estimators.ust_hand.hand_views import HandViews
 from calibration.frames import Frame, FrameSet
+from calibration.hand import Side
+from deploy.batches import CloudWindow, CropBatch, empty_crops
 from deploy.engines import make_engine
-from deploy.engines.protocol import CloudWindow, Engine
-from deploy.pipeline import CropBatch, Pipeline, empty_crops
-from models.data.crop import MIRROR, hand_box
-from models.hand.protocol import Side
+from deploy.engines.protocol import Engine
+from deploy.pipeline.pipeline import Pipeline
+from models.hand.crop import MIRROR, hand_box
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
 
@@ -72,7 +73,7 @@ def run_case(case: Case, seconds: float) -> Round:
 
 def measure_ceilings(threads: int, seconds: float) -> tuple[dict[str, tuple[str, float]], float]:
     """GFLOP/s of a product of matrices by what calculates it, with its precision, and GB/s of a copy of memory."""
-    from deploy.ceilings import gemm_gflops, memcpy_gb_per_s
+    from deploy.measure.ceilings import gemm_gflops, memcpy_gb_per_s
 
     gemms = {name: (precision, gemm_gflops(product, seconds)) for name, (precision, product) in _gemms().items()}
     return gemms, memcpy_gb_per_s(threads, seconds)
@@ -80,7 +81,7 @@ def measure_ceilings(threads: int, seconds: float) -> tuple[dict[str, tuple[str,
 
 @cache
 def _gemms():
-    from deploy.ceilings import gemms
+    from deploy.measure.ceilings import gemms
 
     return gemms()
 

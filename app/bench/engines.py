@@ -16,7 +16,7 @@ import numpy as np
 from app.bench.engine_networks import ExportedNetwork, export_untrained
 from app.bench.engine_rounds import ROUNDS, Ceilings, Processes, Rounds, measure, median_ms, milliseconds, ratio
 from app.bench.engine_sets import Case, Round, prepare
-from app.statistics import rounded
+from app.worker.statistics import rounded
 from calibration.errors import UserError
 from models.network.config import config_from
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from app.statistics import rounded
+from app.worker.statistics import rounded
 from models.hand.builtin import BuiltinHand
 from models.hand.fit import HandFit
 from models.hand.fitter import HOLD_AFTER, HandFitter

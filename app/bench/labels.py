@@ -12,16 +12,16 @@ import numpy as np
 from app.bench.live import read_sets
 from app.estimators import make_estimator
 from app.estimators.detection import Detection, Detector, Region
-from app.estimators.multiview import MultiViewEstimator
+from app.estimators.multiview.estimator import MultiViewEstimator
 from app.estimators.protocol import Hand
-from app.statistics import rounded
+from app.worker.statistics import rounded
 from calibration.errors import UserError
 from calibration.frames import Frame
 from calibration.rig import Rig, RigCamera
 from calibration.session import Session
 from calibration.triangulation import Observations, triangulate_without_each
-from models.data.detector_noise import GRADES, NoiseGrade, detect, hand_size_px
 from models.data.self_occlusion import hidden_by_own_hand
+from models.simulation.detector_noise import GRADES, NoiseGrade, detect, hand_size_px
 
 _CONFIDENCE_BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _STD_OF_SIZE = 0.036

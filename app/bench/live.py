@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
+from app.assembly.synchroniser import Synchroniser
 from app.estimators import make_estimator
 from app.estimators.detection import Detection, Detector, Region
-from app.estimators.multiview import MultiViewEstimator
-from app.statistics import Quantiles, rounded
-from app.synchroniser import Synchroniser
+from app.estimators.multiview.estimator import MultiViewEstimator
+from app.worker.statistics import Quantiles, rounded
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
 from calibration.session import Session

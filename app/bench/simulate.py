@@ -11,9 +11,9 @@ from dataclasses import asdict
 import cv2
 import numpy as np
 
-from app.statistics import rounded
+from app.worker.statistics import rounded
 from calibration.frames import Frame
-from models.data.crop import hand_box, make_crop
+from models.hand.crop import hand_box, make_crop
 from models.simulation.realism import detection_rate
 from models.simulation.renderer import render, render_crop
 from models.simulation.rig import random_rig
@@ -64,7 +64,7 @@ def mediapipe_rate(images: int) -> dict:
 
     Raises UserError where MediaPipe is not installed.
     """
-    from app.estimators.mediapipe_hands import MediaPipeHands
+    from app.estimators.multiview.mediapipe_hands import MediaPipeHands
 
     detector = MediaPipeHands()
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app.messages import CameraStatus, FrameHeader
-from app.statistics import Quantiles, rounded
+from app.transport.messages import CameraStatus, FrameHeader
 from app.transport.ring import RingReader, RingWriter
 from app.transport.sockets import HEADER_BACKLOG, Publisher, Subscriber, ipc_address, wait
+from app.worker.statistics import Quantiles, rounded
 
 HEIGHT, WIDTH = 720, 1280
 FRAME_BYTES = HEIGHT * WIDTH * 3

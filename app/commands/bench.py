@@ -8,7 +8,7 @@ from pathlib import Path
 from app.commands.common import add_command, positive, run_rig
 from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import ESTIMATORS
-from app.run import RunSettings
+from app.run.settings import RunSettings
 from calibration.errors import UserError
 from calibration.rig import MAX_CAMERAS
 from calibration.session import check_session

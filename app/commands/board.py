@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from app.commands.common import add_command, positive
-from calibration.board import Board, check_board, read_board, write_board
-from calibration.board_drawing import PAPERS_MM, describe, layout_page, write_pdf, write_png
-from calibration.board_markers import check_dictionary, marker_count
+from calibration.board.board import Board, check_board, read_board, write_board
+from calibration.board.markers import check_dictionary, marker_count
+from calibration.board.printing import PAPERS_MM, describe, layout_page, write_pdf, write_png
 from calibration.errors import UserError
 from calibration.rig_backup import keep_backup
 

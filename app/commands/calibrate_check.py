@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from app.commands.calibrate_session import another_board, board_path, detect_board
-from calibration.board import read_board
-from calibration.drift import CameraDrift, DriftReport, check_drift
+from calibration.board.board import read_board
 from calibration.errors import UserError
 from calibration.formats import read_any
 from calibration.rig import Rig
 from calibration.rig_backup import replace_rig
 from calibration.session import Session, check_session
+from calibration.solve.drift import CameraDrift, DriftReport, check_drift
 
 
 def run_check(args: argparse.Namespace) -> int:

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from app.commands.calibrate_summary import print_result, result_summary
 from app.commands.common import run_rig
-from app.run import RunSettings
+from app.run.settings import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
 from app.wizard.recorder import JOURNAL, Recorder
-from calibration.board import Board, read_board
-from calibration.calibrate import calibrate
+from calibration.board.board import Board, read_board
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, read_uncalibrated_rig
 from calibration.rig_backup import replace_rig
-from calibration.wizard import Wizard
-from calibration.wizard_journal import JournalContent, read_journal
+from calibration.solve.calibrate import calibrate
+from calibration.wizard.journal import JournalContent, read_journal
+from calibration.wizard.wizard import Wizard
 
 
 def run_wizard(args: argparse.Namespace) -> int:

@@ -15,17 +15,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from app.commands.calibrate_summary import print_result, result_summary
-from calibration.board import Board, read_board
-from calibration.board_detection import detect_session
-from calibration.board_hints import what_board_is_this
-from calibration.board_views import Detections
-from calibration.calibrate import CalibrationOptions, CalibrationResult, calibrate
+from calibration.board.board import Board, read_board
+from calibration.board.hints import what_board_is_this
+from calibration.board.session_scan import detect_session
+from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError
 from calibration.formats import read_any
 from calibration.rig import Rig, read_uncalibrated_rig
 from calibration.rig_backup import replace_rig
 from calibration.session import Session, check_session
+from calibration.solve.calibrate import CalibrationOptions, CalibrationResult, calibrate
 
 _log = logging.getLogger(__name__)
 

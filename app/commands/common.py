@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 
 from app.estimators import ESTIMATORS
-from app.process import start_process, stop
-from app.run import OVERLAP, RunSettings
-from app.supervisor import Outcome, Supervisor, ViewerSettings
+from app.run.process import start_process, stop
+from app.run.settings import OVERLAP, RunSettings
+from app.run.supervisor import Outcome, Supervisor, ViewerSettings
 from app.transport.sockets import check_address, is_loopback
 from calibration.errors import UserError
 from calibration.rig import Rig
-from deploy.cached_export import cached_export
+from deploy.artefact.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from app.commands.common import (
     run_rig,
     viewer_settings,
 )
-from app.run import RunSettings
+from app.run.settings import RunSettings
 from calibration.cached_folder import user_cache
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.commands.common import add_command, run_child
 from calibration.errors import UserError
-from deploy.cached_export import missing_to_export
+from deploy.artefact.cached_export import missing_to_export
 
 
 def add_parser(subparsers) -> None:
@@ -46,5 +46,5 @@ def run(args: argparse.Namespace) -> int:
     flags = [f"--{name}" for name in ("check", "tensorrt", "json") if getattr(args, name)]
     if args.compute_capability:
         flags += ["--compute-capability", *args.compute_capability]
-    command = [sys.executable, "-m", "deploy.export", args.checkpoint, str(args.directory), *flags]
+    command = [sys.executable, "-m", "deploy.export.onnx_export", args.checkpoint, str(args.directory), *flags]
     return run_child(command)

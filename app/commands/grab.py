@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
+from app.capture.remote import grab_remotely
 from app.commands.common import add_command, positive
-from app.process import start_process
-from app.remote_grab import grab_remotely
+from app.run.process import start_process
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
 

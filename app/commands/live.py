@@ -15,7 +15,7 @@ from app.commands.common import (
     run_rig,
     viewer_settings,
 )
-from app.run import RunSettings
+from app.run.settings import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
 from app.transport.sockets import check_address

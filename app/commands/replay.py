@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from app.assembly.phases import recorded_phases
 from app.commands.common import (
     add_command,
     add_estimator_flags,
@@ -17,8 +18,7 @@ from app.commands.common import (
     run_rig,
     viewer_settings,
 )
-from app.phases import recorded_phases
-from app.run import RunSettings
+from app.run.settings import RunSettings
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, SyncSettings

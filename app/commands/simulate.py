@@ -15,7 +15,7 @@ from tqdm import tqdm
 from app.commands.common import add_command, positive
 from calibration.errors import UserError
 from calibration.rig import Rig, read_rig
-from models.data.detector_noise import GRADES
+from models.simulation.detector_noise import GRADES
 from models.simulation.hands import CENTRE_WORLD_M
 from models.simulation.rig import LAYOUTS, random_rig
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from app.commands.common import add_command
 from calibration.errors import UserError
-from models.data.detector_noise import GRADES
+from models.simulation.detector_noise import GRADES
 
 log = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shippe
 
     Raises UserError for an unknown name, a missing extra, or a checkpoint or engine that cannot be read.
     """
-    from app.estimators.multiview import MultiViewEstimator
+    from app.estimators.multiview.estimator import MultiViewEstimator
 
     if name == "mediapipe":
-        from app.estimators.mediapipe_hands import MediaPipeHands
+        from app.estimators.multiview.mediapipe_hands import MediaPipeHands
 
         return MultiViewEstimator(rig, MediaPipeHands())
     if name == "simulated":
-        from app.estimators.simulated import SimulatedDetector
+        from app.estimators.multiview.simulated import SimulatedDetector
 
         return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed))
     if name == "ust-hand":
@@ -34,10 +34,10 @@ def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shippe
 
 
 def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
-    from app.estimators.hand_finder import DetectorFinder, VolumeSearch
-    from app.estimators.ust_hand import UstHandEstimator
+    from app.estimators.ust_hand.estimator import UstHandEstimator
+    from app.estimators.ust_hand.hand_finder import DetectorFinder, VolumeSearch
     from deploy.engines import live_engines
-    from deploy.pipeline import Pipeline
+    from deploy.pipeline.pipeline import Pipeline
     from models.simulation.hands import hands_at
 
     engines = live_engines(checkpoint, engine_name)

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from calibration.frames import FrameSet
-
-Side = Literal["left", "right"]
+from calibration.hand import Side
 
 
 @dataclass

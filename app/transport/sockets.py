@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from app.messages import Message, MessageRefused, decode, decode_plain, encode, encode_plain
 from app.transport.keys import Keys
+from app.transport.messages import Message, MessageRefused, decode, decode_plain, encode, encode_plain
 from calibration.errors import UserError
 
 # A header is a few hundred bytes, so this bounds a lost subscriber's backlog to well under a megabyte.

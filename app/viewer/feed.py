@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from app.messages import End, PoseSet
+from app.transport.messages import End, PoseSet
 from app.transport.ring import SlotRef
 
 

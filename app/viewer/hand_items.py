@@ -3,7 +3,7 @@
 import numpy as np
 import open3d as o3d
 
-from app.messages import HandPose
+from app.transport.messages import HandPose
 from app.viewer import palette
 from app.viewer.geometry import Mesh
 from app.viewer.hand_surface import HandSurface

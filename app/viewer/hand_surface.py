@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from app.messages import HandPose
+from app.transport.messages import HandPose
 from app.viewer import palette
 from app.viewer.shading import Shape
 from app.viewer.uncertainty import std_rgb

@@ -9,7 +9,7 @@ from dataclasses import astuple
 import numpy as np
 import open3d as o3d
 
-from app.messages import PoseSet
+from app.transport.messages import PoseSet
 from app.viewer import palette
 from app.viewer.feed import Feed
 from app.viewer.geometry import Mesh, Picture

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from app.messages import CameraReport, HandPose
+from app.transport.messages import CameraReport, HandPose
 from app.viewer import palette
 from app.viewer.font import draw_text, text_width
 from app.viewer.palette import bgr

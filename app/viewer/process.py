@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.messages import End, PoseSet
-from app.process import child_process
-from app.run import RunFolder
+from app.run.process import child_process
+from app.run.settings import RunFolder
+from app.transport.messages import End, PoseSet
 from app.transport.ring import RingReader, SlotRef
 from app.transport.sockets import Subscriber
 from app.viewer.window import run_viewer

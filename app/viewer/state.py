@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from app.messages import CameraReport, End, PoseSet
+from app.transport.messages import CameraReport, End, PoseSet
 from app.viewer.stats import Figures, RollingStats, is_heartbeat
 
 STALE_NS = 500_000_000

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.messages import PoseSet
+from app.transport.messages import PoseSet
 
 _WINDOW_NS = 4_000_000_000
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import open3d as o3d
 
-from app.messages import End, PoseSet
-from app.process import stop
+from app.run.process import stop
+from app.transport.messages import End, PoseSet
 from app.viewer import palette
 from app.viewer.display import NO_EGL, NO_WINDOW, prepare_no_screen, prepare_screen
 from app.viewer.feed import Feed

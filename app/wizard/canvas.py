@@ -10,8 +10,8 @@ from app.viewer import palette
 from app.viewer.font import draw_text, text_width
 from app.viewer.palette import bgr
 from app.wizard.tile import CameraPanel, draw_bar, draw_tile, heat_map
-from calibration.wizard import Step
-from calibration.wizard_hints import Suggestion
+from calibration.wizard.hints import Suggestion
+from calibration.wizard.wizard import Step
 
 LEAST_SIZE = (960, 540)
 KEYS = (

@@ -8,9 +8,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from calibration.board import Board
-from calibration.board_detection import BoardDetection, BoardTracker, detect_board
-from calibration.board_views import BoardView
+from calibration.board.board import Board
+from calibration.board.session_scan import BoardDetection, BoardTracker, detect_board
+from calibration.board.views import BoardView
 from calibration.frames import Frame, FrameSet
 
 # A camera that has never seen the board is searched for its mirror image and its negative once in so many sets.

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from calibration.board import Board
-from calibration.board_views import BoardView, Detections
-from calibration.calibrate import CalibrationOptions, calibrate
+from calibration.board.board import Board
+from calibration.board.views import BoardView, Detections
 from calibration.errors import UserError
 from calibration.rig import Rig
+from calibration.solve.calibrate import CalibrationOptions, calibrate
 
 log = logging.getLogger(__name__)
 

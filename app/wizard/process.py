@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.intake import Intake
-from app.process import child_process, stop
-from app.run import RunFolder, RunSettings
+from app.assembly.intake import Intake
+from app.run.process import child_process, stop
+from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from app.wizard.canvas import Scene, draw_scene
 from app.wizard.detection import BoardFinder, SeenSet
@@ -27,11 +27,11 @@ from app.wizard.estimate import BackgroundEstimate, live_errors_px
 from app.wizard.recorder import Recorder, encode_jpeg
 from app.wizard.tile import CameraPanel
 from app.wizard.window import WizardWindow
-from calibration.board import read_board
+from calibration.board.board import read_board
 from calibration.errors import UserError
 from calibration.rig import Rig
-from calibration.wizard import Capture, Step, Wizard
-from calibration.wizard_hints import Suggestion, camera_needs
+from calibration.wizard.hints import Suggestion, camera_needs
+from calibration.wizard.wizard import Capture, Step, Wizard
 from calibration.yamlfile import write_atomic
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from calibration.board import Board, write_board
+from calibration.board.board import Board, write_board
 from calibration.errors import UserError
 from calibration.rig import Rig
 from calibration.session import write_session
-from calibration.wizard import Capture
-from calibration.wizard_journal import Journal, read_journal
+from calibration.wizard.journal import Journal, read_journal
+from calibration.wizard.wizard import Capture
 
 JOURNAL = "journal.jsonl"
 _QUALITY = 95

@@ -9,8 +9,8 @@ import numpy as np
 from app.viewer import palette
 from app.viewer.font import draw_text, text_width
 from app.viewer.palette import bgr
-from calibration.board_views import BoardView
-from calibration.wizard_hints import Need
+from calibration.board.views import BoardView
+from calibration.wizard.hints import Need
 
 FOOTER = 34
 _FULL_HEAT = 40

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
-from calibration.calibrate import ViewResiduals
 from calibration.report.canvas import INK, MUTED, POOR, camera_colour, dots, drawing, image_axes, lines, safe_name
+from calibration.solve.calibrate import ViewResiduals
 
 FIELDS = (8, 6)
 _MOST_DOTS = 2500

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from calibration.board import Board
-from calibration.board_views import Detections
-from calibration.calibrate import CalibrationResult
+from calibration.board.board import Board
+from calibration.board.views import Detections
 from calibration.report.rig_section import rig_section
 from calibration.report.sections import (
     accuracy_section,
@@ -19,6 +18,7 @@ from calibration.report.sections import (
 )
 from calibration.report.style import STYLE
 from calibration.report.text import escape, sentence
+from calibration.solve.calibrate import CalibrationResult
 
 _SUMMARY = {
     "good": "Trust this calibration.",

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from matplotlib.patches import Polygon
 
-from calibration.board import Board
-from calibration.calibrate import CalibrationResult
+from calibration.board.board import Board
 from calibration.report.canvas import INK, LINE, MUTED, POOR, camera_colour, drawing, lines
 from calibration.rig import Rig, RigCamera
+from calibration.solve.calibrate import CalibrationResult
 
 _MOST_BOARDS = 60
 _WIDEST = 1.3

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from calibration.calibrate import CalibrationResult
 from calibration.report.rig_plots import FEW_SHARED, pair_plot, rig_plot
 from calibration.report.text import escape, number, plus_minus, table
+from calibration.solve.calibrate import CalibrationResult
 
 _MOST_LISTED = 4
 

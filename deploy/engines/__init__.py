@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.errors import UserError
+from deploy.artefact.manifest import read_manifest
 from deploy.engines.protocol import FAILURES, Engine
-from deploy.manifest import read_manifest
-from deploy.tensorrt_manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
+from deploy.tensorrt.manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _make(source: str, name: str) -> Engine:
 
             return onnxruntime_engine(Path(source))
         if name == "tensorrt":
-            from deploy.engines.tensorrt_engine import TensorRTEngine
+            from deploy.tensorrt.engine import TensorRTEngine
 
             return TensorRTEngine(Path(source))
         from deploy.engines.openvino_engine import openvino_engine

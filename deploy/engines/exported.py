@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from calibration.errors import UserError
-from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, Refined
-from deploy.manifest import Interface, read_file, read_manifest
+from deploy.artefact.manifest import Interface, read_file, read_manifest
+from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -27,7 +27,7 @@ class Network(Protocol):
 class ExportedEngine:
     """The networks of `directory`, loaded by `load` from the content of an ONNX file.
 
-    Raises UserError where the directory is not as it was exported, see `deploy.manifest`.
+    Raises UserError where the directory is not as it was exported, see `deploy.artefact.manifest`.
     """
 
     def __init__(self, directory: Path, name: str, load: Callable[[bytes], Network]) -> None:

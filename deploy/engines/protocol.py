@@ -4,69 +4,15 @@ Letters: H hands, V views, J = 21 joints, M hypotheses, of which the transformer
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.hand import JOINTS
-from models.network.config import NetworkConfig
+from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, Stage1Keypoints
 
 FAILURES = (UserError, ImportError, RuntimeError, MemoryError)
 """What an engine raises that cannot start, or cannot go on."""
-
-
-@dataclass(frozen=True)
-class EngineShape:
-    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D."""
-
-    crop_px: int
-    hypotheses: int
-    anchors: int
-    frames: int
-    width: int
-
-    @classmethod
-    def of(cls, config: NetworkConfig) -> "EngineShape":
-        return cls(config.crop_px, config.hypotheses, config.cloud_points // JOINTS, config.frames, config.width)
-
-
-class Clouds(NamedTuple):
-    """What stage 1 makes of one frame: float32, hand-centred metres, crop pixels. The features are those after the
-    transformer's first spatial attention, which concerns one frame alone.
-
-    `anchors_m` (H, M * J, 3), `anchor_features` (H, A * J, D), `queries_m` (H, J, 3), `query_features` (H, J, D),
-    `keypoints_px` (H, V, J, 2), `confidence` (H, V, J).
-    """
-
-    anchors_m: np.ndarray
-    anchor_features: np.ndarray
-    queries_m: np.ndarray
-    query_features: np.ndarray
-    keypoints_px: np.ndarray
-    confidence: np.ndarray
-
-
-class CloudWindow(NamedTuple):
-    """T frames of clouds, the newest last: the arrays of Clouds as (H, T, ...), float32.
-
-    `origins_m` (H, T, 3): where each frame's hand-centred zero lies in the newest frame's. `frame_mask` (H, T) bool.
-    """
-
-    anchors_m: np.ndarray
-    anchor_features: np.ndarray
-    queries_m: np.ndarray
-    query_features: np.ndarray
-    origins_m: np.ndarray
-    frame_mask: np.ndarray
-
-
-class Refined(NamedTuple):
-    """The newest frame's `joints_m` (H, J, 3), hand-centred metres, and their `covariance_m2` (H, J, 3, 3)."""
-
-    joints_m: np.ndarray
-    covariance_m2: np.ndarray
 
 
 class Engine(Protocol):
@@ -92,13 +38,6 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-class Seen(NamedTuple):
-    """What a hand is judged by, of a frame's Clouds: `keypoints_px` (H, V, J, 2), pixels, `confidence` (H, V, J)."""
-
-    keypoints_px: np.ndarray
-    confidence: np.ndarray
-
-
 class HandRing(Protocol):
     """The last T frames of one hand, kept by an engine. It begins empty."""
 
@@ -121,7 +60,7 @@ class RingEngine(Engine, Protocol):
     """An engine that can also keep the rings itself, on its device, so that clouds never leave it."""
 
     def make_ring(self, mirror: np.ndarray) -> HandRing:
-        """A ring for a hand; `mirror` (3, 3) as of deploy.ring.CloudRing."""
+        """A ring for a hand; `mirror` (3, 3) as of deploy.engines.ring.CloudRing."""
         ...
 
     def drop_ring(self, ring: HandRing) -> None:
@@ -135,7 +74,7 @@ class RingEngine(Engine, Protocol):
         crops_rgb: np.ndarray,
         P_crop: np.ndarray,
         view_mask: np.ndarray,
-    ) -> Seen:
+    ) -> Stage1Keypoints:
         """`lift`, with what it finds pushed into the hands' rings; `origins_world_m` (3,): where their zeros lie."""
         ...
 

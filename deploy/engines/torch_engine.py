@@ -6,13 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.engines.protocol import Clouds, CloudWindow, EngineShape, Refined
-from deploy.pipeline import empty_crops
-from deploy.ring import empty_window
+from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, empty_crops, empty_window
+from models.network.checkpoint import load_checkpoint
 from models.network.stage1 import Stage1Output
 from models.network.stpt import SpatiotemporalPointTransformer
 from models.network.ust_hand import draw_latents
-from models.training.checkpoint import load_checkpoint
 
 LATENTS_SEED = 7
 """Of the draws that all engines share."""

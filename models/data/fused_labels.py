@@ -9,9 +9,9 @@ import numpy as np
 
 from calibration.hand import JOINTS
 from calibration.triangulation import Observations, triangulate
-from models.data.crop import to_pixels
 from models.data.crop_cache import Shard
 from models.data.hand_sequence import label_std
+from models.hand.crop import to_pixels
 
 _HALF_TRUST_STD_M = 0.004
 """A joint known this well counts half; beyond, as the inverse of its variance."""

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.hand import Side
 from calibration.rig import MAX_CAMERAS, Rig
 from models.data.crop_cache import (
     MARGIN,
@@ -30,11 +31,10 @@ from models.data.crop_cache import (
     write_manifest,
     write_shard,
 )
-from models.data.detector_noise import GRADES, NoiseGrade, detect
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
 from models.hand.builtin import BuiltinHand
-from models.hand.protocol import Side
 from models.simulation.backgrounds import images_in
+from models.simulation.detector_noise import GRADES, NoiseGrade, detect
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.renderer import hands_in_image, render_crop
 from models.simulation.rig import LAYOUTS, random_rig

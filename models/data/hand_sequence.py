@@ -9,8 +9,8 @@ import numpy as np
 
 from calibration.rig import RigCamera
 from calibration.triangulation import Observations, triangulate
-from models.data.crop import Crop, hand_box, make_crop
 from models.data.crop_cache import MARGIN, Shard
+from models.hand.crop import Crop, hand_box, make_crop
 
 _STD_OF_SIZE = 0.036
 _LEAST_CONFIDENCE = 0.02

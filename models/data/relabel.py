@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.data.crop_cache import Shard
-from models.data.detector_noise import NoiseGrade, detect
+from models.simulation.detector_noise import NoiseGrade, detect
 
 
 def relabel(shard: Shard, grade: NoiseGrade, seed: int) -> Shard:

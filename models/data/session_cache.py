@@ -13,11 +13,11 @@ from calibration.cached_folder import cached_folder
 from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.session import Session, check_session, read_session
-from models.data.crop import Crop
 from models.data.crop_cache import MARGIN, CacheManifest, Shard, join, write_manifest, write_shard
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
-from models.data.labels import Labels, read_labels
-from models.data.truth import Truth, read_truth
+from models.files.labels import Labels, read_labels
+from models.files.truth import Truth, read_truth
+from models.hand.crop import Crop
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ import torch
 from calibration.errors import UserError
 from calibration.yamlfile import write_atomic
 from models.data.crop_cache import MARGIN
-from models.data.detector_noise import GRADES
 from models.data.relabel import relabel
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
@@ -24,9 +23,10 @@ from models.evaluation.metrics import joint_errors_mm
 from models.evaluation.pictures import window_picture
 from models.evaluation.predict import METHODS
 from models.evaluation.report import report_html
+from models.network.checkpoint import load_checkpoint
 from models.network.config import without
 from models.network.ust_hand import UstHand
-from models.training.checkpoint import load_checkpoint
+from models.simulation.detector_noise import GRADES
 from models.weights import checkpoint_path
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from models.data.detector_noise import GRADES
 from models.network.config import PARTS
+from models.simulation.detector_noise import GRADES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from calibration.hand import BONES
-from models.data.crop import to_pixels
 from models.data.windows import WindowDataset
+from models.hand.crop import to_pixels
 
 TRUTH_BGR, ESTIMATE_BGR = (120, 220, 90), (60, 90, 245)
 _SCALE = 2

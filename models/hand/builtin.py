@@ -4,9 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from calibration.hand import Side
 from models.hand import skeleton
 from models.hand.mesh import HandMesh, load_mesh
-from models.hand.protocol import Side
 from models.hand.shape import MEAN_SHAPE, check_shape, shape_basis
 from models.hand.skinning import skin, skinning_matrix
 

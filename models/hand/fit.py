@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.hand import Side
 from models.hand import skeleton
 from models.hand.builtin import MIRROR
-from models.hand.protocol import Side
 
 ITERATIONS = 8
 DEFAULT_SD_M = 0.003

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from calibration.hand import bone_lengths
+from calibration.hand import Side, bone_lengths
 from models.hand.fit import DEFAULT_SD_M, HandFit, are_usable, fit_pose
-from models.hand.protocol import Side
 from models.hand.shape import LARGEST, MEAN_SHAPE, SMALLEST, own_spread
 
 HOLD_AFTER = 90

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from calibration.errors import UserError
-from models.data.npzfile import read_npz
+from calibration.hand import Side
+from models.files.npzfile import read_npz
 from models.hand.builtin import MIRROR
-from models.hand.protocol import Side
 from models.hand.restricted_pickle import as_array, read_pickle
 from models.hand.skinning import skin, skinning_matrix
 

@@ -27,7 +27,7 @@ class HandMesh:
 
 
 def load_mesh(path: Path = MESH_FILE) -> HandMesh:
-    """The mesh that the package carries, written by models.hand.build_mesh."""
+    """The mesh that the package carries, written by models.tools.build_mesh."""
     with np.load(path) as arrays:
         weights = arrays["weights"].astype(np.float64)
         return HandMesh(

@@ -1,10 +1,10 @@
 """What a hand model offers: from joint angles, a global pose and a shape to 21 joints and a mesh."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
-Side = Literal["left", "right"]
+from calibration.hand import Side
 
 
 class HandModel(Protocol):

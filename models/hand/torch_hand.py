@@ -5,10 +5,10 @@ Letters: B batch, N vertices.
 
 import torch
 
+from calibration.hand import Side
 from models.hand import skeleton
 from models.hand.builtin import MIRROR
 from models.hand.mesh import HandMesh, load_mesh
-from models.hand.protocol import Side
 from models.hand.shape import MEAN_SHAPE, shape_basis
 
 

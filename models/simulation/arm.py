@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from calibration.hand import Side
 from models.hand.builtin import BuiltinHand
 from models.hand.mesh import HandMesh, load_mesh
-from models.hand.protocol import Side
 
 _CUT_M = -0.045
 _RING_POINTS = 28

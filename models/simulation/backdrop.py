@@ -5,8 +5,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from calibration.board import Board
-from calibration.board_rendering import BoardRenderer, Exposure
+from calibration.board.board import Board
+from calibration.board.rendering import BoardRenderer, Exposure
 from calibration.camera import Camera
 from calibration.rig import RigCamera
 from models.simulation.scene import PosedBoard

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from calibration.yamlfile import write_atomic
-from models.data.crop import hand_box, make_crop
+from models.hand.crop import hand_box, make_crop
 from models.simulation.renderer import hands_in_image, render, render_crop
 from models.simulation.rig import LAYOUTS, random_rig
 from models.simulation.simulated_scene import SceneSettings, random_scene

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.hand.protocol import Side
+from calibration.hand import Side
 from models.hand.skeleton import MEAN_BONE_LENGTHS_M, chain
 from models.simulation.motion import HandMotion
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from models.hand.protocol import Side
+from calibration.hand import Side
 from models.hand.skeleton import ANGLES, LIMITS_RAD
 from models.simulation.gestures import grasp, random_gesture
 

@@ -11,13 +11,12 @@ import av
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Side
 from calibration.rig import Rig
 from calibration.session import write_session
-from models.data.detector_noise import GRADES, detect
-from models.data.labels import Labels, write_labels
-from models.data.truth import HandTruth, Truth, write_truth
-from models.hand.protocol import Side
+from models.files.labels import Labels, write_labels
+from models.files.truth import HandTruth, Truth, write_truth
+from models.simulation.detector_noise import GRADES, detect
 from models.simulation.rendering_pool import RenderingPool, SceneSpec
 
 _START_NS = 1_000_000_000

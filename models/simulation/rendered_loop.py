@@ -10,7 +10,7 @@ import numpy as np
 from calibration.cached_folder import cached_folder
 from calibration.errors import UserError
 from calibration.rig import Rig
-from models.data.npzfile import read_npz
+from models.files.npzfile import read_npz
 from models.simulation.hands import LOOP_S
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from calibration.rig import RigCamera
-from models.data.crop import Crop
+from models.hand.crop import Crop
 from models.simulation import backdrop
 from models.simulation.layer import PixelGrid, draw
 from models.simulation.scene import HandInImage, PosedHand, Rendering, SceneState, View

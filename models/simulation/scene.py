@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
-from calibration.board import Board
-from models.hand.protocol import Side
+from calibration.board.board import Board
+from calibration.hand import Side
 
 
 @dataclass(frozen=True, eq=False)

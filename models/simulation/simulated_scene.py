@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from calibration.hand import Side
 from calibration.rig import Rig
 from models.hand.builtin import BuiltinHand
-from models.hand.protocol import Side
 from models.simulation.arm import arm_model, bend_wrist
 from models.simulation.backgrounds import random_background
 from models.simulation.hands import CENTRE_WORLD_M, demo_motions, home_world_m

@@ -18,9 +18,7 @@ from torch.utils.data import DataLoader
 
 from calibration.errors import UserError
 from models.data.windows import WindowBatches
-from models.network.ust_hand import UstHand, draw_latents
-from models.training.batches import EndlessBatches, ValidationBatches, Windows, load_batches
-from models.training.checkpoint import (
+from models.network.checkpoint import (
     CheckpointInfo,
     check_names,
     load_beginning,
@@ -28,6 +26,8 @@ from models.training.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
+from models.network.ust_hand import UstHand, draw_latents
+from models.training.batches import EndlessBatches, ValidationBatches, Windows, load_batches
 from models.training.config import FREE_FIELDS, TrainConfig
 from models.training.monitor import Monitor, draw_windows
 from models.training.processes import Processes

@@ -1,0 +1,291 @@
+"""The grabber process: one camera, opened, kept open, stamped and published.
+
+Listens to: Pace (recorded cameras only).
+Emits: FrameHeader for every frame, CameraStatus on every change and every half second.
+
+Pixels go into the grabber's shared-memory ring, or after the header over the network. It waits for no reader. A camera
+that is lost, or cannot be opened, is looked for until the process is told to end.
+"""
+
+import argparse
+import logging
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from app.run.process import child_process, stop
+from app.run.settings import RunFolder
+from app.sources import make_source
+from app.sources.protocol import (
+    EndOfSource,
+    FrameCorrupt,
+    Mode,
+    Source,
+    SourceError,
+    SourceLost,
+    SourceTimeout,
+    Stamp,
+)
+from app.transport.messages import CameraState, CameraStatus, FrameHeader, Pace
+from app.transport.ring import RingWriter
+from app.transport.sockets import Publisher, Subscriber, wait
+
+log = logging.getLogger(__name__)
+
+# Frames until a slot is overwritten: at 30 Hz 0.4 s, more than a set waits and an estimate takes.
+SLOTS = 12
+_STATUS_S = 0.5
+_STALLED_S = 1.0
+_RETRY_S = 0.5
+_GRAB_S = 0.2
+
+
+class Output(Protocol):
+    """Where frames and states go: the same host's readers, or a worker over the network."""
+
+    clock_offset_ns: int
+    clock_error_ns: int
+
+    def open(self, mode: Mode) -> None: ...
+
+    def frame(self, source: Source, header: FrameHeader) -> None:
+        """Retrieve the grabbed frame and publish it. Raises what `retrieve` raises; then nothing is published."""
+        ...
+
+    def status(self, status: CameraStatus) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class LocalOutput:
+    """Pixels into shared memory, headers to the readers on this host."""
+
+    clock_offset_ns = 0
+    clock_error_ns = 0
+
+    def __init__(self, address: str) -> None:
+        self._publisher = Publisher()
+        self._publisher.bind(address)
+        self._ring: RingWriter | None = None
+
+    def open(self, mode: Mode) -> None:
+        if self._ring is None or (self._ring.height, self._ring.width) != (mode.height, mode.width):
+            self._close_ring()
+            self._ring = RingWriter(mode.height, mode.width, SLOTS)
+
+    def frame(self, source: Source, header: FrameHeader) -> None:
+        assert self._ring is not None
+        with self._ring.write() as (pixels, slot):
+            source.retrieve(pixels)
+        header.slot, header.height, header.width = slot, slot.height, slot.width
+        header.publish_time_ns = time.monotonic_ns()
+        self._publisher.send(header)
+
+    def status(self, status: CameraStatus) -> None:
+        self._publisher.send(status)
+
+    def _close_ring(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def close(self) -> None:
+        self._publisher.close()
+        self._close_ring()
+
+
+class Pacer:
+    """Holds recorded frames back to the recording's timing and to what the worker allows."""
+
+    def __init__(self, camera_id: str, address: str, recorded_timing: bool) -> None:
+        self._camera_id = camera_id
+        self._recorded_timing = recorded_timing
+        self._subscriber = Subscriber()
+        self._subscriber.connect(address)
+        self._pace: Pace | None = None
+        self._count = 0
+
+    def may_send(self, stamp: Stamp) -> bool:
+        """Wait a little; True when the frame's time has come."""
+        for message, _ in self._subscriber.receive():
+            if isinstance(message, Pace):
+                self._pace = message
+        pace = self._pace
+        if pace is None or self._count >= pace.allowed.get(self._camera_id, 0):
+            wait([self._subscriber], [], _GRAB_S)
+            return False
+        if self._recorded_timing:
+            left_s = (pace.start_ns + stamp.capture_time_ns - pace.origin_ns - time.monotonic_ns()) / 1e9
+            if left_s > 0:
+                stop.wait(min(left_s, _GRAB_S))
+                if left_s > _GRAB_S:
+                    return False
+        self._count += 1
+        return True
+
+    def close(self) -> None:
+        self._subscriber.close()
+
+
+class Grabber:
+    """Runs one source until told to stop."""
+
+    def __init__(self, camera_id: str, source: Source, output: Output, pacer: Pacer | None = None) -> None:
+        self._camera_id = camera_id
+        self._source = source
+        self._output = output
+        self._pacer = pacer
+        self._state: CameraState = "starting"
+        self._detail = ""
+        self._corrupt = self._lost = 0
+        self._sequence = -1
+        self._first_time_ns: int | None = None
+        self._next_time_ns: int | None = None
+        self._times: deque[int] = deque(maxlen=31)
+        self._status_at = 0.0
+
+    def run(self) -> None:
+        """Open, read, reopen, until the process is asked to end."""
+        try:
+            while not stop.is_set():
+                try:
+                    mode = self._source.open()
+                    self._output.open(mode)
+                except SourceError as error:
+                    self._source.close()
+                    self._change("lost" if self._lost else "failed", str(error))
+                    self._pause(_RETRY_S)
+                    continue
+                log.info("camera %s: opened, %s", self._camera_id, mode.description)
+                try:
+                    self._read()
+                except SourceLost as error:
+                    self._lost += 1
+                    self._change("lost", f"{error}; looking for it again")
+                    self._source.close()
+                    self._pause(_RETRY_S)
+                except EndOfSource:
+                    self._change("ended", "the recording ended")
+                    while not stop.is_set():
+                        self._pause(_STATUS_S)
+        finally:
+            self._source.close()
+            self._output.close()
+            if self._pacer is not None:
+                self._pacer.close()
+
+    def _read(self) -> None:
+        heard = time.monotonic()
+        while not stop.is_set():
+            self._tick()
+            try:
+                stamp = self._source.grab(_GRAB_S)
+            except SourceTimeout:
+                if time.monotonic() - heard > _STALLED_S:
+                    self._change("stalled", "no frame for more than a second")
+                continue
+            heard = time.monotonic()
+            if stamp.recorded and self._pacer is not None:
+                stamp = self._paced(stamp)
+                if stop.is_set():
+                    return
+            try:
+                self._publish(stamp)
+            except FrameCorrupt as error:
+                self._corrupt += 1
+                log.warning(
+                    "camera %s: frame %d is corrupt and was left out: %s", self._camera_id, stamp.sequence, error
+                )
+                continue
+            self._change("streaming", "")
+
+    def _paced(self, stamp: Stamp) -> Stamp:
+        """Wait until the recorded frame's time has come; it is grabbed then, as a camera's frame would be."""
+        assert self._pacer is not None
+        if self._first_time_ns is None:
+            self._first_time_ns = stamp.capture_time_ns
+            self._send_status()
+        while not self._pacer.may_send(stamp) and not stop.is_set():
+            if self._next_time_ns is None:
+                self._next_time_ns = stamp.capture_time_ns
+                self._send_status()
+            self._tick()
+        self._next_time_ns = None
+        return Stamp(stamp.sequence, stamp.capture_time_ns, time.monotonic_ns(), recorded=True)
+
+    def _publish(self, stamp: Stamp) -> None:
+        offset = self._output.clock_offset_ns
+        header = FrameHeader(
+            camera_id=self._camera_id,
+            sequence=stamp.sequence,
+            capture_time_ns=stamp.capture_time_ns + (0 if stamp.recorded else offset),
+            grab_time_ns=stamp.grab_time_ns + offset,
+            publish_time_ns=0,
+            width=0,
+            height=0,
+            recorded=stamp.recorded,
+        )
+        self._sequence = stamp.sequence
+        self._times.append(stamp.capture_time_ns)
+        self._output.frame(self._source, header)
+
+    def _change(self, state: CameraState, detail: str) -> None:
+        if (state, detail) == (self._state, self._detail):
+            return
+        if state != self._state:
+            level = logging.INFO if state in ("streaming", "ended") else logging.WARNING
+            log.log(level, "camera %s: %s%s", self._camera_id, state, f": {detail}" if detail else "")
+        self._state, self._detail = state, detail
+        self._send_status()
+
+    def _tick(self) -> None:
+        if time.monotonic() - self._status_at >= _STATUS_S:
+            self._send_status()
+
+    def _pause(self, seconds: float) -> None:
+        self._tick()
+        stop.wait(seconds)
+
+    def _send_status(self) -> None:
+        self._status_at = time.monotonic()
+        span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0
+        self._output.status(
+            CameraStatus(
+                self._camera_id,
+                self._state,
+                self._detail,
+                pid=os.getpid(),
+                corrupt=self._corrupt,
+                lost=self._lost,
+                fps=(len(self._times) - 1) * 1e9 / span if span > 0 else None,
+                last_sequence=self._sequence,
+                first_capture_time_ns=self._first_time_ns,
+                next_capture_time_ns=self._next_time_ns,
+                clock_offset_ns=self._output.clock_offset_ns,
+                clock_error_ns=self._output.clock_error_ns,
+            )
+        )
+
+
+def main() -> None:
+    """Grab one camera of a run: started by the supervisor."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("camera_id")
+    parser.add_argument("parent", type=int)
+    args = parser.parse_args()
+    with child_process(f"grabber[{args.camera_id}]", args.parent, args.folder):
+        cv2.setNumThreads(1)
+        folder = RunFolder(args.folder)
+        rig, settings = folder.read()
+        source = make_source(rig[args.camera_id], rig)
+        pacer = Pacer(args.camera_id, folder.pace_address, settings.pace == "recorded") if settings.lossless else None
+        Grabber(args.camera_id, source, LocalOutput(folder.frames_address(args.camera_id)), pacer).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Finders: where hands are that nobody follows yet."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from app.estimators.protocol import Estimator
+from app.estimators.ust_hand.hand_views import HandViews, show_a_hand
+from calibration.frames import FrameSet
+from calibration.hand import Side, bone_lengths
+from calibration.rig import Rig
+from deploy.batches import CropBatch, empty_crops
+from deploy.pipeline.pipeline import Pipeline
+from models.hand.crop import hand_box
+
+_STEP_M = 0.09
+_SEARCH_HALF_WIDTH_M = 0.13
+_AT_ONCE = 6
+_AGREEMENT = 0.05
+_BONE_SUM_M = (0.5, 1.4)
+_APART_M = 0.04
+_REACH_M = 0.6
+_LIKELY_DISTANCE_M = 0.7
+_TRUST_OF_DISTANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Found:
+    """A hand with its joints (21, 3), world metres."""
+
+    side: Side
+    joints_m: np.ndarray
+
+
+class HandFinder(Protocol):
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
+        """Hands in the set. `followed_m`: the joints (21, 3) of the hands that are followed already; `lost_m`: of those
+        that were followed a moment ago."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class DetectorFinder:
+    """Hands as another estimator over a 2D detector finds them."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        self._estimator = estimator
+
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
+        hands = self._estimator.estimate(frame_set).hands
+        return [Found(hand.side, hand.joints_world_m) for hand in hands if np.isfinite(hand.joints_world_m).all()]
+
+    def close(self) -> None:
+        self._estimator.close()
+
+
+class VolumeSearch:
+    """Hands where the network itself says that one is: it looks, a few places per set, through the working volume.
+
+    The working volume is where at least two cameras look; its places are tried in turn, as a right and as a left hand,
+    after those where a hand was lost a moment ago.
+    A place holds a hand where the views' keypoints agree on joints whose bones are as long as a hand's, and still do
+    when looked at once more with the crop centred on them.
+    """
+
+    def __init__(self, rig: Rig, pipeline: Pipeline) -> None:
+        self._rig = rig
+        self._pipeline = pipeline
+        self._places = working_volume(rig, _STEP_M)
+        self._crops = empty_crops(_AT_ONCE, len(rig.cameras), pipeline.engine.shape.crop_px)
+        self._next = 0
+
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
+        sides: tuple[Side, Side] = ("right", "left")
+        tries: list[tuple[Side, np.ndarray, float]] = []
+        for target_m in self._turn(lost_m):
+            if any(np.linalg.norm(joints.mean(0) - target_m) < _STEP_M for joints in followed_m):
+                continue
+            tries.extend((side, target_m, _SEARCH_HALF_WIDTH_M) for side in sides)
+            if len(tries) >= _AT_ONCE:
+                break
+        again: list[tuple[Side, np.ndarray, float]]
+        again = [(side, *hand_box(joints)) for side, joints, _ in self._hands(frame_set, tries)]
+        hands: list[Found] = []
+        # A right hand is a left one in mirrored crops, though a less likely one: each place is given to one of them.
+        for side, joints, _ in sorted(self._hands(frame_set, again), key=lambda hand: hand[2]):
+            apart_m = [np.linalg.norm(hand.joints_m.mean(0) - joints.mean(0)) for hand in hands]
+            if side not in [hand.side for hand in hands] and min(apart_m, default=np.inf) > _APART_M:
+                hands.append(Found(side, joints))
+        return hands
+
+    def close(self) -> None:
+        """The pipeline is its owner's."""
+
+    def _turn(self, lost_m: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Places (3,) to look at: first those of the last two hands that were lost, then the volume's, once around."""
+        yield from (joints.mean(0) for joints in lost_m[-2:])
+        for _ in range(len(self._places)):
+            self._next = (self._next + 1) % len(self._places)
+            yield self._places[self._next - 1]
+
+    def _hands(
+        self, frame_set: FrameSet, tries: Sequence[tuple[Side, np.ndarray, float]]
+    ) -> list[tuple[Side, np.ndarray, float]]:
+        """Of places to look at (side, target (3,), half width) those that hold a hand: its side, joints (21, 3) and
+        how far the views disagree."""
+        looks = []
+        for index, (side, target_m, half_width_m) in enumerate(tries):
+            into = self._crops.hand(index)
+            looks.append(
+                HandViews.look(self._rig, frame_set, target_m, np.zeros(3), half_width_m, side == "left", into)
+            )
+        if not any(len(views.cameras) >= 2 for views in looks):
+            return []
+        clouds = self._pipeline.look(CropBatch(*(array[: len(tries)] for array in self._crops)))
+        hands = []
+        for index, ((side, _, _), views) in enumerate(zip(tries, looks, strict=True)):
+            count = len(views.cameras)
+            if count < 2 or not show_a_hand(clouds.confidence[index, :count]):
+                continue
+            joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
+            apart = np.median(views.crop_distance(clouds.keypoints_px[index, :count], joints_m))
+            apart /= self._pipeline.engine.shape.crop_px
+            if apart < _AGREEMENT and _BONE_SUM_M[0] < bone_lengths(joints_m).sum() < _BONE_SUM_M[1]:
+                hands.append((side, joints_m, float(apart)))
+        return hands
+
+
+def working_volume(rig: Rig, step_m: float) -> np.ndarray:
+    """Places (n, 3) in world metres, `step_m` apart, that at least two cameras see, the most central first.
+
+    They lie within 0.6 m of the point that is nearest to all optical axes and, since the axes of cameras side by side
+    hardly say how far away it is, a little towards 0.7 m in front of the cameras.
+    """
+    axes = np.stack([camera.T_cam_world[2, :3] for camera in rig.cameras])
+    centres = np.stack([camera.centre_world_m for camera in rig.cameras])
+    likely = (centres + _LIKELY_DISTANCE_M * axes).mean(0)
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    middle = np.linalg.solve(
+        across.sum(0) + _TRUST_OF_DISTANCE * np.eye(3),
+        (across @ centres[..., None]).sum(0)[:, 0] + _TRUST_OF_DISTANCE * likely,
+    )
+    reach = np.arange(-_REACH_M, _REACH_M + step_m / 2, step_m)
+    places = middle + np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3)
+    seen = np.zeros(len(places), int)
+    for camera in rig.cameras:
+        pixels = camera.project(places)
+        lens = camera.camera
+        # NaN, behind the camera, compares as outside.
+        seen += ((pixels >= 0) & (pixels < (lens.width, lens.height))).all(1)
+    distance_m = np.linalg.norm(places - middle, axis=1)
+    kept = np.flatnonzero((seen >= 2) & (distance_m <= _REACH_M))
+    return places[kept[np.argsort(distance_m[kept], kind="stable")]]

@@ -1,0 +1,139 @@
+"""A hand's crops in the views of one frame set, and how well keypoints found in them agree."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+import cv2
+import numpy as np
+
+from calibration.frames import FrameSet
+from calibration.rig import Rig, RigCamera
+from calibration.triangulation import Observations, triangulate_without_each
+from deploy.batches import CropBatch
+from models.hand.crop import MIRROR, Crop, make_crop, to_pixels
+
+_LEAST_CONFIDENCE = 1e-3
+_NEAREST_M = 0.05
+# Heatmaps are trained to peak at 0.07. On simulated hands they reach 0.045 and more, on parts of one up to 0.037, and
+# elsewhere they stay below 0.023.
+_LEAST_PEAK = 0.032
+
+
+@dataclass
+class HandViews:
+    """The views (V) that look at one hand: their cameras, crops and P_crop (V, 3, 4).
+
+    `target_world_m` is where the crops' hand-centred zero lies; `P_crop` takes the motion between the set's time and
+    each view's own capture time into account. The pixels are in the batch that they were drawn into.
+    """
+
+    target_world_m: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    mirror: bool = False
+    cameras: list[RigCamera] = field(default_factory=list)
+    crops: list[Crop] = field(default_factory=list)
+    P_crop: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def look(
+        cls,
+        rig: Rig,
+        frame_set: FrameSet,
+        target_world_m: np.ndarray,
+        velocity_m_s: np.ndarray,
+        half_width_m: float,
+        mirror: bool,
+        into: CropBatch,
+    ) -> Self:
+        """Crops around a target (3,) that moves with `velocity_m_s` (3,), where it is in the image.
+
+        They become the first views of `into`, one hand's arrays (V, ...); its other views become absent.
+        """
+        views = cls(target_world_m, mirror)
+        size_px = into.crops_rgb.shape[1]
+        into.view_mask[:] = False
+        for camera in rig.cameras:
+            frame = frame_set.frames.get(camera.camera_id)
+            if frame is None:
+                continue
+            middle_px = camera.project(target_world_m[None])[0]
+            lens = camera.camera
+            depth_m = camera.T_cam_world[2] @ np.append(target_world_m, 1)
+            if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < (lens.width, lens.height))).all():
+                continue
+            crop = make_crop(camera, target_world_m, half_width_m, size_px, mirror=mirror)
+            at = len(views.cameras)
+            crop.image(frame.pixels, into.crops_rgb[at])
+            if not frame.intact():
+                continue
+            moved_m = views.turn @ velocity_m_s * (frame.capture_time_ns - frame_set.reference_time_ns) * 1e-9
+            P_crop = crop.P_crop.copy()
+            P_crop[:, 3] += P_crop[:, :3] @ moved_m
+            cv2.cvtColor(into.crops_rgb[at], cv2.COLOR_BGR2RGB, into.crops_rgb[at])
+            into.P_crop[at] = P_crop
+            into.view_mask[at] = True
+            views.cameras.append(camera)
+            views.crops.append(crop)
+            views.P_crop.append(P_crop)
+        return views
+
+    @property
+    def turn(self) -> np.ndarray:
+        """(3, 3): world directions to hand-centred ones and, being its own inverse, back."""
+        return MIRROR if self.mirror else np.eye(3)
+
+    def to_hand_m(self, points_world_m: np.ndarray) -> np.ndarray:
+        """World metres (..., 3) to the hand-centred, mirrored where the hand is, metres of P_crop."""
+        return (points_world_m - self.target_world_m) @ self.turn
+
+    def to_world_m(self, points_hand_m: np.ndarray) -> np.ndarray:
+        return points_hand_m @ self.turn + self.target_world_m
+
+    def crop_distance(self, keypoints_px: np.ndarray, joints_world_m: np.ndarray) -> np.ndarray:
+        """Distances (V, J) in crop pixels between keypoints (V, J, 2) and the projections of joints (J, 3)."""
+        joints_m = self.to_hand_m(joints_world_m)
+        projected = np.stack([to_pixels(P, joints_m) for P in self.P_crop])
+        return np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3)
+
+
+def show_a_hand(confidence: np.ndarray) -> bool:
+    """Whether at least two views do, by their heatmaps' peaks (V, J).
+
+    That keypoints agree is not enough: without a hand a network gives each view the same likely pose, which agrees.
+    """
+    return bool(np.sort(confidence.mean(axis=1))[-2:].mean() >= _LEAST_PEAK)
+
+
+class ViewErrors(NamedTuple):
+    """`keypoints_px` (V, J, 2) in the cameras' distorted images; `reprojection_px` and `leave_one_out_px` (V, J)."""
+
+    keypoints_px: np.ndarray
+    reprojection_px: np.ndarray
+    leave_one_out_px: np.ndarray
+
+
+def errors_px(
+    views: HandViews, keypoints_px: np.ndarray, confidence: np.ndarray, joints_world_m: np.ndarray
+) -> ViewErrors:
+    """Errors in image pixels of joints (J, 3) against keypoints (V, J, 2), crop pixels, with `confidence` (V, J).
+
+    Leave-one-out: each view's keypoint against the joint triangulated from the other views' keypoints.
+    """
+    P = np.stack(views.P_crop)
+    focal_px = np.linalg.norm(P[:, 0, :3], axis=1)
+    # Crop pixels in units of the crop's focal length, which is what the triangulation takes.
+    scale = np.stack([np.diag([1 / f, 1 / f, 1.0]) for f in focal_px])
+    count = len(views.cameras)
+    points = np.swapaxes(keypoints_px / focal_px[:, None, None], 0, 1)[None]
+    std = (1 / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE)) / focal_px[:, None]).T[None]
+    seen = np.isfinite(points).all(-1)
+    P_all = np.broadcast_to((scale @ P)[None, None], (1, keypoints_px.shape[1], count, 3, 4))
+    blind_m = triangulate_without_each(Observations(P_all, points, std, seen), iterations=2)[0, 1:]
+    image_px = np.stack([crop.to_image_px(each) for crop, each in zip(views.crops, keypoints_px, strict=True)])
+    joints_m = views.to_hand_m(joints_world_m)
+
+    def error(points_m: np.ndarray) -> np.ndarray:
+        crop_px = [to_pixels(P, each) for P, each in zip(views.P_crop, points_m, strict=True)]
+        there = [crop.to_image_px(each) for crop, each in zip(views.crops, crop_px, strict=True)]
+        return np.linalg.norm(np.stack(there) - image_px, axis=-1)
+
+    return ViewErrors(image_px, error(np.broadcast_to(joints_m, (count, *joints_m.shape))), error(blind_m))

@@ -1,0 +1,190 @@
+"""The supervisor: starts the processes of a run, restarts what dies, ends them all, leaves nothing behind.
+
+It runs in the command's own process and touches no camera, estimator or window, so that none of these can take the run
+down with it: the viewer is a process too, and a crash in a graphics driver costs its window for a second, not the run.
+
+Listens to: nothing but its children's ends. Emits: nothing.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.run.process import stop
+from app.run.settings import RunFolder, RunSettings, run_folder
+from calibration.rig import Rig
+
+log = logging.getLogger(__name__)
+
+_TERM_S = 1.5
+# A video that is not closed cannot be played.
+_CLOSE_VIDEO_S = 10.0
+_RESTART_S = 0.5
+# A process that dies this often in this time will not get better.
+_DEATHS, _DEATHS_S = 5, 20.0
+_FINISH_VIDEO_S = 120.0
+
+
+@dataclass(frozen=True)
+class ViewerSettings:
+    """Whether a run shows a window or renders into the file `headless`, and where it leaves a picture at the end."""
+
+    headless: Path | None = None
+    snapshot: Path | None = None
+    title: str = "UST-Hand live"
+
+
+@dataclass
+class Outcome:
+    """How a run ended: the exit code, and the worker's summary (empty where it never got that far)."""
+
+    exit_code: int
+    summary: dict = field(default_factory=dict)
+
+
+@dataclass
+class _Child:
+    name: str
+    command: list[str]
+    process: subprocess.Popen | None = None
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=_DEATHS))
+    restart_at: float = 0.0
+
+    def start(self) -> None:
+        # A process group of their own: Ctrl-C reaches the supervisor only, which ends them in order.
+        # One BLAS thread: the matrices are tiny, and waking helper threads costs more than it saves.
+        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
+
+    def poll(self) -> int | None:
+        return None if self.process is None else self.process.poll()
+
+
+class Supervisor:
+    """Runs one rig: a grabber per local camera, the worker, and a viewer if one is asked for."""
+
+    def __init__(self, rig: Rig, settings: RunSettings, viewer: ViewerSettings | None) -> None:
+        self._rig, self._settings, self._viewer = rig, settings, viewer
+
+    @property
+    def _writes_video(self) -> bool:
+        return self._viewer is not None and self._viewer.headless is not None
+
+    def run(self, seconds: float | None = None) -> Outcome:
+        """Until the worker is done, the viewer is closed, `seconds` are over, or a signal says stop."""
+        with run_folder(self._rig, self._settings) as folder:
+            children = self._children(folder)
+            try:
+                for child in children.values():
+                    child.start()
+                exit_code = self._watch(children, seconds)
+            finally:
+                self._end(children)
+            return Outcome(exit_code, _read_summary(folder))
+
+    def _children(self, folder: RunFolder) -> dict[str, _Child]:
+        parent = str(os.getpid())
+
+        def child(name: str, module: str, *arguments: str) -> _Child:
+            return _Child(name, [sys.executable, "-m", module, str(folder.path), *arguments, parent])
+
+        worker = "app.wizard.process" if self._settings.wizard else "app.worker.process"
+        children = {"worker": child("worker", worker)}
+        for camera in self._rig.cameras:
+            if not camera.remote:
+                name = f"grabber of {camera.camera_id}"
+                children[name] = child(name, "app.capture.grabber", camera.camera_id)
+        if self._viewer is not None:
+            viewer = child("viewer", "app.viewer.process")
+            viewer.command += ["--title", self._viewer.title]
+            if self._viewer.headless:
+                viewer.command += ["--headless", str(self._viewer.headless)]
+            if self._viewer.snapshot:
+                viewer.command += ["--snapshot", str(self._viewer.snapshot)]
+            children["viewer"] = viewer
+        return children
+
+    def _watch(self, children: dict[str, _Child], seconds: float | None) -> int:
+        end_at = None if seconds is None else time.monotonic() + seconds
+        while not stop.wait(0.05):
+            now = time.monotonic()
+            if end_at is not None and now > end_at:
+                log.info("%g s are over", seconds)
+                return 0
+            for child in children.values():
+                code = child.poll()
+                if child.process is None and now >= child.restart_at:
+                    child.start()
+                if code is None:
+                    continue
+                if code == 0 and child.name == "worker":
+                    return self._let_viewer_finish(children)
+                if code == 0 and child.name == "viewer":
+                    log.info("%s: closed", child.name)
+                    return 0
+                if code == 2:
+                    log.error("%s cannot go on, for the reason above", child.name)
+                    return 2
+                if self._must_give_up(child, code, now):
+                    return 1
+        return 1 if self._settings.lossless else 0
+
+    def _must_give_up(self, child: _Child, code: int, now: float) -> bool:
+        """Note a death; the child is started again, unless that is of no use."""
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if self._settings.lossless and child.name != "viewer":
+            log.error("%s died (%s): the replay cannot go on without loss. Start it again.", child.name, how)
+            return True
+        if child.name == "viewer" and self._writes_video:
+            log.error("%s died (%s): the video cannot be finished. Start it again.", child.name, how)
+            return True
+        child.deaths.append(now)
+        if len(child.deaths) == _DEATHS and now - child.deaths[0] < _DEATHS_S:
+            log.error("%s died %d times in %.0f s (%s); giving up", child.name, _DEATHS, now - child.deaths[0], how)
+            return True
+        log.warning("%s died (%s); starting it again, the others go on", child.name, how)
+        child.process = None
+        child.restart_at = now + _RESTART_S
+        return False
+
+    def _let_viewer_finish(self, children: dict[str, _Child]) -> int:
+        """The worker has published its last pose: the viewer shows or writes it and ends by itself."""
+        viewer = children.get("viewer")
+        if viewer is not None and viewer.process is not None:
+            end_at = time.monotonic() + _FINISH_VIDEO_S
+            while viewer.poll() is None and time.monotonic() < end_at and not stop.wait(0.05):
+                pass
+            return 0 if viewer.poll() == 0 or stop.is_set() else 1
+        return 0
+
+    def _end(self, children: dict[str, _Child]) -> None:
+        running = [(child, child.process) for child in children.values() if child.process is not None]
+        for _, process in running:
+            if process.poll() is None:
+                process.terminate()
+        began = time.monotonic()
+        for child, process in running:
+            limit_s = _CLOSE_VIDEO_S if child.name == "viewer" and self._writes_video else _TERM_S
+            try:
+                process.wait(max(0.0, began + limit_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("%s did not end in %.1f s and was killed", child.name, limit_s)
+                process.kill()
+                process.wait()
+        if self._viewer is not None and self._viewer.headless is not None:
+            for partial in self._viewer.headless.parent.glob(f".{self._viewer.headless.name}.*.partial"):
+                partial.unlink(missing_ok=True)
+
+
+def _read_summary(folder: RunFolder) -> dict:
+    try:
+        return json.loads(folder.summary.read_text())
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,89 @@
+"""What a run reports: counts, accuracy and latency, in constant memory however long it runs."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from app.estimators.protocol import Estimate
+from app.transport.messages import CameraReport
+from app.worker.jitter import RestJitter
+from app.worker.statistics import MeanStd, Quantiles, rounded
+from calibration.hand import Side, bone_lengths
+
+Truth = Callable[[int], dict[Side, np.ndarray]]
+
+
+class RunSummary:
+    """Fed with every set; `result` is the object that `--json` prints.
+
+    `truth` gives the true joints (21, 3) in world metres at a time of the rig's clock, where they are known.
+    """
+
+    def __init__(self, truth: Truth | None = None) -> None:
+        self._truth = truth
+        self._sets = self._with_hand = self._with_both = self._hands = 0
+        self._detections = self._detections_used = 0
+        self._reprojection = Quantiles()
+        self._leave_one_out = Quantiles()
+        self._latency = Quantiles()
+        self._error_mm = Quantiles()
+        self._stages: dict[str, Quantiles] = {}
+        self._bones: dict[Side, MeanStd] = {}
+        self._jitter = RestJitter()
+        self._first_ns = self._last_ns = 0
+
+    def add(self, estimate: Estimate, hops_ns: dict[str, int], stage_ms: dict[str, float]) -> None:
+        self._sets += 1
+        self._with_hand += bool(estimate.hands)
+        self._with_both += len(estimate.hands) == 2
+        self._hands += len(estimate.hands)
+        self._detections += estimate.detections
+        self._detections_used += estimate.detections_used
+        self._jitter.add(estimate.hands)
+        for hand in estimate.hands:
+            self._reprojection.add(hand.reprojection_px)
+            self._leave_one_out.add(hand.leave_one_out_px)
+            self._bones.setdefault(hand.side, MeanStd()).add(bone_lengths(hand.joints_world_m))
+            if self._truth is not None:
+                true = self._truth(hand.capture_time_ns)[hand.side]
+                self._error_mm.add(np.linalg.norm(hand.joints_world_m - true, axis=1) * 1e3)
+        self._latency.add((hops_ns["published"] - hops_ns["grab"]) / 1e6)
+        for stage, milliseconds in stage_ms.items():
+            self._stages.setdefault(stage, Quantiles()).add(milliseconds)
+        self._first_ns = self._first_ns or hops_ns["published"]
+        self._last_ns = hops_ns["published"]
+
+    def result(self, cameras: dict[str, CameraReport]) -> dict:
+        variations = [float(np.mean(bones.std / bones.mean)) for bones in self._bones.values() if bones.count > 1]
+        seconds = (self._last_ns - self._first_ns) / 1e9
+        result = {
+            "frame_sets": self._sets,
+            "sets_with_hand": self._with_hand,
+            "sets_with_both_hands": self._with_both,
+            "hands_per_set_mean": rounded(self._hands / self._sets if self._sets else None),
+            "reprojection_px_median": rounded(self._reprojection.quantile(0.5)),
+            "leave_one_out_px_median": rounded(self._leave_one_out.quantile(0.5)),
+            "leave_one_out_px_mean": rounded(self._leave_one_out.mean),
+            "detections": self._detections,
+            "detections_used": self._detections_used,
+            "bone_length_cv_mean": rounded(float(np.mean(variations)) if variations else None),
+            "jitter_at_rest_mm": rounded(self._jitter.mm),
+            "latency_ms": self._latency.summary(),
+            "stage_ms": {stage: rounded(values.quantile(0.5)) for stage, values in self._stages.items()},
+            "stage_p99_ms": {stage: rounded(values.quantile(0.99)) for stage, values in self._stages.items()},
+            "fps": rounded((self._sets - 1) / seconds if seconds > 0 else None),
+            "cameras": {
+                camera_id: {
+                    "frames": report.frames,
+                    "dropped": report.dropped,
+                    "late": report.late,
+                    "stale": report.stale,
+                    "corrupt": report.corrupt,
+                    "state": report.state,
+                }
+                for camera_id, report in cameras.items()
+            },
+        }
+        if self._truth is not None:
+            result["mpjpe_mm"] = rounded(self._error_mm.mean)
+        return result

@@ -1,0 +1,214 @@
+"""The board in every image of a recorded session."""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from calibration.board.board import Board, check_board
+from calibration.board.detector import LAYOUT, NO_BOARD, BoardDetection, detect_board
+from calibration.board.markers import check_dictionary
+from calibration.board.tracker import BoardTracker
+from calibration.board.views import BoardView, Detections
+from calibration.errors import UserError
+from calibration.session import Session
+
+__all__ = ["BoardDetection", "BoardTracker", "detect_board", "detect_session", "sample_frames"]
+
+_LOOK_BACK = 7
+_LOOK_BACK_BYTES = 24_000_000
+_SAMPLES = 24
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one camera's video showed: the detections by frame, and how many frames were looked at."""
+
+    by_frame: dict[int, BoardDetection]
+    size: tuple[int, int]
+    looked_at: int
+    inverted: bool
+    mirrored: bool
+
+
+@dataclass
+class _Count:
+    """Frames done of all cameras, told to `progress` one at a time."""
+
+    total: int
+    progress: Progress | None
+    done: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self) -> None:
+        if self.progress is not None:
+            with self.lock:
+                self.done += 1
+                self.progress(min(self.done, self.total), self.total)
+
+
+def detect_session(
+    session: Session,
+    board: Board,
+    *,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    every: int = 1,
+) -> Detections:
+    """Find the board in the videos of a session, at every `every`-th frame.
+
+    One thread per camera, at most `workers`; the result does not depend on it. `progress(done, total)` counts frames
+    and is called from these threads, one at a time. A camera that sees no board is searched again for the board with
+    black and white swapped and for its mirror image. Raises UserError for a board that cannot exist or a video that
+    cannot be read.
+    """
+    check_board(board, "the board")
+    check_dictionary(board, "the board")
+    cameras = session.camera_ids
+    times = {camera_id: session.frame_times_ns(camera_id) for camera_id in cameras}
+    count = _Count(sum(-(-len(times[camera_id]) // every) for camera_id in cameras), progress)
+
+    def scan(camera_id: str) -> _Seen:
+        return _scan(session.video_path(camera_id), len(times[camera_id]), board, every, count)
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with ThreadPoolExecutor(min(workers or len(cameras), len(cameras))) as pool:
+            seen = dict(zip(cameras, pool.map(scan, cameras), strict=True))
+    finally:
+        cv2.setNumThreads(threads)
+    return _gather(seen, times, board)
+
+
+def _scan(video: Path, frames: int, board: Board, every: int, count: _Count) -> _Seen:
+    seen = _scan_as(video, frames, board, every, board.inverted, False, count)
+    if any(found.found for found in seen.by_frame.values()):
+        return seen
+    variant = _find_variant(sample_frames(video, frames, _SAMPLES), board)
+    return seen if variant is None else _scan_as(video, frames, board, every, *variant, None)
+
+
+def _find_variant(images: list[np.ndarray], board: Board) -> tuple[bool, bool] | None:
+    """(inverted, mirrored) under which the board is seen most often in sample images, None where under none."""
+    variants = [(not board.inverted, False), (board.inverted, True), (not board.inverted, True)]
+    hits = Counter(
+        variant
+        for image in images
+        for variant in variants
+        if detect_board(image, board, inverted=variant[0], mirrored=variant[1]).found
+    )
+    return hits.most_common(1)[0][0] if hits else None
+
+
+def _scan_as(
+    video: Path, frames: int, board: Board, every: int, inverted: bool, mirrored: bool, count: _Count | None
+) -> _Seen:
+    tracker = BoardTracker(board, inverted=inverted, mirrored=mirrored)
+    capture = open_video(video)
+    by_frame: dict[int, BoardDetection] = {}
+    passed: deque[tuple[int, np.ndarray]] = deque(maxlen=_LOOK_BACK)
+    size, looked_at = (0, 0), 0
+    try:
+        for frame in range(frames):
+            if not capture.grab():
+                break
+            if frame % every:
+                continue
+            image = capture.retrieve()[1]
+            gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+            size, looked_at = (gray.shape[1], gray.shape[0]), looked_at + 1
+            found = tracker.detect(gray)
+            if found.rejected != NO_BOARD:
+                by_frame[frame] = found
+            if found.found:
+                _look_back(tracker, passed, by_frame)
+                passed.clear()
+            elif board.type != "chessboard":
+                passed.append((frame, gray))
+                while len(passed) > 1 and len(passed) * gray.size > _LOOK_BACK_BYTES:
+                    passed.popleft()
+            if count is not None:
+                count.add()
+    finally:
+        capture.release()
+    if not looked_at:
+        raise UserError(f"{video}: no frame can be read from this video. Check that the file is whole.")
+    return _Seen(by_frame, size, looked_at, inverted, mirrored)
+
+
+def _look_back(
+    tracker: BoardTracker, passed: deque[tuple[int, np.ndarray]], by_frame: dict[int, BoardDetection]
+) -> None:
+    """Follow a board that was just found back through the images before, where a search of the whole missed it."""
+    back = tracker.copy()
+    for frame, gray in reversed(passed):
+        found = back.follow(gray)
+        if not found.found:
+            break
+        by_frame[frame] = found
+
+
+def _gather(seen: dict[str, _Seen], times: dict[str, np.ndarray], board: Board) -> Detections:
+    accepted = [found for one in seen.values() for found in one.by_frame.values() if found.found]
+    layouts = Counter(found.legacy for found in accepted if found.legacy is not None)
+    legacy = layouts.most_common(1)[0][0] if layouts else None
+    views: dict[str, list[BoardView]] = {}
+    reasons: dict[str, dict[str, int]] = {}
+    for camera_id, one in seen.items():
+        views[camera_id] = []
+        turned_down: Counter[str] = Counter()
+        for frame, found in sorted(one.by_frame.items()):
+            if found.rejected is not None or (found.legacy is not None and found.legacy != legacy):
+                turned_down[found.rejected or LAYOUT] += 1
+                continue
+            time_ns = int(times[camera_id][frame])
+            views[camera_id].append(
+                BoardView(camera_id, frame, time_ns, found.corner_ids, found.corners_px, found.std_px)
+            )
+        turned_down[NO_BOARD] += one.looked_at - len(one.by_frame)
+        reasons[camera_id] = {reason: number for reason, number in sorted(turned_down.items()) if number}
+    polarity = Counter({True: 0, False: 0})
+    for camera_id, one in seen.items():
+        polarity[one.inverted] += len(views[camera_id])
+    return Detections(
+        views,
+        {camera_id: one.size for camera_id, one in seen.items()},
+        {camera_id: one.looked_at for camera_id, one in seen.items()},
+        reasons,
+        legacy,
+        board.inverted if not polarity.total() else polarity[True] > polarity[False],
+        tuple(camera_id for camera_id, one in seen.items() if one.mirrored),
+    )
+
+
+def sample_frames(video: Path, frames: int, samples: int) -> list[np.ndarray]:
+    """About `samples` images (H, W) uint8 spread evenly over a video's first `frames` frames."""
+    step = max(1, frames // samples)
+    images = []
+    capture = open_video(video)
+    try:
+        for frame in range(frames):
+            if not capture.grab():
+                break
+            if frame % step == 0:
+                images.append(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2GRAY))
+    finally:
+        capture.release()
+    return images
+
+
+def open_video(video: Path) -> "cv2.VideoCapture":
+    """Raises UserError where the file is missing or no video."""
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        capture.release()
+        raise UserError(f"{video}: cannot be read as a video. Check that the file is there and whole.")
+    return capture

@@ -1,0 +1,146 @@
+"""Good, usable or poor: with the reason, and what to do about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.result.result import CameraFigures, ImageFigures, Verdict
+
+_LEVELS: tuple[Verdict, ...] = ("good", "usable", "poor")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict rests on. `pixel_scale` makes pixels those of an image 1280 wide; `working_distance_m` is the
+    board's median distance.
+
+    `focal_std` and `tilt_deg` (the spread of board tilts) per camera; `held` names cameras whose focal length could not
+    be determined; `scale_bias_percent` against known distances, None without them.
+    """
+
+    heldout: ImageFigures | None
+    pixel_scale: float
+    square_m: float
+    working_distance_m: float
+    cameras: Mapping[str, CameraFigures]
+    focal_std: Mapping[str, float]
+    tilt_deg: Mapping[str, float]
+    held: tuple[str, ...]
+    shared_moments: Mapping[str, int]
+    scale_bias_percent: float | None
+    median_rmse_px: float
+
+
+class _Findings:
+    def __init__(self) -> None:
+        self.level = 0
+        self.reasons: list[str] = []
+        self.remedies: list[str] = []
+
+    def add(self, level: Verdict, reason: str, remedy: str) -> None:
+        self.level = max(self.level, _LEVELS.index(level))
+        self.reasons.append(reason)
+        self.remedies.append(remedy)
+
+    def graded(self, value: float, usable: float, poor: float, reason: str, remedy: str) -> None:
+        """Adds a finding where the value is above `usable` (or is not a number), a grave one above `poor`."""
+        if not value <= usable:
+            self.add("usable" if value <= poor else "poor", reason, remedy)
+
+
+def judge(evidence: Evidence) -> tuple[Verdict, list[str], list[str]]:
+    """The verdict, its reasons, and a remedy for each."""
+    findings = _Findings()
+    _judge_footage(evidence, findings)
+    _judge_errors(evidence, findings)
+    _judge_cameras(evidence, findings)
+    bias = evidence.scale_bias_percent
+    if bias is not None:
+        side = evidence.square_m * 1000
+        findings.graded(
+            abs(bias), 0.5, 2.0,
+            f"distances come out {abs(bias):.1f} % {'longer' if bias > 0 else 'shorter'} than the known ones",
+            f"measure a square of the board: board.yaml says {side:.2f} mm, "
+            f"the known distances fit {side / (1 + bias / 100):.2f} mm",
+        )  # fmt: skip
+    return _LEVELS[findings.level], findings.reasons, findings.remedies
+
+
+def _judge_footage(evidence: Evidence, findings: _Findings) -> None:
+    for camera_id, moments in evidence.shared_moments.items():
+        if moments < 12:
+            findings.add(
+                "usable" if moments >= 6 else "poor",
+                f"camera {camera_id} shares only {moments} moments of the board with others",
+                f"film the board for longer where {camera_id} and another camera see it: 20 poses, tilted, at several "
+                "distances",
+            )
+    for camera_id, tilt in evidence.tilt_deg.items():
+        if tilt < 12:
+            findings.add(
+                "usable" if tilt >= 6 or camera_id not in evidence.held else "poor",
+                f"camera {camera_id} saw the board at nearly one tilt (within {tilt:.0f} degrees)",
+                f"tilt the board by 30 to 45 degrees, to all sides, in front of {camera_id}",
+            )
+    for camera_id in evidence.held:
+        findings.add(
+            "poor",
+            f"the footage does not determine the focal length of camera {camera_id} "
+            f"({100 * evidence.focal_std[camera_id]:.0f} % uncertain), so it was held",
+            f"tilt the board by 30 to 45 degrees and move it nearer and farther in front of {camera_id}, "
+            "or give its intrinsics",
+        )
+
+
+def _judge_errors(evidence: Evidence, findings: _Findings) -> None:
+    heldout = evidence.heldout
+    if heldout is None:
+        findings.add(
+            "poor", "there are too few moments to keep some aside as a test", "film the board for at least 20 poses"
+        )
+        return
+    rmse = heldout.trim_rmse_px * evidence.pixel_scale
+    findings.graded(
+        rmse, 0.9, 2.0,
+        f"corners of frames that were not used miss by {heldout.trim_rmse_px:.2f} pixels",
+        "move the board more slowly, add light for a shorter exposure, and keep it flat; check that no camera moved "
+        "and that the time stamps are right",
+    )  # fmt: skip
+    rigid = heldout.rigidity_mm_rms / (1000 * evidence.working_distance_m)
+    findings.graded(
+        rigid, 0.0012, 0.004,
+        f"neighbouring corners come out {heldout.rigidity_mm_rms:.2f} mm (rms) off their true distance",
+        "check that the board is flat and stiff, and film it nearer to the cameras",
+    )  # fmt: skip
+
+
+def _judge_cameras(evidence: Evidence, findings: _Findings) -> None:
+    for camera_id, figures in evidence.cameras.items():
+        rmse = figures.rmse_px * evidence.pixel_scale
+        if rmse > 1.5 and rmse > 2.5 * evidence.median_rmse_px * evidence.pixel_scale:
+            findings.add(
+                "poor" if rmse > 4 else "usable",
+                f"camera {camera_id} misses by {figures.rmse_px:.1f} pixels, the others by "
+                f"{evidence.median_rmse_px:.1f}",
+                f"check {camera_id}: its time stamps, that it did not move, that its image is not stabilised",
+            )
+        share = figures.position_std_mm / 1000 / evidence.working_distance_m
+        findings.graded(
+            share, 0.004, 0.02,
+            f"the position of camera {camera_id} is uncertain by {figures.position_std_mm:.1f} mm",
+            f"film more board poses that {camera_id} and its neighbours see together, over the whole working volume",
+        )  # fmt: skip
+        if camera_id not in evidence.held:
+            uncertain = evidence.focal_std.get(camera_id, 0.0)
+            findings.graded(
+                uncertain, 0.012, 0.03,
+                f"the focal length of camera {camera_id} is uncertain by {100 * uncertain:.1f} %",
+                f"tilt the board more in front of {camera_id}, and move it nearer and farther",
+            )  # fmt: skip
+        if np.isfinite(figures.coverage) and figures.coverage < 0.15:
+            findings.add(
+                "usable",
+                f"camera {camera_id} saw corners in only {100 * figures.coverage:.1f} % of its image",
+                f"move the board through the whole image of {camera_id}, into the corners too",
+            )

@@ -1,0 +1,151 @@
+"""How good a calibration is, judged by triangulated corners: no board pose is fitted, so nothing hides an error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.camera import Camera
+from calibration.solve.corner_tracks import at_set_times
+from calibration.solve.lens_derivatives import project_views, project_with_derivatives
+from calibration.solve.view_table import BoardTable
+
+_TRIM = 0.025
+_ITERATIONS = 5
+_MAX_STEP_M = 0.3
+
+
+@dataclass(frozen=True)
+class CornerErrors:
+    """Corners of S sets, M per board, in C cameras.
+
+    `points_m` (S, M, 3) triangulated, NaN where fewer than two cameras saw a corner; `residuals_px` (S, M, C, 2);
+    `loo_px` (S, M, C): distance in a camera from the point that the others give, where at least two others saw it.
+    """
+
+    points_m: np.ndarray
+    residuals_px: np.ndarray
+    loo_px: np.ndarray
+
+
+@dataclass(frozen=True)
+class RigArrays:
+    """A rig as arrays: `lens` (C, 12), `fisheye` (C,), `T_cam_world` (C, 4, 4), `offset_s` (C,)."""
+
+    lens: np.ndarray
+    fisheye: np.ndarray
+    T_cam_world: np.ndarray
+    offset_s: np.ndarray
+
+
+def corner_errors(
+    table: BoardTable, rig: RigArrays, corners_m: np.ndarray, use: np.ndarray | None = None
+) -> CornerErrors:
+    """Triangulate every corner at every set's time, from all cameras and from all but each.
+
+    `table` holds the views as they were seen; sets that are not in `use` (S,) stay NaN.
+    """
+    moved = at_set_times(table, rig.offset_s, corners_m)
+    if use is not None:
+        moved = moved.select(use[moved.set])
+    sets, cameras, corners = table.set_count, len(rig.lens), len(corners_m)
+    pixels = np.full((sets, corners, cameras, 2), np.nan)
+    pixels[moved.set, :, moved.camera] = np.where(moved.seen[..., None], moved.pixels, np.nan)
+    pixels = pixels.reshape(-1, cameras, 2)
+    seen = np.isfinite(pixels).all(-1)
+    wanted = seen.sum(1) >= 2
+    observed, kept = np.where(seen[..., None], pixels, 0.0)[wanted], seen[wanted]
+    residual = np.full((len(pixels), cameras, 2), np.nan)
+    points, loo = np.full((len(pixels), 3), np.nan), np.full((len(pixels), cameras), np.nan)
+    triangulated, errors = triangulate_pixels(observed, kept, rig)
+    points[wanted] = triangulated
+    residual[wanted] = np.where(kept[..., None], errors, np.nan)
+    rest = np.flatnonzero(wanted)
+    for camera in range(cameras):
+        others = kept.copy()
+        others[:, camera] = False
+        testable = kept[:, camera] & (others.sum(1) >= 2)
+        if testable.any():
+            _, errors = triangulate_pixels(observed[testable], others[testable], rig)
+            loo[rest[testable], camera] = np.linalg.norm(errors[:, camera], axis=-1)
+    shape = (sets, corners)
+    return CornerErrors(points.reshape(*shape, 3), residual.reshape(*shape, cameras, 2), loo.reshape(*shape, cameras))
+
+
+def triangulate_pixels(pixels: np.ndarray, seen: np.ndarray, rig: RigArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Points (K, 3) that fit pixels (K, C, 2) of the cameras that saw them (K, C) best, and their errors (K, C, 2).
+
+    Gauss-Newton on the distorted pixels from a start on the cameras' viewing rays.
+    """
+    points = _ray_midpoints(pixels, seen, rig)
+    R, t = rig.T_cam_world[:, :3, :3], rig.T_cam_world[:, :3, 3]
+    residual = np.zeros_like(pixels)
+    for last in [False] * _ITERATIONS + [True]:
+        in_camera = np.swapaxes(points @ np.swapaxes(R, 1, 2), 0, 1) + t
+        projected, by_point, _ = project_with_derivatives(np.swapaxes(in_camera, 0, 1), rig.lens, rig.fisheye)
+        residual = pixels - np.swapaxes(projected, 0, 1)
+        if last:
+            break
+        jacobian = (np.swapaxes(by_point, 0, 1) @ R) * seen[..., None, None]
+        flat = jacobian.reshape(len(pixels), -1, 3)
+        H = np.swapaxes(flat, 1, 2) @ flat
+        H += 1e-9 * np.einsum("kii->k", H)[:, None, None] * np.eye(3)
+        right = np.swapaxes(flat, 1, 2) @ (residual * seen[..., None]).reshape(len(pixels), -1, 1)
+        step = np.linalg.solve(H, right)[..., 0]
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        points = points + step * np.minimum(1.0, _MAX_STEP_M / np.maximum(length, 1e-12))
+    return points, residual
+
+
+def _ray_midpoints(pixels: np.ndarray, seen: np.ndarray, rig: RigArrays) -> np.ndarray:
+    """The points (K, 3) nearest to all viewing rays."""
+    H, right = np.zeros((len(pixels), 3, 3)), np.zeros((len(pixels), 3))
+    for camera, lens in enumerate(rig.lens):
+        matrix = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1.0]])
+        if rig.fisheye[camera]:
+            model = Camera(1, 1, "fisheye4", matrix, lens[4:8])
+        else:
+            model = Camera(1, 1, "pinhole8", matrix, lens[4:12])
+        flat = np.nan_to_num(model.undistort(pixels[:, camera]), posinf=0.0, neginf=0.0)
+        # Far outside its calibrated field a lens model may have no inverse: any ray near does to start from.
+        lenses = np.broadcast_to(lens, (len(flat), len(lens)))
+        ahead = np.concatenate([flat, np.ones((len(flat), 1))], 1)[:, None]
+        back = project_views(ahead, lenses, np.full(len(flat), bool(rig.fisheye[camera])))[:, 0]
+        lost = ~(np.linalg.norm(back - pixels[:, camera], axis=-1) < 2.0)
+        flat[lost] = ((pixels[:, camera] - lens[2:4]) / lens[:2])[lost]
+        R, t = rig.T_cam_world[camera, :3, :3], rig.T_cam_world[camera, :3, 3]
+        ray = np.concatenate([flat, np.ones((len(flat), 1))], 1) @ R
+        ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+        across = (np.eye(3) - ray[:, :, None] * ray[:, None, :]) * seen[:, camera, None, None]
+        H += across
+        right += across @ (-R.T @ t)
+    H += 1e-9 * np.eye(3)
+    return np.linalg.solve(H, right[..., None])[..., 0]
+
+
+def rmse_trim_median(residuals_px: np.ndarray) -> tuple[float, float, float]:
+    """RMSE, RMSE without the worst 2.5 % of each camera, and median length of residuals (..., C, 2)."""
+    length = np.linalg.norm(residuals_px, axis=-1)
+    kept = []
+    for camera in range(length.shape[-1]):
+        own = np.sort(length[..., camera][np.isfinite(length[..., camera])])
+        kept.append(own[: len(own) - int(_TRIM * len(own))])
+    everything, trimmed = length[np.isfinite(length)], np.concatenate(kept)
+    if not len(everything):
+        return np.nan, np.nan, np.nan
+    rms = float(np.sqrt(np.mean(everything**2)))
+    return rms, float(np.sqrt(np.mean(trimmed**2))), float(np.median(everything))
+
+
+def rigidity(points_m: np.ndarray, board_m: np.ndarray) -> tuple[float, float]:
+    """RMS error in mm of distances between neighbouring corners (S, M, 3) of one moment; signed bias in percent."""
+    true = np.linalg.norm(board_m[:, None] - board_m, axis=-1)
+    first, second = np.nonzero(np.triu(true < 1.1 * true[true > 0].min(), 1))
+    true = true[first, second]
+    got = np.linalg.norm(points_m[:, first] - points_m[:, second], axis=-1)
+    known = np.isfinite(got)
+    if not known.any():
+        return np.nan, np.nan
+    error = np.where(known, got - true, 0.0)
+    rms = float(np.sqrt((error**2).sum() / known.sum()))
+    ratio = (np.where(known, got, 0.0) * true).sum() / (known * true**2).sum()
+    return 1000 * rms, 100 * (ratio - 1)

@@ -1,0 +1,244 @@
+"""Lenses from one camera's own board views, and the choice of the lens model.
+
+The focal length starts from the homographies of the board (Z. Zhang, "A flexible new technique for camera calibration",
+PAMI 2000) and from fixed guesses; the least squares of `bundle_adjustment` do the rest for all cameras at once. Weak
+priors hold what the footage does not determine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from calibration.camera import LensModel
+from calibration.solve.bundle_adjustment import (
+    CAMERA_PARAMETERS,
+    LENS,
+    LensPrior,
+    Problem,
+    RigState,
+    minimise,
+    residuals,
+    robust_sigma,
+)
+from calibration.solve.lens_derivatives import LENS_PARAMETERS, lens_count, project_views
+from calibration.solve.view_poses import ViewPoses, refine_poses, view_poses
+from calibration.solve.view_table import BoardTable
+
+_GUESSES = (0.45, 0.6, 0.8, 1.1, 1.6, 2.6)
+_VIEWS_FOR_START = 10
+_VIEWS_FOR_FIT = 30
+_MODEL_GAIN = 0.985
+# What lenses of cameras are like: standard deviations about a centred, square, undistorted lens.
+_CENTRE_STD, _ASPECT_STD, _FOCAL_STD = 0.03, 0.005, 1.0
+_PINHOLE_STDS = np.array([0.5, 0.5, 0.004, 0.004, 0.3, 0.3, 0.3, 0.3])
+_FISHEYE_STDS = np.array([0.2, 0.2, 0.2, 0.2])
+_WIDE = 0.65
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Per camera: `lens` (C, 12), `models`, `free` (C, 12) and the RMSE of the fit (C,)."""
+
+    lens: np.ndarray
+    models: tuple[LensModel, ...]
+    free: np.ndarray
+    rmse_px: np.ndarray
+
+    @property
+    def fisheye(self) -> np.ndarray:
+        return np.array([model == "fisheye4" for model in self.models])
+
+
+def lens_prior(lens: np.ndarray, models: Sequence[LensModel], sizes: Sequence[tuple[int, int]]) -> LensPrior:
+    """The weak prior about a centred lens with the focal lengths of `lens` (C, 12)."""
+    mean = np.zeros_like(lens)
+    information = np.zeros((len(lens), LENS_PARAMETERS, LENS_PARAMETERS))
+    for camera, (model, (width, height)) in enumerate(zip(models, sizes, strict=True)):
+        focal = lens[camera, :2].mean()
+        mean[camera, :4] = focal, focal, (width - 1) / 2, (height - 1) / 2
+        stds = np.full(8, 1e-6)
+        if model == "fisheye4":
+            stds[:4] = _FISHEYE_STDS
+        else:
+            stds[: lens_count(model) - 4] = _PINHOLE_STDS[: lens_count(model) - 4]
+        own = information[camera]
+        own[[2, 3], [2, 3]] = 1 / (_CENTRE_STD * width) ** 2
+        own[range(4, 12), range(4, 12)] = 1 / stds**2
+        aspect, level = 1 / (_ASPECT_STD * focal) ** 2, 0.25 / (_FOCAL_STD * focal) ** 2
+        own[:2, :2] = [[aspect + level, level - aspect], [level - aspect, aspect + level]]
+    return LensPrior(mean, information)
+
+
+def free_of_model(models: Sequence[LensModel]) -> np.ndarray:
+    """Which of the 12 numbers (C, 12) each model has."""
+    return np.array([np.arange(LENS_PARAMETERS) < lens_count(model) for model in models])
+
+
+def spread_views(table: BoardTable, camera: int, most: int, poses: ViewPoses | None = None) -> np.ndarray:
+    """Indices of at most `most` views of the camera that differ most in place, size and tilt (farthest point first)."""
+    views = np.flatnonzero(table.camera == camera)
+    if len(views) <= most:
+        return views
+    count = table.seen[views].sum(1)[:, None]
+    seen = table.seen[views][..., None]
+    mean = (table.pixels[views] * seen).sum(1) / count
+    spread = np.sqrt((((table.pixels[views] - mean[:, None]) * seen) ** 2).sum(1) / count)
+    width = table.image_size[camera][0]
+    feature = np.concatenate([mean / width, 3 * np.log(np.maximum(spread, 1)) / 4], axis=1)
+    if poses is not None:
+        feature = np.concatenate([feature, poses.R[views, 0, 2, :2]], axis=1)
+    chosen = [int(np.argmax(table.seen[views].sum(1)))]
+    distance = np.full(len(views), np.inf)
+    while len(chosen) < most:
+        distance = np.minimum(distance, ((feature - feature[chosen[-1]]) ** 2).sum(1))
+        chosen.append(int(np.argmax(distance * np.sqrt(count[:, 0]))))
+    return np.sort(views[chosen])
+
+
+def starting_lens(table: BoardTable, camera: int, model: LensModel) -> np.ndarray:
+    """An undistorted lens (12,) whose focal length fits the camera's views best."""
+    width, height = table.image_size[camera]
+    views = table.select(spread_views(table, camera, _VIEWS_FOR_START))
+    fisheye = np.full(len(table.camera_ids), model == "fisheye4")
+    candidates = [guess * width for guess in _GUESSES]
+    zhang = _zhang_focal(views, (width, height))
+    if zhang is not None and model != "fisheye4":
+        candidates.append(zhang)
+    best, best_cost = candidates[0], np.inf
+    for focal in candidates:
+        lens = np.zeros((len(table.camera_ids), LENS_PARAMETERS))
+        lens[:, :4] = focal, focal, (width - 1) / 2, (height - 1) / 2
+        rmse = view_poses(views, lens, fisheye).rmse_px[:, 0]
+        cost = float(np.minimum(rmse, 0.05 * width).mean())
+        if cost < best_cost:
+            best, best_cost = focal, cost
+    out = np.zeros(LENS_PARAMETERS)
+    out[:4] = best, best, (width - 1) / 2, (height - 1) / 2
+    return out
+
+
+def _zhang_focal(views: BoardTable, size: tuple[int, int]) -> float | None:
+    """Focal length from the homographies with the centre held; None where no view is tilted enough."""
+    rows, right = [], []
+    middle = (np.array(size) - 1) / 2
+    for view in range(len(views.views)):
+        seen = views.seen[view]
+        if seen.sum() < 6:
+            continue
+        H, _ = cv2.findHomography(views.points_m[view, seen, :2], (views.pixels[view, seen] - middle) / size[0])
+        if H is None:
+            continue
+        H = H / np.linalg.norm(H[:, 0])
+        a, b = H[:, 0], H[:, 1]
+        rows += [a[0] * b[0] + a[1] * b[1], a[0] ** 2 + a[1] ** 2 - b[0] ** 2 - b[1] ** 2]
+        right += [-a[2] * b[2], b[2] ** 2 - a[2] ** 2]
+    if not rows:
+        return None
+    x, y = np.array(rows), np.array(right)
+    inverse = float(x @ y) / max(float(x @ x), 1e-30)
+    return size[0] / np.sqrt(inverse) if 1 / 36 < inverse < 16 else None
+
+
+def fit_intrinsics(
+    table: BoardTable, models: Sequence[LensModel], starts: np.ndarray, held: np.ndarray
+) -> tuple[RigState, Problem]:
+    """Fit every camera's lens to its own views, all at once. `held` (C,) cameras keep `starts` (C, 12)."""
+    chosen = np.concatenate([spread_views(table, camera, _VIEWS_FOR_FIT) for camera in range(len(models))])
+    alone = table.select(chosen).each_view_alone()
+    fisheye = np.array([model == "fisheye4" for model in models])
+    poses = view_poses(alone, starts, fisheye)
+    good = np.isfinite(poses.rmse_px[:, 0])
+    poses = ViewPoses(poses.R[good], poses.t[good], poses.rmse_px[good])
+    alone = alone.select(good).each_view_alone()
+    free = np.zeros((len(models), CAMERA_PARAMETERS), dtype=bool)
+    free[:, LENS] = free_of_model(models) & ~held[:, None]
+    cameras = len(models)
+    state = RigState(
+        starts, fisheye, np.broadcast_to(np.eye(3), (cameras, 3, 3)), np.zeros((cameras, 3)),
+        np.zeros(cameras), np.zeros(cameras), poses.R[:, 0], poses.t[:, 0],
+    )  # fmt: skip
+    problem = Problem(alone, free, lens_prior(starts, models, table.image_size), 2.0)
+    for iterations in (12, 12):
+        state = minimise(problem, state, iterations, 1e-4).state
+        unknowns = 6 * alone.set_count + int(free.sum())
+        sigma = robust_sigma(alone, residuals(alone, state), unknowns)
+        problem = replace(problem, sigma=max(sigma, 0.1))
+    return state, problem
+
+
+def heldout_rmse(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> np.ndarray:
+    """RMSE (C,) of the cameras' views with only their poses fitted, each view counting at most 1.5 times the median."""
+    poses = view_poses(table, lens, fisheye)
+    R, t = refine_poses(table, poses.R[:, 0], poses.t[:, 0], lens, fisheye)
+    in_camera = table.points_m @ np.swapaxes(R, 1, 2) + t[:, None]
+    pixels = project_views(in_camera, lens[table.camera], fisheye[table.camera])
+    squared = ((pixels - table.pixels) ** 2).sum(-1) * table.seen
+    rmse = np.nan_to_num(np.sqrt(squared.sum(1) / np.maximum(table.seen.sum(1), 1)), nan=1e3)
+    out = np.full(len(lens), np.inf)
+    for camera in np.unique(table.camera):
+        own = rmse[table.camera == camera]
+        out[camera] = np.sqrt(np.mean(np.minimum(own, 1.5 * np.median(own)) ** 2))
+    return out
+
+
+def choose_intrinsics(
+    table: BoardTable, wanted: str, given: Sequence[tuple[LensModel, np.ndarray] | None]
+) -> Intrinsics:
+    """Fit every camera's lens alone. `wanted` is a model or "auto"; `given` lenses (12,) are kept.
+
+    "auto" starts from pinhole5 and, where corners lie far from the centre of a wide image, takes another model only if
+    it fits views better that were not used.
+    """
+    cameras = len(given)
+    held = np.array([known is not None for known in given])
+    models: list[LensModel] = ["pinhole5" if wanted == "auto" else wanted] * cameras  # type: ignore[list-item]
+    starts = np.zeros((cameras, LENS_PARAMETERS))
+    for camera, known in enumerate(given):
+        if known is not None:
+            models[camera], starts[camera] = known
+        else:
+            starts[camera] = starting_lens(table, camera, models[camera])
+    if wanted == "auto":
+        wide = _wide_cameras(table, starts) & ~held
+        if wide.any():
+            models, starts = _better_models(table, models, starts, held, wide)
+    state, problem = fit_intrinsics(table, models, starts, held)
+    residual = residuals(problem.table, state)
+    squared = (residual**2).sum(-1)
+    rmse = np.full(cameras, np.nan)
+    for camera in np.unique(problem.table.camera):
+        own = problem.table.camera == camera
+        rmse[camera] = np.sqrt(squared[own].sum() / problem.table.seen[own].sum())
+    return Intrinsics(state.lens, tuple(models), problem.free[:, LENS], rmse)
+
+
+def _wide_cameras(table: BoardTable, lens: np.ndarray) -> np.ndarray:
+    """Cameras (C,) with corners far enough off the axis that lens models differ."""
+    away = np.linalg.norm(table.pixels - lens[table.camera, None, 2:4], axis=-1) / lens[table.camera, :1]
+    return np.array(
+        [bool(((away > _WIDE) & table.seen)[table.camera == camera].sum() > 20) for camera in range(len(lens))]
+    )
+
+
+def _better_models(
+    table: BoardTable, models: list[LensModel], starts: np.ndarray, held: np.ndarray, wide: np.ndarray
+) -> tuple[list[LensModel], np.ndarray]:
+    chosen = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_FIT) for camera in np.flatnonzero(wide)])
+    train, test = table.select(chosen[::2]), table.select(chosen[1::2])
+    models, starts = list(models), starts.copy()
+    best = np.full(len(models), np.inf)
+    choices: tuple[LensModel, ...] = ("pinhole5", "pinhole8", "fisheye4")
+    for model in choices:
+        trial: list[LensModel] = [model if wide[camera] else models[camera] for camera in range(len(models))]
+        trial_starts = starts.copy()
+        for camera in np.flatnonzero(wide):
+            if model == "fisheye4":
+                trial_starts[camera] = starting_lens(table, int(camera), model)
+        state, _ = fit_intrinsics(train, trial, trial_starts, held | ~wide)
+        error = heldout_rmse(test, state.lens, state.fisheye)
+        for camera in np.flatnonzero(wide):
+            if error[camera] < _MODEL_GAIN * best[camera]:
+                best[camera], models[camera], starts[camera] = error[camera], model, trial_starts[camera]
+    return models, starts

@@ -1,0 +1,42 @@
+"""How far the mixed precision graphs that TensorRT builds from move the joints, calculated by ONNX Runtime."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from deploy.artefact.manifest import MANIFEST, VIEWS, read_file, read_manifest
+from deploy.engines import make_engine
+from deploy.export.parity import LOWER, Parity, compare, run_window, simulated_windows, with_views
+from deploy.tensorrt.manifest import NETWORKS
+from deploy.tensorrt.mixed_precision import half_precision
+
+
+def check_half_parity(directory: Path, windows: int = 4) -> list[Parity]:
+    """The mixed precision graphs of an engine directory against its float32 ones, with 2, 4 and 8 views.
+
+    Raises UserError where ONNX Runtime is not installed or the directory is not as it was exported.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        write_half_directory(directory, Path(scratch))
+        exact, half = make_engine(str(directory), "onnxruntime"), make_engine(scratch, "onnxruntime")
+        found = []
+        crops = list(simulated_windows(exact.shape.crop_px, exact.shape.frames, windows))
+        for views in (VIEWS[0], 4, VIEWS[1]):
+            some = [with_views(window, views) for window in crops]
+            joints_m, expected_m = (np.stack([run_window(each, window) for window in some]) for each in (half, exact))
+            found.append(compare(f"mixed half precision by {half.name}", views, joints_m, expected_m, LOWER))
+        return found
+
+
+def write_half_directory(directory: Path, to: Path) -> None:
+    """The engine directory with its networks in mixed half precision, and a manifest that fits them."""
+    manifest = read_manifest(directory)
+    files = {f"{name}.onnx": half_precision(read_file(directory, manifest, f"{name}.onnx")) for name in NETWORKS}
+    files["latents.npy"] = read_file(directory, manifest, "latents.npy")
+    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    for name, content in files.items():
+        (to / name).write_bytes(content)
+    (to / MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, sha256=sha256)))

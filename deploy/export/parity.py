@@ -1,0 +1,134 @@
+"""How far the joints of exported networks lie from those of torch in float32, through the ring, on simulated crops."""
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from calibration.errors import UserError
+from deploy.artefact.manifest import VIEWS
+from deploy.engines import has_bf16, make_engine
+from deploy.engines.protocol import Engine
+from deploy.engines.ring import CloudRing
+from models.data.generate import GenerateSettings
+from models.data.simulated_windows import SimulatedWindows
+
+log = logging.getLogger(__name__)
+
+
+class Tolerance(NamedTuple):
+    """How far joints may be from torch's: the farthest of a window, in half of the windows, or the mean of all.
+
+    Not in every window: where two points of a cloud are equally near, to a hair, another one may be taken for a joint's
+    neighbour, which moves that hand by some hundredths of a millimetre. What is wrong moves all.
+    """
+
+    mm: float
+    of: Literal["most", "mean"]
+
+
+FLOAT32 = Tolerance(0.01, "most")
+"""Sums in another order move the joints by 1e-4 mm or so; a wrong operation, or a lower precision, by far more."""
+LOWER = Tolerance(0.5, "mean")
+"""Of bfloat16 and float16: a small part of the network's own error, which is some millimetres."""
+RUNTIMES = {"onnxruntime": FLOAT32, "openvino": FLOAT32, "openvino-bf16": LOWER}
+STAGE1 = ("crops_rgb", "P_crop", "view_mask")
+Window = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Distances in mm between joints of an engine and of torch, over `windows` windows of `views` views.
+
+    Half of the windows have no joint further than `half_mm`.
+    """
+
+    engine: str
+    views: int
+    windows: int
+    mean_mm: float
+    max_mm: float
+    half_mm: float
+    tolerance: Tolerance = FLOAT32
+
+    @property
+    def holds(self) -> bool:
+        judged_mm = self.half_mm if self.tolerance.of == "most" else self.mean_mm
+        return bool(np.isfinite(self.max_mm)) and judged_mm <= self.tolerance.mm
+
+    def figures(self) -> dict:
+        figures = asdict(self)
+        mm, of = figures.pop("tolerance")
+        return figures | {"tolerance_mm": mm, "tolerance_of": of, "holds": self.holds}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.engine}, {self.views} views: joints {self.mean_mm:.2g} mm (mean) and {self.max_mm:.2g} mm (most) "
+            f"from torch's, {'within' if self.holds else 'NOT WITHIN'} {self.tolerance.mm:g} mm ({self.tolerance.of})"
+        )
+
+
+def check_parity(checkpoint: str, directory: Path, windows: int = 4) -> list[Parity]:
+    """Each runtime that is installed beside torch, with 2, 4 and 8 views. Raises UserError where none is installed."""
+    installed = [name for name in RUNTIMES if importlib.util.find_spec(name.removesuffix("-bf16"))]
+    if "openvino-bf16" in installed and not has_bf16():
+        installed.remove("openvino-bf16")
+    if not installed:
+        raise UserError("`--check` needs a runtime to compare. Install one: pip install 'usthand-live[cpu]'.")
+    reference = make_engine(checkpoint, "torch")
+    engines = {name: make_engine(str(directory), name) for name in installed}
+    log.info("check: rendering simulated crops")
+    crops = list(simulated_windows(reference.shape.crop_px, reference.shape.frames, windows))
+    found = []
+    for views in (VIEWS[0], 4, VIEWS[1]):
+        some = [with_views(window, views) for window in crops]
+        expected = np.stack([run_window(reference, window) for window in some])
+        for name, engine in engines.items():
+            joints_m = np.stack([run_window(engine, window) for window in some])
+            found.append(compare(engine.name, views, joints_m, expected, RUNTIMES[name]))
+    return found
+
+
+def compare(
+    engine: str, views: int, joints_m: np.ndarray, expected_m: np.ndarray, tolerance: Tolerance = FLOAT32
+) -> Parity:
+    """Of joints (windows, 21, 3). A joint that is not finite is infinitely far."""
+    apart_mm = np.linalg.norm(joints_m - expected_m, axis=-1) * 1e3
+    apart_mm[~np.isfinite(apart_mm)] = np.inf
+    farthest_mm = np.sort(apart_mm.max(axis=1))
+    half_mm = farthest_mm[len(farthest_mm) // 2]
+    return Parity(
+        engine, views, len(joints_m), float(apart_mm.mean()), float(farthest_mm[-1]), float(half_mm), tolerance
+    )
+
+
+def simulated_windows(crop_px: int, frames: int, count: int) -> Iterator[Window]:
+    """Windows of simulated hands as models/data/windows.py gives them, as arrays, of the most views."""
+    settings = GenerateSettings(
+        split="test", people=count, clips=1, frames=frames + 3, views=VIEWS[1], size_px=crop_px, grades={"perfect": 1.0}
+    )
+    for item in islice(SimulatedWindows(settings, crop_px, frames), count):
+        yield {name: value.numpy() for name, value in item.items()}
+
+
+def with_views(window: Window, views: int) -> Window:
+    """The window with so many of its views, those first that the newest frame has."""
+    first = np.argsort(~window["view_mask"][-1], kind="stable")[:views]
+    return window | {name: window[name][:, first] for name in STAGE1}
+
+
+def run_window(engine: Engine, window: Window) -> np.ndarray:
+    """The newest frame's joints (21, 3), hand-centred metres: frame after frame through stage 1 and the ring."""
+    ring = CloudRing(engine.shape, np.eye(3))
+    for t, there in enumerate(window["frame_mask"]):
+        if not there:
+            ring.miss()
+            continue
+        clouds = engine.lift(*(window[name][None, t] for name in STAGE1))
+        ring.push(clouds, 0, window["origins_m"][t].astype(np.float64))
+    return engine.refine(ring.window()).joints_m[0].copy()

@@ -1,0 +1,176 @@
+"""Frame sets from simulated arrivals, against the sets that were really exposed together."""
+
+import numpy as np
+import pytest
+
+from app.assembly.synchroniser import Synchroniser
+from calibration.frames import Frame, FrameSet
+from calibration.rig import SyncSettings
+
+MS = 1_000_000
+PERIOD = 33_333_333
+PIXELS = np.zeros((1, 1, 3), np.uint8)
+
+
+class Arrival:
+    """A frame, when it arrives, and the moment (tick) it truly belongs to."""
+
+    def __init__(self, camera: str, tick: int, capture_ns: float, delay_ns: float, sequence: int | None = None) -> None:
+        self.tick = tick
+        self.at_ns = round(capture_ns + delay_ns)
+        number = tick if sequence is None else sequence
+        self.frame = Frame(camera, number, round(capture_ns), self.at_ns, self.at_ns, PIXELS)
+
+
+def play(synchroniser: Synchroniser, arrivals: list[Arrival], step_ns: int = MS) -> list[FrameSet]:
+    """Feed the arrivals in order of time, closing sets every millisecond as the worker would."""
+    arrivals = sorted(arrivals, key=lambda arrival: arrival.at_ns)
+    sets: list[FrameSet] = []
+    for camera in {arrival.frame.camera_id for arrival in arrivals}:
+        synchroniser.starts(camera)
+    now = arrivals[0].at_ns
+    last = arrivals[-1].at_ns + 500 * MS
+    while now < last:
+        while arrivals and arrivals[0].at_ns <= now:
+            synchroniser.add(arrivals.pop(0).frame, now)
+        while (closed := synchroniser.pop(now)) is not None:
+            sets.append(closed)
+        now += step_ns
+    return sets
+
+
+def steady(camera: str, ticks: int, phase_ms=0.0, delay_ms=5.0, jitter_ms=0.0, every=1, seed=0, start=0):
+    noise = np.random.default_rng([seed, len(camera)]).uniform(-jitter_ms, jitter_ms, ticks) * MS
+    return [
+        Arrival(
+            camera, tick, 1_000 * MS + tick * PERIOD + phase_ms * MS + noise[tick - start], delay_ms * MS, tick // every
+        )
+        for tick in range(start, start + ticks, every)
+    ]
+
+
+def ticks_of(frame_set: FrameSet, arrivals: list[Arrival]) -> dict[str, int]:
+    tick = {(arrival.frame.camera_id, arrival.frame.sequence): arrival.tick for arrival in arrivals}
+    return {camera: tick[camera, frame.sequence] for camera, frame in frame_set.frames.items()}
+
+
+def test_cameras_in_phase_form_complete_sets_in_order():
+    cameras = ["a", "bb", "ccc", "dddd"]
+    arrivals = [a for camera in cameras for a in steady(camera, 90, jitter_ms=3)]
+    synchroniser = Synchroniser(cameras, SyncSettings())
+    sets = play(synchroniser, arrivals)
+    assert [set(ticks_of(s, arrivals).values()) for s in sets] == [{tick} for tick in range(90)]
+    assert all(len(s.frames) == 4 for s in sets)
+    assert all(c.dropped == c.late == c.stale == 0 and c.frames == 90 for c in synchroniser.counters.values())
+
+
+def test_free_running_phases_are_matched_with_the_least_spread():
+    phases = {"a": 0.0, "bb": 20.0, "ccc": 28.0, "dddd": 31.0}
+    arrivals = [a for camera, phase in phases.items() for a in steady(camera, 200, phase, jitter_ms=1)]
+    sets = play(Synchroniser(phases, SyncSettings()), arrivals)
+    # On the circle of 33.3 ms the phases lie within 13.3 ms: from 20 over 33.3 (= 0 of the next tick).
+    settled = sets[40:-2]
+    assert all(len(s.frames) == 4 for s in settled)
+    assert np.median([s.spread_ns for s in settled]) == pytest.approx(13.3 * MS, abs=2 * MS)
+
+
+def test_jitter_of_a_third_of_the_period_does_not_mix_moments():
+    phases = {"a": 0.0, "bb": 9.0, "ccc": -9.0}
+    arrivals = [a for camera, phase in phases.items() for a in steady(camera, 300, phase, jitter_ms=6, seed=3)]
+    sets = play(Synchroniser(phases, SyncSettings()), arrivals)
+    settled = sets[60:-2]
+    assert all(len(set(ticks_of(s, arrivals).values())) == 1 for s in settled)
+    assert np.mean([len(s.frames) for s in settled]) == 3
+
+
+def test_a_camera_at_half_the_rate_joins_every_second_set_and_delays_none():
+    arrivals = steady("a", 200) + steady("bb", 200) + steady("ccc", 200, every=2)
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings())
+    sets = play(synchroniser, arrivals)
+    settled = sets[20:-2]
+    counts = [len(s.frames) for s in settled]
+    assert sorted(set(counts)) == [2, 3]
+    assert abs(counts.count(3) - counts.count(2)) <= 1
+    # The last frame of a set arrives 5 ms after its moment; no set waits for a frame that cannot come.
+    assert max(s.closed_time_ns - s.reference_time_ns for s in settled) <= 7 * MS
+
+
+def test_a_dead_camera_costs_one_deadline_and_its_return_is_noticed():
+    alive = [a for camera in ("a", "bb") for a in steady(camera, 240)]
+    broken = [a for a in steady("ccc", 240) if not 80 <= a.tick < 160]
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings())
+    sets = play(synchroniser, alive + broken)
+    by_tick = {min(ticks_of(s, alive + broken).values()): s for s in sets}
+    assert sorted(by_tick) == list(range(240))
+    assert all("ccc" in by_tick[tick].frames for tick in range(170, 238))
+    waits = [by_tick[tick].closed_time_ns - by_tick[tick].reference_time_ns for tick in range(90, 155)]
+    assert max(waits) <= 7 * MS
+
+
+def test_what_comes_after_the_deadline_is_late_and_counted():
+    on_time = [a for camera in ("a", "bb") for a in steady(camera, 60)]
+    slow = steady("ccc", 60)
+    for arrival in slow[30:40]:
+        arrival.at_ns += 120 * MS
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings())
+    sets = play(synchroniser, on_time + slow)
+    assert len(sets) == 60
+    absent = [tick for tick, s in enumerate(sets) if "ccc" not in s.frames]
+    assert synchroniser.counters["ccc"].late == len(absent) == 10
+
+
+def test_a_gap_in_the_counter_is_a_dropped_frame():
+    arrivals = [
+        a for camera in ("a", "bb") for a in steady(camera, 60) if (camera, a.tick) not in {("a", 20), ("a", 21)}
+    ]
+    synchroniser = Synchroniser(["a", "bb"], SyncSettings())
+    sets = play(synchroniser, arrivals)
+    assert synchroniser.counters["a"].dropped == 2
+    assert synchroniser.counters["bb"].dropped == 0
+    assert [tick for tick, s in enumerate(sets) if "a" not in s.frames] == [20, 21]
+
+
+def test_trigger_counters_match_whatever_the_time_stamps_say():
+    """Counters start anywhere; driver delays vary by more than a period; the pulse decides."""
+    rng = np.random.default_rng(5)
+    arrivals = []
+    for camera, base in (("a", 100), ("bb", 7), ("ccc", 0)):
+        for tick in range(100):
+            stamp = 1_000 * MS + tick * PERIOD + (0 if tick < 3 else rng.uniform(0, 25) * MS)
+            arrivals.append(Arrival(camera, tick, stamp, 30 * MS, base + tick))
+    arrivals = [a for a in arrivals if (a.frame.camera_id, a.tick) != ("bb", 50)]
+    settings = SyncSettings(mode="trigger", fps=30.0)
+    sets = play(Synchroniser(["a", "bb", "ccc"], settings), arrivals)
+    assert [set(ticks_of(s, arrivals).values()) for s in sets] == [{tick} for tick in range(100)]
+    assert [tick for tick, s in enumerate(sets) if len(s.frames) < 3] == [50]
+    assert all(s.spread_ns == 0 for s in sets)
+
+
+def test_lossless_waits_for_all_and_skips_nothing():
+    """One camera's frames come two seconds after the others': every set is still complete."""
+    arrivals = steady("a", 50) + steady("bb", 50, delay_ms=2000)
+    synchroniser = Synchroniser(["a", "bb"], SyncSettings(fps=30.0), lossless=True, phases_ns={})
+    sets = play(synchroniser, arrivals)
+    assert [len(s.frames) for s in sets] == [2] * 50
+
+
+def test_lossless_goes_on_when_a_recording_ends_earlier():
+    arrivals = steady("a", 50) + steady("bb", 30)
+    synchroniser = Synchroniser(["a", "bb"], SyncSettings(fps=30.0), lossless=True, phases_ns={})
+    sets = play(synchroniser, arrivals)
+    assert len(sets) == 30
+    synchroniser.stops("bb")
+    while (closed := synchroniser.pop(0)) is not None:
+        sets.append(closed)
+    assert [len(s.frames) for s in sets] == [2] * 30 + [1] * 20
+
+
+def test_a_restarted_counter_is_no_loss():
+    arrivals = steady("a", 40) + steady("bb", 40)
+    again = steady("a", 40, start=50) + [
+        Arrival("bb", tick, 1_000 * MS + tick * PERIOD, 5 * MS, tick - 50) for tick in range(50, 90)
+    ]
+    synchroniser = Synchroniser(["a", "bb"], SyncSettings())
+    sets = play(synchroniser, arrivals + again)
+    assert synchroniser.counters["bb"].dropped == 0
+    assert len(sets[-1].frames) == 2

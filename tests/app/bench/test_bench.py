@@ -1,0 +1,56 @@
+"""`usthand bench`: that it measures what it says; the speeds themselves are not asserted."""
+
+import pytest
+
+from tests.support.live_run import last_json, usthand
+
+
+def test_transport_moves_every_paced_frame_and_compares_with_memcpy():
+    done = usthand(
+        "bench", "transport", "--producers", "2", "--seconds", "0.3", "--paced-seconds", "2", "--fps", "10", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert {row["path"] for row in result["saturation"]} >= {"memcpy", "ring", "zeromq-ipc", "zeromq-tcp"}
+    for row in result["saturation"]:
+        assert row["fps"] > 0
+        assert row["gb_per_s"] == pytest.approx(row["fps"] * 1280 * 720 * 3 / 1e9, rel=1e-2)
+    paced = result["paced"][0]
+    assert paced["lost"] == 0
+    assert paced["fps"] == pytest.approx(20, rel=0.2)
+    assert 0 < paced["latency_p50_ms"] <= paced["latency_p99_ms"]
+
+
+@pytest.mark.slow
+def test_the_live_path_is_compared_with_its_detector(real_rig_dir, tmp_path):
+    pytest.importorskip("mediapipe", reason="the extra `mediapipe` is not installed")
+    assert usthand("import", real_rig_dir, tmp_path / "session").returncode == 0
+    done = usthand("bench", "live", tmp_path / "session", "--seconds", "5", "--json", timeout=280)
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert result["sets"] == result["replay_fast"]["frame_sets"] == result["replay_recorded"]["frame_sets"] == 111
+    assert result["of_detector"] == pytest.approx(
+        result["replay_fast"]["fps"] / result["detector_sets_per_s"], rel=0.01
+    )
+    assert result["replay_recorded"]["stage_p99_ms"]["own"] > 0
+
+
+def test_rendering_is_measured_and_its_time_shared_out():
+    done = usthand("bench", "simulate", "--processes", "1", "--seconds", "0.2", "--json")
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert [row["image"] for row in result["throughput"]] == ["640x480", "crop 256", "crop 128"]
+    for row in result["throughput"]:
+        assert row["images_per_s"] <= 1.1 * row["images_per_cpu_s"]
+    for shares in result["share_of_time"].values():
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+        assert shares["rays and colours"] > shares["background" if "background" in shares else "background of crops"]
+
+
+def test_the_hands_fit_comes_as_near_as_a_general_solver():
+    done = usthand("bench", "hand", "--frames", "30", "--json")
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert result["residual_mm"]["fit"] == pytest.approx(result["residual_mm"]["scipy"], rel=0.02)
+    assert result["nearer"] > 0.15
+    assert result["scipy_ms"] / result["fit_ms"] == pytest.approx(result["times_faster_than_scipy"], rel=0.02)

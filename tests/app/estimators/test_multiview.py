@@ -1,0 +1,371 @@
+"""The multi-view estimator on simulated detections, where the truth is known: accuracy, identity, bad cameras."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import pytest
+
+from app.estimators.detection import Detection, Region
+from app.estimators.multiview.estimator import MultiViewEstimator
+from app.estimators.multiview.simulated import SimulatedDetector
+from app.estimators.multiview.step import Match, Step
+from app.estimators.protocol import Estimate
+from calibration.frames import Frame, FrameSet
+from calibration.hand import bone_lengths
+from calibration.rig import Rig
+from models.simulation.hands import hands_at
+from models.simulation.rig import ring_rig
+
+Spoil = Callable[[Frame, list[Detection]], list[Detection]]
+SETS = 120
+PIXELS = np.zeros((2, 2, 3), np.uint8)
+
+
+class Spoiled:
+    """The simulated detector with its detections changed on the way; remembers how it was asked."""
+
+    name = "simulated"
+    simulated = True
+
+    def __init__(self, rig: Rig, spoil: Spoil | None = None) -> None:
+        self.truth = SimulatedDetector(rig)
+        self.asked: list[tuple[int, int, bool]] = []
+        self._spoil = spoil
+
+    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+        self.asked.append((frame.sequence, len(regions), search))
+        found = self.truth.detect(frame, regions, search)
+        return self._spoil(frame, found) if self._spoil else found
+
+    def close(self) -> None:
+        self.truth.close()
+
+
+@dataclass
+class Outcome:
+    """What came of a simulated run: per hand found the joint errors (21,), who it was said to be, and all estimates."""
+
+    errors_mm: list[np.ndarray] = field(default_factory=list)
+    names: set[tuple[str, int]] = field(default_factory=set)
+    estimates: list[Estimate] = field(default_factory=list)
+    covered: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def mean_mm(self) -> float:
+        return float(np.mean(self.errors_mm))
+
+    @property
+    def hands(self) -> int:
+        return len(self.errors_mm)
+
+
+def simulate(
+    rig: Rig,
+    spoil: Spoil | None = None,
+    assumed: Rig | None = None,
+    absent: Sequence[str] = (),
+    fps: float = 30.0,
+    spread_s: float = 0.004,
+    sets: int = SETS,
+) -> Outcome:
+    """Run the estimator, which believes in `assumed`, on what `rig` sees; the hands' names must match the truth's."""
+    detector = Spoiled(rig, spoil)
+    estimator = MultiViewEstimator(assumed or rig, detector, threads=2)
+    random = np.random.default_rng(3)
+    outcome = Outcome()
+    for index in range(sets):
+        frames = {}
+        for camera_id in rig.camera_ids:
+            time_ns = round((index / fps + random.uniform(-spread_s, spread_s)) * 1e9)
+            if camera_id not in absent:
+                frames[camera_id] = Frame(camera_id, index, time_ns, time_ns, time_ns, PIXELS)
+        reference_ns = int(np.median([frame.capture_time_ns for frame in frames.values()]))
+        estimate = estimator.estimate(FrameSet(index, reference_ns, frames, 0))
+        truth = detector.truth.truth_at(reference_ns)
+        for hand in estimate.hands:
+            difference = hand.joints_world_m - truth[hand.side]
+            outcome.errors_mm.append(np.linalg.norm(difference, axis=1) * 1e3)
+            inverse = np.linalg.inv(hand.covariance_m2)
+            outcome.covered.append(np.einsum("ja,jab,jb->j", difference, inverse, difference))
+            outcome.names.add((hand.side, hand.track_id))
+            assert ((hand.confidence >= 0) & (hand.confidence <= 1)).all()
+        outcome.estimates.append(estimate)
+    estimator.close()
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return ring_rig(4)
+
+
+@pytest.fixture(scope="module")
+def clean(rig: Rig) -> Outcome:
+    return simulate(rig)
+
+
+@pytest.fixture(scope="module")
+def without_one(rig: Rig) -> Outcome:
+    return simulate(rig, absent=["cam_2"])
+
+
+def test_both_hands_are_followed_by_name(clean: Outcome) -> None:
+    assert clean.hands == 2 * SETS
+    assert len(clean.names) == 2
+    assert {side for side, _ in clean.names} == {"left", "right"}
+    assert clean.mean_mm < 2.5
+    detections = sum(estimate.detections for estimate in clean.estimates)
+    assert sum(estimate.detections_used for estimate in clean.estimates) > 0.98 * detections
+
+
+@pytest.mark.parametrize(("views", "limit_mm"), [(2, 6.0), (3, 3.2), (8, 1.7)])
+def test_any_number_of_views(views: int, limit_mm: float) -> None:
+    outcome = simulate(ring_rig(views))
+    assert outcome.mean_mm < limit_mm
+    assert len(outcome.names) == 2
+
+
+def test_views_apart_in_time_are_brought_to_the_reference_time(rig: Rig, clean: Outcome) -> None:
+    """Frames up to 24 ms apart at 15 frames a second cost little, since the hands' motion is taken into account."""
+    apart = simulate(rig, fps=15.0, spread_s=0.012)
+    assert apart.mean_mm < 1.15 * clean.mean_mm
+
+
+def test_covariance_tells_the_error(clean: Outcome) -> None:
+    distance = np.concatenate(clean.covered)
+    assert 0.45 < (distance < 2.366).mean() < 0.8
+    assert 0.85 < (distance < 6.251).mean() < 0.995
+
+
+def garbage(frame: Frame, found: list[Detection]) -> list[Detection]:
+    if frame.camera_id != "cam_2":
+        return found
+    random = np.random.default_rng(frame.sequence)
+    return [replace(hand, keypoints_px=hand.keypoints_px + random.normal(scale=25, size=(21, 2))) for hand in found]
+
+
+def shifted(frame: Frame, found: list[Detection]) -> list[Detection]:
+    if frame.camera_id != "cam_2":
+        return found
+    return [replace(hand, keypoints_px=hand.keypoints_px + [30.0, -20.0]) for hand in found]
+
+
+def mirrored(frame: Frame, found: list[Detection]) -> list[Detection]:
+    """One view is always sure of the wrong hand."""
+    if frame.camera_id != "cam_2":
+        return found
+    return [replace(hand, right=0.01 if hand.right > 0.5 else 0.99) for hand in found]
+
+
+def swapped(frame: Frame, found: list[Detection]) -> list[Detection]:
+    """One view has each hand's name and fingers on the other hand."""
+    if frame.camera_id != "cam_2" or len(found) < 2:
+        return found
+    first, second = found[:2]
+    middles = first.keypoints_px.mean(0), second.keypoints_px.mean(0)
+    return [
+        replace(first, keypoints_px=first.keypoints_px - middles[0] + middles[1]),
+        replace(second, keypoints_px=second.keypoints_px - middles[1] + middles[0]),
+    ]
+
+
+def elsewhere(frame: Frame, found: list[Detection]) -> list[Detection]:
+    """One view has hands where there are none, and not those that are there."""
+    if frame.camera_id != "cam_2":
+        return found
+    return [replace(hand, keypoints_px=hand.keypoints_px[:, ::-1] * 0.6 + [20, 40]) for hand in found]
+
+
+@pytest.mark.parametrize("spoil", [garbage, shifted, mirrored, swapped, elsewhere])
+def test_a_bad_camera_makes_the_result_no_worse_than_without_it(rig: Rig, without_one: Outcome, spoil: Spoil) -> None:
+    spoiled = simulate(rig, spoil)
+    assert spoiled.hands >= without_one.hands
+    assert spoiled.mean_mm < 1.05 * without_one.mean_mm
+    assert len(spoiled.names) == 2
+
+
+def test_a_camera_with_a_wrong_calibration_makes_the_result_no_worse(rig: Rig, without_one: Outcome) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = cv2.Rodrigues(np.deg2rad([3.0, 2.0, 1.0]))[0]
+    cameras = [
+        replace(camera, T_cam_world=turn @ camera.T_cam_world) if camera.camera_id == "cam_2" else camera
+        for camera in rig.cameras
+    ]
+    spoiled = simulate(rig, assumed=replace(rig, cameras=tuple(cameras)))
+    assert spoiled.hands >= without_one.hands
+    assert spoiled.mean_mm < 1.05 * without_one.mean_mm
+
+
+def test_a_third_hand_in_every_view_is_not_taken_in(rig: Rig, clean: Outcome) -> None:
+    def crowd(frame: Frame, found: list[Detection]) -> list[Detection]:
+        random = np.random.default_rng([frame.sequence, int(frame.camera_id[-1])])
+        stray = [
+            replace(hand, keypoints_px=hand.keypoints_px - hand.keypoints_px.mean(0) + random.uniform(60, 400, 2))
+            for hand in found[:1]
+        ]
+        return stray + found
+
+    crowded = simulate(rig, crowd)
+    assert crowded.hands == 2 * SETS
+    assert crowded.mean_mm < 1.1 * clean.mean_mm
+    assert len(crowded.names) == 2
+
+
+class Crossing:
+    """Two hands that cross, 6 cm apart at the nearest, seen without error; the side is noise while they are near."""
+
+    name = "simulated"
+    simulated = True
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        # The right hand's skeleton twice, so that shape does not tell the two apart; only place and side do.
+        still = hands_at(0.0)["right"]
+        self._shape = still - still.mean(0)
+
+    def hands(self, time_ns: int) -> dict[str, np.ndarray]:
+        way = 0.15 * np.cos(np.pi * time_ns * 1e-9)
+        return {side: self._shape + [sign * way, sign * 0.03, 0.2] for side, sign in (("right", 1.0), ("left", -1.0))}
+
+    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+        hands = self.hands(frame.capture_time_ns)
+        near = abs(hands["right"].mean(0)[0]) < 0.05
+        random = np.random.default_rng([frame.sequence, int(frame.camera_id[-1])])
+        return [
+            Detection(
+                self._rig[frame.camera_id].project(joints),
+                np.full(21, 1.0),
+                right=random.uniform(0.1, 0.9) if near else 0.95 * (side == "right") + 0.02,
+                score=0.9,
+            )
+            for side, joints in hands.items()
+        ]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("spoil", [None, shifted, elsewhere])
+def test_what_the_tracks_explain_is_what_the_search_finds(
+    rig: Rig, spoil: Spoil | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the tracks explain all detections the search among all proposals is left out; it would find the same."""
+    match_tracks, left_out = MultiViewEstimator._match_tracks, []
+
+    def both(self: MultiViewEstimator, step: Step, rows: np.ndarray) -> list[Match]:
+        matches = match_tracks(self, step, rows)
+        searched = {match.link: match.rows.tolist() for match in self._match_anew(step)}
+        assert {match.link: match.rows.tolist() for match in matches} == searched
+        left_out.append(len(matches))
+        return matches
+
+    monkeypatch.setattr(MultiViewEstimator, "_match_tracks", both)
+    simulate(rig, spoil)
+    # A view that disagrees is never explained by the tracks.
+    assert (len(left_out) > 0.9 * SETS) if spoil is None else (len(left_out) < 0.1 * SETS)
+
+
+@pytest.mark.parametrize("spread_s", [0.004, 0.012])
+def test_the_search_alone_gives_the_same_hands(rig: Rig, spread_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = simulate(rig, fps=15.0, spread_s=spread_s)
+    monkeypatch.setattr("app.estimators.multiview.estimator.explained_by_tracks", lambda *_: None)
+    searched = simulate(rig, fps=15.0, spread_s=spread_s)
+    np.testing.assert_allclose(quick.errors_mm, searched.errors_mm, atol=1e-6)
+
+
+def test_a_detector_that_fails_is_heard_of(rig: Rig) -> None:
+    """Also where it fails in a helper thread: the third of four views, with one thread for each."""
+
+    def fail(frame: Frame, found: list[Detection]) -> list[Detection]:
+        if frame.camera_id == "cam_2":
+            raise OSError("no model")
+        return found
+
+    with pytest.raises(OSError, match="no model"):
+        simulate(rig, fail, sets=1)
+
+
+def test_tracks_survive_crossing(rig: Rig) -> None:
+    detector = Crossing(rig)
+    estimator = MultiViewEstimator(rig, detector)
+    names = set()
+    for index in range(90):
+        time_ns = round(index / 30 * 1e9)
+        frames = {name: Frame(name, index, time_ns, time_ns, time_ns, PIXELS) for name in rig.camera_ids}
+        hands = estimator.estimate(FrameSet(index, time_ns, frames, 0)).hands
+        truth = detector.hands(time_ns)
+        assert len(hands) == 2
+        for hand in hands:
+            np.testing.assert_allclose(hand.joints_world_m, truth[hand.side], atol=2e-3)
+            names.add((hand.side, hand.track_id))
+    estimator.close()
+    assert len(names) == 2
+
+
+def test_errors_count_every_matched_detection_also_a_rejected_one(rig: Rig) -> None:
+    """Noise-free but for one view that is 30 px off: it is rejected, and yet its 30 px are in both figures."""
+
+    class Exact(Spoiled):
+        def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+            shift = np.array([30.0, 0.0]) * (frame.camera_id == "cam_1")
+            return [
+                Detection(rig[frame.camera_id].project(joints) + shift, np.full(21, 2.0), float(side == "right"), 0.9)
+                for side, joints in hands_at(1.0).items()
+            ]
+
+    estimator = MultiViewEstimator(rig, Exact(rig))
+    frames = {name: Frame(name, 0, 10**9, 10**9, 10**9, PIXELS) for name in rig.camera_ids}
+    estimate = estimator.estimate(FrameSet(0, 10**9, frames, 0))
+    estimator.close()
+    assert (estimate.detections, estimate.detections_used) == (8, 8)
+    for hand in estimate.hands:
+        assert not hand.inliers["cam_1"].any()
+        assert hand.leave_one_out_px.shape == hand.reprojection_px.shape == (84,)
+        for figures in (hand.leave_one_out_px, hand.reprojection_px):
+            far = figures.reshape(21, 4)[:, 1]
+            np.testing.assert_allclose(far, 30.0, atol=2.0)
+
+
+def test_leave_one_out_needs_two_views_that_remain() -> None:
+    outcome = simulate(ring_rig(2), sets=5)
+    hands = [hand for estimate in outcome.estimates for hand in estimate.hands]
+    assert hands
+    assert all(len(hand.leave_one_out_px) == 0 and len(hand.reprojection_px) == 42 for hand in hands)
+
+
+def test_images_are_searched_only_while_hands_are_missing(rig: Rig) -> None:
+    detector = Spoiled(rig)
+    estimator = MultiViewEstimator(rig, detector)
+    for index in range(8):
+        time_ns = round(index / 30 * 1e9)
+        frames = {name: Frame(name, index, time_ns, time_ns, time_ns, PIXELS) for name in rig.camera_ids}
+        estimator.estimate(FrameSet(index, time_ns, frames, 0))
+    estimator.close()
+    assert all(search for _, _, search in detector.asked[:4])
+    later = [(regions, search) for sequence, regions, search in detector.asked if sequence > 1]
+    assert not any(search for _, search in later)
+    assert {regions for regions, _ in later} <= {1, 2}
+
+
+def test_one_view_or_none_gives_no_hand_and_hands_come_back(rig: Rig) -> None:
+    estimator = MultiViewEstimator(rig, SimulatedDetector(rig))
+    found = []
+    for index, ids in enumerate([rig.camera_ids, rig.camera_ids[:1], (), rig.camera_ids]):
+        time_ns = round(index / 30 * 1e9)
+        frames = {name: Frame(name, index, time_ns, time_ns, time_ns, PIXELS) for name in ids}
+        estimate = estimator.estimate(FrameSet(index, time_ns, frames, 0))
+        found.append([(hand.side, hand.track_id) for hand in estimate.hands])
+    estimator.close()
+    assert found[1] == found[2] == []
+    assert sorted(found[0]) == sorted(found[3])
+    assert len(found[0]) == 2
+
+
+def test_bone_lengths_hardly_vary(clean: Outcome) -> None:
+    for side in ("left", "right"):
+        lengths = bone_lengths(
+            np.stack([hand.joints_world_m for e in clean.estimates for hand in e.hands if hand.side == side])
+        )
+        assert (lengths.std(0) / lengths.mean(0)).mean() < 0.05

@@ -1,0 +1,478 @@
+"""The estimator of the project's own network, with an engine that knows hands by coloured dots instead.
+
+Every joint of a simulated hand is drawn as a dot of its own colour. Three more dots around its middle run clockwise on
+a right hand and the other way on a left one, so that the engine sees, as the network does, right hands only: in
+mirrored crops the left one. All that is not the network is the real thing.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from app.estimators import make_estimator
+from app.estimators.multiview.simulated import SimulatedDetector
+from app.estimators.protocol import Estimate, Hand
+from app.estimators.ust_hand.estimator import UstHandEstimator
+from app.estimators.ust_hand.hand_finder import DetectorFinder, Found, VolumeSearch
+from calibration.frames import Frame, FrameSet
+from calibration.hand import Side
+from calibration.rig import Rig
+from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
+from deploy.pipeline.pipeline import Pipeline
+from models.hand.crop import to_pixels
+from models.simulation.hands import hands_at
+from models.simulation.rig import ring_rig
+
+RIG = ring_rig(4)
+BOTH: tuple[Side, ...] = ("left", "right")
+JOINTS, MARKS = 21, 24
+PERIOD_NS = 33_333_333
+LAGS_NS = (0, 7_000_000, -5_000_000, 2_000_000)
+BLUE = {"right": 250, "left": 120}
+STEP, SUM = 8, 295
+"""Dot i has red 40 + 8 i, and red and green add up to 295, which no mixture with the background does."""
+
+
+def draw(joints_m: dict[Side, np.ndarray], rig: Rig, camera_number: int) -> np.ndarray:
+    camera = rig.cameras[camera_number]
+    image = np.zeros((camera.camera.height, camera.camera.width, 3), np.uint8)
+    for side, joints in joints_m.items():
+        dots_px = camera.project(joints)
+        turn = np.array([0, 1, 2]) * 2 * np.pi / 3 * (1 if side == "right" else -1)
+        dots_px = np.concatenate([dots_px, dots_px.mean(0) + 20 * np.stack([np.cos(turn), np.sin(turn)], axis=1)])
+        for index, place in enumerate(dots_px):
+            colour = (BLUE[side], SUM - 40 - STEP * index, 40 + STEP * index)
+            u, v = (int(each) for each in np.rint(16 * place))
+            cv2.circle(image, (u, v), 16 * 4, colour, -1, cv2.LINE_8, 4)
+    return image
+
+
+def dots(crop_rgb: np.ndarray, blue_of_hand: int) -> np.ndarray:
+    """Dots (24, 2) of one of the hands in a crop, NaN for what is hidden."""
+    red, green, blue = (crop_rgb[..., channel].astype(int) for channel in range(3))
+    v, u = np.nonzero((np.abs(red + green - SUM) <= 2) & (np.abs(blue - blue_of_hand) <= 3))
+    index = np.rint((red[v, u] - 40) / STEP).astype(int)
+    places = np.full((MARKS, 2), np.nan)
+    for mark in range(MARKS):
+        if (index == mark).any():
+            places[mark] = np.median(np.stack([u, v], axis=1)[index == mark], axis=0)
+    return places
+
+
+def right_hand(crops_rgb: np.ndarray) -> np.ndarray:
+    """Joints (V, 21, 2) of the hand that looks like a right one in most of the crops; all NaN without one."""
+    for blue in BLUE.values():
+        places = np.stack([dots(crop, blue) for crop in crops_rgb])
+        (u1, v1), (u2, v2) = ((places[:, mark] - places[:, 21]).T for mark in (22, 23))
+        if np.nansum(np.sign(u1 * v2 - v1 * u2)) > 0:
+            return places[:, :JOINTS]
+    return np.full((len(crops_rgb), JOINTS, 2), np.nan)
+
+
+def dlt(P: np.ndarray, points_px: np.ndarray) -> np.ndarray:
+    """The point (3,) whose projections with P (V, 3, 4) are nearest to points (V, 2), by singular values."""
+    rows = points_px[:, :, None] * P[:, 2:] - P[:, :2]
+    rows = (rows / np.linalg.norm(rows[..., :3], axis=-1, keepdims=True)).reshape(-1, 4)
+    solution = np.linalg.svd(rows)[2][-1]
+    return solution[:3] / solution[3]
+
+
+class DotEngine:
+    """Stage 1 by dots; stage 2 passes the newest queries on. `windows` are those that it was asked to refine."""
+
+    name = "dots"
+    shape = EngineShape(crop_px=128, hypotheses=2, anchors=2, frames=5, width=4)
+
+    def __init__(self) -> None:
+        self.windows: list[CloudWindow] = []
+        self.views: list[int] = []
+
+    def prepare(self, hands: Iterable[int], views: int) -> None: ...
+
+    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        hands, V = view_mask.shape
+        assert crops_rgb.shape == (hands, V, 128, 128, 3) and crops_rgb.dtype == np.uint8
+        assert P_crop.shape == (hands, V, 3, 4) and P_crop.dtype == np.float32
+        self.views.extend(view_mask.sum(1))
+        queries_m = np.zeros((hands, JOINTS, 3), np.float32)
+        keypoints_px = np.full((hands, V, JOINTS, 2), 63.5, np.float32)
+        confidence = np.full((hands, V, JOINTS), 0.01, np.float32)
+        for hand in range(hands):
+            places = right_hand(crops_rgb[hand])
+            there = np.isfinite(places).all(-1)
+            known = there.sum(0) >= 2
+            if known.sum() < 12:
+                continue  # as a network that sees nothing: everything in the middle
+            P = P_crop[hand].astype(np.float64)
+            for joint in np.flatnonzero(known):
+                queries_m[hand, joint] = dlt(P[there[:, joint]], places[there[:, joint], joint])
+            queries_m[hand, ~known] = queries_m[hand, known].mean(0)
+            for view in np.flatnonzero(view_mask[hand]):
+                projected = to_pixels(P[view], queries_m[hand])
+                keypoints_px[hand, view] = np.where(there[view, :, None], places[view], projected)
+            confidence[hand] = np.where(there, 0.5, 0.01)
+        spread = np.zeros((hands, 2 * JOINTS, 4), np.float32)
+        return Clouds(np.tile(queries_m, (1, 2, 1)), spread, queries_m, spread[:, :JOINTS], keypoints_px, confidence)
+
+    def refine(self, window: CloudWindow) -> Refined:
+        self.windows.append(CloudWindow(*(array.copy() for array in window)))
+        joints_m = window.queries_m[:, -1]
+        return Refined(joints_m, np.broadcast_to(np.eye(3, dtype=np.float32) * 0.002**2, (len(joints_m), JOINTS, 3, 3)))
+
+    def close(self) -> None: ...
+
+
+class ListFinder:
+    """Finds the hands in `here`, as exactly as a detector might, and counts how often it is asked."""
+
+    def __init__(self, time_s: float = 0.0) -> None:
+        self.here: dict[Side, np.ndarray] = {side: joints + 0.01 for side, joints in hands_at(time_s).items()}
+        self.asked = 0
+
+    def find(
+        self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
+        self.asked += 1
+        return [Found(side, joints) for side, joints in self.here.items()]
+
+    def close(self) -> None: ...
+
+
+def frame_set(number: int, sides: Sequence[Side] = BOTH, cameras: Sequence[int] = range(4), rig: Rig = RIG) -> FrameSet:
+    """Set `number`, 30 a second; each camera shows the hands when its own, somewhat other time says they were."""
+    now_ns = number * PERIOD_NS
+    frames = {}
+    for index in cameras:
+        time_ns = now_ns + LAGS_NS[index]
+        hands = hands_at(time_ns / 1e9)
+        pixels = draw({side: hands[side] for side in sides}, rig, index)
+        camera_id = rig.cameras[index].camera_id
+        frames[camera_id] = Frame(camera_id, number, time_ns, 0, 0, pixels)
+    return FrameSet(number, now_ns, frames, 0)
+
+
+def errors_mm(estimate: Estimate, number: int) -> dict[Side, float]:
+    """Median over the joints, since now and then one's dot is hidden in all views but one."""
+    truth = hands_at(number * PERIOD_NS / 1e9)
+    return {
+        hand.side: 1e3 * float(np.median(np.linalg.norm(hand.joints_world_m - truth[hand.side], axis=1)))
+        for hand in estimate.hands
+    }
+
+
+def one(estimate: Estimate, side: Side) -> Hand:
+    (hand,) = [hand for hand in estimate.hands if hand.side == side]
+    return hand
+
+
+def started(finder=None) -> tuple[UstHandEstimator, DotEngine, ListFinder]:
+    engine, finder = DotEngine(), finder or ListFinder()
+    return UstHandEstimator(RIG, Pipeline(engine, 4), finder), engine, finder
+
+
+def test_both_hands_are_followed_to_the_truth_while_they_move_and_the_finder_rests() -> None:
+    estimator, engine, finder = started()
+    worst = {side: [] for side in BOTH}
+    for number in range(60):
+        estimate = estimator.estimate(frame_set(number))
+        assert {hand.side: hand.track_id for hand in estimate.hands} == {"left": 1, "right": 2}
+        for side, error in errors_mm(estimate, number).items():
+            worst[side].append(error)
+        assert list(estimate.stage_ms) == ["find", "crop", "stage1", "stpt", "judge"]
+        assert estimate.detections == estimate.detections_used == 8
+    assert finder.asked == 1
+    for side in BOTH:
+        # The first sets do not know yet how fast the hand is, and three of the four cameras are early or late.
+        assert max(worst[side][5:]) < 3
+        assert np.mean(worst[side][5:]) < 1.5
+    hand = one(estimate, "left")
+    for index, camera in enumerate(RIG.cameras):
+        truth = hands_at((59 * PERIOD_NS + LAGS_NS[index]) / 1e9)["left"]
+        off = np.linalg.norm(hand.detections_px[camera.camera_id] - camera.project(truth), axis=1)
+        assert np.median(off) < 1
+        assert hand.inliers[camera.camera_id].mean() > 0.8
+    assert np.median(hand.reprojection_px) < 1 and np.median(hand.leave_one_out_px) < 2
+    assert hand.covariance_m2 == pytest.approx(np.tile(np.eye(3) * 0.002**2, (JOINTS, 1, 1)))
+    assert engine.windows[-1].frame_mask.all() and engine.windows[0].frame_mask.sum() == 2
+    for index, follow in enumerate(estimator._follows):
+        for frame in range(5):
+            there_m = engine.windows[-1].queries_m[index, frame] + engine.windows[-1].origins_m[index, frame]
+            truth = hands_at((55 + frame) * PERIOD_NS / 1e9)[follow.side]
+            assert np.median(np.linalg.norm(follow.views.to_world_m(there_m) - truth, axis=1)) < 0.003
+
+
+def test_hands_are_followed_where_a_set_is_finished_after_the_next_has_begun() -> None:
+    """Crops lie where the motion of two sets ago says; a hand that vanishes is absent from its windows all the same."""
+    estimator, engine, _ = started()
+    rest = estimator.begin(frame_set(0))
+    thread = ThreadPoolExecutor(1)
+    for number in range(1, 30):
+        sides: Sequence[Side] = ["left"] if 20 <= number < 23 else BOTH
+        done = thread.submit(rest)
+        if number == 1:
+            done.result()  # else the second set would begin with hands that do not move yet
+        rest = estimator.begin(frame_set(number, sides))
+        estimate = done.result()
+        assert len(estimate.hands) == (1 if 20 <= number - 1 < 23 else 2)
+        assert {hand.track_id for hand in estimate.hands} <= {1, 2}
+        if number > 8:
+            assert max(errors_mm(estimate, number - 1).values()) < 3
+    thread.shutdown()
+    masks = [window.frame_mask[1].tolist() for window in engine.windows]
+    # Sets 20 to 22 were refined, and withdrawn when the next one was in the ring already.
+    assert masks[19] == [True] * 5 and masks[24] == [False, False, False, True, True]
+
+
+def test_a_hand_is_lost_and_found_again_while_sets_overlap() -> None:
+    """Whenever the first part of a set may run: at once, or after the set before has been finished."""
+    estimator, _, finder = started()
+    random, thread = np.random.default_rng(0), ThreadPoolExecutor(1)
+    rest, tracks = estimator.begin(frame_set(0)), []
+    for number in range(1, 50):
+        gone = 10 <= number < 20 or 30 <= number < 34
+        finder.here = {side: joints for side, joints in hands_at(number * PERIOD_NS / 1e9).items() if not gone}
+        done = thread.submit(rest)
+        if random.random() < 0.5 or number == 1:
+            done.result()
+        rest = estimator.begin(frame_set(number, ["left"] if gone else BOTH))
+        tracks.append({hand.side: hand.track_id for hand in done.result().hands})
+    thread.shutdown()
+    assert {each.get("left") for each in tracks} == {1}
+    rights = [each.get("right") for each in tracks]
+    assert rights[8] == 2 and set(rights[11:19]) == {None} and rights[25] == 3
+    assert set(rights[36:]) in ({3}, {4})  # as long as it takes to be lost
+
+
+def test_views_that_are_absent_for_a_while_change_little() -> None:
+    estimator, engine, _ = started()
+    for number in range(40):
+        absent = {10: (0,), 11: (0,), 12: (0, 2), 13: (0, 3), 20: (1, 2)}.get(number, ())
+        there = [index for index in range(4) if index not in absent]
+        estimate = estimator.estimate(frame_set(number, cameras=there))
+        assert {hand.track_id for hand in estimate.hands} == {1, 2}
+        assert engine.views[-2:] == [len(there)] * 2
+        if number >= 5:
+            assert max(errors_mm(estimate, number).values()) < 5
+
+
+def test_a_hand_that_vanishes_is_lost_and_found_again_as_another_track_with_an_empty_ring() -> None:
+    estimator, engine, finder = started()
+    for number in range(8):
+        estimator.estimate(frame_set(number))
+    del finder.here["right"]
+    for number in range(8, 14):
+        estimate = estimator.estimate(frame_set(number, ["left"]))
+        assert [hand.side for hand in estimate.hands] == ["left"]
+        if number == 10:
+            # Its last frames are absent in its window, those before are not.
+            assert engine.windows[-1].frame_mask[1].tolist() == [True, True, False, False, True]
+        assert ("right" in [follow.side for follow in estimator._follows]) == (number < 11)
+    asked = finder.asked
+    assert 1 < asked < 4  # every 150 ms, while the other hand is followed
+    finder.here = {side: joints for side, joints in hands_at(14 * PERIOD_NS / 1e9).items() if side == "right"}
+    for number in range(14, 22):
+        estimate = estimator.estimate(frame_set(number))
+    assert one(estimate, "left").track_id == 1
+    assert one(estimate, "right").track_id == 3
+    begun = [window.frame_mask.tolist() for window in engine.windows[1:] if window.frame_mask[1:, :-1].sum() == 0]
+    assert [[True] * 5, [False] * 4 + [True]] in begun
+    assert max(errors_mm(estimate, 21).values()) < 5
+
+
+def test_a_short_absence_keeps_the_track() -> None:
+    estimator, engine, finder = started()
+    for number in range(16):
+        estimate = estimator.estimate(frame_set(number, ["left"] if number in (8, 9, 10) else BOTH))
+    assert one(estimate, "right").track_id == 2
+    assert finder.asked == 1
+    assert engine.windows[-5].frame_mask[1].tolist() == [True, False, False, False, True]
+
+
+def test_sets_of_fewer_than_two_frames_give_no_hand_and_lose_the_hands_after_four() -> None:
+    estimator, _, finder = started()
+    for number in range(5):
+        estimator.estimate(frame_set(number))
+    for number in range(5, 8):
+        assert estimator.estimate(frame_set(number, cameras=[number % 4])).hands == []
+    assert len(estimator._follows) == 2
+    assert estimator.estimate(frame_set(8, cameras=[])).hands == []
+    assert estimator._follows == []
+    finder.here = hands_at(9 * PERIOD_NS / 1e9)
+    estimate = estimator.estimate(frame_set(9))
+    assert {hand.track_id for hand in estimate.hands} == {3, 4}
+
+
+def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
+    """The engine takes the right hand for a left one as well, though its views do not agree on every joint of that."""
+    finder = ListFinder()
+    right = hands_at(0.0)["right"]
+    finder.here = {"right": right, "left": right + [0.05, 0, 0]}
+    estimator, engine, _ = started(finder)
+    plain = engine.lift
+
+    def see_double(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        clouds = plain(crops_rgb, P_crop, view_mask)
+        if len(view_mask) == 2:
+            right_at, left_at = (follow.views for follow in estimator._follows)
+            joints_m = right_at.to_world_m(clouds.queries_m[0].astype(np.float64))
+            clouds.queries_m[1] = left_at.to_hand_m(joints_m)
+            clouds.keypoints_px[1, : len(left_at.P_crop)] = [to_pixels(P, clouds.queries_m[1]) for P in left_at.P_crop]
+            clouds.keypoints_px[1, :, ::3] += 9
+            clouds.confidence[1] = clouds.confidence[0]
+        return clouds
+
+    engine.lift = see_double
+    for number in range(12):
+        estimate = estimator.estimate(frame_set(number, ["right"]))
+        assert [(hand.side, hand.track_id) for hand in estimate.hands] == [("right", 1)]
+        assert len(estimator._follows) == 1
+    assert finder.asked > 1 and estimator._next_id > 3  # it was begun again and again
+
+
+def test_without_a_hand_there_is_none() -> None:
+    finder = ListFinder()
+    finder.here = {}
+    estimator, engine, _ = started(finder)
+    for number in range(3):
+        estimate = estimator.estimate(frame_set(number))
+        assert estimate.hands == [] and set(estimate.stage_ms) == {"find", "crop"}
+    assert finder.asked == 3 and engine.windows == []
+    # Nor where the finder is wrong: black images, and a place that no camera sees.
+    finder.here = {"right": hands_at(0.0)["right"], "left": hands_at(0.0)["left"] + [0, 0, 3]}
+    for number in range(3, 12):
+        assert estimator.estimate(frame_set(number, [])).hands == []
+
+
+def test_a_joint_that_is_not_a_number_does_not_reach_the_track() -> None:
+    estimator, engine, _ = started()
+    for number in range(6):
+        estimator.estimate(frame_set(number))
+    plain = engine.refine
+    engine.refine = lambda window: plain(window)._replace(joints_m=np.full((2, JOINTS, 3), np.nan, np.float32))
+    assert estimator.estimate(frame_set(6)).hands == []
+    engine.refine = plain
+    estimate = estimator.estimate(frame_set(7))
+    assert max(errors_mm(estimate, 7).values()) < 5
+    assert engine.windows[-1].frame_mask[0].tolist() == [True, True, True, False, True]
+
+
+def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
+    """As a network does without a hand: the same likely pose in every view, and no peak anywhere."""
+    estimator, engine, finder = started()
+    plain = engine.lift
+
+    def unsure(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        clouds = plain(crops_rgb, P_crop, view_mask)
+        return clouds._replace(confidence=np.full_like(clouds.confidence, 0.012))
+
+    for number in range(6):
+        estimator.estimate(frame_set(number))
+    engine.lift = unsure
+    finder.here = {}
+    for number in range(6, 10):
+        assert len(estimator._follows) == 2
+        assert estimator.estimate(frame_set(number)).hands == []
+    assert estimator._follows == []
+    search = VolumeSearch(RIG, Pipeline(engine, 4))
+    assert [search.find(frame_set(0), []) for _ in range(4)] == [[]] * 4
+    engine.lift = plain
+    assert VolumeSearch(RIG, Pipeline(engine, 4)).find(frame_set(0), [])
+
+
+@pytest.mark.parametrize(("installed", "finder"), [(True, DetectorFinder), (False, VolumeSearch)])
+def test_hands_are_found_by_mediapipe_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, installed, finder) -> None:
+    monkeypatch.setattr("deploy.engines.live_engines", lambda *_: iter([DotEngine()]))
+    monkeypatch.setattr("app.estimators.multiview.mediapipe_hands.MediaPipeHands", lambda: SimulatedDetector(RIG))
+    monkeypatch.setattr(
+        "app.estimators.importlib.util.find_spec", lambda name: object() if installed and name == "mediapipe" else None
+    )
+    estimator = make_estimator("ust-hand", RIG)
+    assert isinstance(estimator, UstHandEstimator) and type(estimator.finder) is finder
+
+
+def test_a_detectors_hand_with_an_unknown_joint_is_left_out() -> None:
+    truth = hands_at(0.0)
+    whole, torn = started()[0].estimate(frame_set(0)).hands
+    torn = replace(torn, joints_world_m=np.where(np.arange(JOINTS)[:, None] == 4, np.nan, torn.joints_world_m))
+
+    class Detector:
+        def estimate(self, _: FrameSet) -> Estimate:
+            return Estimate([whole, torn])
+
+    (found,) = DetectorFinder(Detector()).find(frame_set(0), [])  # type: ignore[arg-type]
+    assert found.side == whole.side
+    assert np.linalg.norm(found.joints_m - truth[found.side], axis=1).mean() < 0.02
+
+
+def test_the_volume_search_finds_both_hands_and_which_is_which() -> None:
+    engine = DotEngine()
+    pipeline = Pipeline(engine, 4)
+    search = VolumeSearch(RIG, pipeline)
+    estimator = UstHandEstimator(RIG, pipeline, search)
+    for number in range(20):
+        estimate = estimator.estimate(frame_set(number))
+        if len(estimate.hands) == 2:
+            break
+    assert {hand.side for hand in estimate.hands} == set(BOTH)
+    for later in range(number + 1, number + 8):
+        estimate = estimator.estimate(frame_set(later))
+    assert max(errors_mm(estimate, later).values()) < 3
+
+
+def test_a_lost_hand_is_first_searched_for_where_it_was() -> None:
+    """Far from the volume's middle, where the search begins."""
+    rig = ring_rig(4)
+    pipeline = Pipeline(DotEngine(), 4)
+    search = VolumeSearch(rig, pipeline)
+    estimator = UstHandEstimator(rig, pipeline, search)
+    middle = hands_at(0.0)["right"].mean(0)
+    search._places = search._places[np.linalg.norm(search._places - middle, axis=1) > 0.25]
+    estimator.finder = ListFinder()
+    for number in range(6):
+        estimator.estimate(frame_set(number))
+    estimator.finder = search
+    for number in range(6, 12):
+        assert estimator.estimate(frame_set(number, [])).hands == []
+    for number in range(12, 15):
+        estimate = estimator.estimate(frame_set(number))
+    assert {hand.side for hand in estimate.hands} == set(BOTH)
+    for number in range(15, 20):
+        estimate = estimator.estimate(frame_set(number))
+    assert max(errors_mm(estimate, 19).values()) < 5
+    # A hand that was lost long ago is searched for in the volume alone.
+    for number in range(20, 120):
+        estimator.estimate(frame_set(number, []))
+    assert estimator._lost == []
+
+
+def test_the_volume_search_gives_a_place_to_the_side_that_fits_better() -> None:
+    """An engine that sees a right hand in mirrored crops, too, only worse."""
+    engine = DotEngine()
+    plain = engine.lift
+    truth = hands_at(0.0)["right"]
+
+    def ambiguous(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        mirrored = np.ascontiguousarray(crops_rgb[:, :, :, ::-1])
+        found = plain(crops_rgb, P_crop, view_mask)
+        flip = np.array([[-1.0, 0, 127], [0, 1, 0], [0, 0, 1]])
+        other = plain(mirrored, (flip @ P_crop).astype(np.float32), view_mask)
+        swapped = (other.confidence > 0.1).any((1, 2)) & ~(found.confidence > 0.1).any((1, 2))
+        back_px = other.keypoints_px.copy()
+        back_px[..., 0] = 127 - back_px[..., 0]
+        back_px[..., 1] += np.where(np.arange(JOINTS) % 2, 4, -4)
+        return found._replace(
+            queries_m=np.where(swapped[:, None, None], other.queries_m, found.queries_m),
+            keypoints_px=np.where(swapped[:, None, None, None], back_px, found.keypoints_px),
+        )
+
+    engine.lift = ambiguous
+    search = VolumeSearch(RIG, Pipeline(engine, 4))
+    found: list[Found] = []
+    for _ in range(40):
+        found += search.find(frame_set(0, ["right"]), [])
+    assert found and {hand.side for hand in found} == {"right"}
+    assert min(np.linalg.norm(hand.joints_m - truth, axis=1).mean() for hand in found) < 0.005

@@ -1,0 +1,202 @@
+"""The ZeroMQ ends over real sockets: what each guarantees."""
+
+import socket
+import threading
+import time
+
+import msgspec
+import pytest
+import zmq
+
+from app.transport.clock import ClockOffset, answer_clock
+from app.transport.keys import Keys, close_authenticator, make_keys
+from app.transport.messages import CameraStatus, Pace
+from app.transport.sockets import CommandClient, CommandServer, Publisher, Subscriber, check_address, wait
+from calibration.errors import UserError
+
+
+def status(number: int, detail: str = "") -> CameraStatus:
+    return CameraStatus("cam", "streaming", detail, last_sequence=number)
+
+
+def received(subscriber: Subscriber, count: int, seconds: float = 5.0) -> list:
+    messages = []
+    end = time.monotonic() + seconds
+    while len(messages) < count and time.monotonic() < end:
+        wait([subscriber], [], 0.05)
+        messages += [message for message, _ in subscriber.receive()]
+    return messages
+
+
+def connected(publisher: Publisher, subscribers: int = 1) -> bool:
+    end = time.monotonic() + 5
+    while publisher.subscribers() < subscribers and time.monotonic() < end:
+        time.sleep(0.01)
+    return publisher.subscribers() == subscribers
+
+
+@pytest.fixture
+def ends(tmp_path):
+    made = []
+    yield made
+    for end in made:
+        end.close()
+    close_authenticator()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_stream_arrives_whole_and_in_order(tmp_path, ends):
+    publisher, subscriber = Publisher(), Subscriber()
+    ends += [publisher, subscriber]
+    publisher.bind(f"ipc://{tmp_path}/s")
+    subscriber.connect(f"ipc://{tmp_path}/s")
+    assert connected(publisher)
+    for number in range(100):
+        publisher.send(status(number))
+    assert [message.last_sequence for message in received(subscriber, 100)] == list(range(100))
+
+
+def test_a_subscriber_that_does_not_read_slows_nobody_and_holds_a_bounded_backlog(tmp_path, ends):
+    publisher, slow, quick = Publisher(backlog=100), Subscriber(backlog=100), Subscriber()
+    ends += [publisher, slow, quick]
+    publisher.bind(f"ipc://{tmp_path}/s")
+    slow.connect(f"ipc://{tmp_path}/s")
+    quick.connect(f"ipc://{tmp_path}/s")
+    assert connected(publisher, 2)
+    for number in range(3000):
+        publisher.send(status(number, "x" * 10_000))
+        assert [message.last_sequence for message in received(quick, 1)] == [number]
+    late = [message.last_sequence for message in received(slow, 3000, 0.5)]
+    assert len(late) < 1500
+
+
+def test_a_lossless_publisher_waits_for_its_subscriber(tmp_path, ends):
+    publisher, subscriber = Publisher(backlog=4, lossless=True), Subscriber(backlog=4)
+    ends += [publisher, subscriber]
+    publisher.bind(f"ipc://{tmp_path}/s")
+    subscriber.connect(f"ipc://{tmp_path}/s")
+    assert connected(publisher)
+    thread = threading.Thread(target=lambda: [publisher.send(status(n, "x" * 100_000)) for n in range(300)])
+    thread.start()
+    time.sleep(0.3)
+    assert thread.is_alive(), "it waits"
+    assert [message.last_sequence for message in received(subscriber, 300)] == list(range(300))
+    thread.join(5)
+
+
+def test_a_subscriber_finds_its_publisher_again(tmp_path, ends):
+    subscriber = Subscriber()
+    ends.append(subscriber)
+    subscriber.connect(f"ipc://{tmp_path}/s")
+    for number in range(3):
+        publisher = Publisher()
+        publisher.bind(f"ipc://{tmp_path}/s")
+        messages = []
+        end = time.monotonic() + 5
+        while not messages and time.monotonic() < end:
+            publisher.send(status(number))
+            messages = received(subscriber, 1, 0.05)
+        assert messages == [status(number)]
+        publisher.close()
+        received(subscriber, 1000, 0.2)
+
+
+def test_what_is_no_message_is_counted_and_skipped(tmp_path, ends):
+    raw = zmq.Context.instance().socket(zmq.PUB)
+    raw.bind(f"ipc://{tmp_path}/s")
+    subscriber = Subscriber()
+    ends += [raw, subscriber]
+    subscriber.connect(f"ipc://{tmp_path}/s")
+    time.sleep(0.3)
+    raw.send(b"not msgpack at all")
+    raw.send(msgspec.msgpack.encode({"type": "pace", "start_ns": "late"}))
+    future = Pace(0, 0, {})
+    future.schema_version = 999
+    raw.send(msgspec.msgpack.encode(future))
+    raw.send(msgspec.msgpack.encode(Pace(1, 2, {"a": 3})))
+    assert received(subscriber, 1) == [Pace(1, 2, {"a": 3})]
+    assert subscriber.refused == 3
+
+
+def test_a_peer_without_the_key_is_refused_and_one_with_it_is_heard(tmp_path, ends):
+    make_keys(tmp_path / "keys")
+    make_keys(tmp_path / "others")
+    (tmp_path / "others" / "worker.key").write_text((tmp_path / "keys" / "worker.key").read_text())
+    address = f"tcp://127.0.0.1:{free_port()}"
+    subscriber = Subscriber(keys=Keys(tmp_path / "keys"))
+    ends.append(subscriber)
+    subscriber.bind(address)
+    for keys, heard in ((None, False), (Keys(tmp_path / "others"), False), (Keys(tmp_path / "keys"), True)):
+        publisher = Publisher(keys=keys)
+        ends.append(publisher)
+        publisher.connect(address)
+        end = time.monotonic() + (5 if heard else 1)
+        messages = []
+        while time.monotonic() < end and not messages:
+            publisher.send(status(1))
+            messages = received(subscriber, 1, 0.05)
+        assert bool(messages) is heard
+
+
+def test_keys_are_never_overwritten_and_secret_ones_are_private(tmp_path):
+    make_keys(tmp_path / "keys")
+    assert (tmp_path / "keys" / "worker.key_secret").stat().st_mode & 0o077 == 0
+    with pytest.raises(UserError, match="already"):
+        make_keys(tmp_path / "keys")
+    with pytest.raises(UserError, match="usthand keys"):
+        Keys(tmp_path / "none")
+
+
+def test_the_network_asks_for_keys(tmp_path):
+    make_keys(tmp_path / "keys")
+    check_address("tcp://127.0.0.1:5555", None)
+    check_address("tcp://0.0.0.0:5555", Keys(tmp_path / "keys"))
+    with pytest.raises(UserError, match="usthand keys"):
+        check_address("tcp://0.0.0.0:5555", None)
+    for wrong in ("tcp://host", "udp://127.0.0.1:1", "127.0.0.1:5", "tcp://127.0.0.1:99999999"):
+        with pytest.raises(UserError, match="no address"):
+            check_address(wrong, None)
+
+
+def test_the_clock_offset_is_found_within_its_own_bound(ends):
+    """The client's clock is 1234 s behind; the offset must come out within the error it states, and that be small."""
+    skew = 1_234_567_891_011
+    server = CommandServer("tcp://127.0.0.1:*", lambda request: {"number": request["number"], **answer_clock()})
+    client = CommandClient(server.address)
+    ends += [server, client]
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            wait([], [server], 0.05)
+            server.serve()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    clock = ClockOffset(client, lambda: time.monotonic_ns() - skew)
+    assert clock.measure(trips=50)
+    offset, error = clock.best()
+    done.set()
+    thread.join()
+    assert abs(offset - skew) <= error
+    assert error < 5_000_000
+
+
+def test_the_shortest_round_trip_wins_over_asymmetric_ones(ends):
+    clock = ClockOffset(None, lambda: 0)  # type: ignore[arg-type]
+    true = 5_000
+    for out_ns, back_ns in ((9_000, 100), (100, 8_000), (120, 100), (4_000, 4_500)):
+        clock.add(0, out_ns + true, out_ns + true + 50, out_ns + 50 + back_ns)
+    offset, error = clock.best()
+    assert abs(offset - true) <= error <= 110
+
+
+def test_no_answer_is_none_in_time(ends):
+    client = CommandClient(f"tcp://127.0.0.1:{free_port()}")
+    ends.append(client)
+    assert client.ask({"do": "clock"}, 0.1) is None

@@ -1,0 +1,61 @@
+"""The viewer beside a running rig: killed, stopped or closed, it takes nothing with it that it should not."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.support.live_run import LiveRun, simulated_rig
+
+
+@pytest.fixture
+def viewed(tmp_path, x_display):
+    rig = simulated_rig(tmp_path / "rig.yaml")
+    with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", env={"DISPLAY": x_display}) as run:
+        run.sets(10)
+        yield run
+
+
+def window(display: str, *command: str) -> None:
+    search = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "UST-Hand live", "windowfocus", "--sync"]
+    subprocess.run([*search, *command], env={**os.environ, "DISPLAY": display}, check=True, timeout=60)
+
+
+def test_q_in_the_window_ends_the_run_in_two_seconds(viewed, x_display):
+    window(x_display)
+    viewed.children()
+    began = time.monotonic()
+    window(x_display, "key", "q")
+    viewed.process.wait(10)
+    assert time.monotonic() - began < 2.5
+    assert viewed.process.returncode == 0
+    assert viewed.left_behind() == []
+
+
+def test_a_killed_viewer_is_opened_again_while_the_worker_goes_on(viewed, x_display):
+    window(x_display)
+    worker, viewer = viewed.child("app.worker.process"), viewed.child("app.viewer.process")
+    viewer.kill()
+    viewer.wait(5)
+    viewed.sets(30)
+    window(x_display)
+    assert viewed.child("app.worker.process").pid == worker.pid
+    assert viewed.child("app.viewer.process").pid != viewer.pid
+    assert "viewer died (killed by SIGKILL); starting it again" in viewed.log.read_text()
+    assert viewed.interrupt()[0] == 0
+    assert viewed.left_behind() == []
+
+
+def test_a_viewer_that_stands_still_slows_no_pose(viewed, x_display):
+    """A stopped process is the worst that a covered or minimised window could be."""
+    window(x_display)
+    viewer = viewed.child("app.viewer.process")
+    viewer.send_signal(signal.SIGSTOP)
+    sets = viewed.sets(150)
+    seconds = (sets[-1].reference_time_ns - sets[0].reference_time_ns) / 1e9
+    assert seconds == pytest.approx(150 / 30, rel=0.4)
+    viewer.send_signal(signal.SIGCONT)
+    assert viewed.interrupt()[0] == 0
+    assert viewed.left_behind() == []

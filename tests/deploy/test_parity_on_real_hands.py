@@ -1,0 +1,64 @@
+"""The packaged checkpoint's engines against torch on a real recording: the same crops, the same joints."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.bench.live import read_sets
+from app.commands.replay import recorded_phases_of, recorded_rig
+from app.estimators import make_estimator
+from app.estimators.ust_hand.hand_views import HandViews
+from calibration.session import check_session
+from deploy.artefact.cached_export import cached_export
+from deploy.batches import empty_crops
+from deploy.engines import has_bf16, make_engine
+from deploy.export.parity import RUNTIMES, STAGE1, Window, compare, run_window
+from models.hand.crop import hand_box
+from tests.support.live_run import usthand
+
+FRAMES, CROP_PX = 5, 128
+
+
+@pytest.fixture(scope="module")
+def windows(real_rig_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Window]:
+    """Five sets after one another, cropped where MediaPipe finds each hand in the last; 40 sets, both hands."""
+    session_dir = tmp_path_factory.mktemp("real") / "session"
+    done = usthand("import", real_rig_dir, session_dir)
+    assert done.returncode == 0, done.stderr
+    session = check_session(session_dir)
+    rig = recorded_rig(session)
+    sets = read_sets(session, rig, recorded_phases_of(session, rig))[:40]
+    finder = make_estimator("mediapipe", rig)
+    found = []
+    for number, frame_set in enumerate(sets):
+        hands = finder.estimate(frame_set).hands
+        if number % 8 != 7:
+            continue
+        for hand in hands:
+            target_m, half_width_m = hand_box(hand.joints_world_m)
+            crops = empty_crops(FRAMES, len(rig.cameras), CROP_PX)
+            for t, earlier in enumerate(sets[number - FRAMES + 1 : number + 1]):
+                left = hand.side == "left"
+                HandViews.look(rig, earlier, target_m, np.zeros(3), half_width_m, left, crops.hand(t))
+            there = crops.view_mask.sum(1) >= 2
+            window = dict(zip(STAGE1, crops, strict=True))
+            found.append(window | {"origins_m": np.zeros((FRAMES, 3), np.float32), "frame_mask": there})
+    finder.close()
+    assert len(found) >= 5 and np.mean([window["frame_mask"].mean() for window in found]) > 0.9
+    return found
+
+
+@pytest.mark.slow
+def test_every_engine_gives_the_joints_of_torch_on_real_hands(windows: list[Window]) -> None:
+    directory = cached_export("shipped")
+    assert directory is not None
+    reference = make_engine("shipped", "torch")
+    expected_m = np.stack([run_window(reference, window) for window in windows])
+    names = ["onnxruntime", "openvino"] + (["openvino-bf16"] if has_bf16() else [])
+    for name in names:
+        engine = make_engine(str(directory), name)
+        joints_m = np.stack([run_window(engine, window) for window in windows])
+        found = compare(engine.name, 4, joints_m, expected_m, RUNTIMES[name])
+        assert found.holds, found
+        assert found.mean_mm > 0  # another program did calculate it
