@@ -5,7 +5,9 @@ from typing import Literal
 import msgspec
 
 
-class OpenCvSource(msgspec.Struct, tag_field="kind", tag="opencv", forbid_unknown_fields=True, frozen=True):
+class OpenCvSource(
+    msgspec.Struct, tag_field="kind", tag="opencv", forbid_unknown_fields=True, frozen=True, kw_only=True
+):
     """A USB or network camera, or a video file, through OpenCV.
 
     `device` is an index, a stable path such as /dev/v4l/by-id/..., a file, or an rtsp, http or udp URL. What is set
@@ -19,7 +21,7 @@ class OpenCvSource(msgspec.Struct, tag_field="kind", tag="opencv", forbid_unknow
     gain: float | None = None
 
 
-class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_fields=True, frozen=True):
+class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A Basler or other GenICam camera through pypylon.
 
     `trigger` is `free` (the camera's own rate), `software` (the grabber triggers at `fps`) or `line` (a hardware
@@ -43,7 +45,9 @@ class RecordedSource(msgspec.Struct, tag_field="kind", tag="recorded", forbid_un
     camera: str
 
 
-class SimulatedSource(msgspec.Struct, tag_field="kind", tag="simulated", forbid_unknown_fields=True, frozen=True):
+class SimulatedSource(
+    msgspec.Struct, tag_field="kind", tag="simulated", forbid_unknown_fields=True, frozen=True, kw_only=True
+):
     """A simulated camera that shows the simulated hands, with scripted faults.
 
     `images` is a file of rendered images, which `usthand demo` makes; without one the hands are drawn as skeletons.

@@ -51,7 +51,7 @@ class CalibrationRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True)
     rmse_px: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RigCamera:
     """One camera of a rig.
 
@@ -123,7 +123,7 @@ class Rig:
         return digest.hexdigest()[:12]
 
 
-class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     id: str
     image_size: tuple[int, int]
     lens: LensModel | None = None
@@ -136,7 +136,7 @@ class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
     remote: bool = False
 
 
-class _RigFile(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class _RigFile(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     cameras: list[_CameraEntry]
     version: int = RIG_VERSION
     rig_id: str | None = None
@@ -193,7 +193,9 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         )
     try:
         matrix = _matrix(entry.matrix, (3, 3), "matrix")
-        camera = Camera(*entry.image_size, entry.lens, matrix, np.array(entry.distortion))
+        width, height = entry.image_size
+        distortion = np.array(entry.distortion)
+        camera = Camera(width=width, height=height, lens=entry.lens, matrix=matrix, distortion=distortion)
         T_cam_world = _matrix(entry.T_cam_world, (4, 4), "T_cam_world")
         check_rigid(T_cam_world)
     except UserError as error:
@@ -201,7 +203,15 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
     if entry.time_offset is not None and not math.isfinite(entry.time_offset):
         raise UserError(f"{name}: `time_offset` is {entry.time_offset}; it must be a number of seconds.")
     offset_ns = round((entry.time_offset or 0.0) * 1e9)
-    return RigCamera(entry.id, camera, T_cam_world, offset_ns, entry.source, entry.rmse_px, entry.remote)
+    return RigCamera(
+        camera_id=entry.id,
+        camera=camera,
+        T_cam_world=T_cam_world,
+        time_offset_ns=offset_ns,
+        source=entry.source,
+        rmse_px=entry.rmse_px,
+        remote=entry.remote,
+    )
 
 
 def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
@@ -210,10 +220,10 @@ def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
     focal_px = _NOMINAL_FOCAL * width
     matrix = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
     try:
-        camera = Camera(width, height, "pinhole5", matrix, np.zeros(5))
+        camera = Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.zeros(5))
     except UserError as error:
         raise UserError(f"{path}: camera `{entry.id}`: {error}") from None
-    return RigCamera(entry.id, camera, np.eye(4), source=entry.source, remote=entry.remote)
+    return RigCamera(camera_id=entry.id, camera=camera, T_cam_world=np.eye(4), source=entry.source, remote=entry.remote)
 
 
 def _check_id(entry: _CameraEntry, path: Path) -> None:
@@ -251,11 +261,11 @@ def check_rigid(T: np.ndarray) -> None:
 def write_uncalibrated_rig(path: Path, rig: Rig) -> None:
     """Write what `read_uncalibrated_rig` reads, atomically: ids, image sizes, sources, synchronisation."""
     entries = [
-        _CameraEntry(camera.camera_id, (camera.camera.width, camera.camera.height), source=camera.source,
+        _CameraEntry(id=camera.camera_id, image_size=(camera.camera.width, camera.camera.height), source=camera.source,
                      remote=camera.remote)
         for camera in rig.cameras
     ]  # fmt: skip
-    write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(_RigFile(entries, sync=rig.sync))})
+    write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(_RigFile(cameras=entries, sync=rig.sync))})
 
 
 def write_rig(path: Path, rig: Rig) -> None:
@@ -275,5 +285,5 @@ def write_rig(path: Path, rig: Rig) -> None:
         )
         for camera in rig.cameras
     ]
-    file = _RigFile(entries, rig_id=rig.rig_id, sync=rig.sync, calibration=rig.calibration)
+    file = _RigFile(cameras=entries, rig_id=rig.rig_id, sync=rig.sync, calibration=rig.calibration)
     write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(file)})

@@ -34,7 +34,7 @@ class SessionCamera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     video: str
 
 
-class _SessionFile(msgspec.Struct, forbid_unknown_fields=True):
+class _SessionFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     version: int
     name: str
     created: str
@@ -43,7 +43,7 @@ class _SessionFile(msgspec.Struct, forbid_unknown_fields=True):
     source: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
     """A recording of a rig. `created` is an ISO date; `clock` and `source` are notes for a person."""
 
@@ -101,7 +101,9 @@ def read_session(path: Path, calibrated: bool = True) -> Session:
     rig = read_rig(path / "rig.yaml") if calibrated else read_uncalibrated_rig(path / "rig.yaml")
     _same_cameras(set(rig.camera_ids), set(file.cameras), path / "rig.yaml", path / "session.yaml")
     videos = {camera_id: camera.video for camera_id, camera in file.cameras.items()}
-    return Session(path, rig, file.name, file.created, videos, file.clock, file.source)
+    return Session(
+        path=path, rig=rig, name=file.name, created=file.created, videos=videos, clock=file.clock, source=file.source
+    )
 
 
 def write_session(
@@ -139,7 +141,14 @@ def write_session(
     (write_rig if calibrated else write_uncalibrated_rig)(path / "rig.yaml", rig)
     created = created or datetime.datetime.now(datetime.UTC).date().isoformat()
     cameras = {camera_id: SessionCamera(videos[camera_id]) for camera_id in rig.camera_ids}
-    file = _SessionFile(SESSION_VERSION, name or path.resolve().name, created, cameras, clock, source)
+    file = _SessionFile(
+        version=SESSION_VERSION,
+        name=name or path.resolve().name,
+        created=created,
+        cameras=cameras,
+        clock=clock,
+        source=source,
+    )
     write_yaml(path / "session.yaml", file)
     return read_session(path, calibrated)
 

@@ -12,7 +12,7 @@ from calibration.hand import JOINTS
 from models.network.config import NetworkConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EngineShape:
     """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D."""
 
@@ -24,7 +24,13 @@ class EngineShape:
 
     @classmethod
     def of(cls, config: NetworkConfig) -> "EngineShape":
-        return cls(config.crop_px, config.hypotheses, config.cloud_points // JOINTS, config.frames, config.width)
+        return cls(
+            crop_px=config.crop_px,
+            hypotheses=config.hypotheses,
+            anchors=config.cloud_points // JOINTS,
+            frames=config.frames,
+            width=config.width,
+        )
 
 
 class Clouds(NamedTuple):
@@ -96,12 +102,12 @@ def empty_window(shape: EngineShape, hands: int) -> CloudWindow:
     """A window of so many hands without any frame."""
     size = hands, shape.frames
     return CloudWindow(
-        np.zeros((*size, shape.hypotheses * JOINTS, 3), np.float32),
-        np.zeros((*size, shape.anchors * JOINTS, shape.width), np.float32),
-        np.zeros((*size, JOINTS, 3), np.float32),
-        np.zeros((*size, JOINTS, shape.width), np.float32),
-        np.zeros((*size, 3), np.float32),
-        np.zeros(size, bool),
+        anchors_m=np.zeros((*size, shape.hypotheses * JOINTS, 3), np.float32),
+        anchor_features=np.zeros((*size, shape.anchors * JOINTS, shape.width), np.float32),
+        queries_m=np.zeros((*size, JOINTS, 3), np.float32),
+        query_features=np.zeros((*size, JOINTS, shape.width), np.float32),
+        origins_m=np.zeros((*size, 3), np.float32),
+        frame_mask=np.zeros(size, bool),
     )
 
 

@@ -47,7 +47,7 @@ class _Camera:
     """What the intake knows of one camera's grabber."""
 
     def __init__(self) -> None:
-        self.status = CameraStatus("", "starting")
+        self.status = CameraStatus(camera_id="", state="starting")
         self.heard = time.monotonic()
         self.consumed = 0
         self.undecodable = 0
@@ -137,16 +137,16 @@ class Intake:
                 # A replay's grabbers are ahead of its sets: what is shown is still before the recording's end.
                 state = "streaming" if frame and camera.status.state == "ended" else camera.status.state
                 reports[camera_id] = CameraReport(
-                    state,
-                    counters.frames,
-                    counters.dropped,
-                    counters.late,
-                    counters.stale,
-                    camera.status.corrupt + camera.undecodable,
-                    camera.status.detail,
-                    frame.slot if isinstance(frame, SlotFrame) else None,
-                    frame.sequence if frame else -1,
-                    frame.capture_time_ns if frame else 0,
+                    state=state,
+                    frames=counters.frames,
+                    dropped=counters.dropped,
+                    late=counters.late,
+                    stale=counters.stale,
+                    corrupt=camera.status.corrupt + camera.undecodable,
+                    detail=camera.status.detail,
+                    slot=frame.slot if isinstance(frame, SlotFrame) else None,
+                    sequence=frame.sequence if frame else -1,
+                    capture_time_ns=frame.capture_time_ns if frame else 0,
                 )
             return reports
 
@@ -194,14 +194,14 @@ class Intake:
                     self._reader.forget(camera.pid)
                 camera.pid = slot.pid
             frame = SlotFrame(
-                header.camera_id,
-                header.sequence,
-                header.capture_time_ns - self._rig[header.camera_id].time_offset_ns,
-                header.grab_time_ns,
-                header.publish_time_ns,
-                pixels,
-                lambda: self._reader.intact(slot),
-                slot,
+                camera_id=header.camera_id,
+                sequence=header.sequence,
+                capture_time_ns=header.capture_time_ns - self._rig[header.camera_id].time_offset_ns,
+                grab_time_ns=header.grab_time_ns,
+                publish_time_ns=header.publish_time_ns,
+                pixels=pixels,
+                intact=lambda: self._reader.intact(slot),
+                slot=slot,
             )
             self._synchroniser.add(frame, time.monotonic_ns())
 

@@ -32,7 +32,7 @@ _WARM_UP_SETS = 5
 _TIMED = {"lift": "stage1", "lift_into": "stage1", "refine": "transformer", "refine_rings": "transformer"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """`source` is what `engine`, a name, runs. `recompute`: all frames of the window through stage 1, and no ring."""
 
@@ -152,7 +152,17 @@ class _Sets(ABC):
         now_ns = round(1e9 * self._index / _FPS)
         boxes = self._boxes[self._index % _PLACES]
         self._index += 1
-        frames = {name: Frame(name, self._index, now_ns, 0, 0, pixels) for name, pixels in self._pixels.items()}
+        frames = {
+            name: Frame(
+                camera_id=name,
+                sequence=self._index,
+                capture_time_ns=now_ns,
+                grab_time_ns=0,
+                publish_time_ns=0,
+                pixels=pixels,
+            )
+            for name, pixels in self._pixels.items()
+        }
         frame_set = FrameSet(self._index, now_ns, frames, 0)
         for hand, (side, (target_m, half_width_m)) in enumerate(zip(self._sides, boxes, strict=True)):
             into = self._crops(hand)
@@ -201,11 +211,11 @@ class _RecomputedSets(_Sets):
             return array.reshape(*size, *array.shape[1:])
 
         window = CloudWindow(
-            by_frame(clouds.anchors_m),
-            by_frame(clouds.anchor_features),
-            by_frame(clouds.queries_m),
-            by_frame(clouds.query_features),
-            np.zeros((*size, 3), np.float32),
-            np.ones(size, bool),
+            anchors_m=by_frame(clouds.anchors_m),
+            anchor_features=by_frame(clouds.anchor_features),
+            queries_m=by_frame(clouds.queries_m),
+            query_features=by_frame(clouds.query_features),
+            origins_m=np.zeros((*size, 3), np.float32),
+            frame_mask=np.ones(size, bool),
         )
         self.engine.refine(window)

@@ -27,7 +27,7 @@ _USUAL_VIEWS = 4
 _WAITING = ({}, {"OMP_WAIT_POLICY": "passive"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to measure; `seconds` of each row. Sweeps without values are left out."""
 
@@ -51,11 +51,13 @@ def bench(plan: Plan, network: ExportedNetwork, directory: Path, cores: int) -> 
     """
     views, hands = plan.usual
     with Processes(cores) as processes:
-        names, skipped = _start(processes, [Case(network.source(e), e, views, hands) for e in plan.engines])
+        names, skipped = _start(
+            processes, [Case(source=network.source(e), engine=e, views=views, hands=hands) for e in plan.engines]
+        )
         if not names:
             raise UserError("none of the engines can run here: " + "; ".join(skipped.values()))
         cases = [
-            Case(network.source(engine), engine, V, H, recompute)
+            Case(source=network.source(engine), engine=engine, views=V, hands=H, recompute=recompute)
             for V in plan.views
             for H in plan.hands
             for engine in names
@@ -63,7 +65,12 @@ def bench(plan: Plan, network: ExportedNetwork, directory: Path, cores: int) -> 
             if not recompute or plan.usual == (V, H)
         ]
         rounds, ceilings = measure(processes, cases, plan.seconds)
-        best = min(names, key=lambda name: median_ms(rounds[Case(network.source(name), name, views, hands)]))
+        best = min(
+            names,
+            key=lambda name: median_ms(
+                rounds[Case(source=network.source(name), engine=name, views=views, hands=hands)]
+            ),
+        )
         log.info("the fastest here is %s", names[best])
         sweeps = {
             what: _sweep(processes, plan, network, best, what, values, directory)
@@ -137,7 +144,10 @@ def _sweep(
         networks[value] = (
             network if same else export_untrained(config, directory / f"{what}_{value}", engine == "tensorrt")
         )
-    cases = {value: Case(each.source(engine), engine, views, hands) for value, each in networks.items()}
+    cases = {
+        value: Case(source=each.source(engine), engine=engine, views=views, hands=hands)
+        for value, each in networks.items()
+    }
     rounds, _ = measure(processes, list(cases.values()), plan.seconds)
     rows = []
     for value, case in cases.items():

@@ -42,7 +42,17 @@ def read_sets(session: Session, rig: Rig, phases_ns: dict[str, int] | None) -> l
         for number, time_ns in enumerate(session.frame_times_ns(camera.camera_id)):
             whole, image = capture.read()
             if whole:
-                synchroniser.add(Frame(camera.camera_id, number, int(time_ns) - camera.time_offset_ns, 0, 0, image), 0)
+                synchroniser.add(
+                    Frame(
+                        camera_id=camera.camera_id,
+                        sequence=number,
+                        capture_time_ns=int(time_ns) - camera.time_offset_ns,
+                        grab_time_ns=0,
+                        publish_time_ns=0,
+                        pixels=image,
+                    ),
+                    0,
+                )
         capture.release()
     for camera_id in rig.camera_ids:
         synchroniser.stops(camera_id)

@@ -69,7 +69,9 @@ def mediapipe_rate(images: int) -> dict:
     detector = MediaPipeHands()
 
     def detect(image: np.ndarray) -> list[np.ndarray]:
-        frame = Frame("rendered", 0, 0, 0, 0, image)
+        frame = Frame(
+            camera_id="rendered", sequence=0, capture_time_ns=0, grab_time_ns=0, publish_time_ns=0, pixels=image
+        )
         return [detection.keypoints_px for detection in detector.detect(frame, [], search=True)]
 
     try:

@@ -28,7 +28,7 @@ _START_S = 1.5
 _PAYLOAD_BACKLOG = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One path: frames delivered whole, and what was sent but not delivered; CPU in cores, all processes."""
 
@@ -65,14 +65,14 @@ def measure(path: str, producers: int, seconds: float, fps: float | None = None)
     frames = sum(sent) if consumer is None else consumer.frames
     cpu_s = sum(cpu_s) + (0.0 if consumer is None else consumer.cpu_s)
     return Measured(
-        path,
-        producers,
-        rounded(frames / span),
-        rounded(frames * FRAME_BYTES / span / 1e9),
-        sum(sent) - frames,
-        rounded(consumer.latency_ms.quantile(0.5)) if consumer else None,
-        rounded(consumer.latency_ms.quantile(0.99)) if consumer else None,
-        rounded(cpu_s / span, 3),
+        path=path,
+        producers=producers,
+        fps=rounded(frames / span),
+        gb_per_s=rounded(frames * FRAME_BYTES / span / 1e9),
+        lost=sum(sent) - frames,
+        latency_p50_ms=rounded(consumer.latency_ms.quantile(0.5)) if consumer else None,
+        latency_p99_ms=rounded(consumer.latency_ms.quantile(0.99)) if consumer else None,
+        cpu_cores=rounded(cpu_s / span, 3),
     )
 
 
@@ -130,7 +130,7 @@ def _produce(
         os.replace(temporary, Path(folder) / f"address-{number}")
         while not publisher.subscribers():
             time.sleep(0.01)
-        publisher.send(CameraStatus(str(number), "streaming"))
+        publisher.send(CameraStatus(camera_id=str(number), state="streaming"))
     time.sleep(max(0.0, start_at - time.monotonic()))
     began, began_cpu, sent = time.monotonic(), time.process_time(), 0
     while (now := time.monotonic()) < start_at + seconds:
@@ -142,7 +142,15 @@ def _produce(
                 time.sleep(due - now)
         image = images[sent % _SOURCE_FRAMES]
         grabbed = time.monotonic_ns()
-        header = FrameHeader(str(number), sent, grabbed, grabbed, grabbed, WIDTH, HEIGHT)
+        header = FrameHeader(
+            camera_id=str(number),
+            sequence=sent,
+            capture_time_ns=grabbed,
+            grab_time_ns=grabbed,
+            publish_time_ns=grabbed,
+            width=WIDTH,
+            height=HEIGHT,
+        )
         if target is not None:
             np.copyto(target[sent % _SLOTS], image)
         elif ring is not None and publisher is not None:

@@ -255,9 +255,9 @@ class Grabber:
         span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0
         self._output.status(
             CameraStatus(
-                self._camera_id,
-                self._state,
-                self._detail,
+                camera_id=self._camera_id,
+                state=self._state,
+                detail=self._detail,
                 pid=os.getpid(),
                 corrupt=self._corrupt,
                 lost=self._lost,

@@ -136,6 +136,6 @@ def _ask_for_camera(camera_id: str, address: str, keys: Keys | None) -> tuple[Ri
     width, height = told.image_size
     # Grabbing needs the image size only: the worker keeps the calibration.
     matrix = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
-    lens = Camera(width, height, "pinhole5", matrix, np.zeros(5))
-    camera = RigCamera(camera_id, lens, np.eye(4), source=told.source)
+    lens = Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.zeros(5))
+    camera = RigCamera(camera_id=camera_id, camera=lens, T_cam_world=np.eye(4), source=told.source)
     return camera, Rig((camera,))

@@ -217,8 +217,8 @@ def run_live(args: argparse.Namespace) -> int:
     replay = RunSettings(estimator=args.estimator, lossless=True, pace="fast", phases_ns=phases_ns)
     runs = {
         "replay_fast": (rig, replay, None),
-        "replay_recorded": (rig, RunSettings(args.estimator, lossless=True, phases_ns=phases_ns), None),
-        "simulated_live": (ring_rig(4), RunSettings("simulated"), args.seconds),
+        "replay_recorded": (rig, RunSettings(estimator=args.estimator, lossless=True, phases_ns=phases_ns), None),
+        "simulated_live": (ring_rig(4), RunSettings(estimator="simulated"), args.seconds),
     }
     for name, (of_rig, settings, seconds) in runs.items():
         outcome = run_rig(of_rig, settings, None, seconds)

@@ -114,7 +114,16 @@ def _board(args: argparse.Namespace) -> Board:
     if marker_share is not None:
         marker_m = round(1e-3 * args.marker_mm if args.marker_mm else marker_share * square_m, 7)
     name = args.dictionary or dictionary
-    board = Board(args.type, columns, rows, round(square_m, 7), name, marker_m, args.inverted, args.legacy or None)
+    board = Board(
+        type=args.type,
+        columns=columns,
+        rows=rows,
+        square_m=round(square_m, 7),
+        dictionary=name,
+        marker_m=marker_m,
+        inverted=args.inverted,
+        legacy=args.legacy or None,
+    )
     check_board(board, "usthand board")
     check_dictionary(board, "usthand board")
     return board
@@ -125,7 +134,17 @@ def _filling_square_mm(args: argparse.Namespace, columns: int, rows: int, marker
     for square_mm in range(200, 4, -1):
         marker_m = None if marker_share is None else 1e-3 * marker_share * square_mm
         try:
-            layout_page(Board(args.type, columns, rows, 1e-3 * square_mm, "-", marker_m), args.paper)
+            layout_page(
+                Board(
+                    type=args.type,
+                    columns=columns,
+                    rows=rows,
+                    square_m=1e-3 * square_mm,
+                    dictionary="-",
+                    marker_m=marker_m,
+                ),
+                args.paper,
+            )
         except UserError:
             continue
         if args.marker_mm is None or args.marker_mm < square_mm:

@@ -113,7 +113,12 @@ def _probe(source: CameraSource, width: int, height: int) -> dict[str, Any]:
     """Open the camera in the mode of its entry and read frames."""
     focal_px = float(max(width, height))
     matrix = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
-    camera = RigCamera("probe", Camera(width, height, "pinhole5", matrix, np.zeros(5)), np.eye(4), source=source)
+    camera = RigCamera(
+        camera_id="probe",
+        camera=Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.zeros(5)),
+        T_cam_world=np.eye(4),
+        source=source,
+    )
     reader = None
     try:
         reader = make_source(camera, Rig((camera,)))

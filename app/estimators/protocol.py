@@ -10,7 +10,7 @@ from calibration.frames import FrameSet
 from calibration.hand import Side
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Hand:
     """One hand in the world at `capture_time_ns`.
 

@@ -100,7 +100,7 @@ class BoneLengths:
         return median, np.sqrt(_LENGTH_STD_M**2 + (_LENGTH_SPREAD_SHARE * spread) ** 2 + spread**2 / count)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Track:
     """A hand that is followed. `right_log_odds` is the evidence that it is a right hand; `misses` sets without it."""
 

@@ -27,7 +27,7 @@ _LONGEST_BASE = 60
 _YOUNG_S = 60.0
 
 
-class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
     """What the processes of a run have to know, beside the rig.
 
     `lossless` is replay: nothing is skipped and nobody hurries. `pace` is that of recorded cameras. `max_age_ms` is

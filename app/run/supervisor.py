@@ -49,7 +49,7 @@ class Outcome:
     summary: dict = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Child:
     name: str
     command: list[str]
@@ -93,7 +93,7 @@ class Supervisor:
         parent = str(os.getpid())
 
         def child(name: str, module: str, *arguments: str) -> _Child:
-            return _Child(name, [sys.executable, "-m", module, str(folder.path), *arguments, parent])
+            return _Child(name=name, command=[sys.executable, "-m", module, str(folder.path), *arguments, parent])
 
         worker = "app.wizard.process" if self._settings.wizard else "app.worker.process"
         children = {"worker": child("worker", worker)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.sources.pylon_driver import RESULTING_RATE, error_text, first_readable, genicam, pylon
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PylonDevice:
     """A camera that pylon finds. What only an open camera tells is None where another program has it."""
 
@@ -25,7 +25,12 @@ def list_pylon_devices() -> list[PylonDevice]:
     factory = pylon.TlFactory.GetInstance()
     devices = []
     for info in factory.EnumerateDevices():
-        known = (info.GetSerialNumber(), info.GetModelName(), info.GetVendorName(), info.GetDeviceClass())
+        known = {
+            "serial": info.GetSerialNumber(),
+            "model": info.GetModelName(),
+            "vendor": info.GetVendorName(),
+            "transport": info.GetDeviceClass(),
+        }
         device = None
         try:
             device = pylon.InstantCamera(factory.CreateDevice(info))
@@ -33,15 +38,15 @@ def list_pylon_devices() -> list[PylonDevice]:
             rate = first_readable(device, RESULTING_RATE)
             devices.append(
                 PylonDevice(
-                    *known,
-                    device.Width.Value,
-                    device.Height.Value,
-                    float(rate.Value) if rate is not None else None,
-                    tuple(device.PixelFormat.Symbolics),
+                    **known,
+                    width=device.Width.Value,
+                    height=device.Height.Value,
+                    fps=float(rate.Value) if rate is not None else None,
+                    pixel_formats=tuple(device.PixelFormat.Symbolics),
                 )
             )
         except genicam.GenericException as error:
-            devices.append(PylonDevice(*known, problem=error_text(error)))
+            devices.append(PylonDevice(**known, problem=error_text(error)))
         finally:
             if device is not None:
                 device.Close()

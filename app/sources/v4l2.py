@@ -42,7 +42,7 @@ class VideoMode:
     fps: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VideoDevice:
     """A capture device. `path` is stable over replugging where the system has such a name, else the node's."""
 
@@ -67,7 +67,9 @@ def list_video_devices(dev: Path = Path("/dev")) -> list[VideoDevice]:
         try:
             device = _ask(node, path)
         except OSError as error:
-            device = VideoDevice(path, str(node), "", "", (), error.strerror or str(error))
+            device = VideoDevice(
+                path=path, node=str(node), name="", bus="", modes=(), problem=error.strerror or str(error)
+            )
         if device is not None:
             devices.append(device)
     return devices
@@ -81,7 +83,7 @@ def _ask(node: Path, path: str) -> VideoDevice | None:
             capabilities = device_capabilities
         if not capabilities & _CAN_CAPTURE:
             return None
-        return VideoDevice(path, str(node), _string(name), _string(bus), tuple(_modes(file)))
+        return VideoDevice(path=path, node=str(node), name=_string(name), bus=_string(bus), modes=tuple(_modes(file)))
     finally:
         os.close(file)
 

@@ -11,7 +11,7 @@ SCHEMA_VERSION = 1
 CameraState = Literal["starting", "streaming", "lost", "stalled", "ended", "failed"]
 
 
-class FrameHeader(msgspec.Struct, tag="frame", tag_field="type"):
+class FrameHeader(msgspec.Struct, tag="frame", tag_field="type", kw_only=True):
     """A frame: its pixels lie in `slot`, or follow as the message's second part, encoded as `encoding` says.
 
     Times are on the worker's monotonic clock (a remote grabber converts its own), but `capture_time_ns` is on the
@@ -31,7 +31,7 @@ class FrameHeader(msgspec.Struct, tag="frame", tag_field="type"):
     schema_version: int = SCHEMA_VERSION
 
 
-class CameraStatus(msgspec.Struct, tag="camera", tag_field="type"):
+class CameraStatus(msgspec.Struct, tag="camera", tag_field="type", kw_only=True):
     """What a grabber's camera is doing, sent on every change and every half second.
 
     `corrupt` counts frames that could not be decoded, `lost` the times the camera went away. A recorded camera that
@@ -67,7 +67,7 @@ class Pace(msgspec.Struct, tag="pace", tag_field="type"):
     schema_version: int = SCHEMA_VERSION
 
 
-class HandPose(msgspec.Struct):
+class HandPose(msgspec.Struct, kw_only=True):
     """One hand in world metres at `capture_time_ns`.
 
     `joints_world_m` 21x3, `covariance_m2` 21x3x3, `confidence` 21 in [0, 1], `views` the cameras used. `hops_ns` has
@@ -88,7 +88,7 @@ class HandPose(msgspec.Struct):
     vertices_world_m: bytes | None = None
 
 
-class CameraReport(msgspec.Struct):
+class CameraReport(msgspec.Struct, kw_only=True):
     """One camera in a PoseSet: its state, counters, and the frame that was used (None where it was absent).
 
     `frames` received, `dropped` by policy or lost upstream, `late` after their set closed, `stale` older than the age
@@ -107,7 +107,7 @@ class CameraReport(msgspec.Struct):
     capture_time_ns: int = 0
 
 
-class PoseSet(msgspec.Struct, tag="poses", tag_field="type"):
+class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
     """What the worker publishes for each frame set (and, without hands, once a second while no set comes).
 
     `stage_ms` is the time of each stage of this set.

@@ -22,7 +22,7 @@ _HEADER = 64
 _ALIGN = 4096
 
 
-class SlotRef(msgspec.Struct, frozen=True, array_like=True):
+class SlotRef(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Where a frame lies: the writer's process and file, the slot, its ticket, and the image's size."""
 
     pid: int
@@ -75,7 +75,15 @@ class RingWriter:
         _fence()
         yield (
             self._images[slot],
-            SlotRef(os.getpid(), self._fd, slot, self._ticket, self.height, self.width, self.slots),
+            SlotRef(
+                pid=os.getpid(),
+                fd=self._fd,
+                slot=slot,
+                ticket=self._ticket,
+                height=self.height,
+                width=self.width,
+                slots=self.slots,
+            ),
         )
         _fence()
         struct.pack_into("=Q", self._map, at + 8, self._ticket)

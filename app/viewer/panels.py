@@ -21,7 +21,7 @@ _SHIFT = 4
 _STATE_COLOURS = {"streaming": palette.WARNING, "starting": palette.WARNING, "ended": palette.QUIET}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Tile:
     """One camera's newest image with the hands drawn on it, and when it came (monotonic ns).
 
@@ -114,10 +114,10 @@ class Strip:
         self._step = tile_width + _GAP
         self._left = (window_width - count * self._step + _GAP) // 2
         self._tile_width, self._tile_height = tile_width, tile_height
-        self.tiles = {
-            camera.camera_id: Tile(camera, number, *tile_size(camera.camera, tile_width, tile_height))
-            for number, camera in enumerate(cameras, start=1)
-        }
+        self.tiles = {}
+        for number, camera in enumerate(cameras, start=1):
+            width, height = tile_size(camera.camera, tile_width, tile_height)
+            self.tiles[camera.camera_id] = Tile(camera=camera, number=number, width=width, height=height)
 
     def draw(self, now_ns: int) -> np.ndarray:
         """The strip (height, width, 3), BGR. An image that is not new is grey and says why."""

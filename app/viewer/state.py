@@ -9,7 +9,7 @@ STALE_NS = 500_000_000
 GONE_NS = 3_000_000_000
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Toggles:
     """What is drawn; `uncertainty` colours the mesh by it, instead of as skin."""
 

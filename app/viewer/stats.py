@@ -10,7 +10,7 @@ from app.transport.messages import PoseSet
 _WINDOW_NS = 4_000_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """Poses per second and latency (grab to published, milliseconds) over the last seconds; None while unknown."""
 
@@ -51,9 +51,23 @@ class RollingStats:
         alive = sum(report.state == "streaming" for report in reports)
         dropped = sum(report.dropped for report in reports)
         if len(self._times) < 2:
-            return Figures(None, None, None, alive, len(reports), dropped)
+            return Figures(
+                rate_hz=None,
+                latency_p50_ms=None,
+                latency_p99_ms=None,
+                cameras_alive=alive,
+                cameras=len(reports),
+                dropped=dropped,
+            )
         span_s = (max(self._times[-1][0], now_ns) - self._times[0][0]) / 1e9
         latencies_ms = [latency for _, latency in self._times]
         p50, p99 = np.percentile(latencies_ms, [50, 99])
         rate = (len(self._times) - 1) / span_s if span_s > 0 else None
-        return Figures(rate, float(p50), float(p99), alive, len(reports), dropped)
+        return Figures(
+            rate_hz=rate,
+            latency_p50_ms=float(p50),
+            latency_p99_ms=float(p99),
+            cameras_alive=alive,
+            cameras=len(reports),
+            dropped=dropped,
+        )

@@ -31,7 +31,7 @@ _STATES = {
 }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scene:
     """What the window shows at one moment.
 

@@ -59,10 +59,12 @@ class BoardFinder:
             if found.found:
                 self._seen[camera_id] += 1
                 seen.views[camera_id] = BoardView(
-                    *(camera_id, frame.sequence, frame.capture_time_ns),
-                    found.corner_ids,
-                    found.corners_px,
-                    found.std_px,
+                    camera_id=camera_id,
+                    frame=frame.sequence,
+                    time_ns=frame.capture_time_ns,
+                    corner_ids=found.corner_ids,
+                    corners_px=found.corners_px,
+                    std_px=found.std_px,
                 )
                 if found.legacy is not None:
                     self._note_layout(found.legacy)

@@ -63,7 +63,7 @@ class WizardProcess:
         self._window = WizardWindow("Calibration wizard")
         self._recent: deque[SeenSet] = deque(maxlen=self._wizard.settings.burst + 1)
         self._seen_at: dict[str, tuple[float, np.ndarray]] = {}
-        self._step = Step("unseen")
+        self._step = Step(state="unseen")
         self._events: deque[tuple[str, str]] = deque(maxlen=_EVENTS)
         self._flash: tuple[float, tuple[str, ...]] = (0.0, ())
         self._shift_ns: int | None = None
@@ -184,40 +184,40 @@ class WizardProcess:
             there = newest is not None and name in newest.images
             panels.append(
                 CameraPanel(
-                    name,
+                    camera_id=name,
                     # A recording's grabbers are ahead of its sets: what is shown is still before its end.
-                    "streaming" if fresh and report.state == "ended" else report.state,
-                    report.detail,
-                    image,
-                    fresh,
-                    newest.views.get(name) if newest and there else None,
-                    newest.rejected.get(name, "") if newest and there else "",
-                    coverage.cameras[name].heat,
-                    camera_needs(coverage.cameras[name], wizard.settings.enough),
-                    coverage.cameras[name].views,
-                    suggestion.region if name in suggestion.camera_ids else None,
-                    live.get(name),
-                    estimate.rmse_px.get(name) if estimate else None,
+                    state="streaming" if fresh and report.state == "ended" else report.state,
+                    detail=report.detail,
+                    image=image,
+                    fresh=fresh,
+                    view=newest.views.get(name) if newest and there else None,
+                    rejected=newest.rejected.get(name, "") if newest and there else "",
+                    heat=coverage.cameras[name].heat,
+                    needs=camera_needs(coverage.cameras[name], wizard.settings.enough),
+                    views=coverage.cameras[name].views,
+                    region=suggestion.region if name in suggestion.camera_ids else None,
+                    live_px=live.get(name),
+                    rmse_px=estimate.rmse_px.get(name) if estimate else None,
                 )
             )
         flash_at, flashed = self._flash
-        step = self._step if any(panel.fresh for panel in panels) else Step("unseen")
+        step = self._step if any(panel.fresh for panel in panels) else Step(state="unseen")
         return Scene(
-            panels,
-            suggestion,
-            step,
-            len(wizard.captures),
-            wizard.complete,
-            coverage.shared,
-            wizard.settings.enough.shared,
-            coverage.pair_heat,
-            list(self._events),
-            max(0.0, 1 - (now - flash_at) / _FLASH_S),
-            flashed,
-            estimate.all_rmse_px if estimate else None,
-            estimate.why if estimate else "",
-            wizard.board.corner_shape,
-            self._help,
+            panels=panels,
+            suggestion=suggestion,
+            step=step,
+            captures=len(wizard.captures),
+            complete=wizard.complete,
+            shared=coverage.shared,
+            shared_enough=wizard.settings.enough.shared,
+            pair_heat=coverage.pair_heat,
+            events=list(self._events),
+            flash=max(0.0, 1 - (now - flash_at) / _FLASH_S),
+            flashed=flashed,
+            rmse_px=estimate.all_rmse_px if estimate else None,
+            why_no_estimate=estimate.why if estimate else "",
+            corner_shape=wizard.board.corner_shape,
+            help=self._help,
         )
 
     def _close(self, outcome: str) -> None:

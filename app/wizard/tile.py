@@ -18,7 +18,7 @@ _SHIFT = 4
 _BADGE_SHADE = 0.35
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CameraPanel:
     """What a tile shows. `image` is BGR, None before the first; `fresh` says that it is new.
 

@@ -210,16 +210,16 @@ def _overlaps(settings: RunSettings) -> bool:
 
 def _hand_pose(hand: Hand, hops_ns: dict[str, int], vertices_world_m: bytes | None) -> HandPose:
     return HandPose(
-        hand.side,
-        hand.track_id,
-        hand.capture_time_ns,
-        hand.joints_world_m.tolist(),
-        hand.covariance_m2.tolist(),
-        hand.confidence.tolist(),
-        list(hand.detections_px),
-        hops_ns,
-        {camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
-        vertices_world_m,
+        hand=hand.side,
+        track_id=hand.track_id,
+        capture_time_ns=hand.capture_time_ns,
+        joints_world_m=hand.joints_world_m.tolist(),
+        covariance_m2=hand.covariance_m2.tolist(),
+        confidence=hand.confidence.tolist(),
+        views=list(hand.detections_px),
+        hops_ns=hops_ns,
+        detections_px={camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
+        vertices_world_m=vertices_world_m,
     )
 
 

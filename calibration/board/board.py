@@ -12,7 +12,7 @@ from calibration.yamlfile import read_yaml, write_yaml
 BoardType = Literal["charuco", "chessboard", "aprilgrid"]
 
 
-class Board(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+class Board(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
     """A flat board. `columns` and `rows` count squares (charuco, chessboard) or tags (aprilgrid).
 
     `square_m` is the side of a square (aprilgrid: of a tag plus the gap), `marker_m` of a marker, in metres.

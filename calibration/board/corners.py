@@ -12,7 +12,7 @@ _REACH_PX = 18.0
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RefinedCorners:
     """Corners (n, 2) in pixels and what was seen around them.
 
@@ -69,12 +69,12 @@ def refine_corners(
     dark, bright = np.percentile(patches[:, ::2, ::2], [10, 90]) if patches.size else (0.0, 0.0)
     contrast = float(bright - dark)
     return RefinedCorners(
-        points,
-        np.linalg.norm(points - corners_px, axis=1),
-        _saddle(patches * signs[:, None, None], u, v, band) / max(contrast, 1.0),
-        contrast,
-        _noise(image),
-        _edge_widths(patches, line, band, contrast) * np.median(np.linalg.norm(axes_px, axis=2), axis=0),
+        corners_px=points,
+        moved_px=np.linalg.norm(points - corners_px, axis=1),
+        saddle=_saddle(patches * signs[:, None, None], u, v, band) / max(contrast, 1.0),
+        contrast=contrast,
+        noise=_noise(image),
+        edge_px=_edge_widths(patches, line, band, contrast) * np.median(np.linalg.norm(axes_px, axis=2), axis=0),
     )
 
 

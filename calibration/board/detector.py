@@ -18,7 +18,6 @@ MOST_EDGE_SQUARES = 0.3
 _LEAST_SADDLE = 0.25
 _LEAST_REACH_PX = 4.0
 _MOST_SQUARES_AWAY = 1.7
-_NONE = np.empty(0, dtype=int), np.empty((0, 2))
 
 NO_BOARD, FEW_CORNERS, BLUR, DARK, NOT_FLAT, LAYOUT = (
     "no board",
@@ -30,7 +29,7 @@ NO_BOARD, FEW_CORNERS, BLUR, DARK, NOT_FLAT, LAYOUT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoardDetection:
     """The board in one image, or why it was turned down.
 
@@ -136,7 +135,7 @@ def judge(
     if len(ids) < LEAST_CORNERS or len(set(ids % columns)) < 2 or len(set(ids // columns)) < 2:
         return seen(rejected(FEW_CORNERS))
     std_px = corner_std_px(float(refined.edge_px.max()), refined.noise, refined.contrast)
-    return seen(BoardDetection(ids, corners, std_px))
+    return seen(BoardDetection(corner_ids=ids, corners_px=corners, std_px=std_px))
 
 
 def _in_sight(gray: np.ndarray, fit: PlaneFit, points_board_m: np.ndarray, board: Board):
@@ -202,4 +201,5 @@ def _detect_chessboard(gray: np.ndarray, board: Board) -> BoardDetection:
 
 
 def rejected(reason: str, markers: int = 0) -> BoardDetection:
-    return BoardDetection(*_NONE, rejected=reason, markers=markers)
+    none = np.empty(0, dtype=int)
+    return BoardDetection(corner_ids=none, corners_px=np.empty((0, 2)), rejected=reason, markers=markers)

@@ -11,7 +11,7 @@ _LEAST_APART_PX = 0.7
 _ROBUST_STEPS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlaneFit:
     """Markers that agree with one plane seen by the camera.
 
@@ -65,7 +65,15 @@ def fit_markers(markers: Markers, layout: MarkerLayout) -> PlaneFit | None:
     terms = _bend_terms((at[agrees].reshape(-1, 2) - middle) / scale, 10 if count >= 12 else 6 if count >= 6 else 1)
     bend = np.linalg.lstsq(terms, residual[agrees].reshape(-1, 2), rcond=None)[0]
     rmse_px = float(np.sqrt((residual[agrees] ** 2).sum(axis=-1).mean()))
-    return PlaneFit(layout, H, bend, middle, scale, at[agrees].mean(axis=1), rmse_px)
+    return PlaneFit(
+        layout=layout,
+        H_px_board=H,
+        bend_px=bend,
+        middle_m=middle,
+        scale_m=scale,
+        markers_m=at[agrees].mean(axis=1),
+        rmse_px=rmse_px,
+    )
 
 
 def is_ambiguous(best: PlaneFit, fits: list[PlaneFit]) -> bool:

@@ -18,7 +18,7 @@ FOOT_MM = 16.0
 _POINTS_PER_MM = 72 / 25.4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """Where a board lies on its paper, in millimetres from the top left: the page's size, the board's top left, and
     the ruler's left end (on its base line) and length."""
@@ -42,7 +42,13 @@ def layout_page(board: Board, paper: str) -> Page:
         if width <= room[0] + 1e-6 and height <= room[1] + 1e-6:
             board_mm = ((page_width - width) / 2, MARGIN_MM + (room[1] - height) / 2)
             ruler = 10.0 * int(min(room[0] - 60, 200) // 10)
-            return Page(page_width, page_height, board_mm, (MARGIN_MM, page_height - MARGIN_MM - 4.0), ruler)
+            return Page(
+                width_mm=page_width,
+                height_mm=page_height,
+                board_mm=board_mm,
+                ruler_mm=(MARGIN_MM, page_height - MARGIN_MM - 4.0),
+                ruler_length_mm=ruler,
+            )
     largest = 1e3 * board.square_m * _largest_scale(width, height, short, long)
     raise UserError(
         f"a board of {width:.1f} x {height:.1f} mm does not fit on {paper} ({short:g} x {long:g} mm, margins of "

@@ -11,7 +11,7 @@ from calibration.board.pattern import board_size_m, pattern_origin_m, rasterise
 from calibration.camera import Camera
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exposure:
     """How an image is spoilt. `blur_px` is the sigma of a Gaussian, `motion_px` (2,) the way an image point moves
     while the shutter is open, `noise` the standard deviation in grey levels, `dark` and `bright` the levels of black

@@ -27,7 +27,7 @@ _SAMPLES = 24
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Seen:
     """What one camera's video showed: the detections by frame, and how many frames were looked at."""
 
@@ -141,7 +141,7 @@ def _scan_as(
         capture.release()
     if not looked_at:
         raise UserError(f"{video}: no frame can be read from this video. Check that the file is whole.")
-    return _Seen(by_frame, size, looked_at, inverted, mirrored)
+    return _Seen(by_frame=by_frame, size=size, looked_at=looked_at, inverted=inverted, mirrored=mirrored)
 
 
 def _look_back(
@@ -171,7 +171,14 @@ def _gather(seen: dict[str, _Seen], times: dict[str, np.ndarray], board: Board) 
                 continue
             time_ns = int(times[camera_id][frame])
             views[camera_id].append(
-                BoardView(camera_id, frame, time_ns, found.corner_ids, found.corners_px, found.std_px)
+                BoardView(
+                    camera_id=camera_id,
+                    frame=frame,
+                    time_ns=time_ns,
+                    corner_ids=found.corner_ids,
+                    corners_px=found.corners_px,
+                    std_px=found.std_px,
+                )
             )
         turned_down[NO_BOARD] += one.looked_at - len(one.by_frame)
         reasons[camera_id] = {reason: number for reason, number in sorted(turned_down.items()) if number}
@@ -179,13 +186,13 @@ def _gather(seen: dict[str, _Seen], times: dict[str, np.ndarray], board: Board) 
     for camera_id, one in seen.items():
         polarity[one.inverted] += len(views[camera_id])
     return Detections(
-        views,
-        {camera_id: one.size for camera_id, one in seen.items()},
-        {camera_id: one.looked_at for camera_id, one in seen.items()},
-        reasons,
-        legacy,
-        board.inverted if not polarity.total() else polarity[True] > polarity[False],
-        tuple(camera_id for camera_id, one in seen.items() if one.mirrored),
+        views=views,
+        image_size={camera_id: one.size for camera_id, one in seen.items()},
+        looked_at={camera_id: one.looked_at for camera_id, one in seen.items()},
+        rejected=reasons,
+        legacy=legacy,
+        inverted=board.inverted if not polarity.total() else polarity[True] > polarity[False],
+        mirrored=tuple(camera_id for camera_id, one in seen.items() if one.mirrored),
     )
 
 

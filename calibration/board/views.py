@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoardView:
     """The board in one image of one camera.
 
@@ -21,7 +21,7 @@ class BoardView:
     std_px: float = 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Detections:
     """All board views of a session, by camera, in order of time; and how many images were looked at and turned down.
 

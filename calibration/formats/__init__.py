@@ -12,7 +12,7 @@ from calibration.formats.toml_tables import read_toml
 from calibration.rig import Rig, read_rig, write_rig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RigFormat:
     """One program's format: what it is called, how files of it are usually named, and how one is read and written."""
 
@@ -25,13 +25,27 @@ class RigFormat:
 
 
 FORMATS: dict[str, RigFormat] = {
-    "usthand": RigFormat("this program's rig.yaml", "rig.yaml", read_rig, write_rig, takes_unit=False),
-    "caliscope": RigFormat("caliscope", caliscope.FILE_NAME, caliscope.read, caliscope.write),
-    "anipose": RigFormat("aniposelib and FreeMoCap", "calibration.toml", anipose.read, anipose.write),
-    "pose2sim": RigFormat("Pose2Sim", "Calib.toml", pose2sim.read, pose2sim.write),
-    "opencv": RigFormat("OpenCV's FileStorage", "cameras.yml", opencv.read, opencv.write, takes_image_size=True),
-    "kalibr": RigFormat("Kalibr camera chain", "camchain.yaml", kalibr.read, kalibr.write),
-    "colmap": RigFormat("COLMAP model as text (a directory)", "sparse/", colmap.read, colmap.write),
+    "usthand": RigFormat(
+        title="this program's rig.yaml", usual_name="rig.yaml", read=read_rig, write=write_rig, takes_unit=False
+    ),
+    "caliscope": RigFormat(
+        title="caliscope", usual_name=caliscope.FILE_NAME, read=caliscope.read, write=caliscope.write
+    ),
+    "anipose": RigFormat(
+        title="aniposelib and FreeMoCap", usual_name="calibration.toml", read=anipose.read, write=anipose.write
+    ),
+    "pose2sim": RigFormat(title="Pose2Sim", usual_name="Calib.toml", read=pose2sim.read, write=pose2sim.write),
+    "opencv": RigFormat(
+        title="OpenCV's FileStorage",
+        usual_name="cameras.yml",
+        read=opencv.read,
+        write=opencv.write,
+        takes_image_size=True,
+    ),
+    "kalibr": RigFormat(title="Kalibr camera chain", usual_name="camchain.yaml", read=kalibr.read, write=kalibr.write),
+    "colmap": RigFormat(
+        title="COLMAP model as text (a directory)", usual_name="sparse/", read=colmap.read, write=colmap.write
+    ),
 }
 
 

@@ -119,7 +119,9 @@ def _lens(model: str, width: int, height: int, values: dict[str, float]) -> Came
     intrinsics = np.array([fx, fy, values["cx"] - _HALF_PIXEL, values["cy"] - _HALF_PIXEL])
     if model.endswith("FISHEYE"):
         coefficients = np.array([values.get(f"k{index}", 0.0) for index in range(1, 5)])
-        return Camera(width, height, "fisheye4", intrinsic_matrix(intrinsics), coefficients)
+        return Camera(
+            width=width, height=height, lens="fisheye4", matrix=intrinsic_matrix(intrinsics), distortion=coefficients
+        )
     coefficients = np.array([values.get(name, 0.0) for name in _MODELS["FULL_OPENCV"].split()[4:]])
     return pinhole(width, height, intrinsics, coefficients if coefficients[5:].any() else coefficients[:5])
 

@@ -100,7 +100,13 @@ def _lens(entry: dict[str, Any], place: str) -> Camera:
     coefficients = _numbers(entry, "distortion_coeffs", count, place) if count else np.zeros(0)
     try:
         if distortion_model == "equidistant":
-            return Camera(width, height, "fisheye4", intrinsic_matrix(intrinsics), coefficients)
+            return Camera(
+                width=width,
+                height=height,
+                lens="fisheye4",
+                matrix=intrinsic_matrix(intrinsics),
+                distortion=coefficients,
+            )
         return pinhole(width, height, intrinsics, coefficients)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None

@@ -125,7 +125,7 @@ def _read_multiview(path: Path, storage: cv2.FileStorage, length_m: float) -> tu
         width, height = sizes[index].tolist()
         try:
             if models[index] == _FISHEYE:
-                lens = Camera(width, height, "fisheye4", Ks[index], rows[index])
+                lens = Camera(width=width, height=height, lens="fisheye4", matrix=Ks[index], distortion=rows[index])
             else:
                 lens = pinhole(width, height, Ks[index], rows[index])
         except UserError as error:

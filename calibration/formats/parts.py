@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 E = TypeVar("E", bound=msgspec.Struct)
 
 
-class CameraExtras(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class CameraExtras(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """What a camera has beyond a foreign format. `id` and `lens` only where the format cannot tell them."""
 
     id: str | None = None
@@ -90,15 +90,33 @@ def make_camera(
     try:
         if extras.lens == "pinhole8" and camera.lens == "pinhole5":
             camera = Camera(
-                camera.width, camera.height, "pinhole8", camera.matrix, np.append(camera.distortion, [0] * 3)
+                width=camera.width,
+                height=camera.height,
+                lens="pinhole8",
+                matrix=camera.matrix,
+                distortion=np.append(camera.distortion, [0] * 3),
             )
         elif extras.lens == "pinhole5" and camera.lens == "pinhole8" and not camera.distortion[5:].any():
-            camera = Camera(camera.width, camera.height, "pinhole5", camera.matrix, camera.distortion[:5])
+            camera = Camera(
+                width=camera.width,
+                height=camera.height,
+                lens="pinhole5",
+                matrix=camera.matrix,
+                distortion=camera.distortion[:5],
+            )
         check_rigid(T_cam_world)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     rmse_px = rmse_px if extras.rmse_px is None else extras.rmse_px
-    return RigCamera(camera_id, camera, T_cam_world, extras.time_offset_ns, extras.source, rmse_px, extras.remote)
+    return RigCamera(
+        camera_id=camera_id,
+        camera=camera,
+        T_cam_world=T_cam_world,
+        time_offset_ns=extras.time_offset_ns,
+        source=extras.source,
+        rmse_px=rmse_px,
+        remote=extras.remote,
+    )
 
 
 def make_rig(path: Path, cameras: list[RigCamera], extras: RigExtras, found: CalibrationRecord | None = None) -> Rig:
@@ -147,7 +165,13 @@ def pinhole(width: int, height: int, intrinsics: np.ndarray, distortion: np.ndar
         )
     coefficients = np.zeros(8 if count >= 8 else 5)
     coefficients[: min(count, 8)] = distortion[:8]
-    return Camera(width, height, "pinhole8" if count >= 8 else "pinhole5", intrinsic_matrix(intrinsics), coefficients)
+    return Camera(
+        width=width,
+        height=height,
+        lens="pinhole8" if count >= 8 else "pinhole5",
+        matrix=intrinsic_matrix(intrinsics),
+        distortion=coefficients,
+    )
 
 
 def intrinsic_matrix(intrinsics: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def camera_from_table(table: dict[str, Any], camera_id: str, path: Path, unit_m:
         distortion = _numbers(table, "distortions")
         matrix = _numbers(table, "matrix", 9).reshape(3, 3)
         if table.get("fisheye", False):
-            camera = Camera(width, height, "fisheye4", matrix, distortion)
+            camera = Camera(width=width, height=height, lens="fisheye4", matrix=matrix, distortion=distortion)
         else:
             camera = pinhole(width, height, matrix, distortion)
         rotation = _numbers(table, "rotation")

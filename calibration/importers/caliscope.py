@@ -65,11 +65,11 @@ def read_caliscope(folder: Path, calibration: Path | None = None) -> ForeignReco
         calibration=CalibrationRecord(tool="caliscope"),
     )
     return ForeignRecording(
-        rig,
-        {cameras[number].camera_id: videos[number] for number in ordered},
-        frame_times_ns,
-        calibration,
-        times_file,
+        rig=rig,
+        videos={cameras[number].camera_id: videos[number] for number in ordered},
+        frame_times_ns=frame_times_ns,
+        calibration_file=calibration,
+        times_file=times_file,
         clock="caliscope's frame_time: seconds of the recording computer's performance counter",
         source=f"caliscope recording {folder.resolve()}",
     )

@@ -68,7 +68,15 @@ def read_freemocap(folder: Path, calibration: Path | None = None, unit_mm: float
         calibration=CalibrationRecord(date=str(date)[:10] if date else None, tool="FreeMoCap"),
     )
     source = f"FreeMoCap recording {folder.resolve()}"
-    return ForeignRecording(rig, videos, frame_times_ns, calibration, times_file, clock, source)
+    return ForeignRecording(
+        rig=rig,
+        videos=videos,
+        frame_times_ns=frame_times_ns,
+        calibration_file=calibration,
+        times_file=times_file,
+        clock=clock,
+        source=source,
+    )
 
 
 def _find_calibration(folder: Path) -> Path:

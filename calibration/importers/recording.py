@@ -13,7 +13,7 @@ from calibration.rig import Rig
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ForeignRecording:
     """A recording of another program, read but not yet checked against its videos.
 

@@ -12,7 +12,7 @@ from calibration.rig import Rig
 Verdict = Literal["good", "usable", "poor"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationOptions:
     """`lens` "auto" chooses pinhole5, pinhole8 or fisheye4 per camera by held-out error.
 
@@ -32,7 +32,7 @@ class CalibrationOptions:
     fit_world: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ViewResiduals:
     """One board view of the fit. `residuals_px` (n, 2) is observed minus predicted for `corner_ids` (n,).
 
@@ -48,7 +48,7 @@ class ViewResiduals:
     T_cam_board: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFigures:
     """How well triangulated corners fit the images of frames that the fit did not see.
 
@@ -67,7 +67,7 @@ class ImageFigures:
     corners: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CameraFigures:
     """One camera's figures. Standard deviations are relative to the first camera, which has zero for its pose.
 
@@ -100,7 +100,7 @@ class CameraFigures:
     row_time_std_ns: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationResult:
     """A calibrated rig, and how far it can be trusted.
 

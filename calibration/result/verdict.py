@@ -10,7 +10,7 @@ from calibration.result.result import CameraFigures, ImageFigures, Verdict
 _LEVELS: tuple[Verdict, ...] = ("good", "usable", "poor")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What the verdict rests on. `pixel_scale` makes pixels those of an image 1280 wide; `working_distance_m` is the
     board's median distance.

@@ -23,7 +23,7 @@ _MEAN_OFFSET_STD_S = 1e-7
 _MEDIAN_LENGTH = 1.17741
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RigState:
     """All unknowns. Cameras: `lens` (C, 12), `R` (C, 3, 3), `t` (C, 3) world to camera, `offset_s`, `row_s` (C,).
 
@@ -140,7 +140,7 @@ def robust_sigma(table: BoardTable, residual_px: np.ndarray, unknowns: int) -> f
     return max(median * np.sqrt(count / max(count - unknowns, 0.2 * count)), 1e-4)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NormalEquations:
     """Blocks of the weighted normal equations, in units of the noise: cameras A (C, 20, 20), boards D (S, 6, 6),
     coupling B (S, C, 20, 6), and the gradients."""
@@ -200,7 +200,7 @@ def normal_equations(problem: Problem, state: RigState) -> NormalEquations:
     gradient[:, LENS] -= (problem.prior.information @ (state.lens - problem.prior.mean)[..., None])[..., 0]
     empty = np.bincount(table.set, minlength=sets) == 0
     D[empty] = np.eye(6)
-    return NormalEquations(A, D, B, gradient, board_gradient)
+    return NormalEquations(A=A, D=D, B=B, gradient=gradient, board_gradient=board_gradient)
 
 
 def _reduced(

@@ -86,7 +86,7 @@ def calibrate(
     return make_result(solved, given_rig, options, time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Fitted:
     table: BoardTable
     poses: ViewPoses
@@ -133,7 +133,14 @@ def _fit_all(
     none = np.zeros(cameras, dtype=bool)
     fixed = none.copy()
     fixed[0] = True
-    fit_options = FitOptions(intrinsics.free, none, none, fixed, intrinsics.models, intrinsics.lens)
+    fit_options = FitOptions(
+        lens_free=intrinsics.free,
+        offset_free=none,
+        row_free=none,
+        fixed_pose=fixed,
+        models=intrinsics.models,
+        prior_lens=intrinsics.lens,
+    )
     starts = _starts(table, poses, flat, focal, pairs, intrinsics)
     use = choose_sets(table, starts[0][0], starts[0][1], options.max_sets)
     first = [fit_rig(table, corners_m, state, fit_options, use & known, rounds=1) for state, known in starts]
@@ -166,7 +173,18 @@ def _fit_all(
         )
         use = more
     focal_std = np.where(held, focal_std, _focal_std(fit))
-    return _Fitted(table, poses, flat, fit, use, heldout, held, focal_std, kept, note)
+    return _Fitted(
+        table=table,
+        poses=poses,
+        flat=flat,
+        fit=fit,
+        use=use,
+        heldout=heldout,
+        held=held,
+        focal_std=focal_std,
+        offsets_kept=kept,
+        offset_note=note,
+    )
 
 
 def _boards_refitted(fit: RigFit, start: RigState, use: np.ndarray) -> RigState:
@@ -190,7 +208,14 @@ def _starts(table, poses, flat, focal, pairs, intrinsics: Intrinsics) -> list[tu
         R, t, error = board_poses(table, poses, T, flat, focal)
         zero = np.zeros(cameras)
         state = RigState(
-            intrinsics.lens, intrinsics.fisheye, T[:, :3, :3], T[:, :3, 3], table.offset_s.copy(), zero, R, t
+            lens=intrinsics.lens,
+            fisheye=intrinsics.fisheye,
+            R=T[:, :3, :3],
+            t=T[:, :3, 3],
+            offset_s=table.offset_s.copy(),
+            row_s=zero,
+            board_R=R,
+            board_t=t,
         )
         out.append((state, np.isfinite(error)))
     return out

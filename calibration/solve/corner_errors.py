@@ -102,9 +102,9 @@ def _ray_midpoints(pixels: np.ndarray, seen: np.ndarray, rig: RigArrays) -> np.n
     for camera, lens in enumerate(rig.lens):
         matrix = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1.0]])
         if rig.fisheye[camera]:
-            model = Camera(1, 1, "fisheye4", matrix, lens[4:8])
+            model = Camera(width=1, height=1, lens="fisheye4", matrix=matrix, distortion=lens[4:8])
         else:
-            model = Camera(1, 1, "pinhole8", matrix, lens[4:12])
+            model = Camera(width=1, height=1, lens="pinhole8", matrix=matrix, distortion=lens[4:12])
         flat = np.nan_to_num(model.undistort(pixels[:, camera]), posinf=0.0, neginf=0.0)
         # Far outside its calibrated field a lens model may have no inverse: any ray near does to start from.
         lenses = np.broadcast_to(lens, (len(flat), len(lens)))

@@ -30,7 +30,7 @@ _FITS_PX, _FITS_SHARE = 0.2, 0.3
 _MISFIT_PX, _REFERENCE_WIDTH = 0.8, 1280
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CameraDrift:
     """How far a camera is from where the rig has it, with standard deviations.
 
@@ -48,7 +48,7 @@ class CameraDrift:
     significance: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DriftReport:
     """`moved` names the cameras that moved; `rig` is the rig with those solved again, None where none moved or where it
     cannot be told which did. `verdict` "cannot tell" is of a rig that fits too badly to be checked.
@@ -90,11 +90,25 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
         R, t, error = board_poses(table, poses, T_cam_world, flat, focal)
         zero = np.zeros(len(lens))
         state = RigState(
-            lens, fisheye, T_cam_world[:, :3, :3], T_cam_world[:, :3, 3], table.offset_s.copy(), zero, R, t
+            lens=lens,
+            fisheye=fisheye,
+            R=T_cam_world[:, :3, :3],
+            t=T_cam_world[:, :3, 3],
+            offset_s=table.offset_s.copy(),
+            row_s=zero,
+            board_R=R,
+            board_t=t,
         )
         none = np.zeros(len(lens), dtype=bool)
         nothing = np.zeros((len(lens), LENS_PARAMETERS), dtype=bool)
-        options = FitOptions(nothing, none, none, fixed, [camera.camera.lens for camera in rig.cameras], lens)
+        options = FitOptions(
+            lens_free=nothing,
+            offset_free=none,
+            row_free=none,
+            fixed_pose=fixed,
+            models=[camera.camera.lens for camera in rig.cameras],
+            prior_lens=lens,
+        )
         use = choose_sets(table, state, np.isfinite(error), _MOST_SETS)
         return fit_rig(table, board.corners_board_m, state, options, use)
 
@@ -108,7 +122,16 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
     own, _ = _error_px(table, fit, T_new, board)
     if not rig.time_offsets_known and own > _MISFIT_PX * _median_width(rig) / _REFERENCE_WIDTH:
         note = f"this rig has no time offsets and fits only to {own:.1f} px; calibrate it here first"
-        return DriftReport(_not_judged(rig), (), None, before, before, scale_before, note, "cannot tell")
+        return DriftReport(
+            cameras=_not_judged(rig),
+            moved=(),
+            rig=None,
+            before_px=before,
+            after_px=before,
+            scale_percent=scale_before,
+            note=note,
+            verdict="cannot tell",
+        )
     # Footage that does not determine a pose well lets it wander; where the old rig fits as well, nothing has moved.
     fits = before <= own + max(_FITS_PX, _FITS_SHARE * own)
     scale = scale_before if fits else _scale_percent(T_old, T_new)
@@ -116,7 +139,16 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
     still = None if wrong_scale else np.ones(len(lens), dtype=bool) if fits else _still_cameras(effect)
     if still is None:
         note = _unclear_note(rig, scale, board, wrong_scale)
-        return DriftReport(_not_judged(rig), (), None, before, before, scale, note, "unclear")
+        return DriftReport(
+            cameras=_not_judged(rig),
+            moved=(),
+            rig=None,
+            before_px=before,
+            after_px=before,
+            scale_percent=scale,
+            note=note,
+            verdict="unclear",
+        )
     # The new poses in the old world: aligned on a camera that stood still, then solved with all still ones held.
     anchor = int(np.flatnonzero(still)[0])
     aligned = T_new @ inverse_transform(T_new[anchor]) @ T_old[anchor]
@@ -128,7 +160,16 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
         cameras = {camera_id: replace(drift, moved=False) for camera_id, drift in cameras.items()}
     moved = tuple(camera_id for camera_id, drift in cameras.items() if drift.moved)
     if not moved:
-        return DriftReport(cameras, (), None, before, before, scale, "no camera has moved", "in place")
+        return DriftReport(
+            cameras=cameras,
+            moved=(),
+            rig=None,
+            before_px=before,
+            after_px=before,
+            scale_percent=scale,
+            note="no camera has moved",
+            verdict="in place",
+        )
     held = np.array([camera_id not in moved for camera_id in rig.camera_ids])
     solved = solve(np.where(held[:, None, None], T_old, judged.arrays.T_cam_world), held)
     T_final = solved.arrays.T_cam_world
@@ -144,7 +185,16 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
         f"camera {name} moved by {cameras[name].distance_mm:.1f} mm and turned by {cameras[name].angle_deg:.2f} degrees"
         for name in moved
     )
-    return DriftReport(cameras, moved, renewed, before, after, scale, note, "moved")
+    return DriftReport(
+        cameras=cameras,
+        moved=moved,
+        rig=renewed,
+        before_px=before,
+        after_px=after,
+        scale_percent=scale,
+        note=note,
+        verdict="moved",
+    )
 
 
 def _check_sizes(rig: Rig, detections: Detections) -> None:
@@ -163,7 +213,16 @@ def _median_width(rig: Rig) -> float:
 
 def _not_judged(rig: Rig) -> dict[str, CameraDrift]:
     return {
-        camera_id: CameraDrift(camera_id, False, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+        camera_id: CameraDrift(
+            camera_id=camera_id,
+            moved=False,
+            distance_mm=np.nan,
+            distance_std_mm=np.nan,
+            angle_deg=np.nan,
+            angle_std_deg=np.nan,
+            effect_px=np.nan,
+            significance=np.nan,
+        )
         for camera_id in rig.camera_ids
     }
 
@@ -251,4 +310,13 @@ def _drift(camera_id: str, change: np.ndarray, own: np.ndarray, focal: float, de
     effect = focal * float(np.linalg.norm((change @ at_board - at_board)[:3])) / depth
     effect = max(effect, 0.5 * focal * np.radians(angle))
     moved = sure > _SIGNIFICANT and effect > _MOVED_PX
-    return CameraDrift(camera_id, moved, 1000 * distance, 1000 * distance_std, angle, angle_std, effect, sure)
+    return CameraDrift(
+        camera_id=camera_id,
+        moved=moved,
+        distance_mm=1000 * distance,
+        distance_std_mm=1000 * distance_std,
+        angle_deg=angle,
+        angle_std_deg=angle_std,
+        effect_px=effect,
+        significance=sure,
+    )

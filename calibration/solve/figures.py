@@ -34,7 +34,7 @@ _LEAST_IN_REGION = 12
 _REFERENCE_WIDTH = 1280
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Solved:
     """All that the solver found. `covariance` (C, 20, C, 20); `given`, `held` and `focal_std` per camera."""
 
@@ -79,7 +79,15 @@ def make_result(
     rmse = float(np.sqrt(np.mean(kept**2)))
     evidence = _evidence(solved, cameras, heldout, bias)
     verdict, reasons, remedies = judge(evidence)
-    nothing = ImageFigures(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, 0)
+    nothing = ImageFigures(
+        rmse_px=np.nan,
+        trim_rmse_px=np.nan,
+        median_px=np.nan,
+        rigidity_mm_rms=np.nan,
+        loo_px=np.nan,
+        scale_bias_percent=np.nan,
+        corners=0,
+    )
     return CalibrationResult(
         rig=rig,
         board=solved.board,
@@ -112,7 +120,15 @@ def image_figures(errors: CornerErrors, board: Board) -> ImageFigures:
     rigid_mm, bias = rigidity(errors.points_m, board.corners_board_m)
     known = np.isfinite(errors.residuals_px).all(-1)
     loo = float(np.nanmedian(errors.loo_px)) if np.isfinite(errors.loo_px).any() else np.nan
-    return ImageFigures(rmse, trimmed, median, rigid_mm, loo, bias, int(known.sum()))
+    return ImageFigures(
+        rmse_px=rmse,
+        trim_rmse_px=trimmed,
+        median_px=median,
+        rigidity_mm_rms=rigid_mm,
+        loo_px=loo,
+        scale_bias_percent=bias,
+        corners=int(known.sum()),
+    )
 
 
 def _camera_figures(
@@ -212,10 +228,15 @@ def _rig(solved: Solved, figures: Mapping[str, CameraFigures], given_rig: Rig | 
         known = given_rig[camera_id] if given_rig is not None else None
         cameras.append(
             RigCamera(
-                camera_id, lens, T[number], round(offset_s[number] * 1e9),
-                known.source if known else None, figures[camera_id].rmse_px, known.remote if known else False,
+                camera_id=camera_id,
+                camera=lens,
+                T_cam_world=T[number],
+                time_offset_ns=round(offset_s[number] * 1e9),
+                source=known.source if known else None,
+                rmse_px=figures[camera_id].rmse_px,
+                remote=known.remote if known else False,
             )
-        )  # fmt: skip
+        )
     board = solved.board
     record = CalibrationRecord(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -352,8 +373,13 @@ def _view_residuals(solved: Solved, moved: BoardTable, residual: np.ndarray, use
         view, seen = moved.views[number], moved.seen[number]
         out.append(
             ViewResiduals(
-                view.camera_id, view.frame, view.time_ns, np.flatnonzero(seen), moved.pixels[number, seen],
-                residual[number, seen], T_cam_world[moved.camera[number]] @ T_world_board[moved.set[number]],
+                camera_id=view.camera_id,
+                frame=view.frame,
+                time_ns=view.time_ns,
+                corner_ids=np.flatnonzero(seen),
+                corners_px=moved.pixels[number, seen],
+                residuals_px=residual[number, seen],
+                T_cam_board=T_cam_world[moved.camera[number]] @ T_world_board[moved.set[number]],
             )
-        )  # fmt: skip
+        )
     return out

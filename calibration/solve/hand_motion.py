@@ -60,7 +60,7 @@ class HandMotion:
         return estimate_time_offsets(rig, self._seen)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Segment:
     """A stretch of a 2D track without gaps: normalised image coordinates (J * 2) over seconds.
 
@@ -179,7 +179,7 @@ def _segment(seconds: np.ndarray, points: np.ndarray) -> _Segment:
     lasted = seconds[after] - seconds
     whole = lasted > 0.5 * _SPEED_SPAN_S
     speed = np.linalg.norm(np.median(joints[after] - joints, axis=1), axis=1)[whole] / lasted[whole]
-    return _Segment(seconds[0], seconds[-1], curve, curve.derivative(), speed)
+    return _Segment(start_s=seconds[0], end_s=seconds[-1], curve=curve, slope=curve.derivative(), speed=speed)
 
 
 def _error_from_speed(curves: dict[tuple[int, int], list[_Segment]], moments: _Moments, scale: float) -> np.ndarray:

@@ -156,8 +156,8 @@ def fit_intrinsics(
     free[:, LENS] = free_of_model(models) & ~held[:, None]
     cameras = len(models)
     state = RigState(
-        starts, fisheye, np.broadcast_to(np.eye(3), (cameras, 3, 3)), np.zeros((cameras, 3)),
-        np.zeros(cameras), np.zeros(cameras), poses.R[:, 0], poses.t[:, 0],
+        lens=starts, fisheye=fisheye, R=np.broadcast_to(np.eye(3), (cameras, 3, 3)), t=np.zeros((cameras, 3)),
+        offset_s=np.zeros(cameras), row_s=np.zeros(cameras), board_R=poses.R[:, 0], board_t=poses.t[:, 0],
     )  # fmt: skip
     problem = Problem(alone, free, lens_prior(starts, models, table.image_size), 2.0)
     for iterations in (12, 12):

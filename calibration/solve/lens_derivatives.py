@@ -22,7 +22,8 @@ def lens_vector(camera: Camera) -> np.ndarray:
 def camera_from_vector(lens: np.ndarray, model: LensModel, image_size: tuple[int, int]) -> Camera:
     """The opposite of `lens_vector`."""
     matrix = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1.0]])
-    return Camera(*image_size, model, matrix, lens[4 : 4 + lens_count(model) - 4])
+    width, height = image_size
+    return Camera(width=width, height=height, lens=model, matrix=matrix, distortion=lens[4 : lens_count(model)])
 
 
 def lens_count(model: LensModel) -> int:

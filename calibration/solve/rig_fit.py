@@ -32,7 +32,7 @@ _BURSTS = 4
 _SETTLED_S = 2e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitOptions:
     """What is unknown besides the poses: `lens_free` (C, 12), offsets (C,), row times (C,). `fixed_pose` (C,) stay."""
 

@@ -9,7 +9,7 @@ from calibration.board.board import Board
 from calibration.board.views import BoardView, Detections
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoardTable:
     """V views of C cameras in S sets; N is the most corners of a view.
 
@@ -78,10 +78,23 @@ def make_table(
     half_heights = np.array([(detections.image_size[camera_id][1] - 1) / 2 for camera_id in camera_ids])
     row = np.where(seen, pixels[..., 1] - half_heights[camera][:, None], 0.0)
     return BoardTable(
-        tuple(camera_ids), tuple(detections.image_size[camera_id] for camera_id in camera_ids), tuple(views), camera,
-        sets, time_s, points, pixels, seen, np.array([view.std_px for view in views]), row, centre,
-        _median_times(time_s - shift[camera], sets), start_ns, np.zeros_like(pixels), shift,
-    )  # fmt: skip
+        camera_ids=tuple(camera_ids),
+        image_size=tuple(detections.image_size[camera_id] for camera_id in camera_ids),
+        views=tuple(views),
+        camera=camera,
+        set=sets,
+        time_s=time_s,
+        points_m=points,
+        pixels=pixels,
+        seen=seen,
+        std_px=np.array([view.std_px for view in views]),
+        row=row,
+        centre_m=centre,
+        set_times_s=_median_times(time_s - shift[camera], sets),
+        start_ns=start_ns,
+        velocity_px_s=np.zeros_like(pixels),
+        offset_s=shift,
+    )
 
 
 def _median_times(time_s: np.ndarray, sets: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ _SIZE_WEIGHT = 0.5
 ViewSet = Mapping[str, BoardView]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoardPlacement:
     """Where the board is in one image, in numbers that compare between views.
 
@@ -67,7 +67,13 @@ def placement(view: BoardView, board: Board, image_size: tuple[int, int]) -> Boa
     if not count:
         extent = float(np.linalg.norm(np.ptp(view.corners_px, axis=0)))
         facing = np.array([[0.0, 0.0, 1.0]])
-        return BoardPlacement(seen_centre, float(np.log2(max(extent, 1.0) / width)), facing, cells, False)
+        return BoardPlacement(
+            centre=seen_centre,
+            log_size=float(np.log2(max(extent, 1.0) / width)),
+            normals=facing,
+            cells=cells,
+            sure=False,
+        )
     both = count > 1 and float(errors[1, 0]) < _AMBIGUOUS * float(errors[0, 0]) + 0.2
     normals = np.array([cv2.Rodrigues(turn)[0][:, 2] for turn in turns[: 2 if both else 1]])
     depth = max(float(shifts[0][2, 0]), 1e-3)
@@ -75,7 +81,7 @@ def placement(view: BoardView, board: Board, image_size: tuple[int, int]) -> Boa
     centre = shifts[0][:2, 0] * focal / depth / (width, height) + 0.5
     log_size = float(np.log2(diagonal * focal / depth / width))
     sure = 2 * len(points) >= len(board.corners_board_m)
-    return BoardPlacement(np.clip(centre, -0.5, 1.5), log_size, normals, cells, sure)
+    return BoardPlacement(centre=np.clip(centre, -0.5, 1.5), log_size=log_size, normals=normals, cells=cells, sure=sure)
 
 
 def cells_of(points_px: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

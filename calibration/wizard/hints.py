@@ -14,7 +14,7 @@ _TILT_DEGREES = 20.0
 _NEAR_SIZE = 0.45
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Enough:
     """When a capture is enough: per camera views, share of the image, tilted views of each kind, near over far; and
     shared captures per link."""

@@ -156,4 +156,11 @@ def _view_to_data(view: BoardView) -> dict:
 def _view_from_data(data: dict) -> BoardView:
     ids = np.array(data["ids"], dtype=np.int64)
     corners = np.array(data["px"], dtype=np.float64).reshape(len(ids), 2)
-    return BoardView(data["camera"], int(data["frame"]), int(data["time_ns"]), ids, corners, float(data["std_px"]))
+    return BoardView(
+        camera_id=data["camera"],
+        frame=int(data["frame"]),
+        time_ns=int(data["time_ns"]),
+        corner_ids=ids,
+        corners_px=corners,
+        std_px=float(data["std_px"]),
+    )

@@ -19,7 +19,7 @@ from calibration.wizard.hints import Enough, Suggestion, is_enough, suggest
 BoardState = Literal["unseen", "moving", "holding", "still"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WizardSettings:
     """When the wizard captures by itself.
 
@@ -58,7 +58,7 @@ class Capture:
         return self.sets[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """What one set of views led to.
 
@@ -100,10 +100,10 @@ class Wizard:
         speed = {} if before is None else self._speeds(before, (time_ns, views))
         if not views:
             self._still_since_ns = None
-            return Step("unseen")
+            return Step(state="unseen")
         if not speed or before is None or max(speed.values()) > settings.still_speed:
             self._still_since_ns = None
-            return Step("moving", speed=speed)
+            return Step(state="moving", speed=speed)
         if self._still_since_ns is None:
             self._still_since_ns, self._still_sets = before[0], 1
         self._still_sets += 1
@@ -112,15 +112,15 @@ class Wizard:
             self._still_sets / settings.hold_sets,
         )
         if held < 1:
-            return Step("holding", held, speed)
+            return Step(state="holding", hold=held, speed=speed)
         if self.captures and 0 <= time_ns - self.captures[-1].time_ns < settings.rest_s * 1e9:
-            return Step("still", 1.0, speed)
+            return Step(state="still", hold=1.0, speed=speed)
         reasons = self.gains(views)
         if not reasons:
-            return Step("still", 1.0, speed, note="This pose adds nothing new: move on.")
+            return Step(state="still", hold=1.0, speed=speed, note="This pose adds nothing new: move on.")
         if self._undone is not None and not self._differs(views, self._undone.views):
-            return Step("still", 1.0, speed, note="This capture was undone: move on.")
-        return Step("still", 1.0, speed, self._capture(reasons))
+            return Step(state="still", hold=1.0, speed=speed, note="This capture was undone: move on.")
+        return Step(state="still", hold=1.0, speed=speed, capture=self._capture(reasons))
 
     def _speeds(
         self, before: tuple[int, Mapping[str, BoardView]], now: tuple[int, Mapping[str, BoardView]]
@@ -243,11 +243,11 @@ class Wizard:
                 for camera_id, view in views_of_set.items():
                     views[camera_id].append(view)
         return Detections(
-            views,
-            dict(self.image_size),
-            {camera_id: len(of_camera) for camera_id, of_camera in views.items()},
-            {},
-            legacy,
-            self.board.inverted if inverted is None else inverted,
-            tuple(mirrored),
+            views=views,
+            image_size=dict(self.image_size),
+            looked_at={camera_id: len(of_camera) for camera_id, of_camera in views.items()},
+            rejected={},
+            legacy=legacy,
+            inverted=self.board.inverted if inverted is None else inverted,
+            mirrored=tuple(mirrored),
         )

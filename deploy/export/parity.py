@@ -41,7 +41,7 @@ STAGE1 = ("crops_rgb", "P_crop", "view_mask")
 Window = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parity:
     """Distances in mm between joints of an engine and of torch, over `windows` windows of `views` views.
 
@@ -103,7 +103,13 @@ def compare(
     farthest_mm = np.sort(apart_mm.max(axis=1))
     half_mm = farthest_mm[len(farthest_mm) // 2]
     return Parity(
-        engine, views, len(joints_m), float(apart_mm.mean()), float(farthest_mm[-1]), float(half_mm), tolerance
+        engine=engine,
+        views=views,
+        windows=len(joints_m),
+        mean_mm=float(apart_mm.mean()),
+        max_mm=float(farthest_mm[-1]),
+        half_mm=float(half_mm),
+        tolerance=tolerance,
     )
 
 

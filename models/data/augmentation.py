@@ -14,7 +14,7 @@ import numpy as np
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
-class AugmentationConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class AugmentationConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The largest changes: `centre` (share of the side), `scale` and `colour` (shares), `rotation_deg`, `target_m` (of
     the crops' origin, along each axis); `world` turns the axes not at all, about z, or anyhow; `drop_frames` and
     `drop_crops` are the probabilities that a window lacks its first frames and that a crop is not there."""
@@ -35,10 +35,12 @@ class AugmentationConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True
                 raise ValueError(f"augmentation.{name} is {getattr(self, name)}, expected from 0 to {most:g}")
 
 
-NO_AUGMENTATION = AugmentationConfig(0.0, 0.0, 0.0, 0.0, 0.0, "none", 0.0, 0.0)
+NO_AUGMENTATION = AugmentationConfig(
+    centre=0.0, scale=0.0, colour=0.0, rotation_deg=0.0, target_m=0.0, world="none", drop_frames=0.0, drop_crops=0.0
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowChange:
     """What is done to a window of T frames and V views.
 
@@ -102,7 +104,13 @@ def draw(
     if frames > 1 and random.random() < config.drop_frames:
         keep[: random.integers(1, frames)] = False
     shift_m = random.uniform(-config.target_m, config.target_m, (frames, 3))
-    return WindowChange(affine, _colours(config, random, views), _turn(config, random), shift_m, keep)
+    return WindowChange(
+        affine=affine,
+        colour=_colours(config, random, views),
+        Q_new_old=_turn(config, random),
+        shift_m=shift_m,
+        keep=keep,
+    )
 
 
 def _colours(config: AugmentationConfig, random: np.random.Generator, views: int) -> np.ndarray | None:

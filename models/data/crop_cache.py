@@ -35,7 +35,7 @@ CACHE_VERSION = 1
 MARGIN = 1.25
 
 
-class CacheManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class CacheManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`manifest.json`: side of the crops, views at most, and what made them, so that they can be made again."""
 
     size_px: int
@@ -47,7 +47,7 @@ class CacheManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     version: int = CACHE_VERSION
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shard:
     """The arrays of a shard; see the module. The last three are None where the truth is not known or read."""
 

@@ -54,7 +54,7 @@ _SIZES = ((640, 480), (1280, 720), (1280, 960))
 _LATEST_S = 60.0
 
 
-class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """What to generate: `clips` of each of `people`, of `frames` at `fps`, seen by `views` of a rig's cameras.
 
     Of the views only `pictured` have pictures (None: all); of the others there are the detector's labels.
@@ -99,7 +99,14 @@ def generate(out: Path, settings: GenerateSettings, workers: int = 1) -> Generat
     Raises UserError for settings that cannot be, or where `out` holds a cache of other settings.
     """
     check_settings(settings)
-    manifest = CacheManifest(settings.size_px, settings.views, MARGIN, True, "simulated", msgspec.to_builtins(settings))
+    manifest = CacheManifest(
+        size_px=settings.size_px,
+        views=settings.views,
+        margin=MARGIN,
+        truth=True,
+        source="simulated",
+        settings=msgspec.to_builtins(settings),
+    )
     if (out / "manifest.json").exists():
         before = read_manifest(out)
         if before != manifest:
@@ -267,4 +274,6 @@ def _labelled(
         labels_px[:, view] = found.keypoints_px
         confidence[:, view] = found.confidence * (found.found & inside)[:, None]
     times_ns = np.rint(frames / fps * 1e9).astype(np.int64)
-    return HandSequence(rig.cameras, side == "right", times_ns, labels_px, confidence)
+    return HandSequence(
+        cameras=rig.cameras, right=side == "right", time_ns=times_ns, keypoints_px=labels_px, confidence=confidence
+    )

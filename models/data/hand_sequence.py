@@ -19,7 +19,7 @@ _FEWEST_JOINTS = 8
 _HAND_REACH_M = 0.16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HandSequence:
     """One hand in N frames of V cameras.
 

@@ -49,7 +49,11 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160) -> int:
             sequences = [
                 (
                     HandSequence(
-                        session.rig.cameras, right, times_ns[part][run], keypoints_px[part][run], sure[part][run]
+                        cameras=session.rig.cameras,
+                        right=right,
+                        time_ns=times_ns[part][run],
+                        keypoints_px=keypoints_px[part][run],
+                        confidence=sure[part][run],
                     ),
                     run,
                 )
@@ -69,7 +73,17 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160) -> int:
             "nothing to learn from. Write better labels (docs/labels.md), or check the rig's calibration."
         )
     settings = {"session": session.name, "labels": labels.source, **_made_of(session.path, session.rig.rig_id)}
-    write_manifest(out, CacheManifest(size_px, len(session.camera_ids), MARGIN, truth is not None, "session", settings))
+    write_manifest(
+        out,
+        CacheManifest(
+            size_px=size_px,
+            views=len(session.camera_ids),
+            margin=MARGIN,
+            truth=truth is not None,
+            source="session",
+            settings=settings,
+        ),
+    )
     return crops
 
 

@@ -36,7 +36,7 @@ class SimulatedWindows(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        manifest = CacheManifest(self.settings.size_px, self.settings.views, MARGIN, truth=True)
+        manifest = CacheManifest(size_px=self.settings.size_px, views=self.settings.views, margin=MARGIN, truth=True)
         for person in range(first, self.settings.people, step):
             shards = person_shards(self.settings, person)
             if not self.truth:

@@ -23,7 +23,7 @@ _SEED = 20
 _OUTSIDE_M = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predictions:
     """Windows (n) with their number in the data set. Joints (n, 21, 3) in hand-centred metres, by method of METHODS.
 
@@ -53,13 +53,13 @@ def predict(network: UstHand, data: WindowDataset, numbers: np.ndarray, views: i
     joints = {name: _concatenated([part["joints"][name] for part in parts]) for name in METHODS}
     joined = {name: _concatenated([part[name] for part in parts]) for name in parts[0] if name != "joints"}
     return Predictions(
-        np.asarray(numbers),
-        joined["truth"],
-        joints,
-        joined["covariance"],
-        joined["keypoint"],
-        joined["label"],
-        joined["widest"],
+        number=np.asarray(numbers),
+        truth_m=joined["truth"],
+        joints_m=joints,
+        covariance_m2=joined["covariance"],
+        keypoint_error=joined["keypoint"],
+        label_error=joined["label"],
+        widest_deg=joined["widest"],
     )
 
 

@@ -12,7 +12,7 @@ from models.files.npzfile import read_npz, write_npz
 _AGAIN = "Write it again: docs/labels.md says how."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Labels:
     """One row per hand that was found in one image (L); a hand that was missed has no row.
 

@@ -13,7 +13,7 @@ from models.files.npzfile import read_npz, write_npz
 _SIDES: tuple[Side, ...] = ("left", "right")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class HandTruth:
     """One hand at S times, seen by V cameras in the rig's order.
 

@@ -24,7 +24,7 @@ _BEYOND_BORDER = 1.1
 _OUTSIDE_PX = -1e4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Crop:
     """One crop of one camera's image.
 
@@ -159,7 +159,7 @@ def make_crop(
         H_crop_cam = np.array([[-1.0, 0, size_px - 1], [0, 1, 0], [0, 0, 1]]) @ H_crop_cam
         R_cam_hand = R_cam_world @ MIRROR
     P_crop = H_crop_cam @ np.column_stack([R_cam_hand, target_cam_m])
-    return Crop(camera.camera, H_crop_cam, P_crop, size_px, mirror)
+    return Crop(camera=camera.camera, H_crop_cam=H_crop_cam, P_crop=P_crop, size_px=size_px, mirror=mirror)
 
 
 def hand_box(joints_m: np.ndarray) -> tuple[np.ndarray, float]:

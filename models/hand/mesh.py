@@ -8,7 +8,7 @@ import numpy as np
 MESH_FILE = Path(__file__).with_name("hand_mesh.npz")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class HandMesh:
     """A right hand in skeleton.REST_ANGLES_RAD at the mean shape, in the hand frame."""
 
@@ -31,10 +31,10 @@ def load_mesh(path: Path = MESH_FILE) -> HandMesh:
     with np.load(path) as arrays:
         weights = arrays["weights"].astype(np.float64)
         return HandMesh(
-            arrays["rest_vertices_m"].astype(np.float64),
-            arrays["faces"].astype(np.int32),
-            weights / weights.sum(axis=1, keepdims=True),
-            arrays["nail"].astype(np.float64),
-            arrays["palm"].astype(np.float64),
-            arrays["tips"].astype(np.int64),
+            rest_vertices_m=arrays["rest_vertices_m"].astype(np.float64),
+            faces=arrays["faces"].astype(np.int32),
+            weights=weights / weights.sum(axis=1, keepdims=True),
+            nail=arrays["nail"].astype(np.float64),
+            palm=arrays["palm"].astype(np.float64),
+            tips=arrays["tips"].astype(np.int64),
         )

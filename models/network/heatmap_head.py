@@ -55,7 +55,13 @@ class HeatmapHead(nn.Module):
             decoded.append(x)
         logits = self.heatmap(x).float()
         heatmaps = logits.flatten(2).softmax(-1).unflatten(2, logits.shape[2:])
-        return Heatmaps(heatmaps, soft_argmax_px(heatmaps, self.crop_px), peak(heatmaps), x.float(), decoded[0])
+        return Heatmaps(
+            heatmaps=heatmaps,
+            keypoints_px=soft_argmax_px(heatmaps, self.crop_px),
+            confidence=peak(heatmaps),
+            fine=x.float(),
+            coarse=decoded[0],
+        )
 
 
 def soft_argmax_px(heatmaps: Tensor, crop_px: int) -> Tensor:

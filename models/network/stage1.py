@@ -154,7 +154,13 @@ class Stage1(nn.Module):
         features = self.joint_features(levels, found)
         if self.casa is not None:
             features = self.casa(features, found.confidence)
-        return _View(found.heatmaps, found.keypoints_px, found.confidence, found.fine, features)
+        return _View(
+            heatmaps=found.heatmaps,
+            keypoints_px=found.keypoints_px,
+            confidence=found.confidence,
+            maps=found.fine,
+            features=features,
+        )
 
     def _poses_px(self, latents: Tensor, features: Tensor, keypoints_px: Tensor) -> Tensor:
         """(B, 1 + M, V, J, 2) crop pixels: the mode, then the hypotheses."""

@@ -76,7 +76,13 @@ def _key(lens: Camera) -> tuple:
 
 
 def _lens(width: int, height: int, lens, matrix: bytes, distortion: bytes) -> Camera:
-    return Camera(width, height, lens, np.frombuffer(matrix).reshape(3, 3), np.frombuffer(distortion))
+    return Camera(
+        width=width,
+        height=height,
+        lens=lens,
+        matrix=np.frombuffer(matrix).reshape(3, 3),
+        distortion=np.frombuffer(distortion),
+    )
 
 
 @lru_cache(maxsize=8)

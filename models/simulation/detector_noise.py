@@ -20,7 +20,7 @@ _FRAME_SPREAD = 0.6
 _DIFFICULTY = np.array([1.6, 1.8, 1.4, 1.1, 1.2, *[1.0, 0.9, 0.9, 1.05] * 4])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NoiseGrade:
     """`jitter` and `bias`: standard deviations per axis of a visible, easy joint, new in each frame and slowly varying,
     as shares of the hand's size; `hidden` multiplies both where a joint is hidden. The rest are probabilities:
@@ -39,9 +39,22 @@ class NoiseGrade:
 
 
 GRADES = {
-    "noisy": NoiseGrade(0.029, 0.039, 2.6, 0.45, 0.06, 0.030, 0.06, 0.6),
-    "moderate": NoiseGrade(0.016, 0.024, 2.2, 0.25, 0.015, 0.006, 0.015, 0.35),
-    "perfect": NoiseGrade(0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    "noisy": NoiseGrade(
+        jitter=0.029, bias=0.039, hidden=2.6, dragged=0.45, swapped=0.06, outlier=0.030, missed=0.06, missed_hidden=0.6
+    ),
+    "moderate": NoiseGrade(
+        jitter=0.016,
+        bias=0.024,
+        hidden=2.2,
+        dragged=0.25,
+        swapped=0.015,
+        outlier=0.006,
+        missed=0.015,
+        missed_hidden=0.35,
+    ),
+    "perfect": NoiseGrade(
+        jitter=0.0, bias=0.0, hidden=1.0, dragged=0.0, swapped=0.0, outlier=0.0, missed=0.0, missed_hidden=0.0
+    ),
 }
 
 

@@ -164,15 +164,15 @@ class HandMotion:
         lag = random.uniform(-1.2, 1.2)
         wave_rad = random.uniform(0.15, 0.4) * (random.random() < _WAVE_RATE)
         return _Key(
-            time_s,
-            angles,
-            move_s,
-            delays,
-            wiggle_rad * wiggles,
-            random.uniform(1.0, 3.0),
-            lag * _FINGER_OF_ANGLE,
-            wave_rad,
-            random.uniform(1.5, 2.5),
+            time_s=time_s,
+            angles_rad=angles,
+            move_s=move_s,
+            delays=delays,
+            wiggle_rad=wiggle_rad * wiggles,
+            wiggle_hz=random.uniform(1.0, 3.0),
+            wiggle_phase=lag * _FINGER_OF_ANGLE,
+            wave_rad=wave_rad,
+            wave_hz=random.uniform(1.5, 2.5),
         )
 
     def _key_time_s(self, index: int) -> float:

@@ -26,7 +26,7 @@ _BEND_RAD = np.deg2rad(7)
 _FOUND = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectionRate:
     """The share of images in which the hand was found, of all and by the side of it that was seen; how far off the
     found joints were (median), in units of the hand's size in the image; and how many images there were."""
@@ -51,11 +51,11 @@ def detection_rate(detect: Detect, images: int = 100, seed: int = 0) -> Detectio
     error, palm = np.array(errors), np.array(palms)
     found = error < _FOUND
     return DetectionRate(
-        float(found.mean()),
-        float(found[palm].mean()) if palm.any() else float("nan"),
-        float(found[~palm].mean()) if (~palm).any() else float("nan"),
-        float(np.median(error[found])) if found.any() else float("nan"),
-        images,
+        found=float(found.mean()),
+        palm_found=float(found[palm].mean()) if palm.any() else float("nan"),
+        back_found=float(found[~palm].mean()) if (~palm).any() else float("nan"),
+        error=float(np.median(error[found])) if found.any() else float("nan"),
+        images=images,
     )
 
 
@@ -77,11 +77,22 @@ def open_hands(count: int, seed: int) -> Iterator[tuple[RigCamera, SceneState, b
         joints_m, vertices_m = model.pose(angles, T_world_hand, person.shape)
         vertices_m = bend_wrist(vertices_m, model, T_world_hand, *random.normal(0, [0.3, 0.12]))
         surface = hand_surface(model.mesh, model.faces, person.skin)
-        hand = PosedHand(side, vertices_m, vertices_m, joints_m, surface, float(person.shape[20]))
+        hand = PosedHand(
+            side=side,
+            vertices_start_m=vertices_m,
+            vertices_end_m=vertices_m,
+            joints_m=joints_m,
+            surface=surface,
+            thickness=float(person.shape[20]),
+        )
         camera = _camera(random, joints_m.mean(axis=0), T_world_hand[:3, :3], palm)
         view = View(random_background(random), random_sensor(random))
         lighting = random_lighting(random)
-        yield camera, SceneState((hand,), lighting=lighting, views={camera.camera_id: view}, noise_seed=index), palm
+        yield (
+            camera,
+            SceneState(hands=(hand,), lighting=lighting, views={camera.camera_id: view}, noise_seed=index),
+            palm,
+        )
 
 
 def _camera(random: np.random.Generator, middle_m: np.ndarray, R_world_hand: np.ndarray, palm: bool) -> RigCamera:
@@ -91,6 +102,6 @@ def _camera(random: np.random.Generator, middle_m: np.ndarray, R_world_hand: np.
     distance_m = random.uniform(0.45, 0.8)
     focal_px = random.uniform(500, 650)
     matrix = np.array([[focal_px, 0, 319.5], [0, focal_px, 239.5], [0, 0, 1]])
-    lens = Camera(640, 480, "pinhole5", matrix, np.zeros(5))
+    lens = Camera(width=640, height=480, lens="pinhole5", matrix=matrix, distortion=np.zeros(5))
     T_cam_world = look_at(middle_m + distance_m * R_world_hand @ out, middle_m + random.normal(0, 0.02, 3))
-    return RigCamera("judge", lens, T_cam_world)
+    return RigCamera(camera_id="judge", camera=lens, T_cam_world=T_cam_world)

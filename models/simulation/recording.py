@@ -114,11 +114,11 @@ def _record(
     poses = [scene.hands(float(time_s)) for time_s in times_s]
     hands: dict[Side, HandTruth] = {
         side: HandTruth(
-            np.array([pose[side].joints_world_m for pose in poses]),
-            np.array([pose[side].angles_rad for pose in poses]),
-            np.array([pose[side].T_world_hand for pose in poses]),
-            scene.actors[side].shape,
-            visible[hand],
+            joints_world_m=np.array([pose[side].joints_world_m for pose in poses]),
+            angles_rad=np.array([pose[side].angles_rad for pose in poses]),
+            T_world_hand=np.array([pose[side].T_world_hand for pose in poses]),
+            shape=scene.actors[side].shape,
+            visible=visible[hand],
         )
         for hand, side in enumerate(sides)
     }
@@ -161,12 +161,12 @@ def _labels(
             found_px.append(said.keypoints_px[rows])
             confidence.append(said.confidence[rows])
     return Labels(
-        np.concatenate(camera).astype(np.int16),
-        np.concatenate(time_ns).astype(np.int64),
-        np.concatenate(right),
-        np.concatenate(found_px).astype(np.float32),
-        np.concatenate(confidence).astype(np.float32),
-        f"simulated detector, {grade}",
+        camera=np.concatenate(camera).astype(np.int16),
+        time_ns=np.concatenate(time_ns).astype(np.int64),
+        right=np.concatenate(right),
+        keypoints_px=np.concatenate(found_px).astype(np.float32),
+        confidence=np.concatenate(confidence).astype(np.float32),
+        source=f"simulated detector, {grade}",
     )
 
 

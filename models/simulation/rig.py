@@ -33,7 +33,7 @@ def ring_rig(
     """
     focal_px = 1.95 * distance_m * min(width, height)
     matrix = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
-    lens = Camera(width, height, "pinhole5", matrix, np.array(DISTORTION))
+    lens = Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.array(DISTORTION))
     ring = []
     for index in range(cameras):
         azimuth = 2 * np.pi * (index + 0.5) / cameras
@@ -43,7 +43,7 @@ def ring_rig(
         )
         source = SimulatedSource(fps=fps, seed=seed * 100 + index, jitter_ms=jitter_ms)
         T_cam_world = look_at(CENTRE_WORLD_M + distance_m * direction, CENTRE_WORLD_M)
-        ring.append(RigCamera(f"cam_{index}", lens, T_cam_world, source=source))
+        ring.append(RigCamera(camera_id=f"cam_{index}", camera=lens, T_cam_world=T_cam_world, source=source))
     return Rig(tuple(ring), SyncSettings(fps=fps), time_offsets_known=True)
 
 
@@ -83,7 +83,11 @@ def random_rig(
         T_cam_world = _rolled(look_at(CENTRE_WORLD_M + distance_m * direction, target), random.normal(0, 0.06))
         source = SimulatedSource(fps=fps, seed=int(random.integers(2**31)), jitter_ms=jitter_ms, drop_rate=drop_rate)
         offset_ns = round(random.normal(0, 1) * offset_ms * 1e6)
-        around.append(RigCamera(f"cam_{index}", lens, T_cam_world, offset_ns, source))
+        around.append(
+            RigCamera(
+                camera_id=f"cam_{index}", camera=lens, T_cam_world=T_cam_world, time_offset_ns=offset_ns, source=source
+            )
+        )
     return Rig(tuple(around), SyncSettings(fps=fps), time_offsets_known=True)
 
 
@@ -111,10 +115,22 @@ def _random_lens(random: np.random.Generator, width: int, height: int, distance_
     centre = np.array([width - 1, height - 1]) / 2 + random.normal(0, 0.01, 2) * (width, height)
     matrix = np.array([[focal_px, 0, centre[0]], [0, focal_px * random.normal(1, 0.001), centre[1]], [0, 0, 1]])
     if random.random() < 0.2:
-        return Camera(width, height, "fisheye4", matrix, random.normal(0, (0.02, 0.005, 0.001, 0.001)))
+        return Camera(
+            width=width,
+            height=height,
+            lens="fisheye4",
+            matrix=matrix,
+            distortion=random.normal(0, (0.02, 0.005, 0.001, 0.001)),
+        )
     k1 = random.uniform(-0.2, 0.06)
     tangential = random.normal(0, 0.0005, 2)
-    return Camera(width, height, "pinhole5", matrix, np.array([k1, 0.3 * k1 * k1, *tangential, 0.0]))
+    return Camera(
+        width=width,
+        height=height,
+        lens="pinhole5",
+        matrix=matrix,
+        distortion=np.array([k1, 0.3 * k1 * k1, *tangential, 0.0]),
+    )
 
 
 def _rolled(T_cam_world: np.ndarray, roll_rad: float) -> np.ndarray:

@@ -43,7 +43,7 @@ class Surface:
         return csr_array(diags_array(1 / touching.sum(axis=1).astype(np.float32)) @ touching)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PosedHand:
     """One hand. Vertices (N, 3) in world metres when the shutter opens and when it closes; joints (21, 3) in world
     metres at mid-exposure, the moment that all truth describes. `thickness` is the hand's (1 = mean)."""
@@ -93,7 +93,7 @@ class Lighting:
     ground: tuple[float, float, float] = (0.2, 0.18, 0.16)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sensor:
     """What a camera does to the light. `exposure` multiplies it; `white_balance` multiplies red, green and blue;
     `gamma` bends the response (1 = sRGB); `contrast` stretches about mid-grey; `blur_px` is the sigma of defocus;
@@ -118,7 +118,7 @@ class View:
     sensor: Sensor = field(default_factory=Sensor)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SceneState:
     """Everything to be seen at one time. `views` by camera id (a camera that it lacks has a grey background and the
     usual sensor). The noise follows from `noise_seed`, the camera's id and nothing else."""

@@ -34,7 +34,7 @@ def _srgb_levels() -> np.ndarray:
 _SRGB = _srgb_levels()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Joined:
     """Several surfaces as one."""
 
@@ -52,15 +52,15 @@ def _joined(surfaces: tuple[Surface, ...]) -> _Joined:
     counts = [len(surface.neighbour_mean.indptr) - 1 for surface in surfaces]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return _Joined(
-        np.concatenate([surface.faces + start for surface, start in zip(surfaces, starts, strict=True)]).astype(
+        faces=np.concatenate([surface.faces + start for surface, start in zip(surfaces, starts, strict=True)]).astype(
             np.int32
         ),
-        np.concatenate([surface.texels[..., :3].reshape(-1, 3) for surface in surfaces]),
-        np.concatenate([surface.texels[..., 3].reshape(-1) for surface in surfaces]),
-        np.concatenate([surface.gloss.reshape(-1) for surface in surfaces]),
-        np.repeat([surface.translucent for surface in surfaces], counts),
-        csr_array(block_diag([surface.vertex_from_face for surface in surfaces], format="csr")),
-        csr_array(block_diag([surface.neighbour_mean for surface in surfaces], format="csr")),
+        albedo=np.concatenate([surface.texels[..., :3].reshape(-1, 3) for surface in surfaces]),
+        height=np.concatenate([surface.texels[..., 3].reshape(-1) for surface in surfaces]),
+        gloss=np.concatenate([surface.gloss.reshape(-1) for surface in surfaces]),
+        translucent=np.repeat([surface.translucent for surface in surfaces], counts),
+        vertex_from_face=csr_array(block_diag([surface.vertex_from_face for surface in surfaces], format="csr")),
+        neighbour_mean=csr_array(block_diag([surface.neighbour_mean for surface in surfaces], format="csr")),
     )
 
 

@@ -82,7 +82,14 @@ class Actor:
         poses = [self.pose(time_s) for time_s in times_s]
         start_m, end_m = (self._vertices(pose, time_s) for pose, time_s in zip(poses, times_s, strict=True))
         joints_m = self.pose((start_s + end_s) / 2).joints_world_m
-        hand = PosedHand(self._motion.side, start_m, end_m, joints_m, self._surface, float(self.shape[20]))
+        hand = PosedHand(
+            side=self._motion.side,
+            vertices_start_m=start_m,
+            vertices_end_m=end_m,
+            joints_m=joints_m,
+            surface=self._surface,
+            thickness=float(self.shape[20]),
+        )
         if self._held is None:
             return hand, []
         return hand, [_moved(self._held, *(pose.T_world_hand @ self._T_hand_held for pose in poses))]
@@ -94,7 +101,7 @@ class Actor:
         return bend_wrist(vertices_m, self._model, pose.T_world_hand, *self._motion.wrist_bend_rad(time_s))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SimulatedScene:
     """Hands that move in the middle of a rig; `views` by camera id. `random_scene` and `demo_scene` make one."""
 
@@ -122,7 +129,9 @@ class SimulatedScene:
             thing, motion = self.floating
             things.append(_moved(thing, motion.T_world_hand(start_s), motion.T_world_hand(end_s)))
         noise_seed = (self.seed << 40) + round(time_s * 1e6) % (1 << 40)
-        return SceneState(tuple(hands), tuple(things), lighting=self.lighting, views=self.views, noise_seed=noise_seed)
+        return SceneState(
+            hands=tuple(hands), objects=tuple(things), lighting=self.lighting, views=self.views, noise_seed=noise_seed
+        )
 
 
 def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> SimulatedScene:
@@ -160,7 +169,14 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
         camera_id: View(random_background(random, settings.backgrounds), random_sensor(random))
         for camera_id in rig.camera_ids
     }
-    return SimulatedScene(seed, actors, random_lighting(random), views, exposure_s, floating)
+    return SimulatedScene(
+        seed=seed,
+        actors=actors,
+        lighting=random_lighting(random),
+        views=views,
+        exposure_s=exposure_s,
+        floating=floating,
+    )
 
 
 def demo_scene(rig: Rig) -> SimulatedScene:
@@ -171,7 +187,7 @@ def demo_scene(rig: Rig) -> SimulatedScene:
     sensor = Sensor(blur_px=0.4, noise=1.5, jpeg_quality=None)
     backgrounds = [random_background(np.random.default_rng(seed)) for seed in _DEMO_BACKGROUNDS]
     views = {camera_id: View(picture, sensor) for camera_id, picture in zip(rig.camera_ids, backgrounds, strict=False)}
-    return SimulatedScene(0, actors, lighting, views, _DEMO_EXPOSURE_S)
+    return SimulatedScene(seed=0, actors=actors, lighting=lighting, views=views, exposure_s=_DEMO_EXPOSURE_S)
 
 
 def _moved(thing: Thing, T_world_start: np.ndarray, T_world_end: np.ndarray) -> PosedObject:

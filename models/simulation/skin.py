@@ -22,7 +22,7 @@ _JOINTS_M = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m.astype(np.float
 _KNUCKLES, _MIDDLES, _TIPS = [5, 9, 13, 17], [3, 6, 10, 14, 18], [4, 8, 12, 16, 20]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Skin:
     """One person's skin. melanin: 0 the lightest, 1 the darkest. blood: 0 pale, 1 flushed. carotene: 0 to 1, yellow.
     mottling, wrinkles, veins, gloss: 0 none to 1 strong. sleeve: linear RGB of a cuff over the forearm, None bare."""

@@ -166,11 +166,17 @@ def mean_hand() -> HandForm:
     """The hand with the skeleton's mean bones in its rest pose."""
     rotations, joints_m = skeleton.chain(skeleton.REST_ANGLES_RAD, skeleton.MEAN_BONE_LENGTHS_M)
     joints_mm, axes = joints_m * 1000, rotations.swapaxes(-1, -2)
-    fingers = [Sweep(joints_mm[1:5], axes[0], _THUMB_PROFILE, cap=11.0)]
+    fingers = [Sweep(joints=joints_mm[1:5], axes=axes[0], profile=_THUMB_PROFILE, cap=11.0)]
     for finger, scale in enumerate(_FINGER_SCALES, 1):
         profile = _FINGER_PROFILE * [1, scale, scale, scale]
-        fingers.append(Sweep(joints_mm[1 + 4 * finger : 5 + 4 * finger], axes[finger], profile, cap=8.5 * scale))
+        fingers.append(
+            Sweep(
+                joints=joints_mm[1 + 4 * finger : 5 + 4 * finger], axes=axes[finger], profile=profile, cap=8.5 * scale
+            )
+        )
     ends = np.array([[0, 0, 0], [_FOREARM_X_MM, 0, 0]])
     profile = _FOREARM_PROFILE[::-1] * [-1, 1, 1, 1] + [1, 0, 0, 0]
-    forearm = Sweep(ends + [12, 0, -2], np.array([[[-1.0, 0, 0], [0, 1, 0], [0, 0, 1]]]), profile, cap=7.0)
+    forearm = Sweep(
+        joints=ends + [12, 0, -2], axes=np.array([[[-1.0, 0, 0], [0, 1, 0], [0, 0, 1]]]), profile=profile, cap=7.0
+    )
     return HandForm(joints_mm, tuple(fingers), replace(forearm, exponent=2.2))

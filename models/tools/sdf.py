@@ -68,7 +68,7 @@ def triangle(points: np.ndarray, a, b, c, radius: float) -> np.ndarray:
     return np.where(inside, np.abs((points - corners[0]) @ normal), to_edge) - radius
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A limb along a chain of bones: at each station an oval section, flatter or fuller on either side.
 

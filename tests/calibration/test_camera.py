@@ -15,7 +15,7 @@ DISTORTION = {
 
 
 def make_camera(lens: str) -> Camera:
-    return Camera(1280, 720, lens, MATRIX, np.array(DISTORTION[lens]))  # pyright: ignore[reportArgumentType]
+    return Camera(width=1280, height=720, lens=lens, matrix=MATRIX, distortion=np.array(DISTORTION[lens]))  # pyright: ignore[reportArgumentType]
 
 
 def points_in_view() -> np.ndarray:

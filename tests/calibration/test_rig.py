@@ -28,8 +28,8 @@ def varied_rig() -> Rig:
     random = np.random.default_rng(7)
     lenses = {"pinhole5": 5, "pinhole8": 8, "fisheye4": 4, "pinhole5 ": 5}
     sources = [
-        OpenCvSource("/dev/v4l/by-id/usb-cam", fourcc="MJPG", fps=30.0, exposure=-6.0),
-        PylonSource("0815-0000", trigger="line", features={"Gamma": 0.7, "ReverseX": True}),
+        OpenCvSource(device="/dev/v4l/by-id/usb-cam", fourcc="MJPG", fps=30.0, exposure=-6.0),
+        PylonSource(serial="0815-0000", trigger="line", features={"Gamma": 0.7, "ReverseX": True}),
         RecordedSource("sessions/a", "cam_2"),
         SimulatedSource(stalls=[(1.0, 2.5)], drop=[3, 4]),
     ]
@@ -37,10 +37,25 @@ def varied_rig() -> Rig:
     for (lens, count), source in zip(lenses.items(), sources, strict=True):
         fx, fy, cx, cy = random.uniform(400, 900, 4)
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        camera = Camera(1280, 720, lens.strip(), matrix, random.normal(scale=0.1, size=count))  # pyright: ignore[reportArgumentType]
+        camera = Camera(
+            width=1280,
+            height=720,
+            lens=lens.strip(),  # pyright: ignore[reportArgumentType]
+            matrix=matrix,
+            distortion=random.normal(scale=0.1, size=count),
+        )
         pose = look_at(random.normal(size=3) + np.array([0, 0, 2]), np.zeros(3))
         name = f"cam_{len(cameras)}"
-        cameras.append(RigCamera(name, camera, pose, int(random.integers(-(10**8), 10**8)), source, random.random()))
+        cameras.append(
+            RigCamera(
+                camera_id=name,
+                camera=camera,
+                T_cam_world=pose,
+                time_offset_ns=int(random.integers(-(10**8), 10**8)),
+                source=source,
+                rmse_px=random.random(),
+            )
+        )
     calibration = CalibrationRecord(date="2026-01-31", tool="a tool", board="charuco 4x5", rmse_px=random.random())
     return Rig(tuple(cameras), SyncSettings("trigger", 29.97, 4.5, 20.0), calibration, time_offsets_known=True)
 

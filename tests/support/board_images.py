@@ -15,14 +15,22 @@ DISTORTION: dict[LensModel, np.ndarray] = {
 }
 FOCAL_PX: dict[LensModel, float] = {"pinhole5": 900.0, "pinhole8": 800.0, "fisheye4": 500.0}
 CAMERAS: dict[str, Camera] = {
-    lens: Camera(1280, 720, lens, np.array([[focal, 0, 635], [0, focal + 4, 357], [0, 0, 1]]), DISTORTION[lens])
+    lens: Camera(
+        width=1280,
+        height=720,
+        lens=lens,
+        matrix=np.array([[focal, 0, 635], [0, focal + 4, 357], [0, 0, 1]]),
+        distortion=DISTORTION[lens],
+    )
     for lens, focal in FOCAL_PX.items()
 }
-CHARUCO = Board("charuco", 5, 7, 0.03, "DICT_5X5_100", 0.022)
-EVEN_CHARUCO = Board("charuco", 6, 8, 0.03, "DICT_4X4_250", 0.022)
-REAL_CHARUCO = Board("charuco", 4, 5, 0.054, "DICT_4X4_1000", 0.0405, inverted=True)
-CHESSBOARD = Board("chessboard", 8, 7, 0.03)
-APRILGRID = Board("aprilgrid", 5, 4, 0.052, "DICT_APRILTAG_36h11", 0.04)
+CHARUCO = Board(type="charuco", columns=5, rows=7, square_m=0.03, dictionary="DICT_5X5_100", marker_m=0.022)
+EVEN_CHARUCO = Board(type="charuco", columns=6, rows=8, square_m=0.03, dictionary="DICT_4X4_250", marker_m=0.022)
+REAL_CHARUCO = Board(
+    type="charuco", columns=4, rows=5, square_m=0.054, dictionary="DICT_4X4_1000", marker_m=0.0405, inverted=True
+)
+CHESSBOARD = Board(type="chessboard", columns=8, rows=7, square_m=0.03)
+APRILGRID = Board(type="aprilgrid", columns=5, rows=4, square_m=0.052, dictionary="DICT_APRILTAG_36h11", marker_m=0.04)
 
 
 def pose(board: Board, camera: Camera, share: float = 0.5, turn=(0.3, -0.35, 0.2), place=(0.0, 0.0)) -> np.ndarray:

@@ -11,7 +11,7 @@ from calibration.camera import Camera
 from calibration.rig import Rig, RigCamera
 from calibration.rotations import make_transform, rotation_from_vector
 
-BOARD = Board("charuco", 9, 7, 0.03, "DICT_4X4_100", 0.022)
+BOARD = Board(type="charuco", columns=9, rows=7, square_m=0.03, dictionary="DICT_4X4_100", marker_m=0.022)
 DISTORTION = {
     "pinhole5": [-0.12, 0.05, 0.0006, -0.0004, 0.01],
     "pinhole8": [0.3, -0.1, 0.0004, -0.0003, 0.02, 0.35, -0.05, 0.03],
@@ -37,8 +37,14 @@ def arc_rig(
         matrix = np.array(
             [[focal, 0, size[0] / 2 + 6 - 3 * number], [0, focal * 1.001, size[1] / 2 - 5 + 2 * number], [0, 0, 1]]
         )
-        camera = Camera(*size, lens, matrix, np.array(DISTORTION[lens]))  # type: ignore[arg-type]
-        made.append(RigCamera(f"cam_{number}", camera, make_transform(R, -R @ centre)))
+        camera = Camera(
+            width=size[0],
+            height=size[1],
+            lens=lens,  # type: ignore[arg-type]
+            matrix=matrix,
+            distortion=np.array(DISTORTION[lens]),
+        )
+        made.append(RigCamera(camera_id=f"cam_{number}", camera=camera, T_cam_world=make_transform(R, -R @ centre)))
     return Rig(tuple(made))
 
 
@@ -96,10 +102,19 @@ def observe(
             ids = np.flatnonzero(inside)
             if len(ids) >= 6:
                 stamp = true_s + (late_s or {}).get(camera_id, 0.0)
-                own.append(BoardView(camera_id, frame, round((stamp + 100) * 1e9), ids, pixels[ids], noise_px or 0.3))
+                own.append(
+                    BoardView(
+                        camera_id=camera_id,
+                        frame=frame,
+                        time_ns=round((stamp + 100) * 1e9),
+                        corner_ids=ids,
+                        corners_px=pixels[ids],
+                        std_px=noise_px or 0.3,
+                    )
+                )
         views[camera_id] = own
     sizes = {camera.camera_id: (camera.camera.width, camera.camera.height) for camera in rig.cameras}
-    return Detections(views, sizes)
+    return Detections(views=views, image_size=sizes)
 
 
 def _project(camera: RigCamera, board: Board, path: BoardPath, times_s: np.ndarray) -> np.ndarray:

@@ -7,7 +7,9 @@ from calibration.camera import Camera
 from calibration.rig import CalibrationRecord, Rig, RigCamera
 from calibration.solve.calibrate import CalibrationResult, CameraFigures, ImageFigures, ViewResiduals
 
-BOARD = Board("charuco", 4, 5, 0.054, "DICT_4X4_1000", 0.0405, inverted=True)
+BOARD = Board(
+    type="charuco", columns=4, rows=5, square_m=0.054, dictionary="DICT_4X4_1000", marker_m=0.0405, inverted=True
+)
 BOARD_CENTRE_M = np.array([0.108, 0.135, 0.0])
 
 
@@ -29,9 +31,22 @@ def ring_of_cameras(count: int) -> Rig:
         angle = np.radians(-70 + 140 * index / max(count - 1, 1))
         centre = np.array([np.sin(angle), -np.cos(angle), 1.2 + 0.25 * (index % 2)])
         matrix = np.array([[900.0 + 10 * index, 0, 640], [0, 902.0 + 10 * index, 360], [0, 0, 1]])
-        lens = Camera(1280, 720, "pinhole5", matrix, np.array([-0.3, 0.08, 0.001, -0.001, 0.0]))
+        lens = Camera(
+            width=1280,
+            height=720,
+            lens="pinhole5",
+            matrix=matrix,
+            distortion=np.array([-0.3, 0.08, 0.001, -0.001, 0.0]),
+        )
         offset_ns = round(4e6 * np.sin(index))
-        cameras.append(RigCamera(f"cam_{index}", lens, look_at(centre, np.array([0, 0, 1.0])), offset_ns))
+        cameras.append(
+            RigCamera(
+                camera_id=f"cam_{index}",
+                camera=lens,
+                T_cam_world=look_at(centre, np.array([0, 0, 1.0])),
+                time_offset_ns=offset_ns,
+            )
+        )
     return Rig(
         tuple(cameras), calibration=CalibrationRecord("2026-01-31", "usthand", None, 0.41), time_offsets_known=True
     )
@@ -69,7 +84,15 @@ def synthetic_result(
         board=BOARD,
         cameras=figures,
         rmse_px=rmse_px,
-        heldout=ImageFigures(0.52, 0.44, 0.33, 0.27, 0.61, -0.04, 1234),
+        heldout=ImageFigures(
+            rmse_px=0.52,
+            trim_rmse_px=0.44,
+            median_px=0.33,
+            rigidity_mm_rms=0.27,
+            loo_px=0.61,
+            scale_bias_percent=-0.04,
+            corners=1234,
+        ),
         scale_bias_percent=None,
         distances_m={(a, b): float(np.linalg.norm(centres[a] - centres[b])) for a, b in pairs},
         distance_std_m=dict.fromkeys(pairs, 0.0007),
@@ -107,7 +130,15 @@ def _view(rng, camera: RigCamera, T_world_board, frame: int, time_ns: int, noise
     if frame % 15 == 3:
         residuals[0] += [4.0, -2.0]
     T_cam_board = camera.T_cam_world @ T_world_board
-    return ViewResiduals(camera.camera_id, frame, time_ns, ids, corners_px[ids] + residuals, residuals, T_cam_board)
+    return ViewResiduals(
+        camera_id=camera.camera_id,
+        frame=frame,
+        time_ns=time_ns,
+        corner_ids=ids,
+        corners_px=corners_px[ids] + residuals,
+        residuals_px=residuals,
+        T_cam_board=T_cam_board,
+    )
 
 
 def _figures(index: int, camera: RigCamera, views: list[ViewResiduals]) -> CameraFigures:

@@ -27,7 +27,11 @@ def camera(
     matrix = np.array([[focal_px, 0, 322.0], [0, focal_px + 2, 236.0], [0, 0, 1]])
     distortion = np.array(DISTORTION[lens]) * distorted
     eye, target = np.array(eye_m, dtype=float), np.array(target_m, dtype=float)
-    return RigCamera("cam_0", Camera(640, 480, lens, matrix, distortion), look_at(eye, target))
+    return RigCamera(
+        camera_id="cam_0",
+        camera=Camera(width=640, height=480, lens=lens, matrix=matrix, distortion=distortion),
+        T_cam_world=look_at(eye, target),
+    )
 
 
 def hand(
@@ -39,12 +43,16 @@ def hand(
     vertices_m = bend_wrist(vertices_m, model, np.eye(4), 0.3, 0.1)
     half = np.array(moved_m) / 2
     return PosedHand(
-        side, vertices_m - half, vertices_m + half, joints_m, hand_surface(model.mesh, model.faces, skin or Skin())
+        side=side,
+        vertices_start_m=vertices_m - half,
+        vertices_end_m=vertices_m + half,
+        joints_m=joints_m,
+        surface=hand_surface(model.mesh, model.faces, skin or Skin()),
     )
 
 
 def state(*hands: PosedHand, sensor: Sensor = PLAIN, background: np.ndarray | None = None, **more) -> SceneState:
-    return SceneState(hands or (hand(),), views={"cam_0": View(background, sensor)}, **more)
+    return SceneState(hands=hands or (hand(),), views={"cam_0": View(background, sensor)}, **more)
 
 
 def shifted(posed: PosedHand, by_m: np.ndarray) -> PosedHand:

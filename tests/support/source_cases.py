@@ -23,7 +23,12 @@ def rig_camera(source: CameraSource | None, width: int = WIDTH, height: int = HE
     matrix = np.array([[300.0, 0, (width - 1) / 2], [0, 300.0, (height - 1) / 2], [0, 0, 1]])
     T_cam_world = np.eye(4)
     T_cam_world[2, 3] = 0.6
-    return RigCamera("cam_0", Camera(width, height, "pinhole5", matrix, np.zeros(5)), T_cam_world, source=source)
+    return RigCamera(
+        camera_id="cam_0",
+        camera=Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.zeros(5)),
+        T_cam_world=T_cam_world,
+        source=source,
+    )
 
 
 def source_of(source: CameraSource | None, width: int = WIDTH, height: int = HEIGHT) -> Source:

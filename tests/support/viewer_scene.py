@@ -27,7 +27,11 @@ def make_rig(turn: np.ndarray | None = None, distortion: tuple[float, ...] = (0,
         eye_m = TARGET_M + 0.8 * np.array([np.cos(angle), np.sin(angle), 0.35])
         T_cam_world = look_at(turn @ eye_m, turn @ TARGET_M, turn @ np.array([0.0, 0.0, 1.0]))
         cameras.append(
-            RigCamera(f"cam_{number}", Camera(1280, 720, "pinhole5", matrix, np.array(distortion)), T_cam_world)
+            RigCamera(
+                camera_id=f"cam_{number}",
+                camera=Camera(width=1280, height=720, lens="pinhole5", matrix=matrix, distortion=np.array(distortion)),
+                T_cam_world=T_cam_world,
+            )
         )
     return Rig(tuple(cameras))
 
@@ -65,7 +69,17 @@ def make_set(
     cameras: dict[str, CameraReport] | None = None,
 ) -> PoseSet:
     hops = {"grab": published_ns - latency_ns, "published": published_ns}
-    return PoseSet(0, 0, 0, hands or [], cameras or {}, hops, {}, "test", "rig")
+    return PoseSet(
+        set_index=0,
+        reference_time_ns=0,
+        spread_ns=0,
+        hands=hands or [],
+        cameras=cameras or {},
+        hops_ns=hops,
+        stage_ms={},
+        estimator="test",
+        rig_id="rig",
+    )
 
 
 class ListFeed:
@@ -92,8 +106,8 @@ class ListFeed:
 
 def report(number: int, state: str = "streaming") -> CameraReport:
     """A camera's report with an image."""
-    slot = SlotRef(1, 1, number, 1, 720, 1280, 8)
-    return msgspec.structs.replace(CameraReport("streaming"), state=state, slot=slot)
+    slot = SlotRef(pid=1, fd=1, slot=number, ticket=1, height=720, width=1280, slots=8)
+    return msgspec.structs.replace(CameraReport(state="streaming"), state=state, slot=slot)
 
 
 def moving_sets(rig: Rig, count: int, joints_at: Callable[[float], Mapping[Side, np.ndarray]]) -> list[PoseSet]:

@@ -46,7 +46,7 @@ def _same_hand(keypoints_px: np.ndarray, other_px: np.ndarray, size_px: float) -
     return bool(apart < _SAME_HAND * size_px or (middle < 0.15 * size_px and apart < 2 * _SAME_HAND * size_px))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """The detections of one frame set, in one list of length D.
 
@@ -71,7 +71,14 @@ def gather(cameras: list[RigCamera], detections: list[list[Detection]], std_scal
     flat = [detection for found in detections for detection in found]
     if not flat:
         none = np.zeros(0)
-        return Seen(none.astype(int), np.zeros((0, 21, 2)), np.zeros((0, 21, 2)), np.zeros((0, 21)), none, none)
+        return Seen(
+            view=none.astype(int),
+            keypoints_px=np.zeros((0, 21, 2)),
+            keypoints_norm=np.zeros((0, 21, 2)),
+            std_norm=np.zeros((0, 21)),
+            size_norm=none,
+            right=none,
+        )
     counts = [len(found) for found in detections]
     view = np.repeat(np.arange(len(cameras)), counts)
     keypoints_px = np.array([detection.keypoints_px for detection in flat], dtype=np.float64)
@@ -83,13 +90,13 @@ def gather(cameras: list[RigCamera], detections: list[list[Detection]], std_scal
     focal = np.array([camera.camera.focal_px for camera in cameras])[view]
     centred = keypoints_norm - keypoints_norm.sum(1, keepdims=True) / keypoints_norm.shape[1]
     return Seen(
-        view,
-        keypoints_px,
-        keypoints_norm,
-        np.array([detection.std_px for detection in flat]) * (std_scale[view] / focal)[:, None],
-        2 * np.sqrt(np.einsum("djc,djc->d", centred, centred) / centred.shape[1]),
+        view=view,
+        keypoints_px=keypoints_px,
+        keypoints_norm=keypoints_norm,
+        std_norm=np.array([detection.std_px for detection in flat]) * (std_scale[view] / focal)[:, None],
+        size_norm=2 * np.sqrt(np.einsum("djc,djc->d", centred, centred) / centred.shape[1]),
         # What is hardly a hand says little about which hand it is.
-        np.array([0.5 + (detection.right - 0.5) * detection.score**2 for detection in flat]),
+        right=np.array([0.5 + (detection.right - 0.5) * detection.score**2 for detection in flat]),
     )
 
 

@@ -75,7 +75,9 @@ class MultiViewEstimator:
             return Estimate([])
         ids = [camera.camera_id for camera in cameras]
         predictions = [track.motion.predict(now_ns) for track in self._tracks]
-        step = Step(cameras, frames, now_ns, predictions, self._trust.std_scale(ids))
+        step = Step(
+            cameras=cameras, frames=frames, now_ns=now_ns, predictions=predictions, std_scale=self._trust.std_scale(ids)
+        )
 
         searched = self._search_plan(frames, now_ns)
         regions = step.regions(step.predicted_in_view_m, np.ones((len(predictions), len(cameras)), dtype=bool))
@@ -165,8 +167,15 @@ class MultiViewEstimator:
             # To look again for what is missing, where the views that have it say it is.
             in_view = quick_fit(step.T_cam_world, step.seen, rows, gain, shift)
         return [
-            Match(int(link), self._tracks[link].right_log_odds >= 0, *each)
-            for link, *each in zip(links, rows, gain, shift, in_view, strict=True)
+            Match(
+                link=int(link),
+                right=self._tracks[link].right_log_odds >= 0,
+                rows=rows[hand],
+                gain=gain[hand],
+                shift_m=shift[hand],
+                in_view_m=in_view[hand],
+            )
+            for hand, link in enumerate(links)
         ]
 
     def _match_anew(self, step: Step) -> list[Match]:
@@ -193,7 +202,14 @@ class MultiViewEstimator:
         in_view = quick_fit(step.T_cam_world, seen, rows, gain, shift)
         better = assign(distances(step.T_cam_world, seen, in_view), seen, rights, views)
         return [
-            Match(link, right, new if (new >= 0).sum() >= 2 else old, gain[hand], shift[hand], in_view[hand])
+            Match(
+                link=link,
+                right=right,
+                rows=new if (new >= 0).sum() >= 2 else old,
+                gain=gain[hand],
+                shift_m=shift[hand],
+                in_view_m=in_view[hand],
+            )
             for hand, (link, right, new, old) in enumerate(zip(links, rights, better, rows, strict=True))
         ]
 
@@ -281,7 +297,7 @@ class MultiViewEstimator:
         if match.link >= 0:
             track = self._tracks[match.link]
         else:
-            track = Track(self._next_id, Motion.start(step.now_ns, np.zeros((21, 3)), np.ones(21)))
+            track = Track(track_id=self._next_id, motion=Motion.start(step.now_ns, np.zeros((21, 3)), np.ones(21)))
             self._next_id += 1
         track.listen(step.seen.right[match.rows[match.views]])
         return track

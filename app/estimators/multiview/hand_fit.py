@@ -16,7 +16,7 @@ _LINKED_ITERATIONS = 6
 _AGREEMENT = np.array([0.1, 0.3, 0.7, 1.0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HandFit:
     """Hands (H) in the world at the reference time.
 
@@ -90,14 +90,14 @@ def fit_hands(
     error[:, rows < 0] = np.nan
     reprojection, leave_one_out = error.swapaxes(-1, -2)
     return HandFit(
-        fitted.points_m,
-        fitted.covariance_m2,
-        fitted.inliers,
-        fitted.residuals,
-        by_views[:, 0],
-        in_view,
-        reprojection,
-        leave_one_out,
+        joints_m=fitted.points_m,
+        covariance_m2=fitted.covariance_m2,
+        inliers=fitted.inliers,
+        residuals=fitted.residuals,
+        free_joints_m=by_views[:, 0],
+        in_view_m=in_view,
+        reprojection_px=reprojection,
+        leave_one_out_px=leave_one_out,
     )
 
 

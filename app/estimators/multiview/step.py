@@ -14,7 +14,7 @@ from calibration.frames import Frame
 from calibration.rig import RigCamera
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Step:
     """One frame set: the cameras that are present (V), their frames, the tracks' motions predicted to `now_ns`,
     and what the stds of each camera's detections are multiplied with (V,)."""
@@ -62,7 +62,7 @@ class Step:
         return regions
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Match:
     """A hand found among the detections.
 

@@ -35,7 +35,7 @@ _SPAN_M = (0.05, 0.26)
 _CERTAIN_STD_M = 0.03
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Follow:
     """A hand that is followed: its motion, its seat in the pipeline, and how many sets in a row it was not there."""
 
@@ -62,7 +62,7 @@ class _Look(NamedTuple):
     frame: int
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Begun:
     """A set of which stage 1 is done: what it `heard` of the hands it looked at, and how to refine them."""
 
@@ -137,7 +137,7 @@ class UstHandEstimator:
         stage_ms["stage1"] = _since(clock)
         looks = [_Look(follow, follow.views, ring, ring.count) for follow, ring in zip(seen, rings, strict=True)]
         refine = pipeline.hold(seats) if ahead else partial(pipeline.refine, seats)
-        return partial(self._finish, _Begun(now_ns, looks, heard, refine, stage_ms))
+        return partial(self._finish, _Begun(now_ns=now_ns, looks=looks, heard=heard, refine=refine, stage_ms=stage_ms))
 
     def _finish(self, begun: _Begun) -> Estimate:
         clock = time.perf_counter()
@@ -196,7 +196,16 @@ class UstHandEstimator:
                 _, half_width_m = hand_box(found.joints_m)
                 start = Motion.start(now_ns, found.joints_m, np.full(JOINTS, 0.01**2))
                 seat = self.pipeline.sit(MIRROR if found.side == "left" else np.eye(3))
-                self._follows.append(_Follow(found.side, self._next_id, start, seat, half_width_m, found.joints_m))
+                self._follows.append(
+                    _Follow(
+                        side=found.side,
+                        track_id=self._next_id,
+                        motion=start,
+                        seat=seat,
+                        half_width_m=half_width_m,
+                        joints_m=found.joints_m,
+                    )
+                )
                 self._next_id += 1
 
     def _followed(self, found: Found) -> bool:

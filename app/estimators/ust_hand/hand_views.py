@@ -19,7 +19,7 @@ _NEAREST_M = 0.05
 _LEAST_PEAK = 0.032
 
 
-@dataclass
+@dataclass(kw_only=True)
 class HandViews:
     """The views (V) that look at one hand: their cameras, crops and P_crop (V, 3, 4).
 
@@ -48,7 +48,7 @@ class HandViews:
 
         They become the first views of `into`, one hand's arrays (V, ...); its other views become absent.
         """
-        views = cls(target_world_m, mirror)
+        views = cls(target_world_m=target_world_m, mirror=mirror)
         size_px = into.crops_rgb.shape[1]
         into.view_mask[:] = False
         for camera in rig.cameras:

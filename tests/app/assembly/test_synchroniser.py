@@ -19,7 +19,14 @@ class Arrival:
         self.tick = tick
         self.at_ns = round(capture_ns + delay_ns)
         number = tick if sequence is None else sequence
-        self.frame = Frame(camera, number, round(capture_ns), self.at_ns, self.at_ns, PIXELS)
+        self.frame = Frame(
+            camera_id=camera,
+            sequence=number,
+            capture_time_ns=round(capture_ns),
+            grab_time_ns=self.at_ns,
+            publish_time_ns=self.at_ns,
+            pixels=PIXELS,
+        )
 
 
 def play(synchroniser: Synchroniser, arrivals: list[Arrival], step_ns: int = MS) -> list[FrameSet]:

@@ -102,7 +102,7 @@ class StillEngine:
 def test_each_set_goes_from_images_to_joints(recompute: bool, monkeypatch: pytest.MonkeyPatch, request):
     engine = StillEngine()
     monkeypatch.setattr(engine_sets, "make_engine", lambda source, name: engine)
-    case = Case(request.node.name, "still", views=3, hands=2, recompute=recompute)
+    case = Case(source=request.node.name, engine="still", views=3, hands=2, recompute=recompute)
     assert prepare(case) == engine.name
     sets = len(engine.refined)
     found = run_case(case, 0)
@@ -128,13 +128,13 @@ def test_ratios_are_of_each_round():
     drifting, twice_as_fast = rounds_of(10, 20, 90), rounds_of(5, 10, 45)
     assert ratio(drifting, twice_as_fast) == ratio(drifting, twice_as_fast, "stage1") == 2
     assert milliseconds(drifting)["whole_ms"] == {"p50": 20, "p95": 83, "p99": 88.6}
-    plan = Plan(["still"], [2, 4, 8], [1])
+    plan = Plan(engines=["still"], views=[2, 4, 8], hands=[1])
     assert plan.usual == (4, 1)
-    cases = {views: Case("", "still", views, 1) for views in plan.views}
+    cases = {views: Case(source="", engine="still", views=views, hands=1) for views in plan.views}
     # 10 ms and 2 ms a view: a view more costs 2 ms, and one of the two first (10 + 2 * 2) / 2 = 7 ms.
     rounds = {case: rounds_of(*(slow * (10 + 2 * views) for slow in (1, 3))) for views, case in cases.items()}
     assert added_view(rounds, plan, "still") == pytest.approx(2 / 7, abs=1e-3)
-    assert added_view(rounds, Plan(["still"], [4], [1]), "still") is None
+    assert added_view(rounds, Plan(engines=["still"], views=[4], hands=[1]), "still") is None
 
 
 def test_shares_are_of_the_best_product_of_the_precision_in_the_same_round():

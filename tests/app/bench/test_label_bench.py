@@ -43,10 +43,20 @@ class Blind:
 
 def test_a_recording_without_hands_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = ring_rig(3)
-    frames = {name: Frame(name, 0, 0, 0, 0, np.zeros((480, 640, 3), np.uint8)) for name in rig.camera_ids}
+    frames = {
+        name: Frame(
+            camera_id=name,
+            sequence=0,
+            capture_time_ns=0,
+            grab_time_ns=0,
+            publish_time_ns=0,
+            pixels=np.zeros((480, 640, 3), np.uint8),
+        )
+        for name in rig.camera_ids
+    }
     monkeypatch.setattr("app.bench.labels.make_estimator", lambda _, rig: MultiViewEstimator(rig, Blind()))
     monkeypatch.setattr("app.bench.labels.read_sets", lambda *_: [FrameSet(0, 0, frames, 0)])
-    session = Session(tmp_path, rig, "empty", "2026-01-01", {})
+    session = Session(path=tmp_path, rig=rig, name="empty", created="2026-01-01", videos={})
     with pytest.raises(UserError, match="no hand was found in three views"):
         compare(session, rig, None, "mediapipe")
 

@@ -18,7 +18,9 @@ from calibration.session import Session, write_session
 from tests.support.calibration_scene import ring_of_cameras
 from tests.support.live_run import last_json, usthand
 
-REAL_BOARD = Board("charuco", 4, 5, 0.054, "DICT_4X4_1000", 0.0405, inverted=True)
+REAL_BOARD = Board(
+    type="charuco", columns=4, rows=5, square_m=0.054, dictionary="DICT_4X4_1000", marker_m=0.0405, inverted=True
+)
 # Of the published calibration, in metres.
 PUBLISHED_M = {
     "cam_0-cam_1": 1.132,
@@ -56,7 +58,7 @@ def calibrated(real_session: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def _with_devices(rig: Rig) -> Rig:
     cameras = tuple(
-        replace(camera, source=OpenCvSource(f"/dev/video{index}", fourcc="MJPG"))
+        replace(camera, source=OpenCvSource(device=f"/dev/video{index}", fourcc="MJPG"))
         for index, camera in enumerate(rig.cameras)
     )
     return replace(rig, cameras=cameras)
@@ -121,7 +123,7 @@ class TestRealRig:
         rig = read_rig(folder / "rig.yaml")
         assert rig.rig_id == summary["rig_id"]
         for index, camera in enumerate(rig.cameras):
-            assert camera.source == OpenCvSource(f"/dev/video{index}", fourcc="MJPG")
+            assert camera.source == OpenCvSource(device=f"/dev/video{index}", fourcc="MJPG")
             other = rig.cameras[index - 1]
             pair = "-".join(sorted((camera.camera_id, other.camera_id)))
             distance_m = np.linalg.norm(camera.centre_world_m - other.centre_world_m)
@@ -187,7 +189,9 @@ class TestRealRig:
 
     @pytest.mark.parametrize("dictionary", ["DICT_5X5_100", "DICT_4X4_1000"])
     def test_another_board_in_board_yaml_is_named_for_what_it_is(self, dictionary, real_session, tmp_path):
-        wrong = Board("charuco", 5, 7, 0.054, dictionary, 0.0405, inverted=True)
+        wrong = Board(
+            type="charuco", columns=5, rows=7, square_m=0.054, dictionary=dictionary, marker_m=0.0405, inverted=True
+        )
         write_board(tmp_path / "board.yaml", wrong)
         error = refused("--session", real_session, "--board", tmp_path / "board.yaml", "-o", tmp_path / "rig.yaml")
         assert "4 x 5" in error and "DICT_4X4" in error

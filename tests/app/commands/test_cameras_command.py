@@ -97,7 +97,9 @@ def test_v4l2_devices_have_stable_paths_and_modes(tmp_path: Path, monkeypatch: p
     from app.commands.cameras import _describe_video
 
     described = _describe_video(devices[0])
-    assert from_data(described["source"], OpenCvSource, "entry") == OpenCvSource(str(link), fourcc="MJPG", fps=60.0)
+    assert from_data(described["source"], OpenCvSource, "entry") == OpenCvSource(
+        device=str(link), fourcc="MJPG", fps=60.0
+    )
     assert described["image_size"] == (1280, 720)
 
 

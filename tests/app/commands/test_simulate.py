@@ -224,7 +224,7 @@ def test_a_camera_inside_a_hand_is_told_and_nothing_is_left(tmp_path: Path, caps
     joint_m = random_scene(rig, 0, SceneSettings(things=False)).hands(1.0)["right"].joints_world_m[9]
     T = rig.cameras[0].T_cam_world.copy()
     T[:3, 3] = -T[:3, :3] @ joint_m
-    inside = RigCamera("cam_0", rig.cameras[0].camera, T)
+    inside = RigCamera(camera_id="cam_0", camera=rig.cameras[0].camera, T_cam_world=T)
     write_rig(tmp_path / "rig.yaml", Rig((inside, *rig.cameras[1:]), rig.sync))
     command = f"simulate {tmp_path / 'out'} --rig {tmp_path / 'rig.yaml'} --sets 1 --no-things --workers 1"
     assert main(command.split()) == 2
@@ -268,7 +268,10 @@ def test_a_simulated_camera_plays_the_loop_with_the_hands_of_its_capture_time(lo
         assert isinstance(camera.source, SimulatedSource)
         # Three frames a second: none lies midway between two images of the loop, which are a second apart.
         played = SimulatedSource(fps=3.0, images=str(loop_files(folder, rig)[camera.camera_id]))
-        source = make_source(RigCamera(camera.camera_id, camera.camera, camera.T_cam_world, source=played), rig)
+        source = make_source(
+            RigCamera(camera_id=camera.camera_id, camera=camera.camera, T_cam_world=camera.T_cam_world, source=played),
+            rig,
+        )
         mode = source.open()
         image = new_image(mode.width, mode.height)
         stamp = source.grab(2.0)
@@ -296,7 +299,9 @@ def test_a_loop_that_does_not_fit_is_told(loop: tuple[Rig, Path], tmp_path: Path
     wide = ring_rig(2, 320, 240).cameras[0]
     images = str(loop_files(folder, rig)["cam_0"])
     for path, told in ((images, "160x120"), (str(tmp_path / "none.npz"), "none.npz")):
-        camera = RigCamera("cam_0", wide.camera, wide.T_cam_world, source=SimulatedSource(images=path))
+        camera = RigCamera(
+            camera_id="cam_0", camera=wide.camera, T_cam_world=wide.T_cam_world, source=SimulatedSource(images=path)
+        )
         with pytest.raises(SourceError, match=told):
             make_source(camera, rig).open()
 

@@ -21,7 +21,14 @@ PIXELS = np.zeros((480, 640, 3), np.uint8)
 def frame_set(lags_ms: dict[str, float] | None = None) -> FrameSet:
     lags = lags_ms or {}
     frames = {
-        camera_id: Frame(camera_id, 0, 10**9 + round(1e6 * lags.get(camera_id, 0)), 0, 0, PIXELS)
+        camera_id: Frame(
+            camera_id=camera_id,
+            sequence=0,
+            capture_time_ns=10**9 + round(1e6 * lags.get(camera_id, 0)),
+            grab_time_ns=0,
+            publish_time_ns=0,
+            pixels=PIXELS,
+        )
         for camera_id in RIG.camera_ids
     }
     return FrameSet(0, 10**9, frames, 0)

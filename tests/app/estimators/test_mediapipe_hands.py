@@ -39,9 +39,13 @@ def read_rig(folder: Path) -> Rig:
         T = np.eye(4)
         T[:3, :3], T[:3, 3] = entry["rotation"], entry["translation"]
         lens = Camera(
-            entry["size"][0], entry["size"][1], "pinhole5", np.array(entry["matrix"]), np.array(entry["distortions"])
+            width=entry["size"][0],
+            height=entry["size"][1],
+            lens="pinhole5",
+            matrix=np.array(entry["matrix"]),
+            distortion=np.array(entry["distortions"]),
         )
-        cameras.append(RigCamera(f"cam_{number}", lens, T))
+        cameras.append(RigCamera(camera_id=f"cam_{number}", camera=lens, T_cam_world=T))
     return Rig(tuple(cameras))
 
 
@@ -58,7 +62,14 @@ def read_sets(folder: Path, count: int) -> Iterator[FrameSet]:
         for camera_id, stamp_ns in sorted(stamps.items()):
             ok, pixels = videos[camera_id].read()
             assert ok
-            frames[camera_id] = Frame(camera_id, index, stamp_ns, stamp_ns, stamp_ns, pixels)
+            frames[camera_id] = Frame(
+                camera_id=camera_id,
+                sequence=index,
+                capture_time_ns=stamp_ns,
+                grab_time_ns=stamp_ns,
+                publish_time_ns=stamp_ns,
+                pixels=pixels,
+            )
         yield FrameSet(index, int(np.median(list(stamps.values()))), frames, 0)
 
 

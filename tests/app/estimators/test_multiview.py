@@ -80,7 +80,14 @@ def simulate(
         for camera_id in rig.camera_ids:
             time_ns = round((index / fps + random.uniform(-spread_s, spread_s)) * 1e9)
             if camera_id not in absent:
-                frames[camera_id] = Frame(camera_id, index, time_ns, time_ns, time_ns, PIXELS)
+                frames[camera_id] = Frame(
+                    camera_id=camera_id,
+                    sequence=index,
+                    capture_time_ns=time_ns,
+                    grab_time_ns=time_ns,
+                    publish_time_ns=time_ns,
+                    pixels=PIXELS,
+                )
         reference_ns = int(np.median([frame.capture_time_ns for frame in frames.values()]))
         estimate = estimator.estimate(FrameSet(index, reference_ns, frames, 0))
         truth = detector.truth.truth_at(reference_ns)
@@ -293,7 +300,17 @@ def test_tracks_survive_crossing(rig: Rig) -> None:
     names = set()
     for index in range(90):
         time_ns = round(index / 30 * 1e9)
-        frames = {name: Frame(name, index, time_ns, time_ns, time_ns, PIXELS) for name in rig.camera_ids}
+        frames = {
+            name: Frame(
+                camera_id=name,
+                sequence=index,
+                capture_time_ns=time_ns,
+                grab_time_ns=time_ns,
+                publish_time_ns=time_ns,
+                pixels=PIXELS,
+            )
+            for name in rig.camera_ids
+        }
         hands = estimator.estimate(FrameSet(index, time_ns, frames, 0)).hands
         truth = detector.hands(time_ns)
         assert len(hands) == 2
@@ -316,7 +333,12 @@ def test_errors_count_every_matched_detection_also_a_rejected_one(rig: Rig) -> N
             ]
 
     estimator = MultiViewEstimator(rig, Exact(rig))
-    frames = {name: Frame(name, 0, 10**9, 10**9, 10**9, PIXELS) for name in rig.camera_ids}
+    frames = {
+        name: Frame(
+            camera_id=name, sequence=0, capture_time_ns=10**9, grab_time_ns=10**9, publish_time_ns=10**9, pixels=PIXELS
+        )
+        for name in rig.camera_ids
+    }
     estimate = estimator.estimate(FrameSet(0, 10**9, frames, 0))
     estimator.close()
     assert (estimate.detections, estimate.detections_used) == (8, 8)
@@ -340,7 +362,17 @@ def test_images_are_searched_only_while_hands_are_missing(rig: Rig) -> None:
     estimator = MultiViewEstimator(rig, detector)
     for index in range(8):
         time_ns = round(index / 30 * 1e9)
-        frames = {name: Frame(name, index, time_ns, time_ns, time_ns, PIXELS) for name in rig.camera_ids}
+        frames = {
+            name: Frame(
+                camera_id=name,
+                sequence=index,
+                capture_time_ns=time_ns,
+                grab_time_ns=time_ns,
+                publish_time_ns=time_ns,
+                pixels=PIXELS,
+            )
+            for name in rig.camera_ids
+        }
         estimator.estimate(FrameSet(index, time_ns, frames, 0))
     estimator.close()
     assert all(search for _, _, search in detector.asked[:4])
@@ -354,7 +386,17 @@ def test_one_view_or_none_gives_no_hand_and_hands_come_back(rig: Rig) -> None:
     found = []
     for index, ids in enumerate([rig.camera_ids, rig.camera_ids[:1], (), rig.camera_ids]):
         time_ns = round(index / 30 * 1e9)
-        frames = {name: Frame(name, index, time_ns, time_ns, time_ns, PIXELS) for name in ids}
+        frames = {
+            name: Frame(
+                camera_id=name,
+                sequence=index,
+                capture_time_ns=time_ns,
+                grab_time_ns=time_ns,
+                publish_time_ns=time_ns,
+                pixels=PIXELS,
+            )
+            for name in ids
+        }
         estimate = estimator.estimate(FrameSet(index, time_ns, frames, 0))
         found.append([(hand.side, hand.track_id) for hand in estimate.hands])
     estimator.close()

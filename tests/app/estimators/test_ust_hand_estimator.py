@@ -116,7 +116,14 @@ class DotEngine:
                 keypoints_px[hand, view] = np.where(there[view, :, None], places[view], projected)
             confidence[hand] = np.where(there, 0.5, 0.01)
         spread = np.zeros((hands, 2 * JOINTS, 4), np.float32)
-        return Clouds(np.tile(queries_m, (1, 2, 1)), spread, queries_m, spread[:, :JOINTS], keypoints_px, confidence)
+        return Clouds(
+            anchors_m=np.tile(queries_m, (1, 2, 1)),
+            anchor_features=spread,
+            queries_m=queries_m,
+            query_features=spread[:, :JOINTS],
+            keypoints_px=keypoints_px,
+            confidence=confidence,
+        )
 
     def refine(self, window: CloudWindow) -> Refined:
         self.windows.append(CloudWindow(*(array.copy() for array in window)))
@@ -151,7 +158,14 @@ def frame_set(number: int, sides: Sequence[Side] = BOTH, cameras: Sequence[int] 
         hands = hands_at(time_ns / 1e9)
         pixels = draw({side: hands[side] for side in sides}, rig, index)
         camera_id = rig.cameras[index].camera_id
-        frames[camera_id] = Frame(camera_id, number, time_ns, 0, 0, pixels)
+        frames[camera_id] = Frame(
+            camera_id=camera_id,
+            sequence=number,
+            capture_time_ns=time_ns,
+            grab_time_ns=0,
+            publish_time_ns=0,
+            pixels=pixels,
+        )
     return FrameSet(number, now_ns, frames, 0)
 
 

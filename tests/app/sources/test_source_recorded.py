@@ -1,6 +1,7 @@
 """One camera of a recorded session, whole and damaged."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -20,7 +21,7 @@ TIMES_NS = (np.arange(FRAMES) * 33_000_000 + 7_000_000_000 + np.arange(FRAMES) %
 
 def make_session(folder: Path, video: Path, times_ns: np.ndarray = TIMES_NS) -> RecordedSource:
     first = rig_camera(None)
-    second = type(first)("cam_1", first.camera, first.T_cam_world)
+    second = replace(first, camera_id="cam_1")
     videos = {"cam_0": video.name, "cam_1": video.name}
     write_session(folder, Rig((first, second)), videos, {"cam_0": times_ns, "cam_1": times_ns})
     return RecordedSource(session=str(folder), camera="cam_1")
@@ -142,7 +143,7 @@ def test_a_real_recording_agrees_with_another_decoder(real_rig_dir: Path, tmp_pa
     video = real_rig_dir / "calibration" / "extrinsic" / "cam_2.mp4"
     (tmp_path / video.name).symlink_to(video)
     first = rig_camera(None, 1280, 720)
-    second = type(first)("cam_1", first.camera, first.T_cam_world)
+    second = replace(first, camera_id="cam_1")
     times_ns = np.arange(111, dtype=np.int64) * 166_666_667
     videos = {"cam_0": video.name, "cam_1": video.name}
     write_session(tmp_path, Rig((first, second)), videos, {"cam_0": times_ns, "cam_1": times_ns})

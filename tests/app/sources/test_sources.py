@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -162,7 +162,7 @@ def recorded_case(folder: Path, video: Path) -> Case:
     for camera_id in ("cam_0", "cam_1"):
         (session / f"{camera_id}.mp4").write_bytes(video.read_bytes())
     first = rig_camera(None)
-    second = type(first)("cam_1", first.camera, first.T_cam_world)
+    second = replace(first, camera_id="cam_1")
     write_session(
         session,
         Rig((first, second)),

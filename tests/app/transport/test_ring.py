@@ -115,7 +115,7 @@ def test_nothing_is_left_of_a_writer_that_was_killed():
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     pid, fd, slot, ticket, slots = map(int, process.stdout.readline().split())
-    ref = SlotRef(pid, fd, slot, ticket, 480, 640, slots)
+    ref = SlotRef(pid=pid, fd=fd, slot=slot, ticket=ticket, height=480, width=640, slots=slots)
     reader = RingReader()
     held = reader.view(ref)
     process.kill()

@@ -16,7 +16,7 @@ from calibration.errors import UserError
 
 
 def status(number: int, detail: str = "") -> CameraStatus:
-    return CameraStatus("cam", "streaming", detail, last_sequence=number)
+    return CameraStatus(camera_id="cam", state="streaming", detail=detail, last_sequence=number)
 
 
 def received(subscriber: Subscriber, count: int, seconds: float = 5.0) -> list:

@@ -48,9 +48,9 @@ def test_rate_and_latency_are_those_of_the_last_seconds():
 def test_cameras_alive_and_dropped_are_summed_over_cameras():
     stats = RollingStats()
     reports = {
-        "a": CameraReport("streaming", dropped=2),
-        "b": CameraReport("lost", dropped=3),
-        "c": CameraReport("streaming"),
+        "a": CameraReport(state="streaming", dropped=2),
+        "b": CameraReport(state="lost", dropped=3),
+        "c": CameraReport(state="streaming"),
     }
     stats.add(make_set(1, cameras=reports))
     figures = stats.figures(2)
@@ -59,9 +59,19 @@ def test_cameras_alive_and_dropped_are_summed_over_cameras():
 
 def test_a_heartbeat_brings_camera_states_but_no_pose():
     shown = Shown()
-    shown.take(make_set(0, cameras={"a": CameraReport("streaming")}), 0)
+    shown.take(make_set(0, cameras={"a": CameraReport(state="streaming")}), 0)
     assert shown.fresh() is not None and shown.fresh() is None
-    heartbeat = PoseSet(1, 0, 0, [], {"a": CameraReport("lost")}, {"published": SECOND}, {}, "test", "rig")
+    heartbeat = PoseSet(
+        set_index=1,
+        reference_time_ns=0,
+        spread_ns=0,
+        hands=[],
+        cameras={"a": CameraReport(state="lost")},
+        hops_ns={"published": SECOND},
+        stage_ms={},
+        estimator="test",
+        rig_id="rig",
+    )
     shown.take(heartbeat, SECOND)
     assert shown.fresh() is None
     assert shown.reports()["a"].state == "lost"
@@ -243,9 +253,9 @@ def test_a_lost_camera_is_grey_and_named_so():
     image = np.zeros((720, 1280, 3), np.uint8)
     image[:] = (0, 0, 250)
     for tile in strip.tiles.values():
-        tile.report = CameraReport("streaming")
+        tile.report = CameraReport(state="streaming")
         tile.show(image, [], 0)
-    strip.tiles["cam_1"].report = CameraReport("lost", detail="unplugged")
+    strip.tiles["cam_1"].report = CameraReport(state="lost", detail="unplugged")
 
     def reddish(picture: np.ndarray, number: int) -> float:
         part = picture[40:, number * 320 + 20 : number * 320 + 300].astype(float)
@@ -260,15 +270,20 @@ def test_a_lost_camera_is_grey_and_named_so():
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_tiles_fit_side_by_side(count: int):
     cameras = (make_rig().cameras * 2)[:count]
-    cameras = tuple(RigCamera(f"c{n}", camera.camera, camera.T_cam_world) for n, camera in enumerate(cameras))
+    cameras = tuple(
+        RigCamera(camera_id=f"c{n}", camera=camera.camera, T_cam_world=camera.T_cam_world)
+        for n, camera in enumerate(cameras)
+    )
     strip = Strip(cameras, 1280)
     for tile in strip.tiles.values():
-        tile.report = CameraReport("streaming")
+        tile.report = CameraReport(state="streaming")
         tile.show(np.full((720, 1280, 3), 255, np.uint8), [], 0)
     white = (strip.draw(0) == 255).all(axis=2)
     starts = np.diff(white[strip.height // 2].astype(int), prepend=0) == 1
     assert starts.sum() == count
-    assert tile_size(Camera(640, 480, "pinhole5", np.eye(3), np.zeros(5)), 320, 180) == (240, 180)
+    assert tile_size(
+        Camera(width=640, height=480, lens="pinhole5", matrix=np.eye(3), distortion=np.zeros(5)), 320, 180
+    ) == (240, 180)
 
 
 def test_text_is_drawn_inside_its_width_and_cut_at_the_edge():

@@ -208,7 +208,7 @@ def test_toggles_help_and_pause_change_the_picture(open_window):
 
 
 def test_a_lost_camera_turns_its_frustum_red(open_window):
-    lost = {**LIVE, "cam_2": CameraReport("lost", detail="unplugged")}
+    lost = {**LIVE, "cam_2": CameraReport(state="lost", detail="unplugged")}
     feed = ListFeed([make_set(0, 0, [], LIVE), make_set(0, 0, [], lost)], at_once=False, ends=False)
     window = open_window(feed)
     show(window, feed, 0)

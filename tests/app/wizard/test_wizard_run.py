@@ -22,8 +22,10 @@ from tests.calibration.wizard.test_wizard import board_at
 from tests.support.board_scene import arc_rig
 from tests.support.live_run import LiveRun, last_json, usthand
 
-BOARD = Board("charuco", 5, 7, 0.04, "DICT_4X4_50", 0.03)
-REAL_BOARD = Board("charuco", 4, 5, 0.054, "DICT_4X4_1000", 0.0405, True)
+BOARD = Board(type="charuco", columns=5, rows=7, square_m=0.04, dictionary="DICT_4X4_50", marker_m=0.03)
+REAL_BOARD = Board(
+    type="charuco", columns=4, rows=5, square_m=0.054, dictionary="DICT_4X4_1000", marker_m=0.0405, inverted=True
+)
 # Of the calibration that was published with the recording.
 REAL_DISTANCES_M = {"0-1": 1.132, "0-2": 0.550, "0-3": 0.426, "1-2": 0.918, "1-3": 1.433, "2-3": 0.626}
 

@@ -19,7 +19,16 @@ MESH = load_mesh()
 def make_hand(side: Side, joints_m: np.ndarray, number: int, track_id: int = 1, std_m: float = 0.002) -> Hand:
     noisy_m = joints_m + np.random.default_rng(number).normal(0, std_m, (21, 3))
     covariance_m2 = np.tile(np.eye(3) * std_m**2, (21, 1, 1))
-    return Hand(side, track_id, number * 33_333_333, noisy_m, covariance_m2, np.ones(21), {}, {})
+    return Hand(
+        side=side,
+        track_id=track_id,
+        capture_time_ns=number * 33_333_333,
+        joints_world_m=noisy_m,
+        covariance_m2=covariance_m2,
+        confidence=np.ones(21),
+        detections_px={},
+        inliers={},
+    )
 
 
 def tips_of(vertices: bytes) -> np.ndarray:

@@ -10,7 +10,16 @@ PERIOD_NS = 33_333_333
 
 
 def hand(time_ns: int, joints_m: np.ndarray, track_id: int = 1) -> Hand:
-    return Hand("right", track_id, time_ns, joints_m, np.zeros((21, 3, 3)), np.ones(21), {}, {})
+    return Hand(
+        side="right",
+        track_id=track_id,
+        capture_time_ns=time_ns,
+        joints_world_m=joints_m,
+        covariance_m2=np.zeros((21, 3, 3)),
+        confidence=np.ones(21),
+        detections_px={},
+        inliers={},
+    )
 
 
 def measured(velocity_m_s: float, noise_m: float, jitter_ns: float = 0.0, track_ids: int = 1) -> float | None:

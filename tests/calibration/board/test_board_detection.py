@@ -207,14 +207,17 @@ def test_large_images_are_searched_in_a_small_copy_and_refined_in_full():
     ("shown", "words"),
     [
         (CHARUCO, "ChArUco board of 5 x 7 with DICT_5X5"),
-        (Board("charuco", 5, 7, 0.03, "DICT_4X4_50", 0.022), "ChArUco board of 5 x 7 with DICT_4X4"),
+        (
+            Board(type="charuco", columns=5, rows=7, square_m=0.03, dictionary="DICT_4X4_50", marker_m=0.022),
+            "ChArUco board of 5 x 7 with DICT_4X4",
+        ),
         (APRILGRID, "AprilGrid of 5 x 4 with DICT_APRILTAG"),
         (CHESSBOARD, "chessboard of 8 x 7"),
     ],
 )
 def test_a_wrong_board_is_named(shown, words):
     images = [picture(shown, turn=turn)[0] for turn in ((0.2, 0.1, 0.0), (-0.2, 0.3, 0.2))]
-    asked = Board("charuco", 4, 5, 0.054, "DICT_4X4_1000", 0.0405)
+    asked = Board(type="charuco", columns=4, rows=5, square_m=0.054, dictionary="DICT_4X4_1000", marker_m=0.0405)
     hint = hint_from_images(images, asked)
     assert hint is not None and words in hint and "not a ChArUco board of 4 x 5" in hint
     assert hint_from_images(images, shown) is None

@@ -92,7 +92,9 @@ def test_png_holds_the_board_and_states_its_resolution(tmp_path, name):
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_charuco_is_drawn_as_opencv_draws_it(legacy):
-    board = Board("charuco", 5, 6, 0.08, "DICT_5X5_100", 0.056, legacy=legacy)
+    board = Board(
+        type="charuco", columns=5, rows=6, square_m=0.08, dictionary="DICT_5X5_100", marker_m=0.056, legacy=legacy
+    )
     theirs = cv2.aruco.CharucoBoard((5, 6), 0.08, 0.056, cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_100))
     theirs.setLegacyPattern(legacy)
     # 80 pixels a square and 8 a module: every edge falls between pixels.
@@ -106,7 +108,17 @@ def test_default_board_fills_a4_and_json_tells_its_files(tmp_path, capsys):
     assert board.square_m * 1e3 == summary["square_mm"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"board.pdf", "board.png", "board.yaml"}
     with pytest.raises(Exception, match="does not fit"):
-        write_pdf(tmp_path / "x.pdf", Board("charuco", 7, 5, board.square_m * 1.1, "DICT_4X4_50", board.square_m * 0.8))
+        write_pdf(
+            tmp_path / "x.pdf",
+            Board(
+                type="charuco",
+                columns=7,
+                rows=5,
+                square_m=board.square_m * 1.1,
+                dictionary="DICT_4X4_50",
+                marker_m=board.square_m * 0.8,
+            ),
+        )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from models.simulation.scene import PosedBoard, SceneState, Sensor, View
 from tests.support.board_scene import arc_rig, pose_errors, tour
 from tests.support.renderer_scene import camera, hand, state
 
-BOARD = Board("charuco", 8, 6, 0.03, "DICT_4X4_100", 0.022)
+BOARD = Board(type="charuco", columns=8, rows=6, square_m=0.03, dictionary="DICT_4X4_100", marker_m=0.022)
 SENSOR = Sensor(blur_px=0.5, noise=2.0, jpeg_quality=92)
 
 
@@ -28,22 +28,22 @@ def test_calibration_from_rendered_images_recovers_the_rig() -> None:
         R, t = path(np.array([float(frame)]))
         board = PosedBoard(BOARD, make_transform(R[0], t[0]))
         for mounted in rig.cameras:
-            picture = render(mounted, SceneState((), boards=(board,), views=views, noise_seed=frame)).image
+            picture = render(mounted, SceneState(hands=(), boards=(board,), views=views, noise_seed=frame)).image
             found = detect_board(picture, BOARD)
             if found.found:
                 view = BoardView(
-                    mounted.camera_id,
-                    frame,
-                    round((100 + frame) * 1e9),
-                    found.corner_ids,
-                    found.corners_px,
-                    found.std_px,
+                    camera_id=mounted.camera_id,
+                    frame=frame,
+                    time_ns=round((100 + frame) * 1e9),
+                    corner_ids=found.corner_ids,
+                    corners_px=found.corners_px,
+                    std_px=found.std_px,
                 )
                 seen[mounted.camera_id].append(view)
                 corners = BOARD.corners_board_m[found.corner_ids] @ R[0].T + t[0]
                 true_px.append(np.linalg.norm(mounted.project(corners) - found.corners_px, axis=1))
     assert np.sqrt((np.concatenate(true_px) ** 2).mean()) < 0.1
-    result = calibrate(Detections(seen, dict.fromkeys(rig.camera_ids, (640, 480))), BOARD)
+    result = calibrate(Detections(views=seen, image_size=dict.fromkeys(rig.camera_ids, (640, 480))), BOARD)
     rotation_deg, centre_mm, focal_percent = pose_errors(result.rig, rig)
     assert rotation_deg.max() < 0.1
     assert centre_mm.max() < 1.5
@@ -55,7 +55,7 @@ def test_a_hand_lies_before_the_board() -> None:
     T_world_board = np.diag([1.0, -1.0, -1.0, 1.0])
     T_world_board[:3, 3] = -0.03, 0.07, -0.06
     board = PosedBoard(BOARD, T_world_board)
-    with_hand, without = render(view, state(boards=(board,))), render(view, SceneState((), boards=(board,)))
+    with_hand, without = render(view, state(boards=(board,))), render(view, SceneState(hands=(), boards=(board,)))
     assert len(detect_board(without.image, BOARD).corner_ids) == 35
     assert len(detect_board(with_hand.image, BOARD).corner_ids) < 25
     u, v = np.rint(view.project(hand().joints_m[9])).astype(int)

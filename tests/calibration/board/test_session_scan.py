@@ -44,7 +44,7 @@ def film(path, board: Board, changes: dict[str, dict], frames: int = 6) -> tuple
             writer.write(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR))
             truth[camera_id].append(renderer.corners_px(lens, T_cam_board))
         writer.release()
-    cameras = tuple(RigCamera(camera_id, lens, np.eye(4)) for camera_id in truth)
+    cameras = tuple(RigCamera(camera_id=camera_id, camera=lens, T_cam_world=np.eye(4)) for camera_id in truth)
     times = {camera_id: np.arange(frames) * 33_333_333 for camera_id in truth}
     videos = {camera_id: f"{camera_id}.avi" for camera_id in truth}
     return write_session(path, Rig(cameras), videos, times), truth
@@ -85,7 +85,7 @@ def test_detection_does_not_depend_on_the_number_of_threads(real_session):
 
 
 def test_wrong_board_is_named_from_the_videos(real_session):
-    wrong = Board("charuco", 5, 7, 0.03, "DICT_5X5_50", 0.022)
+    wrong = Board(type="charuco", columns=5, rows=7, square_m=0.03, dictionary="DICT_5X5_50", marker_m=0.022)
     hint = what_board_is_this(real_session, wrong)
     assert hint is not None and "ChArUco board of 4 x 5 with DICT_4X4 markers (printed inverted)" in hint
     assert what_board_is_this(real_session, REAL_CHARUCO) is None
@@ -103,7 +103,9 @@ def test_mirrored_camera_is_found_and_named(tmp_path):
 
 
 def test_inverted_print_and_legacy_layout_are_found_though_not_declared(tmp_path):
-    drawn = Board("charuco", 6, 8, 0.03, "DICT_4X4_250", 0.022, legacy=True)
+    drawn = Board(
+        type="charuco", columns=6, rows=8, square_m=0.03, dictionary="DICT_4X4_250", marker_m=0.022, legacy=True
+    )
     session, truth = film(tmp_path / "s", drawn, {name: {"negative": True} for name in ("left", "right")})
     found = detect_session(session, EVEN_CHARUCO)
     assert (found.inverted, found.legacy, found.mirrored) == (True, True, ())

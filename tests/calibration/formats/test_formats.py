@@ -62,19 +62,25 @@ def make_rig(lenses: list[str], ids: list[str] | None = None, plain: bool = Fals
     cameras = []
     for index, lens in enumerate(lenses):
         matrix = np.array([[613.7 + index, 0, 322.1 / 3], [0, 611.3 - index, 239.9], [0, 0, 1]])
-        camera = Camera(640, 480, lens.split()[0], matrix, np.array(COEFFICIENTS[lens]) * (1 - 0.1 * index))  # pyright: ignore[reportArgumentType]
+        camera = Camera(
+            width=640,
+            height=480,
+            lens=lens.split()[0],  # pyright: ignore[reportArgumentType]
+            matrix=matrix,
+            distortion=np.array(COEFFICIENTS[lens]) * (1 - 0.1 * index),
+        )
         T_cam_world = np.eye(4)
         T_cam_world[:3, :3] = cv2.Rodrigues(np.array(ROTATIONS[index % len(ROTATIONS)], dtype=float))[0]
         T_cam_world[:3, 3] = [0.1 + index / 3, -0.2 * index, 0.7]
         camera_id = ids[index] if ids else f"cam_{index}"
-        cameras.append(RigCamera(camera_id, camera, T_cam_world))
+        cameras.append(RigCamera(camera_id=camera_id, camera=camera, T_cam_world=T_cam_world))
     rig = Rig(tuple(cameras))
     if plain:
         return rig
     extras = [
-        {"time_offset_ns": -12_345_678, "source": OpenCvSource("rtsp://köln/a?b=1&c='2'", exposure=-6.0)},
+        {"time_offset_ns": -12_345_678, "source": OpenCvSource(device="rtsp://köln/a?b=1&c='2'", exposure=-6.0)},
         {"time_offset_ns": 1, "rmse_px": 1 / 3, "remote": True},
-        {"source": PylonSource("0815", features={f"Feature{n}": "<a & 'b'> \"c\" \\ é" for n in range(300)})},
+        {"source": PylonSource(serial="0815", features={f"Feature{n}": "<a & 'b'> \"c\" \\ é" for n in range(300)})},
     ]
     cameras = [replace(camera, **extra) for camera, extra in zip(cameras, (extras * 3)[: len(cameras)], strict=True)]
     record = CalibrationRecord("2026-01-31", "a tool", "charuco 4x5", 0.1 + 0.2)

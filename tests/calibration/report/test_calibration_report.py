@@ -96,7 +96,12 @@ def test_known_distances_stand_beside_the_calibrated_ones():
 
 def test_rejected_images_are_counted():
     result = synthetic_result(2, sets=10)
-    detections = Detections({"cam_0": []}, {"cam_0": (1280, 720)}, {"cam_0": 70}, {"cam_0": {"blur": 13}})
+    detections = Detections(
+        views={"cam_0": []},
+        image_size={"cam_0": (1280, 720)},
+        looked_at={"cam_0": 70},
+        rejected={"cam_0": {"blur": 13}},
+    )
     assert "board in 0 of 70 images; turned down: 13 blur" in Page(
         report_html(result, ReportContext(detections=detections))
     )

@@ -22,7 +22,7 @@ from calibration.solve.lens_derivatives import camera_from_vector, lens_vector, 
 from calibration.solve.view_table import BoardTable, make_table
 from tests.support.board_scene import DISTORTION, arc_rig, board_path, observe, tour
 
-SMALL_BOARD = Board("charuco", 6, 5, 0.05, "DICT_4X4_50", 0.037)
+SMALL_BOARD = Board(type="charuco", columns=6, rows=5, square_m=0.05, dictionary="DICT_4X4_50", marker_m=0.037)
 
 
 def _random_problem() -> tuple[BoardTable, RigState]:
@@ -34,14 +34,14 @@ def _random_problem() -> tuple[BoardTable, RigState]:
     lens = np.stack([lens_vector(camera.camera) for camera in rig.cameras])
     lens[:, 4:] = rng.normal(0, 0.02, (3, 8))
     state = RigState(
-        lens,
-        np.array([False, True, False]),
-        rotation_from_vector(rng.normal(0, 0.1, (3, 3))),
-        rng.normal(0, 0.1, (3, 3)),
-        rng.normal(0, 0.01, 3),
-        rng.normal(0, 1e-5, 3),
-        rotation_from_vector(rng.normal(0, 0.5, (table.set_count, 3))),
-        rng.normal(0, 0.1, (table.set_count, 3)) + [0, 0, 1.0],
+        lens=lens,
+        fisheye=np.array([False, True, False]),
+        R=rotation_from_vector(rng.normal(0, 0.1, (3, 3))),
+        t=rng.normal(0, 0.1, (3, 3)),
+        offset_s=rng.normal(0, 0.01, 3),
+        row_s=rng.normal(0, 1e-5, 3),
+        board_R=rotation_from_vector(rng.normal(0, 0.5, (table.set_count, 3))),
+        board_t=rng.normal(0, 0.1, (table.set_count, 3)) + [0, 0, 1.0],
     )
     return table, state
 
@@ -71,7 +71,7 @@ def test_the_jacobian_agrees_with_finite_differences(column: int) -> None:
 @pytest.mark.parametrize("lens", ["pinhole5", "pinhole8", "fisheye4"])
 def test_projection_agrees_with_the_camera_model(lens: str) -> None:
     matrix = np.array([[900.0, 0, 640], [0, 905, 350], [0, 0, 1]])
-    camera = Camera(1280, 720, lens, matrix, np.array(DISTORTION[lens]))  # type: ignore[arg-type]
+    camera = Camera(width=1280, height=720, lens=lens, matrix=matrix, distortion=np.array(DISTORTION[lens]))  # type: ignore[arg-type]
     points = np.random.default_rng(0).normal(0, 0.3, (1, 40, 3)) + [0, 0, 1]
     vector, fisheye = lens_vector(camera), np.array([lens == "fisheye4"])
     expected = camera.project(points[0])

@@ -21,7 +21,7 @@ from calibration.solve.rig_fit import fold_sets
 from calibration.solve.view_table import make_table
 from tests.support.board_scene import BOARD, BoardPath, arc_rig, board_path, observe, pose_errors, tour
 
-BIG_BOARD = Board("charuco", 11, 8, 0.045, "DICT_4X4_100", 0.033)
+BIG_BOARD = Board(type="charuco", columns=11, rows=8, square_m=0.045, dictionary="DICT_4X4_100", marker_m=0.033)
 
 
 def _three_cameras() -> tuple[Rig, BoardPath, np.random.Generator]:
@@ -239,7 +239,9 @@ def test_a_fitted_world_has_the_cameras_on_its_upper_side(plain: tuple[Rig, Dete
         assert result.distances_m[pair] == pytest.approx(distance_m, abs=1e-9)
 
 
-REAL_BOARD = Board("charuco", 4, 5, 0.054, "DICT_4X4_1000", 0.0405, inverted=True)
+REAL_BOARD = Board(
+    type="charuco", columns=4, rows=5, square_m=0.054, dictionary="DICT_4X4_1000", marker_m=0.0405, inverted=True
+)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from calibration.wizard.journal import Journal, read_journal
 from calibration.wizard.wizard import Capture, Step, Wizard
 from tests.support.board_scene import arc_rig
 
-BOARD = Board("charuco", 5, 7, 0.04, "DICT_4X4_50", 0.03)
+BOARD = Board(type="charuco", columns=5, rows=7, square_m=0.04, dictionary="DICT_4X4_50", marker_m=0.03)
 FRAME_NS = 33_333_333
 
 
@@ -44,7 +44,9 @@ def seen(
         inside = ((pixels > 5) & (pixels < [camera.camera.width - 6, camera.camera.height - 6])).all(axis=1)
         ids = np.flatnonzero(inside)
         if facing and len(ids) >= 8:
-            views[camera.camera_id] = BoardView(camera.camera_id, -1, time_ns, ids, pixels[ids])
+            views[camera.camera_id] = BoardView(
+                camera_id=camera.camera_id, frame=-1, time_ns=time_ns, corner_ids=ids, corners_px=pixels[ids]
+            )
     return views
 
 
@@ -107,11 +109,11 @@ def test_a_jolt_in_one_camera_stops_the_hold(hand):
         hand.time_ns += FRAME_NS
         views = {
             camera_id: BoardView(
-                camera_id,
-                -1,
-                hand.time_ns,
-                view.corner_ids,
-                view.corners_px + (3.0 * number if camera_id == "cam_1" else 0),
+                camera_id=camera_id,
+                frame=-1,
+                time_ns=hand.time_ns,
+                corner_ids=view.corner_ids,
+                corners_px=view.corners_px + (3.0 * number if camera_id == "cam_1" else 0),
             )
             for camera_id, view in still.items()
         }
@@ -236,7 +238,9 @@ def test_a_sliver_of_the_board_counts_for_its_cells_but_not_for_tilt_and_distanc
     camera = CameraCoverage()
     for z_m in (0.4, 1.0):
         view = seen(rig, face_on(rig, "cam_0", 0, 0, z_m, (0, 0.6, 0)), 1)["cam_0"]
-        one_row = BoardView("cam_0", 0, 1, view.corner_ids[:4], view.corners_px[:4])
+        one_row = BoardView(
+            camera_id="cam_0", frame=0, time_ns=1, corner_ids=view.corner_ids[:4], corners_px=view.corners_px[:4]
+        )
         camera.add(one_row, placement(one_row, BOARD, size), size)
     assert (camera.views, camera.heat.sum()) == (2, 8)
     assert camera.size_ratio == 1 and camera.tilted(0, 20) == 0
@@ -346,7 +350,7 @@ def test_another_board_or_other_cameras_cannot_go_on(tmp_path):
     path = tmp_path / JOURNAL
     Journal(path, BOARD, {"a": (640, 480), "b": (640, 480)})
     with pytest.raises(UserError, match="another board"):
-        Journal(path, Board("chessboard", 5, 7, 0.04), {"a": (640, 480), "b": (640, 480)})
+        Journal(path, Board(type="chessboard", columns=5, rows=7, square_m=0.04), {"a": (640, 480), "b": (640, 480)})
     with pytest.raises(UserError, match="b 640x480; the rig has a 640x480, c 640x480"):
         Journal(path, BOARD, {"a": (640, 480), "c": (640, 480)})
 
@@ -367,7 +371,13 @@ def small() -> tuple[Rig, list[tuple[Capture, list[dict[str, bytes]]]]]:
             images[name] = encode_jpeg(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
             corners = renderer.corners_px(camera.camera, T_cam_board)
             time_ns = 1_000_000_000 * (number + 1)
-            views[name] = BoardView(name, frame[name], time_ns, np.arange(len(corners)), corners)
+            views[name] = BoardView(
+                camera_id=name,
+                frame=frame[name],
+                time_ns=time_ns,
+                corner_ids=np.arange(len(corners)),
+                corners_px=corners,
+            )
             frame[name] += 1
         captures.append((Capture(number + 1, 1_000_000_000 * (number + 1), (views,)), [images]))
     return rig, captures

@@ -67,7 +67,7 @@ def test_what_one_view_alone_saw_has_no_fused_label() -> None:
 
 def test_windows_carry_them_through_the_augmentation_beside_the_detectors_own() -> None:
     """With exact labels both are the same in the views that were drawn and in those that were not."""
-    caches = [(CacheManifest(160, VIEWS, truth=True), [shard_of(True)])]
+    caches = [(CacheManifest(size_px=160, views=VIEWS, truth=True), [shard_of(True)])]
     dataset = WindowDataset(caches, augmentation=AugmentationConfig(), seed=3, unseen=True, fused=True)
     for number in range(len(dataset)):
         item = {name: value.numpy() for name, value in dataset[number, 0, 2].items()}

@@ -51,7 +51,15 @@ def sequence_of(right: bool, grade: str = "perfect") -> HandSequence:
     ]
     confidence = np.stack([each.confidence * each.found[:, None] for each in found], axis=1)
     keypoints_px = np.stack([each.keypoints_px for each in found], axis=1)
-    return HandSequence(RIG.cameras, right, frames * 33_333_333, keypoints_px, confidence)
+    return HandSequence(
+        cameras=RIG.cameras, right=right, time_ns=frames * 33_333_333, keypoints_px=keypoints_px, confidence=confidence
+    )
+
+
+def labels_of(camera, time_ns, right, keypoints_px, confidence) -> Labels:
+    return Labels(
+        camera=camera, time_ns=time_ns, right=right, keypoints_px=keypoints_px, confidence=confidence, source="test"
+    )
 
 
 def dotted(points_px: np.ndarray) -> np.ndarray:
@@ -81,7 +89,7 @@ def shard_of(right: bool, grade: str = "perfect") -> Shard:
 
 def write_cache(path: Path, shards: list[Shard]) -> Path:
     write_shard(path, 0, join(shards))
-    write_manifest(path, CacheManifest(160, VIEWS, truth=True))
+    write_manifest(path, CacheManifest(size_px=160, views=VIEWS, truth=True))
     return path
 
 
@@ -287,7 +295,7 @@ def labelled_session(tmp_path: Path) -> Path:
         writer.release()
     videos = {name: f"{name}.mp4" for name in rig.camera_ids}
     write_session(path, rig, videos, dict.fromkeys(rig.camera_ids, sequences[True].time_ns))
-    write_labels(path / "labels.npz", Labels(*map(np.array, zip(*rows, strict=True)), source="test"), VIEWS)
+    write_labels(path / "labels.npz", labels_of(*map(np.array, zip(*rows, strict=True))), VIEWS)
     return path
 
 
@@ -320,10 +328,8 @@ def test_a_session_is_cut_once_and_again_when_its_labels_change(labelled_session
     assert (cache / "manifest.json").stat().st_mtime_ns == written
     good = read_labels(labelled_session / "labels.npz", VIEWS)
     kept = good.right
-    names = ("camera", "time_ns", "right", "keypoints_px", "confidence")
-    write_labels(
-        labelled_session / "labels.npz", Labels(*(getattr(good, name)[kept] for name in names), source="test"), VIEWS
-    )
+    arrays = (good.camera, good.time_ns, good.right, good.keypoints_px, good.confidence)
+    write_labels(labelled_session / "labels.npz", labels_of(*(array[kept] for array in arrays)), VIEWS)
     again = cache_of(labelled_session)
     assert again != cache
     assert len(read_cache(again)[1][0].crops_rgb) == FRAMES * VIEWS
@@ -360,7 +366,7 @@ def test_joints_without_a_label_do_not_move_the_crops() -> None:
 
 @pytest.mark.parametrize("labelled", [0, 1])
 def test_windows_may_get_labels_in_fewer_than_two_views(labelled: int) -> None:
-    dataset = WindowDataset([(CacheManifest(160, VIEWS), [shard_of(True)])])
+    dataset = WindowDataset([(CacheManifest(size_px=160, views=VIEWS), [shard_of(True)])])
 
     def fewer(_number: int, shard: Shard) -> Shard:
         confidence = shard.label_confidence.copy()
@@ -424,7 +430,12 @@ def test_labels_that_cannot_be_used_are_refused(labelled_session: Path, tmp_path
 
 def test_labels_of_a_session_without_hands_are_written_and_read(tmp_path: Path) -> None:
     none = Labels(
-        np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool), np.zeros((0, 21, 2)), np.zeros((0, 21)), "none"
+        camera=np.zeros(0, int),
+        time_ns=np.zeros(0, int),
+        right=np.zeros(0, bool),
+        keypoints_px=np.zeros((0, 21, 2)),
+        confidence=np.zeros((0, 21)),
+        source="none",
     )
     write_labels(tmp_path / "labels.npz", none, VIEWS)
     assert len(read_labels(tmp_path / "labels.npz", VIEWS)) == 0
@@ -443,7 +454,7 @@ def test_caches_that_cannot_be_used_are_refused(cache: Path, tmp_path: Path) -> 
     file = torn / "shard_00000" / "crops_rgb.npy"
     file.write_bytes(file.read_bytes()[:100_000])
     shutil.rmtree(empty / "shard_00000")
-    write_manifest(other, CacheManifest(128, VIEWS))
+    write_manifest(other, CacheManifest(size_px=128, views=VIEWS))
     nan = spoiled("nan")
     P = np.load(nan / "shard_00000" / "P_crop.npy")
     P[3] = np.nan

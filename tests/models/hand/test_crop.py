@@ -22,8 +22,10 @@ TARGET_M = np.array([0.12, -0.07, 0.25])
 
 def make_camera(lens: str) -> RigCamera:
     matrix = np.array([[520.0, 0, 330], [0, 515.0, 232], [0, 0, 1]])
-    camera = Camera(640, 480, lens, matrix, np.array(LENSES[lens]))  # pyright: ignore[reportArgumentType]
-    return RigCamera("cam_0", camera, look_at(np.array([0.5, -0.4, 0.5]), np.array([0.0, 0.0, 0.2])))
+    camera = Camera(width=640, height=480, lens=lens, matrix=matrix, distortion=np.array(LENSES[lens]))  # pyright: ignore[reportArgumentType]
+    return RigCamera(
+        camera_id="cam_0", camera=camera, T_cam_world=look_at(np.array([0.5, -0.4, 0.5]), np.array([0.0, 0.0, 0.2]))
+    )
 
 
 def augmented(camera: RigCamera, mirror: bool, size_px: int = 128) -> Crop:

@@ -212,7 +212,13 @@ def test_triangle_is_as_far_as_its_nearest_point():
 
 def test_round_sweep_is_a_rod_with_a_pole_at_its_end():
     bones = np.array([[0.0, 0, 0], [3, 0, 0], [7, 0, 0]])
-    rod = sdf.Sweep(bones, np.tile(np.eye(3), (2, 1, 1)), np.array([[-0.5, 1, 1, 1], [2, 1, 1, 1.0]]), 1.0, exponent=2)
+    rod = sdf.Sweep(
+        joints=bones,
+        axes=np.tile(np.eye(3), (2, 1, 1)),
+        profile=np.array([[-0.5, 1, 1, 1], [2, 1, 1, 1.0]]),
+        cap=1.0,
+        exponent=2,
+    )
     across = np.array([[1.0, 0.6, 0.8], [4, 0, -1], [5.5, 1, 0], [7, 0, 0], [6.6, 0.6 * 0.8, 0.8 * 0.8]])
     np.testing.assert_allclose(rod(across), 0, atol=1e-12)
     middle = np.array([5.0, 0, 0])

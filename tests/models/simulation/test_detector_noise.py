@@ -75,7 +75,9 @@ def test_a_hidden_joint_is_worse_and_believed_less(seen: tuple[np.ndarray, np.nd
 def test_a_part_of_the_error_lasts_for_some_frames(seen: tuple[np.ndarray, np.ndarray]) -> None:
     """Between successive frames the errors are alike; half a second later they are not."""
     still = np.broadcast_to(seen[0][0], seen[0].shape), np.ones_like(seen[1])
-    calm = NoiseGrade(0.016, 0.024, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    calm = NoiseGrade(
+        jitter=0.016, bias=0.024, hidden=1.0, dragged=0.0, swapped=0.0, outlier=0.0, missed=0.0, missed_hidden=0.0
+    )
     offset = np.concatenate([detect(*still, FRAMES, s, calm).keypoints_px - still[0] for s in range(12)], axis=1)
 
     def alike(lag: int) -> float:
@@ -92,7 +94,15 @@ def test_a_part_of_the_error_lasts_for_some_frames(seen: tuple[np.ndarray, np.nd
 def test_swaps_misses_and_outliers_come_as_often_as_said(seen: tuple[np.ndarray, np.ndarray]) -> None:
     keypoints, visible = np.tile(seen[0], (10, 1, 1)), np.ones((6000, 21), bool)
     frames = np.arange(6000)
-    swaps = detect(keypoints, visible, frames, 0, NoiseGrade(1e-9, 0.0, 1.0, 0.0, 0.3, 0.0, 0.0, 0.0))
+    swaps = detect(
+        keypoints,
+        visible,
+        frames,
+        0,
+        NoiseGrade(
+            jitter=1e-9, bias=0.0, hidden=1.0, dragged=0.0, swapped=0.3, outlier=0.0, missed=0.0, missed_hidden=0.0
+        ),
+    )
     fingers = keypoints[:, list(FINGER_JOINTS)]
     said = swaps.keypoints_px[:, list(FINGER_JOINTS)]
     moved = np.abs(said - fingers).max((2, 3)) > 1e-3
@@ -101,10 +111,26 @@ def test_swaps_misses_and_outliers_come_as_often_as_said(seen: tuple[np.ndarray,
     first = moved.argmax(1)[moved.any(1)]
     np.testing.assert_allclose(said[moved.any(1)][range(len(first)), first],
                                fingers[moved.any(1)][range(len(first)), first + 1], atol=1e-4)  # fmt: skip
-    outliers = detect(keypoints, visible, frames, 0, NoiseGrade(1e-9, 0.0, 1.0, 0.0, 0.0, 0.05, 0.0, 0.0))
+    outliers = detect(
+        keypoints,
+        visible,
+        frames,
+        0,
+        NoiseGrade(
+            jitter=1e-9, bias=0.0, hidden=1.0, dragged=0.0, swapped=0.0, outlier=0.05, missed=0.0, missed_hidden=0.0
+        ),
+    )
     far = np.linalg.norm(outliers.keypoints_px - keypoints, axis=-1) > 0.2 * hand_size_px(keypoints)[:, None]
     assert far.mean() == pytest.approx(0.05, abs=0.005)
-    missing = detect(keypoints, visible, frames, 0, NoiseGrade(1e-9, 0.0, 1.0, 0.0, 0.0, 0.0, 0.1, 0.0))
+    missing = detect(
+        keypoints,
+        visible,
+        frames,
+        0,
+        NoiseGrade(
+            jitter=1e-9, bias=0.0, hidden=1.0, dragged=0.0, swapped=0.0, outlier=0.0, missed=0.1, missed_hidden=0.0
+        ),
+    )
     assert (~missing.found).mean() == pytest.approx(0.145, abs=0.03)
 
 

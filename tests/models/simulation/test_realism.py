@@ -37,7 +37,7 @@ def test_mediapipe_takes_the_rendered_hands_for_hands() -> None:
     detector = MediaPipeHands()
 
     def detect(image: np.ndarray) -> list[np.ndarray]:
-        frame = Frame("judge", 0, 0, 0, 0, image)
+        frame = Frame(camera_id="judge", sequence=0, capture_time_ns=0, grab_time_ns=0, publish_time_ns=0, pixels=image)
         return [found.keypoints_px for found in detector.detect(frame, [], True)]
 
     try:

@@ -196,7 +196,7 @@ def test_a_hand_behind_the_camera_and_no_hand_at_all_leave_the_background() -> N
     away = camera((0.08, 0.0, 0.5), (0.08, 0.001, 1.0))
     behind, empty = (
         render(away, state(background=BLACK + 90)),
-        render(away, SceneState((), views={"cam_0": View(BLACK + 90, PLAIN)})),
+        render(away, SceneState(hands=(), views={"cam_0": View(BLACK + 90, PLAIN)})),
     )
     np.testing.assert_array_equal(behind.image, np.full((480, 640, 3), 90))
     np.testing.assert_array_equal(empty.image, behind.image)

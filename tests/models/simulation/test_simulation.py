@@ -152,7 +152,15 @@ def test_a_rig_that_cannot_be_is_refused(arguments: tuple, told: str) -> None:
 
 
 def detect(rig: Rig, camera_id: str, sequence: int, seed: int = 0, intact: bool = True):
-    frame = Frame(camera_id, sequence, sequence * 33_333_333, 0, 0, np.empty((1, 1, 3), np.uint8), lambda: intact)
+    frame = Frame(
+        camera_id=camera_id,
+        sequence=sequence,
+        capture_time_ns=sequence * 33_333_333,
+        grab_time_ns=0,
+        publish_time_ns=0,
+        pixels=np.empty((1, 1, 3), np.uint8),
+        intact=lambda: intact,
+    )
     return frame, SimulatedDetector(rig, seed).detect(frame, [], search=True)
 
 

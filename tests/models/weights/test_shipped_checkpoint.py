@@ -65,7 +65,17 @@ def test_it_takes_black_images_for_no_hand():
     estimator = UstHandEstimator(rig, pipeline, Wrong())  # type: ignore[arg-type]
     for number in range(6):
         time_ns = number * 33_333_333
-        frames = {each.camera_id: Frame(each.camera_id, number, time_ns, 0, 0, black) for each in rig.cameras}
+        frames = {
+            each.camera_id: Frame(
+                camera_id=each.camera_id,
+                sequence=number,
+                capture_time_ns=time_ns,
+                grab_time_ns=0,
+                publish_time_ns=0,
+                pixels=black,
+            )
+            for each in rig.cameras
+        }
         seen = FrameSet(number, time_ns, frames, 0)
         assert estimator.estimate(seen).hands == []
         assert search.find(seen, [], list(truth.values())) == []
