@@ -38,7 +38,7 @@ class Ceilings:
         return [max(values) for values in found] if all(found) else None
 
 
-class Processes:
+class EngineProcesses:
     """A process for each name, in which functions run; all use as many cores as there are."""
 
     def __init__(self, cores: int) -> None:
@@ -90,7 +90,7 @@ def _begin(environment: dict[str, str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def measure(processes: Processes, cases: Sequence[Case], seconds: float) -> tuple[Rounds, Ceilings]:
+def measure(processes: EngineProcesses, cases: Sequence[Case], seconds: float) -> tuple[Rounds, Ceilings]:
     """All cases in turn, ROUNDS times; so many seconds of each in all."""
     for case in cases:
         processes.call(case.engine, prepare, case)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from app.bench.engine_networks import ExportedNetwork, export_untrained
-from app.bench.engine_rounds import ROUNDS, Ceilings, Processes, Rounds, measure, median_ms, milliseconds, ratio
+from app.bench.engine_rounds import ROUNDS, Ceilings, EngineProcesses, Rounds, measure, median_ms, milliseconds, ratio
 from app.bench.engine_sets import Case, Round, prepare
 from app.worker.statistics import rounded
 from calibration.errors import UserError
@@ -50,7 +50,7 @@ def bench(plan: Plan, network: ExportedNetwork, directory: Path, cores: int) -> 
     Raises UserError where none of the engines can run here.
     """
     views, hands = plan.usual
-    with Processes(cores) as processes:
+    with EngineProcesses(cores) as processes:
         names, skipped = _start(
             processes, [Case(source=network.source(e), engine=e, views=views, hands=hands) for e in plan.engines]
         )
@@ -103,7 +103,7 @@ def bench(plan: Plan, network: ExportedNetwork, directory: Path, cores: int) -> 
     }
 
 
-def _start(processes: Processes, cases: Iterable[Case]) -> tuple[dict[str, str], dict[str, str]]:
+def _start(processes: EngineProcesses, cases: Iterable[Case]) -> tuple[dict[str, str], dict[str, str]]:
     """The engines' own names, and why those that are left out cannot run."""
     names, skipped = {}, {}
     for case in cases:
@@ -125,7 +125,7 @@ def _has_bfloat16() -> bool:
 
 
 def _sweep(
-    processes: Processes,
+    processes: EngineProcesses,
     plan: Plan,
     network: ExportedNetwork,
     engine: str,

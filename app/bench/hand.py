@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from app.worker.statistics import rounded
 from models.hand.builtin import BuiltinHand
-from models.hand.fit import HandFit
+from models.hand.fit import PoseFit
 from models.hand.fitter import HOLD_AFTER, HandFitter
 from models.hand.shape import MEAN_SHAPE
 from models.hand.skeleton import LIMITS_RAD
@@ -76,7 +76,7 @@ def bench(frames: int, noise_m: float = 0.003, seed: int = 0) -> dict:
 
 
 def _reference(
-    model: BuiltinHand, joints: np.ndarray, lengths_m: np.ndarray, last: HandFit
+    model: BuiltinHand, joints: np.ndarray, lengths_m: np.ndarray, last: PoseFit
 ) -> tuple[float, np.ndarray]:
     """scipy's time in ms and its joints (21, 3), from the pose of the frame before."""
     shape = np.append(lengths_m, 1.0)

@@ -78,7 +78,7 @@ class Motion:
 
 
 @dataclass
-class BoneLengths:
+class BoneLengthPrior:
     """Running median of the lengths of LINKS, as measured without a prior."""
 
     _samples: np.ndarray = field(default_factory=lambda: np.empty((len(LINKS), _LENGTHS_KEPT)))

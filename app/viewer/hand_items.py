@@ -18,7 +18,7 @@ from app.viewer.skeleton_mesh import (
 from app.viewer.stage import Stage, on_ground
 from app.viewer.state import Toggles
 from app.viewer.uncertainty import joint_std_m
-from app.viewer.view import View
+from app.viewer.view import Viewpoint
 
 _STALE_SHARE = 0.85
 _INSIDE_THICKNESS = 0.45
@@ -48,7 +48,7 @@ class HandItems:
         self._pose, self._made_for = pose, None
         self._vertices_m = None if pose is None else self._surface.vertices_of(pose)
 
-    def update(self, view: View, toggles: Toggles, stale: bool, gone: bool, with_shadow: bool) -> None:
+    def update(self, view: Viewpoint, toggles: Toggles, stale: bool, gone: bool, with_shadow: bool) -> None:
         """Show what is switched on, lit from the view."""
         there = self._pose is not None and not gone
         mesh = there and toggles.mesh and self._vertices_m is not None
@@ -83,7 +83,7 @@ class HandItems:
             bones_m = self._skeleton_shape.vertices_world_m[FIRST_BONE_VERTEX:]
             self._skeleton_shadow.set(on_ground(self._stage, bones_m, above_m))
 
-    def _draw(self, view: View, stale: bool, skin: bool) -> None:
+    def _draw(self, view: Viewpoint, stale: bool, skin: bool) -> None:
         R_view_world = view.T_view_world[:3, :3]
         if self._mesh_shape is not None:
             base_rgb = _greyed(self._mesh_shape.base_rgb, stale)

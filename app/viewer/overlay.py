@@ -17,7 +17,7 @@ from app.viewer.hud import LINE_HEIGHT, help_card, std_scale, text_line
 from app.viewer.labels import text_quads
 from app.viewer.panels import Strip, Tile, Undistorter
 from app.viewer.state import Shown, Toggles
-from app.viewer.view import View
+from app.viewer.view import Viewpoint
 from calibration.rig import Rig
 
 _REDRAW_NS = 200_000_000
@@ -89,7 +89,7 @@ class Overlay:
         return self._undistort[key](image)
 
     def update(
-        self, view: View, toggles: Toggles, shown: Shown, now_ns: int, through: int, labels: list[Label]
+        self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int, labels: list[Label]
     ) -> None:
         """Bring everything to now and to its place before the eye."""
         state = (view.width, shown.paused, shown.is_stale(now_ns), through, astuple(toggles))
@@ -116,12 +116,12 @@ class Overlay:
         self._place(self._card, view, (view.width - width) // 2, top, _CARD_DEPTH, toggles.help and width > 0)
         self._place_labels(view, labels)
 
-    def _place(self, picture: Picture, view: View, left: int, top: int, depth: float, visible: bool) -> None:
+    def _place(self, picture: Picture, view: Viewpoint, left: int, top: int, depth: float, visible: bool) -> None:
         if visible:
             picture.set_corners(view.rectangle(left, top, *picture.size, depth * self._near_m))
         picture.show(visible)
 
-    def _place_labels(self, view: View, labels: list[Label]) -> None:
+    def _place_labels(self, view: Viewpoint, labels: list[Label]) -> None:
         wanted = [(text, colour.tobytes()) for text, _, colour in labels]
         if wanted != self._labels_for:
             self._make_labels(labels)

@@ -13,7 +13,7 @@ from app.viewer.skeleton_mesh import tube_triangles, tubes
 from app.viewer.stage import frustum, frustum_depth_m, grid, image_corners_m, stage_of
 from app.viewer.state import Shown, Toggles
 from app.viewer.uncertainty import cloud
-from app.viewer.view import View
+from app.viewer.view import Viewpoint
 from calibration.rig import Rig, RigCamera
 
 _MOST_HANDS = 4
@@ -146,7 +146,7 @@ class Scene:
         return found
 
     def update(
-        self, view: View, toggles: Toggles, shown: Shown, now_ns: int, through: int, tiles: dict[str, Tile]
+        self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int, tiles: dict[str, Tile]
     ) -> None:
         """Bring everything to now. `through` is the number of the camera looked through, 0 for the free view."""
         stale, gone = shown.is_stale(now_ns), shown.is_gone(now_ns)

@@ -17,7 +17,7 @@ _HOME_LOWER = 0.045
 
 
 @dataclass(frozen=True)
-class View:
+class Viewpoint:
     """An ideal pinhole: `T_view_world` (4, 4), OpenCV's axes, focal length in pixels, window size in pixels."""
 
     T_view_world: np.ndarray
@@ -69,7 +69,7 @@ def home_view(
     height: int,
     bottom_px: int,
     top_px: int,
-) -> View:
+) -> Viewpoint:
     """The first view: on the target from beside the cameras and above, the target in the middle of the free part.
 
     `bottom_px` and `top_px` of the window are covered by the images and the text line.
@@ -88,10 +88,10 @@ def home_view(
     up = stage.up - (stage.up @ out) * out
     shift_m = ((bottom_px - top_px) / 2 - _HOME_LOWER * height) / focal_px * distance_m
     target_m = target_m - shift_m * up / np.linalg.norm(up)
-    return View(look_at(target_m + distance_m * out, target_m, stage.up), focal_px, width, height)
+    return Viewpoint(look_at(target_m + distance_m * out, target_m, stage.up), focal_px, width, height)
 
 
-def camera_view(camera: RigCamera, width: int, height: int) -> View:
+def camera_view(camera: RigCamera, width: int, height: int) -> Viewpoint:
     """The view from a rig camera with its field of view; the window is the larger where their shapes differ.
 
     The window's principal point is its centre: a camera whose own is elsewhere sees its picture moved by the
@@ -100,4 +100,4 @@ def camera_view(camera: RigCamera, width: int, height: int) -> View:
     lens = camera.camera
     fit = min(width / lens.width, height / lens.height)
     focal_px = max(float(lens.matrix[1, 1]) * fit, height / 2 / np.tan(WIDEST_FIELD_OF_VIEW / 2))
-    return View(camera.T_cam_world, focal_px, width, height)
+    return Viewpoint(camera.T_cam_world, focal_px, width, height)

@@ -23,7 +23,7 @@ from app.viewer.overlay import Overlay
 from app.viewer.scene import Scene
 from app.viewer.state import Shown, Toggles
 from app.viewer.video import Mp4Writer
-from app.viewer.view import View, camera_view, home_view
+from app.viewer.view import Viewpoint, camera_view, home_view
 from calibration.errors import UserError
 from calibration.rig import Rig
 
@@ -71,12 +71,12 @@ class ViewerWindow:
         self.reset_view()
 
     @property
-    def view(self) -> View:
+    def view(self) -> Viewpoint:
         """Where the eye is now, after what the mouse did; in pixels of the picture that `capture` gives."""
         parameters = self._control.convert_to_pinhole_camera_parameters()
         intrinsic, fine = parameters.intrinsic, self._fine
         focal_px = float(intrinsic.intrinsic_matrix[1, 1]) / fine
-        return View(np.array(parameters.extrinsic), focal_px, intrinsic.width // fine, intrinsic.height // fine)
+        return Viewpoint(np.array(parameters.extrinsic), focal_px, intrinsic.width // fine, intrinsic.height // fine)
 
     def reset_view(self) -> None:
         """The first view, on the hands where some were seen."""
@@ -143,7 +143,7 @@ class ViewerWindow:
     def close(self) -> None:
         self._window.destroy_window()
 
-    def _go_to(self, view: View) -> None:
+    def _go_to(self, view: Viewpoint) -> None:
         parameters = o3d.camera.PinholeCameraParameters()
         parameters.extrinsic = view.T_view_world
         width, height, focal_px = view.width * self._fine, view.height * self._fine, view.focal_px * self._fine

@@ -11,7 +11,7 @@ from app.viewer.font import draw_text, text_width
 from app.viewer.palette import bgr
 from app.wizard.tile import CameraPanel, draw_bar, draw_tile, heat_map
 from calibration.wizard.hints import Suggestion
-from calibration.wizard.wizard import Step
+from calibration.wizard.wizard import WizardStep
 
 LEAST_SIZE = (960, 540)
 KEYS = (
@@ -32,7 +32,7 @@ _STATES = {
 
 
 @dataclass(kw_only=True)
-class Scene:
+class WizardScreen:
     """What the window shows at one moment.
 
     `shared` counts captures per pair, `pair_heat` has per ordered pair where in the first camera's image the board was
@@ -41,7 +41,7 @@ class Scene:
 
     panels: Sequence[CameraPanel]
     suggestion: Suggestion
-    step: Step
+    step: WizardStep
     captures: int = 0
     complete: bool = False
     shared: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Scene:
     title: str = "Calibration wizard"
 
 
-def draw_scene(scene: Scene, width: int, height: int) -> np.ndarray:
+def draw_scene(scene: WizardScreen, width: int, height: int) -> np.ndarray:
     """The picture (height, width, 3) BGR; at least LEAST_SIZE."""
     width, height = max(width, LEAST_SIZE[0]), max(height, LEAST_SIZE[1])
     canvas = np.empty((height, width, 3), np.uint8)
@@ -73,7 +73,7 @@ def draw_scene(scene: Scene, width: int, height: int) -> np.ndarray:
     return canvas
 
 
-def _draw_bar_line(bar: np.ndarray, scene: Scene) -> None:
+def _draw_bar_line(bar: np.ndarray, scene: WizardScreen) -> None:
     bar[:] = bgr(palette.BAR)
     middle = _BAR // 2
     draw_text(bar, scene.title, 16, middle, 17, palette.TEXT)
@@ -91,7 +91,7 @@ def _draw_bar_line(bar: np.ndarray, scene: Scene) -> None:
         right -= draw_text(bar, text, right, middle + (size < 16), size, colour, align=1.0) + (6 if text else 20)
 
 
-def _draw_hint(strip: np.ndarray, scene: Scene) -> None:
+def _draw_hint(strip: np.ndarray, scene: WizardScreen) -> None:
     """The suggestion, as large as it fits, and the state of the board with the time to hold still."""
     strip[:] = bgr(palette.SHADOW)
     accent = palette.GOOD if scene.complete else palette.WARNING
@@ -111,7 +111,7 @@ def _draw_hint(strip: np.ndarray, scene: Scene) -> None:
         draw_text(strip, note, 22, middle + 18, 14, palette.QUIET)
 
 
-def _draw_tiles(area: np.ndarray, scene: Scene) -> None:
+def _draw_tiles(area: np.ndarray, scene: WizardScreen) -> None:
     columns, rows = tile_grid(len(scene.panels), area.shape[1], area.shape[0])
     width = (area.shape[1] - (columns - 1) * _GAP) // columns
     height = (area.shape[0] - (rows - 1) * _GAP) // rows
@@ -134,7 +134,7 @@ def tile_grid(count: int, width: int, height: int) -> tuple[int, int]:
     return columns, -(-count // columns)
 
 
-def _draw_side(side: np.ndarray, scene: Scene) -> None:
+def _draw_side(side: np.ndarray, scene: WizardScreen) -> None:
     """Who saw the board together, and the last events."""
     side[:] = bgr(palette.BAR)
     draw_text(side, "Seen together", 14, 20, 15, palette.TEXT)
@@ -156,7 +156,7 @@ def _draw_side(side: np.ndarray, scene: Scene) -> None:
         draw_text(side, _cut(text, 13, side.shape[1] - x - 12), x, y, 13, shade)
 
 
-def _draw_pairs(side: np.ndarray, scene: Scene, top: int) -> int:
+def _draw_pairs(side: np.ndarray, scene: WizardScreen, top: int) -> int:
     """In row a and column b: where in a's image the board was while b saw it, and how often. Returns the lower end."""
     names = [panel.camera_id for panel in scene.panels]
     label = min(56, max(text_width(name, 11) for name in names) + 6)

@@ -21,7 +21,7 @@ _OPTIONS = CalibrationOptions(lens="pinhole5", max_sets=40)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RigEstimate:
     """The rig as far as it is known; None with `why` it is not. `rmse_px` per camera of the captured views."""
 
     rig: Rig | None = None
@@ -38,12 +38,12 @@ class BackgroundEstimate:
         self._wanted: tuple[Detections, Collection[str]] | None = None
         self._changed = threading.Condition()
         self._ended = False
-        self._latest: Estimate | None = None
+        self._latest: RigEstimate | None = None
         self._thread = threading.Thread(target=self._run, name="estimate", daemon=True)
         self._thread.start()
 
     @property
-    def latest(self) -> Estimate | None:
+    def latest(self) -> RigEstimate | None:
         with self._changed:
             return self._latest
 
@@ -66,9 +66,9 @@ class BackgroundEstimate:
             with self._changed:
                 self._latest = estimate
 
-    def _solve(self, detections: Detections, camera_ids: Collection[str]) -> Estimate:
+    def _solve(self, detections: Detections, camera_ids: Collection[str]) -> RigEstimate:
         if len(camera_ids) < 2:
-            return Estimate(why="no two cameras are linked yet")
+            return RigEstimate(why="no two cameras are linked yet")
         part = replace(
             detections,
             views={name: detections.views[name] for name in camera_ids},
@@ -78,13 +78,13 @@ class BackgroundEstimate:
         try:
             result = calibrate(part, self._board, given_rig=rig, options=_OPTIONS)
         except UserError as error:
-            return Estimate(why=str(error).split(". ")[0])
+            return RigEstimate(why=str(error).split(". ")[0])
         except Exception as error:
             # A preview of a few views: whatever the numbers do there must not end the capture.
             log.warning("the quick calibration failed: %r", error)
-            return Estimate(why="it does not converge yet")
+            return RigEstimate(why="it does not converge yet")
         rmse = {camera_id: figures.rmse_px for camera_id, figures in result.cameras.items()}
-        return Estimate(result.rig, rmse, result.rmse_px)
+        return RigEstimate(result.rig, rmse, result.rmse_px)
 
     def close(self) -> None:
         with self._changed:

@@ -21,7 +21,7 @@ from app.assembly.intake import Intake
 from app.run.process import child_process, stop
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.wizard.canvas import Scene, draw_scene
+from app.wizard.canvas import WizardScreen, draw_scene
 from app.wizard.detection import BoardFinder, SeenSet
 from app.wizard.estimate import BackgroundEstimate, live_errors_px
 from app.wizard.recorder import Recorder, encode_jpeg
@@ -31,7 +31,7 @@ from calibration.board.board import read_board
 from calibration.errors import UserError
 from calibration.rig import Rig
 from calibration.wizard.hints import Suggestion, camera_needs
-from calibration.wizard.wizard import Capture, Step, Wizard
+from calibration.wizard.wizard import Capture, Wizard, WizardStep
 from calibration.yamlfile import write_atomic
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class WizardProcess:
         self._window = WizardWindow("Calibration wizard")
         self._recent: deque[SeenSet] = deque(maxlen=self._wizard.settings.burst + 1)
         self._seen_at: dict[str, tuple[float, np.ndarray]] = {}
-        self._step = Step(state="unseen")
+        self._step = WizardStep(state="unseen")
         self._events: deque[tuple[str, str]] = deque(maxlen=_EVENTS)
         self._flash: tuple[float, tuple[str, ...]] = (0.0, ())
         self._shift_ns: int | None = None
@@ -166,7 +166,7 @@ class WizardProcess:
         self._drawn_at = now
         self._window.show(draw_scene(self._scene(now), *self._window.size))
 
-    def _scene(self, now: float) -> Scene:
+    def _scene(self, now: float) -> WizardScreen:
         wizard, coverage, reports = self._wizard, self._wizard.coverage, self._intake.reports(None)
         absent = [camera_id for camera_id, report in reports.items() if report.state not in ("streaming", "starting")]
         ended = bool(reports) and all(report.state == "ended" for report in reports.values())
@@ -201,8 +201,8 @@ class WizardProcess:
                 )
             )
         flash_at, flashed = self._flash
-        step = self._step if any(panel.fresh for panel in panels) else Step(state="unseen")
-        return Scene(
+        step = self._step if any(panel.fresh for panel in panels) else WizardStep(state="unseen")
+        return WizardScreen(
             panels=panels,
             suggestion=suggestion,
             step=step,

@@ -33,7 +33,7 @@ from app.worker.run_summary import RunSummary
 from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.rig import Rig
-from calibration.solve.hand_motion import HandMotion
+from calibration.solve.hand_motion import TimeOffsetEstimator
 from calibration.yamlfile import write_atomic
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Worker:
         self._estimator = make_estimator(settings.estimator, rig, settings.seed, settings.checkpoint, settings.engine)
         self._summary = RunSummary(self._estimator.truth_at)
         self._meshes = HandMeshes() if settings.mesh else None
-        self._motion = HandMotion() if settings.estimate_offsets else None
+        self._motion = TimeOffsetEstimator() if settings.estimate_offsets else None
         # More would wait anyway: sets are finished in order, and the newest is the one to begin with.
         self._finisher = ThreadPoolExecutor(1, "finish") if _overlaps(settings) else None
         self._finishing: Future[None] | None = None

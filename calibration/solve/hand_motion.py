@@ -44,7 +44,7 @@ class TimeOffsets:
     moments: int
 
 
-class HandMotion:
+class TimeOffsetEstimator:
     """Collects a recording's matched 2D detections; then `estimate` finds the offsets."""
 
     def __init__(self) -> None:

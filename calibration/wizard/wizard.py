@@ -59,7 +59,7 @@ class Capture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class WizardStep:
     """What one set of views led to.
 
     `hold` in [0, 1] says how much of the time to hold still is over; `speed` has cameras' corner speeds in image widths
@@ -92,7 +92,7 @@ class Wizard:
         self._still_sets = 0
         self._undone: Capture | None = None
 
-    def step(self, views: Mapping[str, BoardView], time_ns: int) -> Step:
+    def step(self, views: Mapping[str, BoardView], time_ns: int) -> WizardStep:
         """Take the views of one moment; captures where the board is still and the views add information."""
         settings = self.settings
         before = self._recent[-1] if self._recent else None
@@ -100,10 +100,10 @@ class Wizard:
         speed = {} if before is None else self._speeds(before, (time_ns, views))
         if not views:
             self._still_since_ns = None
-            return Step(state="unseen")
+            return WizardStep(state="unseen")
         if not speed or before is None or max(speed.values()) > settings.still_speed:
             self._still_since_ns = None
-            return Step(state="moving", speed=speed)
+            return WizardStep(state="moving", speed=speed)
         if self._still_since_ns is None:
             self._still_since_ns, self._still_sets = before[0], 1
         self._still_sets += 1
@@ -112,15 +112,15 @@ class Wizard:
             self._still_sets / settings.hold_sets,
         )
         if held < 1:
-            return Step(state="holding", hold=held, speed=speed)
+            return WizardStep(state="holding", hold=held, speed=speed)
         if self.captures and 0 <= time_ns - self.captures[-1].time_ns < settings.rest_s * 1e9:
-            return Step(state="still", hold=1.0, speed=speed)
+            return WizardStep(state="still", hold=1.0, speed=speed)
         reasons = self.gains(views)
         if not reasons:
-            return Step(state="still", hold=1.0, speed=speed, note="This pose adds nothing new: move on.")
+            return WizardStep(state="still", hold=1.0, speed=speed, note="This pose adds nothing new: move on.")
         if self._undone is not None and not self._differs(views, self._undone.views):
-            return Step(state="still", hold=1.0, speed=speed, note="This capture was undone: move on.")
-        return Step(state="still", hold=1.0, speed=speed, capture=self._capture(reasons))
+            return WizardStep(state="still", hold=1.0, speed=speed, note="This capture was undone: move on.")
+        return WizardStep(state="still", hold=1.0, speed=speed, capture=self._capture(reasons))
 
     def _speeds(
         self, before: tuple[int, Mapping[str, BoardView]], now: tuple[int, Mapping[str, BoardView]]

@@ -38,8 +38,8 @@ from models.simulation.detector_noise import GRADES, NoiseGrade, detect
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.renderer import hands_in_image, render_crop
 from models.simulation.rig import LAYOUTS, random_rig
-from models.simulation.scene import SceneState, View
-from models.simulation.simulated_scene import HandPose, Hands, SceneSettings, SimulatedScene, random_scene
+from models.simulation.scene import SceneView, SceneState
+from models.simulation.simulated_scene import Hands, PosedJoints, SceneSettings, SimulatedScene, random_scene
 from models.simulation.worker_process import begin
 
 log = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ def _clip_shards(settings: GenerateSettings, scene: SimulatedScene, seed: list[i
     backgrounds = [view.background for view in scene.views.values() if view.background is not None]
     random.shuffle(backgrounds)
     views = {
-        camera_id: View(_varied(random, background), random_sensor(random))
+        camera_id: SceneView(_varied(random, background), random_sensor(random))
         for camera_id, background in zip(np.array(rig.camera_ids)[pictured].tolist(), backgrounds, strict=False)
     }
     scene = replace(scene, lighting=random_lighting(random), views=views)
@@ -195,7 +195,7 @@ def _model(side: Side) -> BuiltinHand:
     return BuiltinHand(side)
 
 
-def _vertices(poses: list[HandPose], side: Side) -> np.ndarray:
+def _vertices(poses: list[PosedJoints], side: Side) -> np.ndarray:
     """(N, W, 3), world metres: without the forearm that the rendered hand may have, and a wrist that bends it."""
     return np.stack([_model(side).pose(pose.angles_rad, pose.T_world_hand, pose.shape)[1] for pose in poses])
 
@@ -222,7 +222,7 @@ def _render(
     rig: Rig,
     pictured: np.ndarray,
     states: list[SceneState],
-    poses: list[dict[Side, HandPose]] | None,
+    poses: list[dict[Side, PosedJoints]] | None,
     settings: GenerateSettings,
     grade: NoiseGrade,
     seed: list[int],

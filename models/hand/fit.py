@@ -40,7 +40,7 @@ _METRES = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class HandFit:
+class PoseFit:
     """A pose fitted to measured joints."""
 
     angles_rad: np.ndarray
@@ -58,9 +58,9 @@ def fit_pose(
     bone_lengths_m: np.ndarray,
     side: Side = "right",
     covariance_m2: np.ndarray | None = None,
-    last: HandFit | None = None,
+    last: PoseFit | None = None,
     iterations: int = ITERATIONS,
-) -> HandFit | None:
+) -> PoseFit | None:
     """The built-in hand's pose for joints (21, 3), bone lengths (20,) and the joints' covariance (21, 3, 3) if known.
 
     None where the joints fix no pose: they or their covariance are not finite, or the palm's joints lie on a line.
@@ -92,7 +92,7 @@ def fit_pose(
     if side == "left":
         T_world_hand = MIRROR @ T_world_hand @ MIRROR
     rms = float(np.sqrt(np.mean(np.sum((best.joints - measured) ** 2, axis=1))))
-    return HandFit(best.state.angles, T_world_hand, best.joints * mirror, rms)
+    return PoseFit(best.state.angles, T_world_hand, best.joints * mirror, rms)
 
 
 def are_usable(joints_m: np.ndarray) -> bool:

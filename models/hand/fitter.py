@@ -3,7 +3,7 @@
 import numpy as np
 
 from calibration.hand import Side, bone_lengths
-from models.hand.fit import DEFAULT_SD_M, HandFit, are_usable, fit_pose
+from models.hand.fit import DEFAULT_SD_M, PoseFit, are_usable, fit_pose
 from models.hand.shape import LARGEST, MEAN_SHAPE, SMALLEST, own_spread
 
 HOLD_AFTER = 90
@@ -65,14 +65,14 @@ class HandFitter:
     def __init__(self, side: Side, hold_after: int = HOLD_AFTER) -> None:
         self.side: Side = side
         self.bones = BoneLengths(hold_after)
-        self._last: HandFit | None = None
+        self._last: PoseFit | None = None
 
     @property
     def shape(self) -> np.ndarray:
         """(21,): the person's bone lengths so far, and a thickness that goes with their size."""
         return np.append(self.bones.lengths_m, np.median(self.bones.lengths_m / _MEAN_M))
 
-    def fit(self, joints_world_m: np.ndarray, covariance_m2: np.ndarray | None = None) -> HandFit | None:
+    def fit(self, joints_world_m: np.ndarray, covariance_m2: np.ndarray | None = None) -> PoseFit | None:
         """The pose for joints (21, 3) and their covariance (21, 3, 3); None where they fix none."""
         joints = np.asarray(joints_world_m, np.float64)
         if not are_usable(joints):

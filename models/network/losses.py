@@ -2,7 +2,7 @@
 
     L = 0.001 L_hmap + 10 L_hm2d + 0.1 L_nll + 10 L_proj2d + L_covariance
 
-(UST-Hand, section 5; the last is ours). `Labels` has no field for 3D, so none can enter. A label of confidence 0
+(UST-Hand, section 5; the last is ours). `LabelBatch` has no field for 3D, so none can enter. A label of confidence 0
 contributes exactly nothing, whatever it holds. `huber` is the error, a share of the crop's side, up to which a 2D loss
 is quadratic; beyond, it is linear, so that a wrong label does not outvote the right ones; 0 makes it linear throughout.
 Errors are shares of the crop's side, so that the weights mean the same at every resolution. Letters: B batch, T time,
@@ -24,18 +24,18 @@ _HEATMAP_SIGMA_CELLS = 1.5
 _NEVER = -1e9
 
 
-class Labels(NamedTuple):
+class LabelBatch(NamedTuple):
     """2D labels of windows: `keypoints_px` (B, T, V, J, 2) crop pixels, `confidence` (B, T, V, J), 0 for no label."""
 
     keypoints_px: Tensor
     confidence: Tensor
 
-    def per_frame(self) -> "Labels":
+    def per_frame(self) -> "LabelBatch":
         """The same with B and T folded into one dimension."""
-        return Labels(self.keypoints_px.flatten(0, 1), self.confidence.flatten(0, 1))
+        return LabelBatch(self.keypoints_px.flatten(0, 1), self.confidence.flatten(0, 1))
 
 
-def heatmap_loss(heatmaps: Tensor, labels: Labels, crop_px: int) -> Tensor:
+def heatmap_loss(heatmaps: Tensor, labels: LabelBatch, crop_px: int) -> Tensor:
     """L_hmap: squared difference of heatmaps (N, V, J, h, w) to Gaussians at the labels.
 
     It is the mean over cells and the sum over joints (their mean left the heatmaps nearly flat). Both maps are scaled
@@ -51,12 +51,12 @@ def heatmap_loss(heatmaps: Tensor, labels: Labels, crop_px: int) -> Tensor:
     return heatmaps.shape[2] * _weighted_mean(squared, labels.confidence)
 
 
-def position_loss(keypoints_px: Tensor, labels: Labels, huber: float, crop_px: int) -> Tensor:
+def position_loss(keypoints_px: Tensor, labels: LabelBatch, huber: float, crop_px: int) -> Tensor:
     """L_hm2d: distance of the heatmaps' positions (N, V, J, 2) to the labels."""
     return _weighted_mean(_robust((keypoints_px - labels.keypoints_px) / crop_px, labels, huber), labels.confidence)
 
 
-def nll_loss(nll: Tensor, labels: Labels) -> Tensor:
+def nll_loss(nll: Tensor, labels: LabelBatch) -> Tensor:
     """L_nll of the flow's negative log-likelihoods (N, V) in nats per number, averaged over the labelled views.
 
     Above 0, where a label is less likely than one drawn evenly from the crop, it grows as a logarithm only: such a
@@ -66,7 +66,7 @@ def nll_loss(nll: Tensor, labels: Labels) -> Tensor:
     return _weighted_mean(soft, (labels.confidence > 0).any(dim=-1).float())
 
 
-def projection_loss(queries_m: Tensor, P_crop: Tensor, labels: Labels, huber: float, crop_px: int) -> Tensor:
+def projection_loss(queries_m: Tensor, P_crop: Tensor, labels: LabelBatch, huber: float, crop_px: int) -> Tensor:
     """L_proj2d: queries (B, K, T, J, 3), projected by P_crop (B, T, V, 3, 4) into every view, against the labels.
 
     Every block counts alike. A view may carry labels that the network never saw: they are a test of the 3D.
@@ -75,12 +75,14 @@ def projection_loss(queries_m: Tensor, P_crop: Tensor, labels: Labels, huber: fl
         P = condition_cameras(P_crop, crop_px)[:, None, :, :, None]
         seen, _ = project(queries_m[:, :, :, None], P)
         target = (2 * labels.keypoints_px + 1) / crop_px - 1
-        distances = _robust((seen - target[:, None]) / 2, Labels(target[:, None], labels.confidence[:, None]), huber)
+        distances = _robust(
+            (seen - target[:, None]) / 2, LabelBatch(target[:, None], labels.confidence[:, None]), huber
+        )
         return _weighted_mean(distances.mean(dim=1), labels.confidence)
 
 
 def covariance_loss(
-    covariance_m2: Tensor, joints_m: Tensor, P_crop: Tensor, labels: Labels, noise: LabelNoise, crop_px: int
+    covariance_m2: Tensor, joints_m: Tensor, P_crop: Tensor, labels: LabelBatch, noise: LabelNoise, crop_px: int
 ) -> Tensor:
     """L_covariance: negative log-likelihood of the labels' residuals over all views at once, in nats per label.
 
@@ -152,7 +154,7 @@ def _bell(centres: Tensor, middle: Tensor, sigma: float) -> Tensor:
     return (-0.5 * ((centres - middle) / sigma).square()).softmax(dim=-1)
 
 
-def _robust(offset: Tensor, labels: Labels, huber: float) -> Tensor:
+def _robust(offset: Tensor, labels: LabelBatch, huber: float) -> Tensor:
     """Huber's function of the offsets' lengths, with slope 1 where linear; 0 where there is no label."""
     squared = torch.where(labels.confidence[..., None] > 0, offset, 0).float().square().sum(dim=-1)
     linear = squared.clamp_min(max(huber**2, 1e-16)).sqrt() - huber / 2

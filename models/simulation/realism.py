@@ -15,7 +15,7 @@ from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.person import random_person
 from models.simulation.renderer import render
 from models.simulation.rig import look_at
-from models.simulation.scene import PosedHand, SceneState, View
+from models.simulation.scene import PosedHand, SceneView, SceneState
 from models.simulation.skin import hand_surface
 
 Detect = Callable[[np.ndarray], Sequence[np.ndarray]]
@@ -86,7 +86,7 @@ def open_hands(count: int, seed: int) -> Iterator[tuple[RigCamera, SceneState, b
             thickness=float(person.shape[20]),
         )
         camera = _camera(random, joints_m.mean(axis=0), T_world_hand[:3, :3], palm)
-        view = View(random_background(random), random_sensor(random))
+        view = SceneView(random_background(random), random_sensor(random))
         lighting = random_lighting(random)
         yield (
             camera,

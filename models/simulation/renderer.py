@@ -13,7 +13,7 @@ from calibration.rig import RigCamera
 from models.hand.crop import Crop
 from models.simulation import backdrop
 from models.simulation.layer import PixelGrid, draw
-from models.simulation.scene import HandInImage, PosedHand, Rendering, SceneState, View
+from models.simulation.scene import HandInImage, PosedHand, SceneView, Rendering, SceneState
 from models.simulation.sensor import develop
 from models.simulation.shading import ShadedScene
 
@@ -37,7 +37,7 @@ def render(camera: RigCamera, state: SceneState) -> Rendering:
     shaded = _shaded(state)
     lens = camera.camera
     R_cam_world = camera.T_cam_world[:3, :3]
-    view = state.views.get(camera.camera_id, View())
+    view = state.views.get(camera.camera_id, SceneView())
     image = backdrop.whole_image(view.background, lens)
     for board in state.boards:
         image = backdrop.with_board(image, board, camera)
@@ -66,7 +66,7 @@ def render_crop(crop: Crop, camera: RigCamera, state: SceneState) -> np.ndarray:
     """
     _check_pose(camera)
     shaded = _shaded(state)
-    view = state.views.get(camera.camera_id, View())
+    view = state.views.get(camera.camera_id, SceneView())
     focal_px = float(np.sqrt(abs(np.linalg.det(crop.H_crop_cam))))
     enlarged = focal_px / camera.camera.focal_px
     size = int(np.clip(np.ceil(crop.size_px / enlarged), _MIN_CROP_PX, crop.size_px))

@@ -110,7 +110,7 @@ class Sensor:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class SceneView:
     """What is one camera's own. `background` is a picture (h, w, 3) uint8 BGR of what lies far behind the hands, of any
     size: it is stretched over the field of view. None is grey."""
 
@@ -127,7 +127,7 @@ class SceneState:
     objects: tuple[PosedObject, ...] = ()
     boards: tuple[PosedBoard, ...] = ()
     lighting: Lighting = field(default_factory=Lighting)
-    views: Mapping[str, View] = field(default_factory=dict)
+    views: Mapping[str, SceneView] = field(default_factory=dict)
     noise_seed: int = 0
 
 

@@ -20,7 +20,7 @@ from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.motion import HandMotion
 from models.simulation.objects import Thing, random_thing
 from models.simulation.person import MEAN_PERSON, Person, random_person
-from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneState, Sensor, View
+from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneView, SceneState, Sensor
 from models.simulation.skin import hand_surface
 
 Hands = Literal["right", "left", "both"]
@@ -49,7 +49,7 @@ class SceneSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class HandPose:
+class PosedJoints:
     """One hand at one time: `joints_world_m` (21, 3), `angles_rad` (A,), `T_world_hand` (4, 4), `shape` (21,)."""
 
     joints_world_m: np.ndarray
@@ -72,9 +72,9 @@ class Actor:
         self._T_hand_held[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
         self._T_hand_held[:3, 3] = _HELD_X_M, 0.0, -_PALM_HALF_M - held_radius_m
 
-    def pose(self, time_s: float) -> HandPose:
+    def pose(self, time_s: float) -> PosedJoints:
         angles, T = self._motion.angles_rad(time_s), self._motion.T_world_hand(time_s)
-        return HandPose(self._model.joints(angles, T, self.shape), angles, T, self.shape)
+        return PosedJoints(self._model.joints(angles, T, self.shape), angles, T, self.shape)
 
     def posed(self, start_s: float, end_s: float) -> tuple[PosedHand, list[PosedObject]]:
         """The hand, and what it holds, while the shutter is open."""
@@ -94,7 +94,7 @@ class Actor:
             return hand, []
         return hand, [_moved(self._held, *(pose.T_world_hand @ self._T_hand_held for pose in poses))]
 
-    def _vertices(self, pose: HandPose, time_s: float) -> np.ndarray:
+    def _vertices(self, pose: PosedJoints, time_s: float) -> np.ndarray:
         vertices_m = self._model.pose(pose.angles_rad, pose.T_world_hand, self.shape)[1]
         if not self._forearm:
             return vertices_m
@@ -108,11 +108,11 @@ class SimulatedScene:
     seed: int
     actors: Mapping[Side, Actor]
     lighting: Lighting
-    views: Mapping[str, View]
+    views: Mapping[str, SceneView]
     exposure_s: float
     floating: tuple[Thing, HandMotion] | None = None
 
-    def hands(self, time_s: float) -> dict[Side, HandPose]:
+    def hands(self, time_s: float) -> dict[Side, PosedJoints]:
         """Where all hands are at a time."""
         return {side: actor.pose(time_s) for side, actor in self.actors.items()}
 
@@ -166,7 +166,7 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
         floating = random_thing(random), HandMotion((seed, 13), home_world_m=home, reach_m=0.06, anywhere=True)
     exposure_s = random.uniform(0.1, 1.0) * min(_LONGEST_EXPOSURE_S, 0.4 / (rig.sync.fps or 30.0))
     views = {
-        camera_id: View(random_background(random, settings.backgrounds), random_sensor(random))
+        camera_id: SceneView(random_background(random, settings.backgrounds), random_sensor(random))
         for camera_id in rig.camera_ids
     }
     return SimulatedScene(
@@ -186,7 +186,9 @@ def demo_scene(rig: Rig) -> SimulatedScene:
     lighting = Lighting((window, lamp))
     sensor = Sensor(blur_px=0.4, noise=1.5, jpeg_quality=None)
     backgrounds = [random_background(np.random.default_rng(seed)) for seed in _DEMO_BACKGROUNDS]
-    views = {camera_id: View(picture, sensor) for camera_id, picture in zip(rig.camera_ids, backgrounds, strict=False)}
+    views = {
+        camera_id: SceneView(picture, sensor) for camera_id, picture in zip(rig.camera_ids, backgrounds, strict=False)
+    }
     return SimulatedScene(seed=0, actors=actors, lighting=lighting, views=views, exposure_s=_DEMO_EXPOSURE_S)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.network.losses import (
-    Labels,
+    LabelBatch,
     covariance_loss,
     heatmap_loss,
     nll_loss,
@@ -40,11 +40,11 @@ def window_losses(
     """
     size_px = model.config.crop_px
     present = batch["view_mask"] & batch["frame_mask"][..., None]
-    own = Labels(batch["labels_px"], batch["label_confidence"] * present[..., None])
+    own = LabelBatch(batch["labels_px"], batch["label_confidence"] * present[..., None])
     labels = own
     if "fused_px" in batch:
-        labels = Labels(batch["fused_px"], batch["fused_confidence"] * present[..., None])
-    frames = Labels(*(each.flatten(0, 1) for each in labels))
+        labels = LabelBatch(batch["fused_px"], batch["fused_confidence"] * present[..., None])
+    frames = LabelBatch(*(each.flatten(0, 1) for each in labels))
     if stage1_only:
         found, refined, covariance_m2 = model.see(batch["crops_rgb"], batch["P_crop"], present, latents), None, None
     else:
@@ -60,7 +60,7 @@ def window_losses(
         "projection": projection_loss(queries_m, P_crop, everywhere, config.huber, size_px),
     }
     if covariance_m2 is not None:
-        newest = Labels(*(each[:, -1] for each in _with_unseen(batch, own, "unseen")[1]))
+        newest = LabelBatch(*(each[:, -1] for each in _with_unseen(batch, own, "unseen")[1]))
         losses["covariance"] = covariance_loss(
             covariance_m2, queries_m[:, -1, -1], P_crop[:, -1], newest, model.label_noise, size_px
         )
@@ -68,7 +68,7 @@ def window_losses(
     return losses | {"total": total}
 
 
-def _with_unseen(batch: Mapping[str, Tensor], labels: Labels, kind: str) -> tuple[Tensor, Labels]:
+def _with_unseen(batch: Mapping[str, Tensor], labels: LabelBatch, kind: str) -> tuple[Tensor, LabelBatch]:
     """Cameras and labels of the views that the network saw and, where the batch has them, of those that it did not.
 
     The latter test the 3D of few views: with two, only another view tells how wrong the depth is. `kind` says which of
@@ -78,5 +78,5 @@ def _with_unseen(batch: Mapping[str, Tensor], labels: Labels, kind: str) -> tupl
         return batch["P_crop"], labels
     P_crop = torch.cat([batch["P_crop"], batch["unseen_P_crop"]], dim=2)
     keypoints_px = batch["unseen_labels_px" if kind == "unseen" else f"{kind}_px"]
-    unseen = Labels(keypoints_px, batch[f"{kind}_confidence"] * batch["frame_mask"][..., None, None])
-    return P_crop, Labels(*(torch.cat(both, dim=2) for both in zip(labels, unseen, strict=True)))
+    unseen = LabelBatch(keypoints_px, batch[f"{kind}_confidence"] * batch["frame_mask"][..., None, None])
+    return P_crop, LabelBatch(*(torch.cat(both, dim=2) for both in zip(labels, unseen, strict=True)))

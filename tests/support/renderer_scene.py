@@ -10,7 +10,7 @@ from calibration.rig import RigCamera
 from models.hand.skeleton import REST_ANGLES_RAD
 from models.simulation.arm import arm_model, bend_wrist
 from models.simulation.rig import look_at
-from models.simulation.scene import PosedHand, SceneState, Sensor, View
+from models.simulation.scene import PosedHand, SceneView, SceneState, Sensor
 from models.simulation.skin import Skin, hand_surface
 
 DISTORTION: dict[LensModel, list[float]] = {
@@ -52,7 +52,7 @@ def hand(
 
 
 def state(*hands: PosedHand, sensor: Sensor = PLAIN, background: np.ndarray | None = None, **more) -> SceneState:
-    return SceneState(hands=hands or (hand(),), views={"cam_0": View(background, sensor)}, **more)
+    return SceneState(hands=hands or (hand(),), views={"cam_0": SceneView(background, sensor)}, **more)
 
 
 def shifted(posed: PosedHand, by_m: np.ndarray) -> PosedHand:

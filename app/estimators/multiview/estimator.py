@@ -22,7 +22,7 @@ from app.estimators.multiview.gating import explained_by_tracks
 from app.estimators.multiview.hand_fit import confidence, fit_hands, motion_terms, quick_fit
 from app.estimators.multiview.step import Match, Step, publish
 from app.estimators.protocol import Estimate, Hand
-from app.estimators.tracks import BoneLengths, Motion, Track, decide_sides
+from app.estimators.tracks import BoneLengthPrior, Motion, Track, decide_sides
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
 
@@ -52,7 +52,7 @@ class MultiViewEstimator:
         self._helpers = (threads or min(os.cpu_count() or 1, len(rig.cameras))) - 1
         self._pool = ThreadPoolExecutor(max(self._helpers, 1), "detect")
         self._tracks: list[Track] = []
-        self._lengths = {side: BoneLengths() for side in (True, False)}
+        self._lengths = {side: BoneLengthPrior() for side in (True, False)}
         self._trust = CameraTrust()
         self._next_id = 1
         self._turn = 0

@@ -9,7 +9,7 @@ from calibration.rotations import make_transform
 from calibration.solve.calibrate import calibrate
 from models.simulation.backgrounds import random_background
 from models.simulation.renderer import render
-from models.simulation.scene import PosedBoard, SceneState, Sensor, View
+from models.simulation.scene import PosedBoard, SceneView, SceneState, Sensor
 from tests.support.board_scene import arc_rig, pose_errors, tour
 from tests.support.renderer_scene import camera, hand, state
 
@@ -21,7 +21,7 @@ def test_calibration_from_rendered_images_recovers_the_rig() -> None:
     rng = np.random.default_rng(3)
     rig = arc_rig(3, 0.7, 560.0, size=(640, 480), span_deg=80)
     path, seconds = tour(rig, BOARD, rng, near_poses=9, shared_poses=12, reach_m=0.1)
-    views = {name: View(random_background(rng), SENSOR) for name in rig.camera_ids}
+    views = {name: SceneView(random_background(rng), SENSOR) for name in rig.camera_ids}
     seen: dict[str, list[BoardView]] = {name: [] for name in rig.camera_ids}
     true_px = []
     for frame in range(int(seconds) + 1):

@@ -9,17 +9,19 @@ import pytest
 from calibration.errors import UserError
 from calibration.hand import Side
 from calibration.rig import Rig
-from calibration.solve.hand_motion import HandMotion
+from calibration.solve.hand_motion import TimeOffsetEstimator
 from models.simulation.hands import hands_at
 from models.simulation.rig import ring_rig
 
 OFFSETS_MS = np.array([12.0, -25.0, 40.0, -27.0])
 
 
-def record(rig: Rig, motion: Callable[[float], dict[Side, np.ndarray]], fps: float, seconds: float) -> HandMotion:
+def record(
+    rig: Rig, motion: Callable[[float], dict[Side, np.ndarray]], fps: float, seconds: float
+) -> TimeOffsetEstimator:
     """Noisy 2D detections with outliers of hands that move, by cameras whose stamps are late by OFFSETS_MS."""
     random = np.random.default_rng(4)
-    log = HandMotion()
+    log = TimeOffsetEstimator()
     for index in range(int(fps * seconds)):
         keypoints: dict[str, dict[str, np.ndarray]] = {"left": {}, "right": {}}
         stamps: dict[str, int] = {}
@@ -72,4 +74,4 @@ def test_a_camera_that_saw_nothing_is_named() -> None:
 
 def test_no_detections_at_all() -> None:
     with pytest.raises(UserError, match="no hand"):
-        HandMotion().estimate(ring_rig(2))
+        TimeOffsetEstimator().estimate(ring_rig(2))

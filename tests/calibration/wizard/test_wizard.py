@@ -20,7 +20,7 @@ from calibration.solve.calibrate import calibrate
 from calibration.wizard.coverage import CameraCoverage, Coverage, cells_of, placement
 from calibration.wizard.hints import Enough, camera_needs, suggest
 from calibration.wizard.journal import Journal, read_journal
-from calibration.wizard.wizard import Capture, Step, Wizard
+from calibration.wizard.wizard import Capture, Wizard, WizardStep
 from tests.support.board_scene import arc_rig
 
 BOARD = Board(type="charuco", columns=5, rows=7, square_m=0.04, dictionary="DICT_4X4_50", marker_m=0.03)
@@ -64,7 +64,7 @@ class Hand:
         self.wizard = Wizard(BOARD, image_sizes(rig))
         self.time_ns = 5_000_000_000
 
-    def step(self, T_world_board: np.ndarray | None) -> Step:
+    def step(self, T_world_board: np.ndarray | None) -> WizardStep:
         self.time_ns += FRAME_NS
         views = {} if T_world_board is None else seen(self.rig, T_world_board, self.time_ns, self.noise_px)
         return self.wizard.step(views, self.time_ns)

@@ -11,7 +11,7 @@ from torch import Tensor
 from calibration.hand import JOINTS
 from models.network.covariance import LabelNoise
 from models.network.losses import (
-    Labels,
+    LabelBatch,
     covariance_loss,
     heatmap_loss,
     nll_loss,
@@ -22,8 +22,8 @@ from models.network.losses import (
 CROP_PX = 100
 
 
-def labels(keypoints_px: Tensor, confidence: Tensor | float = 1.0) -> Labels:
-    return Labels(keypoints_px, torch.as_tensor(confidence).expand(keypoints_px.shape[:-1]).clone())
+def labels(keypoints_px: Tensor, confidence: Tensor | float = 1.0) -> LabelBatch:
+    return LabelBatch(keypoints_px, torch.as_tensor(confidence).expand(keypoints_px.shape[:-1]).clone())
 
 
 def looking_along(axis: int, focal_px: float = 400.0, distance_m: float = 0.5) -> Tensor:
@@ -34,7 +34,7 @@ def looking_along(axis: int, focal_px: float = 400.0, distance_m: float = 0.5) -
 
 
 def test_labels_have_no_place_for_3d() -> None:
-    assert Labels._fields == ("keypoints_px", "confidence")
+    assert LabelBatch._fields == ("keypoints_px", "confidence")
 
 
 def test_position_loss_is_hubers_function_of_the_distance() -> None:
@@ -74,20 +74,20 @@ def test_projection_loss_by_hand() -> None:
     assert loss.item() == pytest.approx((0.04 - 0.01) / 2, rel=1e-5)
 
 
-def windows(seed: int = 0) -> tuple[Tensor, Tensor, Labels]:
+def windows(seed: int = 0) -> tuple[Tensor, Tensor, LabelBatch]:
     """Queries (2, 2, 3, J, 3), P_crop (2, 3, 3, 3, 4) of three views, and labels that are near but not exact."""
     random = torch.Generator().manual_seed(seed)
     P_crop = torch.stack([looking_along(axis) for axis in range(3)]).expand(2, 3, 3, 3, 4)
     queries_m = 0.03 * torch.randn(2, 2, 3, JOINTS, 3, generator=random)
     keypoints_px = 49.5 + 25 * torch.randn(2, 3, 3, JOINTS, 2, generator=random)
-    return queries_m, P_crop, Labels(keypoints_px, torch.rand(2, 3, 3, JOINTS, generator=random))
+    return queries_m, P_crop, LabelBatch(keypoints_px, torch.rand(2, 3, 3, JOINTS, generator=random))
 
 
-def all_losses(queries_m: Tensor, P_crop: Tensor, target: Labels) -> Tensor:
+def all_losses(queries_m: Tensor, P_crop: Tensor, target: LabelBatch) -> Tensor:
     found_px = 49.5 + queries_m[:, -1, :, None, :, :2].expand(-1, -1, 3, -1, -1)
     frames = target.per_frame()
     covariance_m2 = (1e-5 + queries_m[:, 0, 0, :, :1, None].square()) * torch.eye(3)
-    newest = Labels(*(each[:, -1] for each in target))
+    newest = LabelBatch(*(each[:, -1] for each in target))
     parts = {
         "heatmap": heatmap_loss(queries_m.mean().expand(6, 3, JOINTS, 8, 8), frames, CROP_PX),
         "position": position_loss(found_px.flatten(0, 1), frames, 0.02, CROP_PX),
@@ -134,7 +134,7 @@ def test_the_likelihood_is_that_of_all_views_at_once() -> None:
     confidence = torch.tensor([[[1.0], [0.7], [0.4]]])
     J = torch.stack([400 / 0.5 / CROP_PX * torch.eye(3).roll(axis, dims=1)[:2] for axis in range(3)]).flatten(0, 1)
     residual = 0.03 * torch.randn(6)
-    target = Labels(49.5 + CROP_PX * residual.view(1, 3, 1, 2), confidence)
+    target = LabelBatch(49.5 + CROP_PX * residual.view(1, 3, 1, 2), confidence)
     actual = covariance_loss(covariance_m2[None, None], torch.zeros(1, 1, 3), P_crop, target, noise, CROP_PX)
 
     sigma, logit, wrong_sigma = (each.detach().double().squeeze() for each in noise(confidence))
@@ -173,7 +173,7 @@ def test_the_covariance_learned_from_2d_labels_is_calibrated_against_the_true_jo
         factor = torch.zeros(3, 3).index_put((low, high), 0.005 * numbers) + 0.002 * torch.eye(3)
         covariance_m2 = factor @ factor.T + 1e-7 * torch.eye(3)
         loss = covariance_loss(
-            covariance_m2.expand(n, 1, 3, 3), joints_m, P_crop, Labels(keypoints_px, confidence), noise, CROP_PX
+            covariance_m2.expand(n, 1, 3, 3), joints_m, P_crop, LabelBatch(keypoints_px, confidence), noise, CROP_PX
         )
         optimiser.zero_grad()
         loss.backward()

@@ -18,7 +18,7 @@ from models.simulation.backgrounds import random_background
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.objects import make_thing
 from models.simulation.renderer import hands_in_image, render, render_crop
-from models.simulation.scene import Light, Lighting, PosedObject, SceneState, View
+from models.simulation.scene import Light, Lighting, PosedObject, SceneView, SceneState
 from models.simulation.skin import Skin, random_skin
 from tests.support.renderer_scene import DISTORTION, PLAIN, camera, hand, shifted, state
 
@@ -196,7 +196,7 @@ def test_a_hand_behind_the_camera_and_no_hand_at_all_leave_the_background() -> N
     away = camera((0.08, 0.0, 0.5), (0.08, 0.001, 1.0))
     behind, empty = (
         render(away, state(background=BLACK + 90)),
-        render(away, SceneState(hands=(), views={"cam_0": View(BLACK + 90, PLAIN)})),
+        render(away, SceneState(hands=(), views={"cam_0": SceneView(BLACK + 90, PLAIN)})),
     )
     np.testing.assert_array_equal(behind.image, np.full((480, 640, 3), 90))
     np.testing.assert_array_equal(empty.image, behind.image)
