@@ -15,7 +15,7 @@ from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.person import random_person
 from models.simulation.renderer import render
 from models.simulation.rig import look_at
-from models.simulation.scene import PosedHand, SceneView, SceneState
+from models.simulation.scene import PosedHand, SceneState, SceneView
 from models.simulation.skin import hand_surface
 
 Detect = Callable[[np.ndarray], Sequence[np.ndarray]]

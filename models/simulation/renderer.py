@@ -13,7 +13,7 @@ from calibration.rig import RigCamera
 from models.hand.crop import Crop
 from models.simulation import backdrop
 from models.simulation.layer import PixelGrid, draw
-from models.simulation.scene import HandInImage, PosedHand, SceneView, Rendering, SceneState
+from models.simulation.scene import HandInImage, PosedHand, Rendering, SceneState, SceneView
 from models.simulation.sensor import develop
 from models.simulation.shading import ShadedScene
 

@@ -20,7 +20,7 @@ from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.motion import HandMotion
 from models.simulation.objects import Thing, random_thing
 from models.simulation.person import MEAN_PERSON, Person, random_person
-from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneView, SceneState, Sensor
+from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneState, SceneView, Sensor
 from models.simulation.skin import hand_surface
 
 Hands = Literal["right", "left", "both"]

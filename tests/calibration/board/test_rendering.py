@@ -9,7 +9,7 @@ from calibration.rotations import make_transform
 from calibration.solve.calibrate import calibrate
 from models.simulation.backgrounds import random_background
 from models.simulation.renderer import render
-from models.simulation.scene import PosedBoard, SceneView, SceneState, Sensor
+from models.simulation.scene import PosedBoard, SceneState, SceneView, Sensor
 from tests.support.board_scene import arc_rig, pose_errors, tour
 from tests.support.renderer_scene import camera, hand, state
 

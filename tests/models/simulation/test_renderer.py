@@ -18,7 +18,7 @@ from models.simulation.backgrounds import random_background
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.objects import make_thing
 from models.simulation.renderer import hands_in_image, render, render_crop
-from models.simulation.scene import Light, Lighting, PosedObject, SceneView, SceneState
+from models.simulation.scene import Light, Lighting, PosedObject, SceneState, SceneView
 from models.simulation.skin import Skin, random_skin
 from tests.support.renderer_scene import DISTORTION, PLAIN, camera, hand, shifted, state
 
