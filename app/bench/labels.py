@@ -12,8 +12,8 @@ import numpy as np
 from app.bench.live import read_sets
 from app.estimators import make_estimator
 from app.estimators.detection import Detection, Detector, Region
+from app.estimators.estimator import Hand
 from app.estimators.multiview.estimator import MultiViewEstimator
-from app.estimators.protocol import Hand
 from app.worker.statistics import rounded
 from calibration.errors import UserError
 from calibration.frames import Frame
@@ -67,7 +67,7 @@ class _ScoreKeeper:
 
     def detect(self, frame: Frame, regions: "list[Region]", search: bool) -> list[Detection]:
         found = self._detector.detect(frame, regions, search)
-        self.scores |= {each.keypoints_px.astype(np.float64).tobytes(): each.score for each in found}
+        self.scores |= {each.keypoints_px.astype(np.float64).tobytes(): each.presence for each in found}
         return found
 
     def close(self) -> None:

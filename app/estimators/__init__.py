@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 
-from app.estimators.protocol import Estimator
+from app.estimators.estimator import Estimator
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import Rig

@@ -13,14 +13,14 @@ from calibration.frames import Frame
 class Detection:
     """One hand in one image.
 
-    `keypoints_px` (21, 2) distorted pixels of the camera's image; `std_px` (21,) their expected error; `right` the
-    detector's probability in [0, 1] that it is the person's right hand; `score` in [0, 1] that it is a hand at all.
+    `keypoints_px` (21, 2) distorted pixels of the camera's image; `std_px` (21,) their expected error;
+    `right_probability` in [0, 1] that it is the person's right hand; `presence` in [0, 1] that it is a hand at all.
     """
 
     keypoints_px: np.ndarray
     std_px: np.ndarray
-    right: float
-    score: float
+    right_probability: float
+    presence: float
 
 
 @dataclass(frozen=True)

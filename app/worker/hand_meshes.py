@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.estimators.protocol import Hand
+from app.estimators.estimator import Hand
 from calibration.hand import Side
 from models.hand.builtin import BuiltinHand
 from models.hand.fitter import HandFitter

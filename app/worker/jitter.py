@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from app.estimators.protocol import Hand
+from app.estimators.estimator import Hand
 
 _WINDOW_NS = 500_000_000
 _LEAST = 8

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.estimators.protocol import Hand
+from app.estimators.estimator import Hand
 from calibration.errors import UserError
 
 _RECORD = np.dtype(

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from app.assembly.intake import Intake
 from app.estimators import make_estimator
-from app.estimators.protocol import Estimate, Hand
+from app.estimators.estimator import Estimate, Hand
 from app.run.process import child_process, stop
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from app.estimators.protocol import Estimate
+from app.estimators.estimator import Estimate
 from app.transport.messages import CameraReport
 from app.worker.jitter import RestJitter
 from app.worker.statistics import MeanStd, Quantiles, rounded

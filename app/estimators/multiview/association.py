@@ -30,9 +30,9 @@ def hand_size_px(keypoints_px: np.ndarray) -> float:
 
 
 def merge_duplicates(detections: Sequence[Detection]) -> list[Detection]:
-    """One detection per hand: of those whose keypoints nearly coincide the one with the best score stays."""
+    """One detection per hand: of those whose keypoints nearly coincide the likeliest hand stays."""
     kept: list[Detection] = []
-    for detection in sorted(detections, key=lambda d: -d.score):
+    for detection in sorted(detections, key=lambda d: -d.presence):
         size = hand_size_px(detection.keypoints_px)
         if not any(_same_hand(detection.keypoints_px, other.keypoints_px, size) for other in kept):
             kept.append(detection)
@@ -47,7 +47,7 @@ def _same_hand(keypoints_px: np.ndarray, other_px: np.ndarray, size_px: float) -
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class DetectionBatch:
     """The detections of one frame set, in one list of length D.
 
     `view` (D,) indexes the cameras; `keypoints_px` and `keypoints_norm` (D, 21, 2) distorted pixels and normalised
@@ -66,12 +66,12 @@ class Seen:
         return len(self.view)
 
 
-def gather(cameras: list[RigCamera], detections: list[list[Detection]], std_scale: np.ndarray) -> Seen:
+def gather(cameras: list[RigCamera], detections: list[list[Detection]], std_scale: np.ndarray) -> DetectionBatch:
     """The detections of each camera as one list of arrays, each camera's stds multiplied with `std_scale` (V,)."""
     flat = [detection for found in detections for detection in found]
     if not flat:
         none = np.zeros(0)
-        return Seen(
+        return DetectionBatch(
             view=none.astype(int),
             keypoints_px=np.zeros((0, 21, 2)),
             keypoints_norm=np.zeros((0, 21, 2)),
@@ -89,14 +89,14 @@ def gather(cameras: list[RigCamera], detections: list[list[Detection]], std_scal
         keypoints_norm[start:end] = camera.camera.undistort(keypoints_px[start:end])
     focal = np.array([camera.camera.focal_px for camera in cameras])[view]
     centred = keypoints_norm - keypoints_norm.sum(1, keepdims=True) / keypoints_norm.shape[1]
-    return Seen(
+    return DetectionBatch(
         view=view,
         keypoints_px=keypoints_px,
         keypoints_norm=keypoints_norm,
         std_norm=np.array([detection.std_px for detection in flat]) * (std_scale[view] / focal)[:, None],
         size_norm=2 * np.sqrt(np.einsum("djc,djc->d", centred, centred) / centred.shape[1]),
         # What is hardly a hand says little about which hand it is.
-        right=np.array([0.5 + (detection.right - 0.5) * detection.score**2 for detection in flat]),
+        right=np.array([0.5 + (detection.right_probability - 0.5) * detection.presence**2 for detection in flat]),
     )
 
 
@@ -112,7 +112,7 @@ class Proposals:
     side: np.ndarray
 
 
-def pair_proposals(T_cam_world: np.ndarray, seen: Seen, gain: np.ndarray, shift_m: np.ndarray) -> np.ndarray:
+def pair_proposals(T_cam_world: np.ndarray, seen: DetectionBatch, gain: np.ndarray, shift_m: np.ndarray) -> np.ndarray:
     """Hands at each view's time (K, V, 21, 3), triangulated from every pair of detections in two views.
 
     `gain` (M, 21, V) and `shift_m` (M, 21, V, 3) are the ways in which a hand may be moving (that of each track, and at
@@ -137,7 +137,9 @@ def pair_proposals(T_cam_world: np.ndarray, seen: Seen, gain: np.ndarray, shift_
     return (hands[:, :, None] * gain[way][..., None] + shift_m[way]).swapaxes(1, 2)
 
 
-def _fit_of(P: np.ndarray, points: np.ndarray, seen: Seen, hands: np.ndarray, member: np.ndarray) -> np.ndarray:
+def _fit_of(
+    P: np.ndarray, points: np.ndarray, seen: DetectionBatch, hands: np.ndarray, member: np.ndarray
+) -> np.ndarray:
     """How far hands (3, K, M, 21) are from each pair's `member` (K,) of the detections: (K, M), as `distances`."""
     P = P[:, :, member]
     in_camera = P[0] * hands[0] + P[1] * hands[1] + P[2] * hands[2] + P[3]
@@ -154,7 +156,7 @@ def in_cameras(T_cam_world: np.ndarray, in_view_m: np.ndarray) -> np.ndarray:
     return in_view_m @ T_cam_world[:, :3, :3].swapaxes(-1, -2) + T_cam_world[:, None, :3, 3]
 
 
-def distances(T_cam_world: np.ndarray, seen: Seen, in_view_m: np.ndarray) -> np.ndarray:
+def distances(T_cam_world: np.ndarray, seen: DetectionBatch, in_view_m: np.ndarray) -> np.ndarray:
     """How far each detection is from each proposal (K, D): median over the joints, as a share of the hand's size."""
     in_camera = in_cameras(T_cam_world, in_view_m)
     # Not in front of the camera is infinitely far.
@@ -166,7 +168,9 @@ def distances(T_cam_world: np.ndarray, seen: Seen, in_view_m: np.ndarray) -> np.
     return np.sqrt(np.partition(squared, 10, axis=-1)[..., 10]) / np.maximum(seen.size_norm, 1e-6)
 
 
-def choose_hands(T_cam_world: np.ndarray, seen: Seen, proposals: Proposals) -> list[tuple[int, bool, np.ndarray]]:
+def choose_hands(
+    T_cam_world: np.ndarray, seen: DetectionBatch, proposals: Proposals
+) -> list[tuple[int, bool, np.ndarray]]:
     """The at most two hands: (proposal, whether it is taken as the right hand, detection of each view or -1 (V,))."""
     count, views = len(proposals.side), len(T_cam_world)
     if not count or len(seen) < 2:
@@ -233,7 +237,7 @@ def _two_best(support: np.ndarray, view: np.ndarray, views: int) -> tuple[np.nda
     return one, one_at, two, two_at
 
 
-def assign(distance: np.ndarray, seen: Seen, right: list[bool], views: int, gate: float = GATE) -> np.ndarray:
+def assign(distance: np.ndarray, seen: DetectionBatch, right: list[bool], views: int, gate: float = GATE) -> np.ndarray:
     """The detection of each hand in each view (H, V), -1 for none, given `distance` (H, D) for one or two hands."""
     rows = np.full((len(distance), views), _NOBODY)
     fit = np.where(distance < gate, 1 - distance / gate, -np.inf)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 
 from app.estimators.detection import Detection, Detector, Region
+from app.estimators.estimator import Estimate, Hand
 from app.estimators.multiview.association import (
     Proposals,
     assign,
@@ -21,7 +22,6 @@ from app.estimators.multiview.camera_trust import CameraTrust
 from app.estimators.multiview.gating import explained_by_tracks
 from app.estimators.multiview.hand_fit import confidence, fit_hands, motion_terms, quick_fit
 from app.estimators.multiview.step import Match, Step, publish
-from app.estimators.protocol import Estimate, Hand
 from app.estimators.tracks import BoneLengthPrior, Motion, Track, decide_sides
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig

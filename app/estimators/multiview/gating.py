@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from app.estimators.multiview.association import GATE, Seen, distances
+from app.estimators.multiview.association import GATE, DetectionBatch, distances
 
 _SURELY = 0.3
 
 
-def explained_by_tracks(T_cam_world: np.ndarray, seen: Seen, predicted_m: np.ndarray) -> np.ndarray | None:
+def explained_by_tracks(T_cam_world: np.ndarray, seen: DetectionBatch, predicted_m: np.ndarray) -> np.ndarray | None:
     """The detection of each track in each view (T, V), -1 for none; None where there is any doubt.
 
     There is none where each detection is near the prediction (T, V, 21, 3) of one track and far from any other, no

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.estimators.multiview.association import Seen, in_cameras
+from app.estimators.multiview.association import DetectionBatch, in_cameras
 from app.estimators.tracks import LINKS, Motion
 from calibration.rig import RigCamera
 from calibration.triangulation import Links, Observations, moving_projections, triangulate, triangulate_without_each
@@ -54,7 +54,9 @@ def motion_terms(motions: list[Motion | None], lag_s: np.ndarray) -> tuple[np.nd
     return gain, shift
 
 
-def quick_fit(T_cam_world: np.ndarray, seen: Seen, rows: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def quick_fit(
+    T_cam_world: np.ndarray, seen: DetectionBatch, rows: np.ndarray, gain: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
     """Robustly triangulated hands at each view's time (H, V, 21, 3), for matching."""
     points, std, there = _arrange(seen, rows)
     joints = triangulate(Observations(moving_projections(T_cam_world, gain, shift), points, std, there), iterations=1)
@@ -64,7 +66,7 @@ def quick_fit(T_cam_world: np.ndarray, seen: Seen, rows: np.ndarray, gain: np.nd
 def fit_hands(
     cameras: list[RigCamera],
     T_cam_world: np.ndarray,
-    seen: Seen,
+    seen: DetectionBatch,
     rows: np.ndarray,
     gain: np.ndarray,
     shift: np.ndarray,
@@ -101,7 +103,7 @@ def fit_hands(
     )
 
 
-def _arrange(seen: Seen, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _arrange(seen: DetectionBatch, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points (H, 21, V, 2), stds (H, 21, V) and mask (H, 21, V) of the chosen detections."""
     points = seen.keypoints_norm[rows].swapaxes(1, 2)
     std = seen.std_norm[rows].swapaxes(1, 2)

@@ -69,4 +69,5 @@ def _with_errors(truth_px: np.ndarray, scale: float, is_right: bool, random: np.
     far_px = scale * random.uniform(*OUTLIER_PX, count) * (random.random(count) < OUTLIER_RATE)
     keypoints_px += far_px[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     wrong_side = random.random() < WRONG_SIDE_RATE
-    return Detection(keypoints_px, std_px, right=0.9 if is_right != wrong_side else 0.1, score=random.uniform(0.8, 1.0))
+    right_probability = 0.9 if is_right != wrong_side else 0.1
+    return Detection(keypoints_px, std_px, right_probability, presence=random.uniform(0.8, 1.0))

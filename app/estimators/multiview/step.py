@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 
 from app.estimators.detection import Region
-from app.estimators.multiview.association import Seen, gather, in_cameras
+from app.estimators.estimator import Hand
+from app.estimators.multiview.association import DetectionBatch, gather, in_cameras
 from app.estimators.multiview.hand_fit import HandFit
-from app.estimators.protocol import Hand
 from app.estimators.tracks import Motion, Track
 from calibration.frames import Frame
 from calibration.rig import RigCamera
@@ -24,7 +24,7 @@ class Step:
     now_ns: int
     predictions: list[Motion]
     std_scale: np.ndarray
-    seen: Seen = field(default_factory=lambda: gather([], [], np.ones(0)))
+    seen: DetectionBatch = field(default_factory=lambda: gather([], [], np.ones(0)))
 
     @cached_property
     def T_cam_world(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.estimators.protocol import Estimate, Hand
+from app.estimators.estimator import Estimate, Hand
 from app.estimators.tracks import Motion
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand

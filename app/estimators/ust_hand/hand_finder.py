@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from app.estimators.protocol import Estimator
+from app.estimators.estimator import Estimator
 from app.estimators.ust_hand.hand_views import HandViews, show_a_hand
 from calibration.frames import FrameSet
 from calibration.hand import Side, bone_lengths

@@ -110,7 +110,7 @@ def test_what_else_is_said_meanwhile_is_heard(capfd: pytest.CaptureFixture[str])
 
 def by_side(detections: list[Detection]) -> tuple[Detection, Detection]:
     """The left and the right hand."""
-    left, right = sorted(detections, key=lambda detection: detection.right)
+    left, right = sorted(detections, key=lambda detection: detection.right_probability)
     return left, right
 
 
@@ -134,8 +134,8 @@ def test_sides_are_the_persons_own(detector: MediaPipeHands, frame: Frame) -> No
     """The person faces the camera, so the right hand is on the left of the image."""
     left, right = by_side(detector.detect(frame, [], True))
     assert right.keypoints_px[:, 0].mean() < left.keypoints_px[:, 0].mean()
-    assert left.right < 0.2
-    assert right.right > 0.8
+    assert left.right_probability < 0.2
+    assert right.right_probability > 0.8
 
 
 @needs_mediapipe

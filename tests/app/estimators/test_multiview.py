@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from app.estimators.detection import Detection, Region
+from app.estimators.estimator import Estimate
 from app.estimators.multiview.estimator import MultiViewEstimator
 from app.estimators.multiview.simulated import SimulatedDetector
 from app.estimators.multiview.step import Match, Step
-from app.estimators.protocol import Estimate
 from calibration.frames import Frame, FrameSet
 from calibration.hand import bone_lengths
 from calibration.rig import Rig
@@ -163,7 +163,7 @@ def mirrored(frame: Frame, found: list[Detection]) -> list[Detection]:
     """One view is always sure of the wrong hand."""
     if frame.camera_id != "cam_2":
         return found
-    return [replace(hand, right=0.01 if hand.right > 0.5 else 0.99) for hand in found]
+    return [replace(hand, right_probability=0.01 if hand.right_probability > 0.5 else 0.99) for hand in found]
 
 
 def swapped(frame: Frame, found: list[Detection]) -> list[Detection]:
@@ -244,8 +244,8 @@ class Crossing:
             Detection(
                 self._rig[frame.camera_id].project(joints),
                 np.full(21, 1.0),
-                right=random.uniform(0.1, 0.9) if near else 0.95 * (side == "right") + 0.02,
-                score=0.9,
+                right_probability=random.uniform(0.1, 0.9) if near else 0.95 * (side == "right") + 0.02,
+                presence=0.9,
             )
             for side, joints in hands.items()
         ]

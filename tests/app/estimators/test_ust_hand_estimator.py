@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from app.estimators import make_estimator
+from app.estimators.estimator import Estimate, Hand
 from app.estimators.multiview.simulated import SimulatedDetector
-from app.estimators.protocol import Estimate, Hand
 from app.estimators.ust_hand.estimator import UstHandEstimator
 from app.estimators.ust_hand.hand_finder import DetectorFinder, Found, VolumeSearch
 from calibration.frames import Frame, FrameSet

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.estimators.protocol import Hand
+from app.estimators.estimator import Hand
 from app.worker.hand_meshes import HandMeshes
 from calibration.hand import Side
 from models.hand.builtin import BuiltinHand

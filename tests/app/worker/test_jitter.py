@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.estimators.protocol import Hand
+from app.estimators.estimator import Hand
 from app.worker.jitter import RestJitter
 
 PERIOD_NS = 33_333_333

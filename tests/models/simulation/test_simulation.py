@@ -178,7 +178,7 @@ def test_detections_have_the_errors_that_they_claim() -> None:
             side = min(distances, key=lambda side: distances[side])
             errors.append((detection.keypoints_px - truth[side]) / detection.std_px[:, None])
             found += 1
-            right_sides += (detection.right > 0.5) == (side == "right")
+            right_sides += (detection.right_probability > 0.5) == (side == "right")
             assert 2 < detection.std_px.mean() < 6  # twice that of an image 640 wide
     assert found / (2 * frames) == pytest.approx(1 - MISS_RATE, abs=0.01)
     assert right_sides / found == pytest.approx(1 - WRONG_SIDE_RATE, abs=0.01)
