@@ -1,7 +1,7 @@
 """Frame sets through an engine, in a process of that engine's own, and what the machine can do, in another.
 
-Whole is from the images of 640x480 to refined joints: the crops are drawn, then lifted, pushed into the rings and
-refined. Finding hands, judging the result, transport and the fit of the mesh are not in it.
+Whole is from the images of 640x480 to refined joints: crops are drawn, go through stage 1, and what it finds is pushed
+into the rings and refined. Finding hands, judging the result, transport and the fit of the mesh are not in it.
 """
 
 import time
@@ -17,7 +17,7 @@ from calibration.frames import Frame, FrameSet
 from calibration.hand import Side
 from deploy.batches import CloudWindow, CropBatch, empty_crops
 from deploy.engines import make_engine
-from deploy.engines.protocol import Engine
+from deploy.engines.engine import Engine
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR, hand_box
 from models.simulation.hands import hands_at
@@ -29,7 +29,7 @@ SIDES: tuple[Side, ...] = ("right", "left")
 _FPS = 30
 _PLACES = 60
 _WARM_UP_SETS = 5
-_TIMED = {"lift": "stage1", "lift_into": "stage1", "refine": "transformer", "refine_rings": "transformer"}
+_TIMED = {"run_stage1": "stage1", "run_stage1_into": "stage1", "refine": "transformer", "refine_rings": "transformer"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,14 +177,14 @@ class _RingSets(_Sets):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         self._pipeline = Pipeline(self.engine, case.views, case.hands)
-        self._seats = [self._pipeline.sit(MIRROR if side == "left" else np.eye(3)) for side in self._sides]
+        self._slots = [self._pipeline.add_hand(MIRROR if side == "left" else np.eye(3)) for side in self._sides]
 
     def _crops(self, hand: int) -> CropBatch:
-        return self._pipeline.crops.hand(self._seats[hand])
+        return self._pipeline.crops.hand(self._slots[hand])
 
     def _run(self, origins_world_m: list[np.ndarray]) -> None:
-        self._pipeline.lift(self._seats, origins_world_m)
-        self._pipeline.refine(self._seats)
+        self._pipeline.run_stage1(self._slots, origins_world_m)
+        self._pipeline.refine(self._slots)
 
 
 class _RecomputedSets(_Sets):
@@ -205,7 +205,7 @@ class _RecomputedSets(_Sets):
 
     def _run(self, origins_world_m: list[np.ndarray]) -> None:
         size = (len(self._sides), self._frames)
-        clouds = self.engine.lift(*self._batch)
+        clouds = self.engine.run_stage1(*self._batch)
 
         def by_frame(array: np.ndarray) -> np.ndarray:
             return array.reshape(*size, *array.shape[1:])

@@ -1,7 +1,7 @@
 """The manifest of an engine directory: what `usthand export` wrote there, and whether it is still that. No torch here.
 
 A directory holds `stage1.onnx`, `stpt.onnx`, `latents.npy` and `manifest.json`. Letters are those of
-deploy/engines/protocol.py; a named axis is dynamic.
+deploy/engines/engine.py; a named axis is dynamic.
 """
 
 from pathlib import Path

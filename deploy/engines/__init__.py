@@ -7,7 +7,7 @@ from pathlib import Path
 
 from calibration.errors import UserError
 from deploy.artefact.manifest import read_manifest
-from deploy.engines.protocol import FAILURES, Engine
+from deploy.engines.engine import FAILURES, Engine
 from deploy.tensorrt.manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
 
 log = logging.getLogger(__name__)

@@ -49,7 +49,7 @@ class ExportedEngine:
             self._stage1.prepare(_shapes(self._manifest.stage1, count, views))
             self._stpt.prepare(_shapes(self._manifest.stpt, count, views))
 
-    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         hands, views = view_mask.shape
         self._check(views)
         if view_mask.shape not in self._latents:

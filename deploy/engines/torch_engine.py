@@ -18,11 +18,11 @@ _MOST_VIEWS = 8
 _WARM_UP = 3
 
 
-def begun(found: Stage1Output, stpt: SpatiotemporalPointTransformer) -> Stage1Output:
+def with_first_spatial(found: Stage1Output, stpt: SpatiotemporalPointTransformer) -> Stage1Output:
     """Stage 1's clouds with features as the ring keeps them, after what the transformer does within one frame."""
     return found._replace(
-        anchor_features=stpt.begin(found.anchors_m, found.anchor_features),
-        query_features=stpt.begin(found.queries_m, found.query_features),
+        anchor_features=stpt.apply_first_spatial(found.anchors_m, found.anchor_features),
+        query_features=stpt.apply_first_spatial(found.queries_m, found.query_features),
     )
 
 
@@ -49,13 +49,13 @@ class TorchEngine:
             return
         for count in hands:
             crops = empty_crops(count, views, self.shape.crop_px)
-            for network, arrays in ((self._lift, crops), (self._refine, empty_window(self.shape, count))):
+            for network, arrays in ((self._run_stage1, crops), (self._refine, empty_window(self.shape, count))):
                 given = [self._tensor(array) for array in arrays]
                 self._graphs[_key(network, given)] = _Graph(network, given)
 
     @torch.inference_mode()
-    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
-        return Clouds(*self._run(self._lift, (crops_rgb, P_crop, view_mask)))
+    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        return Clouds(*self._run(self._run_stage1, (crops_rgb, P_crop, view_mask)))
 
     @torch.inference_mode()
     def refine(self, window: CloudWindow) -> Refined:
@@ -64,14 +64,14 @@ class TorchEngine:
     def close(self) -> None:
         self._graphs.clear()
 
-    def _lift(self, crops_rgb: Tensor, P_crop: Tensor, view_mask: Tensor) -> list[Tensor]:
+    def _run_stage1(self, crops_rgb: Tensor, P_crop: Tensor, view_mask: Tensor) -> list[Tensor]:
         hands, views = view_mask.shape
         latents = self._latents[:, :, :views].expand(hands, -1, -1, -1)
-        found = begun(self._network.stage1(crops_rgb, P_crop, view_mask, latents), self._network.stpt)
+        found = with_first_spatial(self._network.stage1(crops_rgb, P_crop, view_mask, latents), self._network.stpt)
         return [getattr(found, name).float() for name in Clouds._fields]
 
     def _refine(self, *window: Tensor) -> list[Tensor]:
-        refined = self._network.stpt(*window, begun=True)
+        refined = self._network.stpt(*window, first_spatial_applied=True)
         return [refined.queries_m[:, -1, -1].float(), refined.covariance_m2.float()]
 
     def _run(self, network: Callable[..., list[Tensor]], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -32,7 +32,7 @@ from deploy.artefact.manifest import (
     stpt_interface,
 )
 from deploy.batches import Clouds
-from deploy.engines.torch_engine import LATENTS_SEED, begun
+from deploy.engines.torch_engine import LATENTS_SEED, with_first_spatial
 from deploy.export.mixed_precision_parity import check_half_parity
 from deploy.export.parity import Parity, check_parity
 from deploy.tensorrt.build import build, library_here, targets
@@ -60,7 +60,7 @@ class _Clouds(nn.Module):
         self.stage1, self.stpt = stage1, stpt
 
     def forward(self, crops_rgb: Tensor, P_crop: Tensor, view_mask: Tensor, latents: Tensor) -> tuple[Tensor, ...]:
-        found = begun(self.stage1(crops_rgb, P_crop, view_mask, latents), self.stpt)
+        found = with_first_spatial(self.stage1(crops_rgb, P_crop, view_mask, latents), self.stpt)
         return tuple(getattr(found, name) for name in Clouds._fields)
 
 
@@ -80,7 +80,9 @@ class _Refined(nn.Module):
         origins_m: Tensor,
         frame_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        found = self.stpt(anchors_m, anchor_features, queries_m, query_features, origins_m, frame_mask, begun=True)
+        found = self.stpt(
+            anchors_m, anchor_features, queries_m, query_features, origins_m, frame_mask, first_spatial_applied=True
+        )
         return found.queries_m[:, -1, -1], found.covariance_m2
 
 

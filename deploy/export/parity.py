@@ -13,7 +13,7 @@ import numpy as np
 from calibration.errors import UserError
 from deploy.artefact.manifest import VIEWS
 from deploy.engines import has_bf16, make_engine
-from deploy.engines.protocol import Engine
+from deploy.engines.engine import Engine
 from deploy.engines.ring import CloudRing
 from models.data.generate import GenerateSettings
 from models.data.simulated_windows import SimulatedWindows
@@ -135,6 +135,6 @@ def run_window(engine: Engine, window: Window) -> np.ndarray:
         if not there:
             ring.miss()
             continue
-        clouds = engine.lift(*(window[name][None, t] for name in STAGE1))
+        clouds = engine.run_stage1(*(window[name][None, t] for name in STAGE1))
         ring.push(clouds, 0, window["origins_m"][t].astype(np.float64))
     return engine.refine(ring.window()).joints_m[0].copy()

@@ -1,9 +1,9 @@
 """The two engines in a row: crops of a few hands through stage 1, each hand's ring, and the transformer.
 
 Everything that a frame needs is made once: the crops that the views are drawn into, and the window that holds the
-rings, are what the engine reads. A hand has a seat, which is its place in both.
+rings, are what the engine reads. A hand has a slot, which is its place in both.
 
-Stage 1 of a frame may run while the transformer refines the frame before, in another thread: see `hold`.
+Stage 1 of a frame may run while the transformer refines the frame before, in another thread: see `refine_later`.
 """
 
 import logging
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from deploy.batches import Clouds, CloudWindow, CropBatch, Refined, Stage1Keypoints, empty_crops, empty_window, part_of
-from deploy.engines.protocol import FAILURES, Engine, HandRing, RingEngine
+from deploy.engines.engine import FAILURES, Engine, HandRing, RingEngine
 from deploy.engines.ring import CloudRing
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Pipeline:
     Where the engine cannot get ready, or fails while it runs, the next one of `others` takes its place, with empty
     rings.
 
-    `lock` is held while rings and seats change. Where two threads share the pipeline, they hold it, too, for what they
+    `lock` is held while rings and slots change. Where two threads share the pipeline, they hold it, too, for what they
     do to rings.
     """
 
@@ -35,69 +35,69 @@ class Pipeline:
         self._held_is_free = threading.Semaphore()
         self._others = others
         self._mirrors: list[np.ndarray | None] = [None] * hands
-        self._lifted: tuple[Sequence[int], Sequence[np.ndarray]] = (), ()
+        self._stage1_of: tuple[Sequence[int], Sequence[np.ndarray]] = (), ()
         self._begin_with(engine)
 
-    def sit(self, mirror: np.ndarray) -> int:
-        """A free seat, with an empty ring; `mirror` as of CloudRing. Raises ValueError where there is none."""
+    def add_hand(self, mirror: np.ndarray) -> int:
+        """A free slot, with an empty ring; `mirror` as of CloudRing. Raises ValueError where there is none."""
         with self.lock:
-            seat = next((seat for seat, mirror in enumerate(self._mirrors) if mirror is None), None)
-            if seat is None:
-                raise ValueError(f"all {len(self._mirrors)} seats are taken")
-            self._mirrors[seat] = mirror
-            self._rings[seat] = self._make_ring(seat, mirror)
-            return seat
+            slot = next((slot for slot, mirror in enumerate(self._mirrors) if mirror is None), None)
+            if slot is None:
+                raise ValueError(f"all {len(self._mirrors)} slots are taken")
+            self._mirrors[slot] = mirror
+            self._rings[slot] = self._make_ring(slot, mirror)
+            return slot
 
-    def leave(self, seat: int) -> None:
+    def remove_hand(self, slot: int) -> None:
         with self.lock:
             if isinstance(self.engine, RingEngine):
-                self.engine.drop_ring(self.ring(seat))
-            self._mirrors[seat] = None
-            del self._rings[seat]
+                self.engine.drop_ring(self.ring(slot))
+            self._mirrors[slot] = None
+            del self._rings[slot]
 
-    def ring(self, seat: int) -> HandRing:
-        return self._rings[seat]
+    def ring(self, slot: int) -> HandRing:
+        return self._rings[slot]
 
-    def lift(self, seats: Sequence[int], origins_world_m: Sequence[np.ndarray]) -> Stage1Keypoints:
-        """Stage 1 on the crops of `seats`, in rising order; what it finds is pushed into their rings.
+    def run_stage1(self, slots: Sequence[int], origins_world_m: Sequence[np.ndarray]) -> Stage1Keypoints:
+        """Stage 1 on the crops of `slots`, in rising order; what it finds is pushed into their rings.
 
-        `origins_world_m`: where each hand's zero lies (3,). What is returned is in the order of the seats.
+        `origins_world_m`: where each hand's zero lies (3,). What is returned is in the order of the slots.
         """
-        self._lifted = seats, origins_world_m
+        self._stage1_of = slots, origins_world_m
         engine = self.engine
         try:
-            seen = self._lift()
+            seen = self._run_stage1()
         except FAILURES as error:
             self._replace(engine, error)
-            seen = self._lift()
+            seen = self._run_stage1()
         return Stage1Keypoints(
             *(array.copy() for array in seen)
         )  # the engine's own go with it, should it fail to refine
 
-    def refine(self, seats: Sequence[int]) -> Refined:
-        """The transformer on the windows of `seats`, in rising order, after they were lifted."""
+    def refine(self, slots: Sequence[int]) -> Refined:
+        """The transformer on the windows of `slots`, in rising order, after stage 1 has run on them."""
         engine = self.engine
         try:
-            return self._refine(seats)
+            return self._refine(slots)
         except FAILURES as error:
             self._replace(engine, error)
-            self._lift()
-            return self._refine(seats)
+            self._run_stage1()
+            return self._refine(slots)
 
-    def hold(self, seats: Sequence[int]) -> Callable[[], Refined | None]:
-        """`refine`, to be called later: once, in any thread, while the next frame is lifted.
+    def refine_later(self, slots: Sequence[int]) -> Callable[[], Refined | None]:
+        """`refine`, to be called later: once, in any thread, while stage 1 runs on the next frame.
 
         It returns None where the engine fails; the next one then takes its place. Waits until what was held before
         is refined. An engine that keeps the rings itself refines here and now.
         """
         engine = self.engine
         if isinstance(engine, RingEngine):
-            refined = Refined(*(array.copy() for array in self.refine(seats)))
+            refined = Refined(*(array.copy() for array in self.refine(slots)))
             return lambda: refined
         self._held_is_free.acquire()
         with self.lock:
-            window = part_of(self._held, 0, len(seats))
-            for to, array in zip(window, self._window_of(seats), strict=True):
+            window = part_of(self._held, 0, len(slots))
+            for to, array in zip(window, self._window_of(slots), strict=True):
                 np.copyto(to, array)
 
         def refine_held() -> Refined | None:
@@ -111,14 +111,14 @@ class Pipeline:
 
         return refine_held
 
-    def look(self, crops: CropBatch) -> Clouds:
-        """Stage 1 on crops of any number of places, which nobody sits in."""
+    def probe(self, crops: CropBatch) -> Clouds:
+        """Stage 1 on crops of any number of places, which are no hand's slot."""
         engine = self.engine
         try:
-            return engine.lift(*crops)
+            return engine.run_stage1(*crops)
         except FAILURES as error:
             self._replace(engine, error)
-            return self.engine.lift(*crops)
+            return self.engine.run_stage1(*crops)
 
     def close(self) -> None:
         self.engine.close()
@@ -145,46 +145,46 @@ class Pipeline:
         engine.prepare(range(1, len(self._mirrors) + 1), self.crops.view_mask.shape[1])
         self._window, self._held = (empty_window(engine.shape, len(self._mirrors)) for _ in range(2))
         self._rings = {
-            seat: self._make_ring(seat, mirror) for seat, mirror in enumerate(self._mirrors) if mirror is not None
+            slot: self._make_ring(slot, mirror) for slot, mirror in enumerate(self._mirrors) if mirror is not None
         }
 
-    def _make_ring(self, seat: int, mirror: np.ndarray) -> HandRing:
+    def _make_ring(self, slot: int, mirror: np.ndarray) -> HandRing:
         if isinstance(self.engine, RingEngine):
             return self.engine.make_ring(mirror)
-        return CloudRing(self.engine.shape, mirror, part_of(self._window, seat, seat + 1))
+        return CloudRing(self.engine.shape, mirror, part_of(self._window, slot, slot + 1))
 
-    def _lift(self) -> Stage1Keypoints:
-        seats, origins_world_m = self._lifted
-        crops = self._of(seats, self.crops)
-        rings = [self._rings[seat] for seat in seats]
+    def _run_stage1(self) -> Stage1Keypoints:
+        slots, origins_world_m = self._stage1_of
+        crops = self._of(slots, self.crops)
+        rings = [self._rings[slot] for slot in slots]
         if isinstance(self.engine, RingEngine):
             with self.lock:
-                return self.engine.lift_into(rings, origins_world_m, *crops)
-        clouds = self.engine.lift(*crops)
+                return self.engine.run_stage1_into(rings, origins_world_m, *crops)
+        clouds = self.engine.run_stage1(*crops)
         with self.lock:
             for hand, (ring, origin) in enumerate(zip(rings, origins_world_m, strict=True)):
                 assert isinstance(ring, CloudRing)
                 ring.push(clouds, hand, origin)
         return Stage1Keypoints(clouds.keypoints_px, clouds.confidence)
 
-    def _refine(self, seats: Sequence[int]) -> Refined:
+    def _refine(self, slots: Sequence[int]) -> Refined:
         if isinstance(self.engine, RingEngine):
-            return self.engine.refine_rings([self._rings[seat] for seat in seats])
-        return self.engine.refine(self._window_of(seats))
+            return self.engine.refine_rings([self._rings[slot] for slot in slots])
+        return self.engine.refine(self._window_of(slots))
 
-    def _window_of(self, seats: Sequence[int]) -> CloudWindow:
-        for seat in seats:
-            ring = self._rings[seat]
+    def _window_of(self, slots: Sequence[int]) -> CloudWindow:
+        for slot in slots:
+            ring = self._rings[slot]
             assert isinstance(ring, CloudRing)
             ring.window()
-        return CloudWindow(*self._of(seats, self._window))
+        return CloudWindow(*self._of(slots, self._window))
 
-    def _of(self, seats: Sequence[int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """What belongs to some seats; without a copy where they are side by side, as two hands are."""
-        first, end = seats[0], seats[-1] + 1
-        if len(seats) == end - first:
+    def _of(self, slots: Sequence[int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What belongs to some slots; without a copy where they are side by side, as two hands are."""
+        first, end = slots[0], slots[-1] + 1
+        if len(slots) == end - first:
             return [array[first:end] for array in arrays]
-        return [array[list(seats)] for array in arrays]
+        return [array[list(slots)] for array in arrays]
 
     def _replace(self, failed: Engine, error: Exception) -> None:
         with self.lock:

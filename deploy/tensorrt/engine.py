@@ -10,7 +10,7 @@ import numpy as np
 from calibration.errors import UserError
 from deploy.artefact.manifest import read_file, read_manifest
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, Stage1Keypoints
-from deploy.engines.protocol import HandRing
+from deploy.engines.engine import HandRing
 from deploy.tensorrt.cuda import Stream, find_gpu
 from deploy.tensorrt.library import load_library
 from deploy.tensorrt.manifest import MOST_HANDS, NetworkName, read_engine, read_tensorrt_manifest
@@ -67,17 +67,18 @@ class TensorRTEngine:
             self._stage1.prepare((hands_at_once, views))
             self._stpt.prepare((hands_at_once, 1))
 
-    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         """More hands than those of a person, as places to look at, go through the GPU a few at a time."""
         if len(view_mask) > MOST_HANDS:
             parts = (slice(first, first + MOST_HANDS) for first in range(0, len(view_mask), MOST_HANDS))
             found = [
-                [array.copy() for array in self._lift(crops_rgb[part], P_crop[part], view_mask[part])] for part in parts
+                [array.copy() for array in self._run_stage1(crops_rgb[part], P_crop[part], view_mask[part])]
+                for part in parts
             ]
             return Clouds(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
-        return self._lift(crops_rgb, P_crop, view_mask)
+        return self._run_stage1(crops_rgb, P_crop, view_mask)
 
-    def _lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+    def _run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         sizes = self._queue_stage1(crops_rgb, P_crop, view_mask)
         clouds = Clouds(*(self._stage1.outputs[name].read(sizes) for name in Clouds._fields))
         self._stream.wait()
@@ -100,7 +101,7 @@ class TensorRTEngine:
         assert isinstance(ring, DeviceRing)
         self._free_rings.append(ring)
 
-    def lift_into(
+    def run_stage1_into(
         self,
         rings: Sequence[HandRing],
         origins_world_m: Sequence[np.ndarray],
@@ -130,7 +131,7 @@ class TensorRTEngine:
         return self._refined(len(rings))
 
     def close(self) -> None:
-        """What `lift`, `refine` and the like returned must not be used any more."""
+        """What `run_stage1`, `refine` and the like returned must not be used any more."""
         self._stage1.close()
         self._stpt.close()
         self._stream.close()

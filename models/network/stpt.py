@@ -67,13 +67,13 @@ class Block(nn.Module):
         queries: Tensor,
         origins_m: Tensor,
         frame_mask: Tensor,
-        begun: bool = False,
+        first_spatial_applied: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """New anchor features, query positions and query features; positions are hand-centred in each frame.
 
-        With `begun` the features are those after this block's spatial attention.
+        With `first_spatial_applied` the features are those after this block's spatial attention.
         """
-        if self.spatial and not begun:
+        if self.spatial and not first_spatial_applied:
             anchors = _per_frame(self.spatial, anchors_m, anchors)
             queries = _per_frame(self.spatial, queries_m, queries)
         if self.temporal:
@@ -94,10 +94,11 @@ class SpatiotemporalPointTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks if config.stpt else 0))
         self.covariance = CovarianceHead(config.width)
 
-    def begin(self, points_m: Tensor, features: Tensor) -> Tensor:
+    def apply_first_spatial(self, points_m: Tensor, features: Tensor) -> Tensor:
         """The first block's spatial attention of clouds (N, P or more, 3), (N, P, D): new features.
 
-        It concerns one frame alone, so that a ring of frames need not do it again; `forward` is then told `begun`.
+        It concerns one frame alone, so that a ring of frames need not do it again; `forward` is then told
+        `first_spatial_applied`.
         """
         first = next(iter(self.blocks), None)
         if not (isinstance(first, Block) and first.spatial):
@@ -112,14 +113,14 @@ class SpatiotemporalPointTransformer(nn.Module):
         query_features: Tensor,
         origins_m: Tensor,
         frame_mask: Tensor,
-        begun: bool = False,
+        first_spatial_applied: bool = False,
     ) -> STPTOutput:
         """Refine the queries (B, T, J, 3) with features (B, T, J, D), told by anchors (B, T, M x J, 3), (B, T, P, D).
 
         Positions are metres, hand-centred in each frame; `origins_m` (B, T, 3) are the frames' origins in any one frame
         of reference, as that of the newest frame. `frame_mask` bool (B, T): what an absent frame holds changes nothing
-        in the others, and its own results mean nothing. The newest frame, T - 1, should be there. With `begun` the
-        features are what `begin` made of them.
+        in the others, and its own results mean nothing. The newest frame, T - 1, should be there.
+        With `first_spatial_applied` the features are what `apply_first_spatial` made of them.
         """
         present = frame_mask[:, :, None, None]
         anchors_m, queries_m, anchors, queries = (
@@ -129,10 +130,8 @@ class SpatiotemporalPointTransformer(nn.Module):
         cloud_m = anchors_m[:, :, : anchors.shape[2]]
         refined = []
         for index, block in enumerate(self.blocks):
-            first_begun = begun and index == 0
-            anchors, queries_m, queries = block(
-                cloud_m, anchors, queries_m, queries, origins_m, frame_mask, first_begun
-            )
+            applied = first_spatial_applied and index == 0
+            anchors, queries_m, queries = block(cloud_m, anchors, queries_m, queries, origins_m, frame_mask, applied)
             refined.append(queries_m)
         covariance_m2 = self.covariance(queries[:, -1], queries_m[:, -1].detach(), anchors_m[:, -1].detach())
         return STPTOutput(torch.stack(refined or [queries_m], dim=1), covariance_m2)

@@ -83,18 +83,18 @@ def test_an_engine_gives_the_joints_of_torch(name: str, checkpoint: Path, export
 def test_hands_of_a_batch_do_not_meet(name: str, exported: Path) -> None:
     engine = make_engine(str(exported), name)
     one, other = (window(3, seed) for seed in (1, 2))
-    both = engine.lift(*(np.stack([one[key][0], other[key][0]]) for key in STAGE1))
+    both = engine.run_stage1(*(np.stack([one[key][0], other[key][0]]) for key in STAGE1))
     queries_m, confidence = both.queries_m.copy(), both.confidence.copy()
     for ready in (False, True):  # sizes that the engine was not prepared for, and the same once it was
         for hand, case in enumerate((one, other)):
-            alone = engine.lift(*(case[key][None, 0] for key in STAGE1))
+            alone = engine.run_stage1(*(case[key][None, 0] for key in STAGE1))
             assert alone.queries_m[0] == pytest.approx(queries_m[hand], abs=1e-6), ready
             assert alone.confidence[0] == pytest.approx(confidence[hand], abs=1e-6)
         engine.prepare([1, 2], 3)
     for views in (1, 9):
         case = {key: np.resize(one[key][0], (1, views, *one[key].shape[2:])) for key in STAGE1}
         with pytest.raises(UserError, match=f"{views} views, but the engine takes 2 to 8"):
-            engine.lift(*case.values())
+            engine.run_stage1(*case.values())
 
 
 @pytest.mark.slow

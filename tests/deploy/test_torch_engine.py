@@ -39,7 +39,7 @@ def test_frames_one_by_one_give_what_a_window_gives(checkpoint: Path) -> None:
     ring = CloudRing(engine.shape, np.eye(3))
     for t in range(5):
         frame = (batch[name][:, t].numpy() for name in ("crops_rgb", "P_crop", "view_mask"))
-        clouds = engine.lift(*frame)
+        clouds = engine.run_stage1(*frame)
         assert clouds.queries_m.shape == (1, 21, 3) and clouds.anchor_features.shape == (1, 42, TINY.width)
         ring.push(clouds, 0, batch["origins_m"][0, t].double().numpy())
     refined = engine.refine(ring.window())
@@ -72,5 +72,5 @@ def test_a_captured_size_gives_what_it_gives_uncaptured(checkpoint: Path) -> Non
     for number in range(3):
         batch = batch_of(DotWindows(size_px=32), number + 1, 3)
         frame = [batch[name][-1:, 0].numpy() for name in ("crops_rgb", "P_crop", "view_mask")]
-        for found, expected in zip(captured.lift(*frame), plain.lift(*frame), strict=True):
+        for found, expected in zip(captured.run_stage1(*frame), plain.run_stage1(*frame), strict=True):
             assert found == pytest.approx(expected, abs=1e-5)

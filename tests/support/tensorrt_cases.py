@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from calibration.errors import UserError
-from deploy.engines.protocol import RingEngine
+from deploy.engines.engine import RingEngine
 from deploy.export.parity import STAGE1
 from deploy.tensorrt.build import RTX_CAPABILITIES
 from deploy.tensorrt.library import installed
@@ -62,7 +62,7 @@ def run_rings(engine: RingEngine, window: dict[str, np.ndarray]) -> np.ndarray:
     for t, there in enumerate(window["frame_mask"]):
         if there:
             origin = window["origins_m"][t].astype(np.float64)
-            engine.lift_into([ring], [origin], *(window[name][None, t] for name in STAGE1))
+            engine.run_stage1_into([ring], [origin], *(window[name][None, t] for name in STAGE1))
         else:
             ring.miss()
     joints_m = engine.refine_rings([ring]).joints_m[0].copy()

@@ -20,7 +20,7 @@ from calibration.frames import FrameSet
 from calibration.hand import JOINTS, Side, bone_lengths
 from calibration.rig import Rig
 from deploy.batches import Refined, Stage1Keypoints
-from deploy.engines.protocol import HandRing
+from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR, hand_box
 
@@ -37,12 +37,12 @@ _CERTAIN_STD_M = 0.03
 
 @dataclass(eq=False, kw_only=True)
 class _Follow:
-    """A hand that is followed: its motion, its seat in the pipeline, and how many sets in a row it was not there."""
+    """A hand that is followed: its motion, its slot in the pipeline, and how many sets in a row it was not there."""
 
     side: Side
     track_id: int
     motion: Motion
-    seat: int
+    slot: int
     half_width_m: float
     joints_m: np.ndarray
     misses: int = 0
@@ -124,19 +124,19 @@ class UstHandEstimator:
             clock = time.perf_counter()
             for follow in self._follows:
                 follow.views = self._look(follow, now_ns, frame_set)
-            seen = sorted((each for each in self._follows if len(each.views.cameras) >= 2), key=lambda each: each.seat)
+            seen = sorted((each for each in self._follows if len(each.views.cameras) >= 2), key=lambda each: each.slot)
             self._miss([follow for follow in self._follows if follow not in seen])
-            rings = [pipeline.ring(follow.seat) for follow in seen]
+            rings = [pipeline.ring(follow.slot) for follow in seen]
         stage_ms = {"find": find_ms, "crop": _since(clock)}
         if not seen:
             return lambda: Estimate([], stage_ms=stage_ms)
 
         clock = time.perf_counter()
-        seats = [follow.seat for follow in seen]
-        heard = pipeline.lift(seats, [follow.views.target_world_m for follow in seen])
+        slots = [follow.slot for follow in seen]
+        heard = pipeline.run_stage1(slots, [follow.views.target_world_m for follow in seen])
         stage_ms["stage1"] = _since(clock)
         looks = [_Look(follow, follow.views, ring, ring.count) for follow, ring in zip(seen, rings, strict=True)]
-        refine = pipeline.hold(seats) if ahead else partial(pipeline.refine, seats)
+        refine = pipeline.refine_later(slots) if ahead else partial(pipeline.refine, slots)
         return partial(self._finish, _Begun(now_ns=now_ns, looks=looks, heard=heard, refine=refine, stage_ms=stage_ms))
 
     def _finish(self, begun: _Begun) -> Estimate:
@@ -170,7 +170,7 @@ class UstHandEstimator:
             follow.half_width_m += 0.2 * (hand_box(joints_m)[1] - follow.half_width_m)
             hands.append(hand)
         hands = self._one_of_each(hands)
-        if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the seats that there are
+        if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the slots that there are
             self._lose_missed()
         return hands
 
@@ -195,13 +195,13 @@ class UstHandEstimator:
                 sides.remove(found.side)
                 _, half_width_m = hand_box(found.joints_m)
                 start = Motion.start(now_ns, found.joints_m, np.full(JOINTS, 0.01**2))
-                seat = self.pipeline.sit(MIRROR if found.side == "left" else np.eye(3))
+                slot = self.pipeline.add_hand(MIRROR if found.side == "left" else np.eye(3))
                 self._follows.append(
                     _Follow(
                         side=found.side,
                         track_id=self._next_id,
                         motion=start,
-                        seat=seat,
+                        slot=slot,
                         half_width_m=half_width_m,
                         joints_m=found.joints_m,
                     )
@@ -216,7 +216,7 @@ class UstHandEstimator:
         motion = follow.motion.predict(now_ns)
         target_m, _ = hand_box(motion.position_m)
         velocity_m_s = motion.velocity_m_s.mean(0)
-        into = self.pipeline.crops.hand(follow.seat)
+        into = self.pipeline.crops.hand(follow.slot)
         return HandViews.look(self.rig, frame_set, target_m, velocity_m_s, follow.half_width_m, follow.mirror, into)
 
     def _judge(
@@ -269,14 +269,14 @@ class UstHandEstimator:
     def _miss(self, follows: list[_Follow]) -> None:
         for follow in follows:
             follow.misses += 1
-            self.pipeline.ring(follow.seat).miss()
+            self.pipeline.ring(follow.slot).miss()
         self._lose_missed()
 
     def _lose_missed(self) -> None:
         for follow in [each for each in self._follows if each.misses >= _MISSES_TO_LOSE]:
             self._follows.remove(follow)
             self._lost = [*self._lost[-1:], (self._begun_ns or 0, follow.joints_m)]
-            self.pipeline.leave(follow.seat)
+            self.pipeline.remove_hand(follow.slot)
 
 
 def _since(start_s: float) -> float:

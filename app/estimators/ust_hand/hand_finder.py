@@ -121,7 +121,7 @@ class VolumeSearch:
             )
         if not any(len(views.cameras) >= 2 for views in looks):
             return []
-        clouds = self._pipeline.look(CropBatch(*(array[: len(tries)] for array in self._crops)))
+        clouds = self._pipeline.probe(CropBatch(*(array[: len(tries)] for array in self._crops)))
         hands = []
         for index, ((side, _, _), views) in enumerate(zip(tries, looks, strict=True)):
             count = len(views.cameras)

@@ -77,15 +77,15 @@ class StillEngine:
     shape = EngineShape(crop_px=32, hypotheses=2, anchors=2, frames=3, width=4)
 
     def __init__(self) -> None:
-        self.lifted: list[tuple[np.ndarray, ...]] = []
+        self.stage1_inputs: list[tuple[np.ndarray, ...]] = []
         self.refined: list[CloudWindow] = []
 
     def prepare(self, hands: Iterable[int], views: int) -> None:
         pass
 
-    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         hands, views = view_mask.shape
-        self.lifted.append((crops_rgb.copy(), P_crop.copy(), view_mask.copy()))
+        self.stage1_inputs.append((crops_rgb.copy(), P_crop.copy(), view_mask.copy()))
         shapes = ((2 * J, 3), (2 * J, 4), (J, 3), (J, 4), (views, J, 2), (views, J))
         return Clouds(*(np.zeros((hands, *shape), np.float32) for shape in shapes))
 
@@ -106,14 +106,14 @@ def test_each_set_goes_from_images_to_joints(recompute: bool, monkeypatch: pytes
     assert prepare(case) == engine.name
     sets = len(engine.refined)
     found = run_case(case, 0)
-    assert len(engine.lifted) == len(engine.refined) == sets + 2  # one is not counted
+    assert len(engine.stage1_inputs) == len(engine.refined) == sets + 2  # one is not counted
     assert found.times_ms.shape == (1, len(STAGES)) and (found.times_ms[:, [0, 1, 3, 4]] > 0).all()
     assert found.times_ms[:, :-1].sum(1) == pytest.approx(found.times_ms[:, -1])
-    crops, P_crop, view_mask = engine.lifted[-1]
+    crops, P_crop, view_mask = engine.stage1_inputs[-1]
     assert crops.shape == (2 * 3 if recompute else 2, 3, 32, 32, 3)
     assert crops.reshape(-1, 32 * 32 * 3).std(1).min() > 1 and view_mask.all()
     assert len(np.unique(P_crop.reshape(-1, 12), axis=0)) == P_crop.shape[0] * 3
-    before = engine.lifted[-2][0]
+    before = engine.stage1_inputs[-2][0]
     changed = (crops != before).any(axis=(1, 2, 3, 4))
     assert changed.tolist() == ([False, False, True] * 2 if recompute else [True, True])
     assert engine.refined[-1].frame_mask.shape == (2, 3) and engine.refined[-1].frame_mask.all()
@@ -185,7 +185,7 @@ def test_the_count_is_that_of_torch(exported: ExportedNetwork, hands: int, views
     engine = make_engine(exported.checkpoint, "torch")
     crops = empty_crops(hands, views, engine.shape.crop_px)
     with FlopCounterMode(display=False) as stage1:
-        engine.lift(*crops)
+        engine.run_stage1(*crops)
     with FlopCounterMode(display=False) as transformer:
         engine.refine(empty_window(engine.shape, hands))
     work = exported.work(views, hands)

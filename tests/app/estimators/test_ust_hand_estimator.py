@@ -93,7 +93,7 @@ class DotEngine:
 
     def prepare(self, hands: Iterable[int], views: int) -> None: ...
 
-    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         hands, V = view_mask.shape
         assert crops_rgb.shape == (hands, V, 128, 128, 3) and crops_rgb.dtype == np.uint8
         assert P_crop.shape == (hands, V, 3, 4) and P_crop.dtype == np.float32
@@ -326,7 +326,7 @@ def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
     right = hands_at(0.0)["right"]
     finder.here = {"right": right, "left": right + [0.05, 0, 0]}
     estimator, engine, _ = started(finder)
-    plain = engine.lift
+    plain = engine.run_stage1
 
     def see_double(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         clouds = plain(crops_rgb, P_crop, view_mask)
@@ -339,7 +339,7 @@ def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
             clouds.confidence[1] = clouds.confidence[0]
         return clouds
 
-    engine.lift = see_double
+    engine.run_stage1 = see_double
     for number in range(12):
         estimate = estimator.estimate(frame_set(number, ["right"]))
         assert [(hand.side, hand.track_id) for hand in estimate.hands] == [("right", 1)]
@@ -377,7 +377,7 @@ def test_a_joint_that_is_not_a_number_does_not_reach_the_track() -> None:
 def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
     """As a network does without a hand: the same likely pose in every view, and no peak anywhere."""
     estimator, engine, finder = started()
-    plain = engine.lift
+    plain = engine.run_stage1
 
     def unsure(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         clouds = plain(crops_rgb, P_crop, view_mask)
@@ -385,7 +385,7 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
 
     for number in range(6):
         estimator.estimate(frame_set(number))
-    engine.lift = unsure
+    engine.run_stage1 = unsure
     finder.here = {}
     for number in range(6, 10):
         assert len(estimator._follows) == 2
@@ -393,7 +393,7 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
     assert estimator._follows == []
     search = VolumeSearch(RIG, Pipeline(engine, 4))
     assert [search.find(frame_set(0), []) for _ in range(4)] == [[]] * 4
-    engine.lift = plain
+    engine.run_stage1 = plain
     assert VolumeSearch(RIG, Pipeline(engine, 4)).find(frame_set(0), [])
 
 
@@ -466,7 +466,7 @@ def test_a_lost_hand_is_first_searched_for_where_it_was() -> None:
 def test_the_volume_search_gives_a_place_to_the_side_that_fits_better() -> None:
     """An engine that sees a right hand in mirrored crops, too, only worse."""
     engine = DotEngine()
-    plain = engine.lift
+    plain = engine.run_stage1
     truth = hands_at(0.0)["right"]
 
     def ambiguous(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
@@ -483,7 +483,7 @@ def test_the_volume_search_gives_a_place_to_the_side_that_fits_better() -> None:
             keypoints_px=np.where(swapped[:, None, None, None], back_px, found.keypoints_px),
         )
 
-    engine.lift = ambiguous
+    engine.run_stage1 = ambiguous
     search = VolumeSearch(RIG, Pipeline(engine, 4))
     found: list[Found] = []
     for _ in range(40):

@@ -15,7 +15,7 @@ import pytest
 from calibration.errors import UserError
 from deploy.artefact.manifest import MANIFEST, read_manifest
 from deploy.engines import make_engine
-from deploy.engines.protocol import RingEngine
+from deploy.engines.engine import RingEngine
 from deploy.engines.ring import CloudRing
 from deploy.export.mixed_precision_parity import write_half_directory
 from deploy.export.parity import LOWER, STAGE1, compare, run_window
@@ -96,14 +96,14 @@ def test_rings_of_two_hands_do_what_cloud_rings_do(directory: Path) -> None:
     cases = [window(3, seed) for seed in (1, 2)]
     mirrors = (np.eye(3), MIRROR)
     lost = engine.make_ring(np.eye(3))
-    engine.lift_into([lost], [np.ones(3)], *(cases[0][name][None, 0] for name in STAGE1))
+    engine.run_stage1_into([lost], [np.ones(3)], *(cases[0][name][None, 0] for name in STAGE1))
     engine.drop_ring(lost)  # its memory, and nothing else, is the next hand's
     rings = [engine.make_ring(mirror) for mirror in mirrors]
     clouds = [CloudRing(exact.shape, mirror) for mirror in mirrors]
     for step in range(2 * exact.shape.frames + 3):
         t, origins = step % exact.shape.frames, [np.array([0.1 * step, hand, -0.02 * step]) for hand in (0, 1)]
         given = [np.stack([case[name][t] for case in cases]) for name in STAGE1]
-        seen, found = engine.lift_into(rings, origins, *given), exact.lift(*given)
+        seen, found = engine.run_stage1_into(rings, origins, *given), exact.run_stage1(*given)
         assert seen.keypoints_px == pytest.approx(found.keypoints_px, abs=1e-5)
         assert seen.confidence == pytest.approx(found.confidence, abs=1e-6)
         for hand in (0, 1):
@@ -126,13 +126,13 @@ def test_sizes_that_the_engine_does_not_take_are_refused(directory: Path) -> Non
     for views in (1, 9):
         given = [np.resize(case[name][0], (1, views, *case[name].shape[2:])) for name in STAGE1]
         with pytest.raises(UserError, match=f"{views} views, but the engine takes 2 to 8"):
-            engine.lift(*given)
+            engine.run_stage1(*given)
         with pytest.raises(UserError, match=f"{views} views, but the engine takes 2 to 8"):
             engine.prepare((1,), views)
     rings = [engine.make_ring(np.eye(3)) for _ in range(3)]
     given = [np.stack([case[name][0]] * 3) for name in STAGE1]
     with pytest.raises(UserError, match="3 hands, but the engine takes 1 to 2"):
-        engine.lift_into(rings, [np.zeros(3)] * 3, *given)
+        engine.run_stage1_into(rings, [np.zeros(3)] * 3, *given)
 
 
 def test_many_places_are_looked_at_a_few_at_a_time(directory: Path) -> None:
@@ -140,11 +140,11 @@ def test_many_places_are_looked_at_a_few_at_a_time(directory: Path) -> None:
     case = window(3)
     given = [case[name] for name in STAGE1]  # the five frames as five places
     engine.prepare((len(given[0]),), 3)
-    with mock.patch.object(engine, "lift", wraps=engine.lift) as timed:  # as the bench does
-        found = engine.lift(*given)
+    with mock.patch.object(engine, "run_stage1", wraps=engine.run_stage1) as timed:  # as the bench does
+        found = engine.run_stage1(*given)
     timed.assert_called_once()
     for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
-        for all_of_them, expected in zip(found, exact.lift(*(array[part] for array in given)), strict=True):
+        for all_of_them, expected in zip(found, exact.run_stage1(*(array[part] for array in given)), strict=True):
             assert all_of_them[part] == pytest.approx(expected, abs=1e-6)
 
 

@@ -17,7 +17,7 @@ FAILURES = (UserError, ImportError, RuntimeError, MemoryError)
 
 class Engine(Protocol):
     """The arrays that a method returns may change when it is called again. Called from one thread, but for this:
-    `refine` may run in one while `lift` runs in another, where the engine is no RingEngine.
+    `refine` may run in one while `run_stage1` runs in another, where the engine is no RingEngine.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Engine(Protocol):
         """Get ready for batches of those numbers of hands and that number of views, so that the first is not slow."""
         ...
 
-    def lift(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         """Stage 1 on crops (H, V, S, S, 3) uint8 RGB with `P_crop` (H, V, 3, 4) and `view_mask` (H, V) bool."""
         ...
 
@@ -67,7 +67,7 @@ class RingEngine(Engine, Protocol):
         """The ring's hand is lost; its memory serves the next one."""
         ...
 
-    def lift_into(
+    def run_stage1_into(
         self,
         rings: Sequence[HandRing],
         origins_world_m: Sequence[np.ndarray],
@@ -75,7 +75,7 @@ class RingEngine(Engine, Protocol):
         P_crop: np.ndarray,
         view_mask: np.ndarray,
     ) -> Stage1Keypoints:
-        """`lift`, with what it finds pushed into the hands' rings; `origins_world_m` (3,): where their zeros lie."""
+        """`run_stage1`, and what it finds goes into the rings; `origins_world_m` (3,): where their hands' zeros lie."""
         ...
 
     def refine_rings(self, rings: Sequence[HandRing]) -> Refined:
