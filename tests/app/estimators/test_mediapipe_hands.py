@@ -93,7 +93,8 @@ def test_nothing_is_said_on_a_start_that_is_fine() -> None:
     script = (
         "import numpy as np; from app.estimators.detection import Region; from calibration.frames import Frame;"
         "from app.estimators.multiview.mediapipe_hands import MediaPipeHands;"
-        "frame = Frame('a', 0, 0, 0, 0, np.zeros((240, 320, 3), np.uint8));"
+        "frame = Frame(camera_id='a', sequence=0, capture_time_ns=0, grab_time_ns=0, publish_time_ns=0,"
+        "pixels=np.zeros((240, 320, 3), np.uint8));"
         "region = Region(np.random.default_rng(0).uniform(50, 200, (21, 2)));"
         "hands = MediaPipeHands(); hands.detect(frame, [region], True); hands.close()"
     )
