@@ -92,7 +92,7 @@ def tensorrt_here() -> bool:
 
 def export_checkpoint(checkpoint: str, directory: Path, tensorrt: bool = False) -> ExportedNetwork:
     """The engines of a path or `shipped`. Raises UserError where they cannot be made; the child says why."""
-    command = [sys.executable, "-m", "deploy.export.onnx_export", checkpoint, str(directory)]
+    command = [sys.executable, "-m", "deploy.export", checkpoint, str(directory)]
     _run(command + ["--tensorrt"] * tensorrt, b"", checkpoint)
     return ExportedNetwork(checkpoint, directory)
 

@@ -6,7 +6,7 @@ import sys
 
 from app.commands.common import add_command, run_child
 from calibration.errors import UserError
-from models.evaluation.arguments import add_arguments, to_flags
+from models.evaluation.arguments import add_arguments, to_words
 
 
 def add_parser(subparsers) -> None:
@@ -28,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(
                 f"an evaluation needs {library}, which is not installed. Install the project's extra `train`."
             )
-    command = [sys.executable, "-m", "models.evaluation", *to_flags(args), *(["--json"] if args.json else [])]
+    command = [sys.executable, "-m", "models.evaluation", *to_words(args), *(["--json"] if args.json else [])]
     return run_child(command)

@@ -14,7 +14,7 @@ from app.commands.common import add_command, run_child
 from calibration.errors import UserError
 from models.data.crop_cache import MARGIN
 from models.data.session_cache import cache_of
-from models.network.config import PARTS
+from models.training.arguments import add_arguments, to_words
 from models.training.config import EXIT_CODE_FILE, read_train_config
 
 
@@ -29,14 +29,7 @@ def add_parser(subparsers) -> None:
         "  usthand train small.yaml --resume\n"
         "  tensorboard --logdir runs             # the curves and pictures of the runs",
     )
-    parser.add_argument(
-        "config", type=Path, metavar="CONFIG", help="YAML file of settings, `data` and `output` at least"
-    )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run (default: CONFIG's)")
-    parser.add_argument("--resume", action="store_true", help="go on where the run in that folder was interrupted")
-    parser.add_argument(
-        "--without", choices=PARTS, metavar="PART", help=f"train without a part, for an ablation: {', '.join(PARTS)}"
-    )
+    add_arguments(parser)
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="one for each GPU (default: 1)")
 
 
@@ -50,13 +43,7 @@ def run(args: argparse.Namespace) -> int:
     # Here already, before processes start.
     for path in (*config.data.train, *config.data.validation):
         cache_of(Path(path), round(MARGIN * config.network_config().crop_px))
-    module = ["-m", "models.training", str(args.config)]
-    if args.output:
-        module += ["--output", str(args.output)]
-    if args.without:
-        module += ["--without", args.without]
-    if args.resume:
-        module.append("--resume")
+    module = ["-m", "models.training", *to_words(args)]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
     if args.processes == 1:
         code = run_child([sys.executable, *module])

@@ -53,7 +53,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _export(checkpoint: str, folder: Path) -> None:
     log.info("engine: exporting %s, once; it is kept in %s", checkpoint, folder.parent)
-    subprocess.run([sys.executable, "-m", "deploy.export.onnx_export", checkpoint, str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "deploy.export", checkpoint, str(folder)], check=True)
 
 
 def _key(checkpoint: Path) -> str:

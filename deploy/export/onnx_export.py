@@ -1,14 +1,8 @@
-"""`python -m deploy.export.onnx_export CHECKPOINT DIR`: what `usthand export` starts.
+"""A checkpoint becomes an engine directory: its networks as ONNX files, with a manifest."""
 
-A checkpoint becomes an engine directory.
-"""
-
-import argparse
 import hashlib
 import io
-import json
 import logging
-import sys
 import warnings
 from pathlib import Path
 
@@ -33,10 +27,6 @@ from deploy.artefact.manifest import (
 )
 from deploy.batches import Clouds
 from deploy.engines.torch_engine import LATENTS_SEED, with_first_spatial
-from deploy.export.mixed_precision_parity import check_half_parity
-from deploy.export.parity import Parity, check_parity
-from deploy.tensorrt.build import build, library_here, targets
-from deploy.tensorrt.manifest import TensorRTManifest
 from models.network.checkpoint import load_checkpoint
 from models.network.stage1 import Stage1
 from models.network.stpt import SpatiotemporalPointTransformer
@@ -44,7 +34,7 @@ from models.network.ust_hand import draw_latents
 from models.training.commit import code_commit
 from models.weights import checkpoint_path
 
-log = logging.getLogger("deploy.export.onnx_export")
+log = logging.getLogger(__name__)
 
 # The exporter takes an axis of one for a constant, so the example has two hands; any number goes through the graph.
 _EXAMPLE = {"hands": 2, "views": 4}
@@ -164,56 +154,3 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
         _TYPES[tensor.elem_type],  # type: ignore[arg-type]
         tuple(size.dim_param or size.dim_value for size in tensor.shape.dim),
     )
-
-
-def _tensorrt_figures(built: TensorRTManifest) -> dict:
-    figures: dict = msgspec.to_builtins(built)
-    return {name: figures[name] for name in ("library", "version", "precision", "engines")}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m deploy.export.onnx_export")
-    parser.add_argument("checkpoint")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--tensorrt", action="store_true")
-    parser.add_argument("--compute-capability", nargs="+")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # torch and onnxscript say a lot
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    logging.getLogger("deploy").setLevel(logging.INFO)
-    parity: list[Parity] = []
-    built = None
-    try:
-        library = library_here() if args.tensorrt else None
-        if library:
-            targets(library, args.compute_capability)  # before the export, which takes long
-        manifest = export(args.checkpoint, args.directory)
-        if library:
-            built = build(args.directory, args.compute_capability, library)
-        log.info("export: %s", args.directory)
-        if args.check:
-            parity += check_parity(args.checkpoint, args.directory)
-            parity += check_half_parity(args.directory) if built else []
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"usthand: {error.filename or args.directory}: {error.strerror}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 1
-    for found in parity:
-        sys.stdout.write(f"{found}\n")
-    if args.json:
-        figures: dict = {"directory": str(args.directory), "sha256": manifest.sha256}
-        figures["parity"] = [found.figures() for found in parity]
-        if built:
-            figures["tensorrt"] = _tensorrt_figures(built)
-        sys.stdout.write(json.dumps(figures) + "\n")
-    return 0 if all(found.holds for found in parity) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,7 @@ from models.data.crop_cache import MARGIN
 from models.data.relabel import relabel
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
-from models.evaluation.arguments import add_arguments, to_flags
+from models.evaluation.arguments import add_arguments, to_words
 from models.evaluation.evaluate import Evaluation, compared, evaluate
 from models.evaluation.metrics import joint_errors_mm
 from models.evaluation.pictures import window_picture
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         "ablated": args.ablate or "nothing",
         "seed": args.seed,
         "torch": torch.__version__,
-        "command": shlex.join(["usthand", "evaluate", *to_flags(args)]),
+        "command": shlex.join(["usthand", "evaluate", *to_words(args)]),
     }
     if args.report:
         page = report_html(evaluation, provenance, _worst(data, evaluation))

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from calibration.arguments import words
 from models.network.config import PARTS
 from models.simulation.detector_noise import GRADES
 
@@ -41,8 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page with PCK curves and worst cases")
 
 
-def to_flags(args: argparse.Namespace) -> list[str]:
+def to_words(args: argparse.Namespace) -> list[str]:
     """The same arguments as words."""
-    names = ("checkpoint", "data", "views", "labels", "ablate", "windows", "seed", "report")
-    given = [(name, getattr(args, name)) for name in names]
-    return [word for name, value in given if value is not None for word in (f"--{name}", str(value))]
+    return words(args, ("checkpoint", "data", "views", "labels", "ablate", "windows", "seed", "report"))

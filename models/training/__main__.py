@@ -15,6 +15,7 @@ from calibration.errors import UserError
 from models.data.crop_cache import MARGIN, read_manifest
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
+from models.training.arguments import add_arguments
 from models.training.commit import code_commit
 from models.training.config import EXIT_CODE_FILE, TrainConfig, read_train_config
 from models.training.processes import Processes
@@ -24,10 +25,7 @@ from models.weights import checkpoint_path
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m models.training")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--without", metavar="PART")
+    add_arguments(parser)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
