@@ -3,7 +3,7 @@
 Pure: frames and the time go in, closed sets come out. Cameras that run freely at the same rate have constant phases;
 these are estimated and taken off before matching, so that jitter of nearly half a period is tolerated and the spread
 of a set is the smallest that the phases allow. A set closes when every camera that can still deliver has delivered,
-or at its deadline; then what comes is late. In lossless use (replay) there is no deadline and nothing is skipped.
+or at its deadline; then what comes is late. In a replay there is no deadline and nothing is skipped.
 """
 
 from collections import deque
@@ -12,15 +12,27 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from app.assembly.phases import Phases
+from app.run.policy import LivePolicy, Policy
 from calibration.frames import Frame, FrameSet
 from calibration.rig import SyncSettings
 
-_DEFAULT_PERIOD_NS = 33_333_333
-_PENDING = 64
 # Trigger pulses are this far apart in key, whatever the rate.
 _PULSE = 1_000_000
-# A camera silent for this many of its periods is not waited for.
-_SILENT_PERIODS = 4
+
+
+@dataclass(frozen=True)
+class SyncTuning:
+    """How frames are matched by time; what is late or silent is the policy's.
+
+    `first_period_ns`: the period until it is measured, that of most cameras, 30 Hz. `tolerance_periods`: frames of one
+    set are at most so far apart where rig.yaml has no `tolerance_ms`; with half a period none can be of two sets.
+    `least_step_periods`: a camera's next frame comes no earlier than so many of its periods after its last, so that a
+    set that ends before need not wait for it; the rest is for jitter.
+    """
+
+    first_period_ns: int = 33_333_333
+    tolerance_periods: float = 0.5
+    least_step_periods: float = 0.85
 
 
 @dataclass
@@ -36,10 +48,10 @@ class Counters:
 class _Lane:
     """What is known of one camera."""
 
-    def __init__(self) -> None:
+    def __init__(self, live: bool) -> None:
         self.pending: deque[tuple[int, int, Frame]] = deque()
         self.counters = Counters()
-        self.live = False
+        self.live = live
         self.sequence: int | None = None
         self.time_ns = 0
         self.arrival_ns = 0
@@ -68,12 +80,14 @@ class Synchroniser:
         self,
         camera_ids: Iterable[str],
         settings: SyncSettings,
-        lossless: bool = False,
+        policy: Policy | None = None,
         phases_ns: Mapping[str, int] | None = None,
+        tuning: SyncTuning | None = None,
     ) -> None:
-        self._lanes = {camera_id: _Lane() for camera_id in camera_ids}
+        self._policy = policy or LivePolicy()
+        self._lanes = {camera_id: _Lane(self._policy.waits_for_all) for camera_id in camera_ids}
         self._settings = settings
-        self._lossless = lossless
+        self._tuning = tuning or SyncTuning()
         self._phases = Phases(self._lanes, phases_ns)
         self._index = 0
         self._closed_key: int | None = None
@@ -92,7 +106,7 @@ class Synchroniser:
         if self._settings.fps:
             return 1e9 / self._settings.fps
         periods = [lane.period_ns for lane in self._lanes.values() if lane.period_ns]
-        return min(periods) if periods else _DEFAULT_PERIOD_NS
+        return min(periods) if periods else self._tuning.first_period_ns
 
     @property
     def _key_period(self) -> float:
@@ -103,14 +117,14 @@ class Synchroniser:
         """Greatest distance in key of a frame from the first of its set."""
         if self._settings.mode == "time" and self._settings.tolerance_ms is not None:
             return self._settings.tolerance_ms * 1e6
-        return 0.5 * self._key_period
+        return self._tuning.tolerance_periods * self._key_period
 
     @property
     def deadline_ns(self) -> float:
         """How long after its first frame's arrival a set waits for the others."""
         if self._settings.deadline_ms is not None:
             return self._settings.deadline_ms * 1e6
-        return 1.5 * self.period_ns
+        return self._policy.deadline_periods * self.period_ns
 
     def starts(self, camera_id: str) -> None:
         """This camera delivers or is about to: sets wait for it."""
@@ -143,11 +157,11 @@ class Synchroniser:
                 lane.intervals.append((frame.capture_time_ns - lane.time_ns) / gap)
         lane.sequence, lane.time_ns, lane.arrival_ns = frame.sequence, frame.capture_time_ns, now_ns
         key = lane.last_key = self._key(frame, lane)
-        if not self._lossless and self._is_late(lane, key):
+        if not self._policy.waits_for_all and self._is_late(lane, key):
             lane.counters.late += 1
             return
         lane.pending.append((key, now_ns, frame))
-        if len(lane.pending) > _PENDING and not self._lossless:
+        if len(lane.pending) > self._policy.max_pending:
             lane.pending.popleft()
             lane.counters.dropped += 1
 
@@ -193,7 +207,9 @@ class Synchroniser:
             for camera_id, lane in self._lanes.items()
             if camera_id not in heads and self._may_deliver(lane, last_key, now_ns)
         ]
-        if waiting and (self._lossless or now_ns < min(at for _, at, _ in members.values()) + self.deadline_ns):
+        if waiting and (
+            self._policy.waits_for_all or now_ns < min(at for _, at, _ in members.values()) + self.deadline_ns
+        ):
             return None
         return self._close(members, first_key, now_ns)
 
@@ -201,11 +217,12 @@ class Synchroniser:
         """Whether this camera may still bring a frame of the set that ends at `last_key`."""
         if not lane.live or (lane.next_key is not None and lane.next_key > last_key):
             return False
-        if self._lossless or lane.period_ns is None or lane.last_key is None:
+        if self._policy.waits_for_all or lane.period_ns is None or lane.last_key is None:
             return True
-        if now_ns - lane.arrival_ns > _SILENT_PERIODS * lane.period_ns:
+        if now_ns - lane.arrival_ns > self._policy.silent_periods * lane.period_ns:
             return False
-        return lane.last_key + 0.85 * self._key_period * lane.period_ns / self.period_ns <= last_key
+        least_step = self._tuning.least_step_periods * self._key_period * lane.period_ns / self.period_ns
+        return lane.last_key + least_step <= last_key
 
     def _close(self, members: dict[str, tuple[int, int, Frame]], first_key: int, now_ns: int) -> FrameSet:
         for camera_id, (key, _, _) in members.items():
@@ -223,7 +240,7 @@ class Synchroniser:
     def wait_ns(self, now_ns: int) -> int | None:
         """Nanoseconds until a pending set reaches its deadline; None where nothing is pending."""
         arrivals = [lane.pending[0][1] for lane in self._lanes.values() if lane.pending]
-        if not arrivals or self._lossless:
+        if not arrivals or self._policy.waits_for_all:
             return None
         return max(0, round(min(arrivals) + self.deadline_ns) - now_ns)
 

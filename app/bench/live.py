@@ -12,6 +12,7 @@ from app.assembly.synchroniser import Synchroniser
 from app.estimators import make_estimator
 from app.estimators.detection import Detection, Detector, Region
 from app.estimators.multiview.estimator import MultiViewEstimator
+from app.run.policy import ReplayPolicy
 from app.worker.statistics import Quantiles, rounded
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
@@ -36,7 +37,7 @@ class _RecordingDetector:
 
 def read_sets(session: Session, rig: Rig, phases_ns: dict[str, int] | None) -> list[FrameSet]:
     """All frame sets of a session, decoded, in memory."""
-    synchroniser = Synchroniser(rig.camera_ids, rig.sync, lossless=True, phases_ns=phases_ns)
+    synchroniser = Synchroniser(rig.camera_ids, rig.sync, ReplayPolicy(), phases_ns)
     for camera in rig.cameras:
         capture = cv2.VideoCapture(str(session.video_path(camera.camera_id)))
         for number, time_ns in enumerate(session.frame_times_ns(camera.camera_id)):

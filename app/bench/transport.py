@@ -122,7 +122,7 @@ def _produce(
     ring = RingWriter(HEIGHT, WIDTH, _SLOTS) if path == "ring" else None
     publisher = None
     if path != "memcpy":
-        publisher = Publisher() if ring else Publisher(_PAYLOAD_BACKLOG, lossless=fps is None)
+        publisher = Publisher() if ring else Publisher(_PAYLOAD_BACKLOG, waits=fps is None)
         tcp = path == "zeromq-tcp"
         bound = publisher.bind("tcp://127.0.0.1:*" if tcp else ipc_address(Path(folder) / f"frames-{number}"))
         temporary = Path(folder) / f".address-{number}"

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import cv2
 
+from app.run.policy import ReplayPolicy
 from app.run.process import child_process, stop
 from app.run.settings import RunFolder
 from app.sources import make_source
@@ -283,7 +284,9 @@ def main() -> None:
         folder = RunFolder(args.folder)
         rig, settings = folder.read()
         source = make_source(rig[args.camera_id], rig)
-        pacer = Pacer(args.camera_id, folder.pace_address, settings.pace == "recorded") if settings.lossless else None
+        pacer = None
+        if isinstance(settings.policy, ReplayPolicy):
+            pacer = Pacer(args.camera_id, folder.pace_address, settings.policy.pace == "recorded")
         Grabber(args.camera_id, source, LocalOutput(folder.frames_address(args.camera_id)), pacer).run()
 
 

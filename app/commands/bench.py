@@ -8,6 +8,7 @@ from pathlib import Path
 from app.commands.common import add_command, positive, run_rig
 from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import ESTIMATORS
+from app.run.policy import ReplayPolicy
 from app.run.settings import RunSettings
 from calibration.errors import UserError
 from calibration.rig import MAX_CAMERAS
@@ -214,10 +215,14 @@ def run_live(args: argparse.Namespace) -> int:
     rig = recorded_rig(session)
     phases_ns = recorded_phases_of(session, rig)
     result = detector_alone(rig, read_sets(session, rig, phases_ns), args.estimator)
-    replay = RunSettings(estimator=args.estimator, lossless=True, pace="fast", phases_ns=phases_ns)
+    replay = RunSettings(estimator=args.estimator, policy=ReplayPolicy(pace="fast"), phases_ns=phases_ns)
     runs = {
         "replay_fast": (rig, replay, None),
-        "replay_recorded": (rig, RunSettings(estimator=args.estimator, lossless=True, phases_ns=phases_ns), None),
+        "replay_recorded": (
+            rig,
+            RunSettings(estimator=args.estimator, policy=ReplayPolicy(), phases_ns=phases_ns),
+            None,
+        ),
         "simulated_live": (ring_rig(4), RunSettings(estimator="simulated"), args.seconds),
     }
     for name, (of_rig, settings, seconds) in runs.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.commands.calibrate_summary import print_result, result_summary
 from app.commands.common import run_rig
+from app.run.policy import LivePolicy, ReplayPolicy
 from app.run.settings import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
@@ -41,10 +42,11 @@ def run_wizard(args: argparse.Namespace) -> int:
     folder = args.resume or output.resolve().parent / f"captures-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
     Recorder(folder, rig, board)
     keys = getattr(args, "keys", None)
+    # Recorded cameras have one start and the times of the recording; they wait for the wizard.
+    recorded = all(isinstance(camera.source, RecordedSource) for camera in rig.cameras)
     settings = RunSettings(
         estimator="none",
-        # Recorded cameras have one start and the times of the recording; they wait for the wizard.
-        lossless=all(isinstance(camera.source, RecordedSource) for camera in rig.cameras),
+        policy=ReplayPolicy() if recorded else LivePolicy(),
         listen=getattr(args, "listen", None),
         keys=str(keys.resolve()) if keys else None,
         wizard=str(folder.resolve()),

@@ -15,6 +15,7 @@ from app.commands.common import (
     run_rig,
     viewer_settings,
 )
+from app.run.policy import LivePolicy
 from app.run.settings import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
@@ -36,7 +37,12 @@ def add_parser(subparsers) -> None:
     parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
     add_estimator_flags(parser)
     add_overlap_flag(parser)
-    parser.add_argument("--max-age-ms", type=positive, default=500.0, help="older frames are never shown (%(default)s)")
+    parser.add_argument(
+        "--max-age-ms",
+        type=positive,
+        default=LivePolicy().max_age_ms,
+        help="older frames are never shown (%(default)s)",
+    )
     parser.add_argument("--listen", metavar="ADDRESS", help="where remote grabbers connect, tcp://HOST:PORT")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of CURVE keys, see `usthand keys`")
     add_view_flags(parser)
@@ -69,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=checkpoint_of(args),
         engine=args.engine,
         overlap=args.overlap,
-        max_age_ms=args.max_age_ms,
+        policy=LivePolicy(max_age_ms=args.max_age_ms),
         listen=args.listen,
         publish=args.publish,
         keys=str(args.keys.resolve()) if args.keys else None,

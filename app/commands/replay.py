@@ -18,6 +18,7 @@ from app.commands.common import (
     run_rig,
     viewer_settings,
 )
+from app.run.policy import ReplayPolicy
 from app.run.settings import RunSettings
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
@@ -63,9 +64,8 @@ def run(args: argparse.Namespace) -> int:
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
         engine=args.engine,
-        lossless=True,
+        policy=ReplayPolicy(pace="fast"),
         sets=args.sets,
-        pace="fast",
         phases_ns=recorded_phases_of(session, rig),
         estimate_offsets=True,
         mesh=False,
@@ -81,10 +81,12 @@ def run(args: argparse.Namespace) -> int:
     settings = msgspec.structs.replace(
         settings,
         phases_ns=recorded_phases_of(session, rig),
-        pace="fast" if args.fast else "recorded",
+        policy=ReplayPolicy(
+            pace="fast" if args.fast else "recorded",
+            viewers=0 if viewer is None else 1,
+            shows_every_set=viewer is not None and viewer.headless is not None,
+        ),
         poses=str(args.poses.resolve()) if args.poses else None,
-        wait_viewers=0 if viewer is None else 1,
-        viewer_lossless=viewer is not None and viewer.headless is not None,
         estimate_offsets=False,
         publish=args.publish,
         mesh=not args.no_mesh,

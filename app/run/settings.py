@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from app.run.policy import LivePolicy, Policy
 from app.transport.sockets import ipc_address
 from calibration.rig import Rig, read_rig, write_rig
 from calibration.yamlfile import read_yaml, write_yaml
@@ -30,24 +31,18 @@ _YOUNG_S = 60.0
 class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
     """What the processes of a run have to know, beside the rig.
 
-    `lossless` is replay: nothing is skipped and nobody hurries. `pace` is that of recorded cameras. `max_age_ms` is
-    the age limit of a frame in live use. `sets` ends the run after so many. `poses` is where replay writes them.
-    `wait_viewers` makes a replay wait until so many viewers look. `listen` is where remote grabbers connect,
-    `publish` where the poses are published besides the run's folder, `keys` the folder of CURVE keys. `wizard` is the
-    folder of captures of a run that calibrates: its frame sets go to the calibration wizard instead of the worker.
-    `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set is finished in one thread while the next one
-    begins in another; never in a replay, which has to give the same each time. `checkpoint`, or an engine directory,
-    and `engine` are those of the estimator `ust-hand`.
+    `policy` is what tells live use and replay apart. `sets` ends the run after so many. `poses` is where replay writes
+    them. `listen` is where remote grabbers connect, `publish` where the poses are published besides the run's folder,
+    `keys` the folder of CURVE keys. `wizard` is the folder of captures of a run that calibrates: its frame sets go to
+    the calibration wizard instead of the worker. `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set
+    is finished in one thread while the next one begins in another, where the policy lets it. `checkpoint`, or an engine
+    directory, and `engine` are those of the estimator `ust-hand`.
     """
 
     estimator: str
-    lossless: bool = False
-    pace: Literal["recorded", "fast"] = "recorded"
-    max_age_ms: float = 500.0
+    policy: Policy = LivePolicy()
     sets: int | None = None
     poses: str | None = None
-    wait_viewers: int = 0
-    viewer_lossless: bool = False
     listen: str | None = None
     publish: str | None = None
     keys: str | None = None

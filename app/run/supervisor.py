@@ -134,12 +134,12 @@ class Supervisor:
                     return 2
                 if self._must_give_up(child, code, now):
                     return 1
-        return 1 if self._settings.lossless else 0
+        return 0 if self._settings.policy.restarts else 1
 
     def _must_give_up(self, child: _Child, code: int, now: float) -> bool:
         """Note a death; the child is started again, unless that is of no use."""
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if self._settings.lossless and child.name != "viewer":
+        if child.name != "viewer" and not self._settings.policy.restarts:
             log.error("%s died (%s): the replay cannot go on without loss. Start it again.", child.name, how)
             return True
         if child.name == "viewer" and self._writes_video:

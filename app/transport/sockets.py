@@ -3,7 +3,7 @@
 | class | guarantee |
 | --- | --- |
 | Publisher, Subscriber | bounded stream: in order; a slow subscriber loses messages and slows nobody |
-| Publisher(lossless=True) | the same, but the publisher waits for a slow subscriber: replay only |
+| Publisher(waits=True) | the same, but the publisher waits for a slow subscriber: replay only |
 | CommandServer, CommandClient | reliable command: one request, one reply, or an error in time |
 
 Sockets bind to `ipc://` in a private folder or to loopback; any other address needs CURVE keys (`app.transport.keys`).
@@ -76,15 +76,15 @@ def _bind(socket: zmq.Socket, address: str) -> None:
 class Publisher:
     """Bounded stream out. Binds (`bind`) for subscribers on this host or connects (`connect`) to one that binds."""
 
-    def __init__(self, backlog: int = HEADER_BACKLOG, keys: Keys | None = None, lossless: bool = False) -> None:
+    def __init__(self, backlog: int = HEADER_BACKLOG, keys: Keys | None = None, waits: bool = False) -> None:
         self._socket = zmq.Context.instance().socket(zmq.XPUB)
         self._socket.set(zmq.SNDHWM, backlog)
         self._socket.set(zmq.LINGER, 200)
         self._socket.set(zmq.XPUB_VERBOSER, 1)
-        if lossless:
+        if waits:
             self._socket.set(zmq.XPUB_NODROP, 1)
             self._socket.set(zmq.LINGER, -1)
-        self._lossless = lossless
+        self._waits = waits
         self._keys = keys
         self._subscribers = 0
 
@@ -109,13 +109,13 @@ class Publisher:
     ) -> None:
         """Publish; a payload follows as the second part, without a copy unless `copy` is set: leave it unchanged.
 
-        A lossless publisher waits for its slowest subscriber, until `give_up` says True.
+        One that `waits` does so for its slowest subscriber, until `give_up` says True.
         """
         parts: list[bytes | memoryview] = [encode(message)]
         if payload is not None:
             parts.append(payload)
         self.subscribers()
-        if not self._lossless:
+        if not self._waits:
             self._socket.send_multipart(parts, copy=copy or payload is None)
             return
         while not give_up():
@@ -179,7 +179,7 @@ class Subscriber:
 
 
 def flush() -> None:
-    """Wait for what closed lossless sockets still have to send: a process's end does not. No socket may be open."""
+    """Wait for what closed publishers that wait still have to send: a process's end does not. No socket may be open."""
     zmq.Context.instance().term()
 
 

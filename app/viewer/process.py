@@ -63,8 +63,8 @@ def main() -> int:
         folder = RunFolder(args.folder)
         try:
             rig, settings = folder.read()
-            lossless = settings.viewer_lossless
-            feed = LiveFeed(folder, backlog=64 if lossless else 8)
+            every_set = settings.policy.shows_every_set
+            feed = LiveFeed(folder, backlog=64 if every_set else 8)
             try:
                 why = run_viewer(
                     rig,
@@ -72,8 +72,8 @@ def main() -> int:
                     headless=args.headless,
                     snapshot=args.snapshot,
                     title=args.title,
-                    rate_hz=rig.sync.fps if lossless and rig.sync.fps else VIEWER_HZ,
-                    lossless=lossless,
+                    rate_hz=rig.sync.fps if every_set and rig.sync.fps else VIEWER_HZ,
+                    every_set=every_set,
                 )
             finally:
                 feed.close()

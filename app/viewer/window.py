@@ -185,11 +185,11 @@ def run_viewer(
     rate_hz: float = 30.0,
     snapshot: Path | None = None,
     title: str = "UST-Hand live",
-    lossless: bool = False,
+    every_set: bool = False,
 ) -> str:
     """Show what `feed` gives until it ends ("end") or the user quits ("quit"); returns which.
 
-    `headless` renders to that mp4 without a screen: `rate_hz` pictures a second of wall time, or with `lossless`
+    `headless` renders to that mp4 without a screen: `rate_hz` pictures a second of wall time, or with `every_set`
     exactly one picture for each pose set, skipping none, however fast they come. `snapshot` is written as PNG at the
     end: the last view, headless the last one that showed the most hands. An exception (Ctrl-C too) still finishes
     both files.
@@ -199,9 +199,9 @@ def run_viewer(
     if headless is not None:
         with Mp4Writer(headless, *size, rate_hz) as video:
             # Smooth edges cost four times the pixels: they are for what need not keep up with the clock.
-            fine = 2 if lossless or snapshot is not None else 1
+            fine = 2 if every_set or snapshot is not None else 1
             window = ViewerWindow(rig, feed, size=size, title=title, screen=False, fine=fine)
-            return _run_headless(window, feed, video, rate_hz, snapshot, lossless)
+            return _run_headless(window, feed, video, rate_hz, snapshot, every_set)
     window = ViewerWindow(rig, feed, size=size, title=title)
     try:
         return _run_on_screen(window, feed, rate_hz)
@@ -228,7 +228,7 @@ def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float) -> str:
 
 
 def _run_headless(
-    window: ViewerWindow, feed: Feed, video: Mp4Writer, rate_hz: float, snapshot: Path | None, lossless: bool
+    window: ViewerWindow, feed: Feed, video: Mp4Writer, rate_hz: float, snapshot: Path | None, every_set: bool
 ) -> str:
     best: np.ndarray | None = None
     most_hands = 0
@@ -248,7 +248,7 @@ def _run_headless(
     try:
         while window.shown.ended is None and not stop.is_set():
             messages = feed.poll()
-            if lossless:
+            if every_set:
                 for message in messages:
                     if stop.is_set():
                         break

@@ -14,10 +14,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from app.assembly.intake import Intake
 from app.estimators import make_estimator
@@ -25,11 +27,12 @@ from app.estimators.estimator import Estimate, Hand
 from app.run.process import child_process, stop
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.transport.messages import End, HandPose, PoseSet
+from app.transport.messages import CameraReport, End, HandPose, PoseSet
 from app.transport.sockets import Publisher, flush
 from app.worker.hand_meshes import HandMeshes
 from app.worker.pose_file import PoseFile
 from app.worker.run_summary import RunSummary
+from app.worker.timing import SetTiming
 from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.rig import Rig
@@ -40,7 +43,7 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
 _SUMMARY_S = 5.0
-_LOSSLESS_BACKLOG = 64
+_BACKLOG = 64
 # Both engines use all cores by themselves; on two, another thread gains nothing.
 _FEW_CORES = 2
 
@@ -50,8 +53,9 @@ class Worker:
 
     def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder) -> None:
         self._rig, self._settings, self._folder = rig, settings, folder
+        self._policy = settings.policy
         self._poses = PoseFile(Path(settings.poses)) if settings.poses else None
-        self._publisher = Publisher(_LOSSLESS_BACKLOG, lossless=settings.viewer_lossless)
+        self._publisher = Publisher(_BACKLOG, waits=self._policy.shows_every_set)
         self._publisher.bind(folder.poses_address)
         if settings.publish:
             log.info("poses are published at %s", self._publisher.bind(settings.publish))
@@ -71,7 +75,7 @@ class Worker:
         reason = "stopped"
         self._intake.start()
         try:
-            while not stop.is_set() and self._publisher.subscribers() < self._settings.wait_viewers:
+            while not stop.is_set() and self._publisher.subscribers() < self._policy.viewers:
                 stop.wait(0.05)
             self._intake.release()
             log.info("worker: ready, estimator %s, cameras %s", self._estimator.name, ", ".join(self._rig.camera_ids))
@@ -84,7 +88,7 @@ class Worker:
                     break
                 elif time.monotonic() - self._sent_at > _HEARTBEAT_S:
                     self._wait()
-                    self._publish(None, Estimate([]), {}, {}, {})
+                    self._publish(self._intake.reports(None))
                 if self._settings.sets is not None and self._sets >= self._settings.sets:
                     reason = "the number of sets asked for was reached"
                     break
@@ -113,102 +117,95 @@ class Worker:
 
     def _finish_set(self, frame_set: FrameSet, start_ns: int, estimate_it: Callable[[], Estimate]) -> None:
         estimate = estimate_it()
-        estimated_ns = time.monotonic_ns()
-        vertices = self._meshes.fit(estimate.hands) if self._meshes is not None else {}
+        within_ms, vertices = dict(estimate.stage_ms), {}
         end_ns = time.monotonic_ns()
-        frames = frame_set.frames.values()
-        hops_ns = {
-            "grab": min((frame.grab_time_ns for frame in frames), default=start_ns),
-            "last_grab": max((frame.grab_time_ns for frame in frames), default=start_ns),
-            "publish": max((frame.publish_time_ns for frame in frames), default=start_ns),
-            "set_closed": frame_set.closed_time_ns,
-            "estimate_start": start_ns,
-            "estimate_end": end_ns,
-        }
-        stage_ms = {
-            "wait_for_slowest": (hops_ns["last_grab"] - hops_ns["grab"]) / 1e6,
-            "grab": (hops_ns["publish"] - hops_ns["last_grab"]) / 1e6,
-            "transport": (frame_set.closed_time_ns - hops_ns["publish"]) / 1e6,
-            "queue": (start_ns - frame_set.closed_time_ns) / 1e6,
-            **estimate.stage_ms,
-        }
         if self._meshes is not None:
-            stage_ms["mesh"] = (end_ns - estimated_ns) / 1e6
-        self._publish(frame_set, estimate, vertices, hops_ns, stage_ms)
+            estimated_ns = end_ns
+            vertices = self._meshes.fit(estimate.hands)
+            end_ns = time.monotonic_ns()
+            within_ms["mesh"] = (end_ns - estimated_ns) / 1e6
+        poses = [_hand_pose(hand, vertices.get(hand.track_id)) for hand in estimate.hands]
+        cameras = self._intake.reports(frame_set)
+        timing = SetTiming.of(
+            frame_set, start_ns=start_ns, end_ns=end_ns, published_ns=time.monotonic_ns(), within_ms=within_ms
+        )
+        self._publish(cameras, frame_set, poses, timing)
         self._intake.done(frame_set)
-        self._summary.add(estimate, hops_ns, stage_ms)
-        if self._poses is not None:
-            for hand in estimate.hands:
+        self._keep(frame_set, estimate, timing)
+
+    def _keep(self, frame_set: FrameSet, estimate: Estimate, timing: SetTiming) -> None:
+        """For the summary, and for the files of a replay."""
+        self._summary.add(estimate, timing)
+        times_ns = {camera_id: frame.capture_time_ns for camera_id, frame in frame_set.frames.items()}
+        for hand in estimate.hands:
+            if self._poses is not None:
                 self._poses.add(hand)
-        if self._motion is not None:
-            times_ns = {camera_id: frame.capture_time_ns for camera_id, frame in frame_set.frames.items()}
-            for hand in estimate.hands:
+            if self._motion is not None:
                 self._motion.add(hand.track_id, hand.detections_px, times_ns)
 
     def _publish(
         self,
-        frame_set: FrameSet | None,
-        estimate: Estimate,
-        vertices: dict[int, bytes],
-        hops_ns: dict[str, int],
-        stage_ms: dict[str, float],
+        cameras: dict[str, CameraReport],
+        frame_set: FrameSet | None = None,
+        poses: Sequence[HandPose] = (),
+        timing: SetTiming | None = None,
     ) -> None:
         self._sent_at = time.monotonic()
+        hops_ns = timing.hops_ns if timing else {}
         message = PoseSet(
             set_index=frame_set.index if frame_set else -1,
             reference_time_ns=frame_set.reference_time_ns if frame_set else 0,
             spread_ns=frame_set.spread_ns if frame_set else 0,
-            hands=[_hand_pose(hand, hops_ns, vertices.get(hand.track_id)) for hand in estimate.hands],
-            cameras=self._intake.reports(frame_set),
+            hands=[msgspec.structs.replace(pose, hops_ns=hops_ns) for pose in poses],
+            cameras=cameras,
             hops_ns=hops_ns,
-            stage_ms=stage_ms,
+            stage_ms=timing.stage_ms if timing else {},
             estimator=self._estimator.name,
             rig_id=self._rig.rig_id,
             simulated=self._estimator.simulated,
         )
-        if frame_set is not None:
-            hops_ns["published"] = time.monotonic_ns()
-            stage_ms["publish"] = (hops_ns["published"] - hops_ns["estimate_end"]) / 1e6
-            stage_ms["own"] = (hops_ns["published"] - hops_ns["last_grab"]) / 1e6 - stage_ms.get("detect", 0.0)
         self._publisher.send(message, give_up=stop.is_set)
 
-    def _write_summary(self) -> dict:
+    def _write_summary(self) -> None:
         self._summary_at = time.monotonic()
-        result = self._summary.result(self._intake.reports(None))
-        write_atomic(self._folder.summary, json.dumps(result).encode())
-        return result
+        self._write(self._summary.result(self._intake.reports(None)))
+
+    def _write(self, summary: dict) -> None:
+        write_atomic(self._folder.summary, json.dumps(summary).encode())
 
     def _finish(self, reason: str) -> None:
         if self._finisher is not None:
             self._finisher.shutdown()
         try:
             self._intake.stop()
-            result = self._write_summary()
-            if self._poses is not None:
-                self._poses.close()
-                result["poses"] = str(self._poses.path)
-                write_atomic(self._folder.summary, json.dumps(result).encode())
+            summary = self._summary.result(self._intake.reports(None))
             if self._motion is not None:
                 offsets = self._motion.estimate(self._rig)
-                result["time_offsets_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.offset_ns.items()}
-                result["time_offsets_error_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.error_ns.items()}
-            write_atomic(self._folder.summary, json.dumps(result).encode())
-            self._publisher.send(End(reason, result))
+                summary["time_offsets_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.offset_ns.items()}
+                summary["time_offsets_error_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.error_ns.items()}
+            try:
+                if self._poses is not None:
+                    self._poses.close()
+                    summary["poses"] = str(self._poses.path)
+            finally:
+                self._write(summary)
+            self._publisher.send(End(reason, summary))
         finally:
             self._estimator.close()
             self._publisher.close()
             close_authenticator()
-            if self._settings.viewer_lossless and not stop.is_set():
+            if self._policy.shows_every_set and not stop.is_set():
                 flush()
 
 
 def _overlaps(settings: RunSettings) -> bool:
-    if settings.overlap == "auto":
-        return not settings.lossless and len(os.sched_getaffinity(0)) > _FEW_CORES
-    return not settings.lossless and settings.overlap == "on"
+    """Whether a set is finished in one thread while the next one begins in another."""
+    on = len(os.sched_getaffinity(0)) > _FEW_CORES if settings.overlap == "auto" else settings.overlap == "on"
+    return on and settings.policy.may_overlap
 
 
-def _hand_pose(hand: Hand, hops_ns: dict[str, int], vertices_world_m: bytes | None) -> HandPose:
+def _hand_pose(hand: Hand, vertices_world_m: bytes | None) -> HandPose:
+    """Without the set's hops."""
     return HandPose(
         hand=hand.side,
         track_id=hand.track_id,
@@ -217,7 +214,6 @@ def _hand_pose(hand: Hand, hops_ns: dict[str, int], vertices_world_m: bytes | No
         covariance_m2=hand.covariance_m2.tolist(),
         confidence=hand.confidence.tolist(),
         views=list(hand.detections_px),
-        hops_ns=hops_ns,
         detections_px={camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
         vertices_world_m=vertices_world_m,
     )

@@ -8,6 +8,7 @@ from app.estimators.estimator import Estimate
 from app.transport.messages import CameraReport
 from app.worker.jitter import RestJitter
 from app.worker.statistics import MeanStd, Quantiles, rounded
+from app.worker.timing import SetTiming
 from calibration.hand import Side, bone_lengths
 
 Truth = Callable[[int], dict[Side, np.ndarray]]
@@ -32,7 +33,7 @@ class RunSummary:
         self._jitter = RestJitter()
         self._first_ns = self._last_ns = 0
 
-    def add(self, estimate: Estimate, hops_ns: dict[str, int], stage_ms: dict[str, float]) -> None:
+    def add(self, estimate: Estimate, timing: SetTiming) -> None:
         self._sets += 1
         self._with_hand += bool(estimate.hands)
         self._with_both += len(estimate.hands) == 2
@@ -47,11 +48,11 @@ class RunSummary:
             if self._truth is not None:
                 true = self._truth(hand.capture_time_ns)[hand.side]
                 self._error_mm.add(np.linalg.norm(hand.joints_world_m - true, axis=1) * 1e3)
-        self._latency.add((hops_ns["published"] - hops_ns["grab"]) / 1e6)
-        for stage, milliseconds in stage_ms.items():
+        self._latency.add(timing.latency_ms)
+        for stage, milliseconds in timing.stage_ms.items():
             self._stages.setdefault(stage, Quantiles()).add(milliseconds)
-        self._first_ns = self._first_ns or hops_ns["published"]
-        self._last_ns = hops_ns["published"]
+        self._first_ns = self._first_ns or timing.published_ns
+        self._last_ns = timing.published_ns
 
     def result(self, cameras: dict[str, CameraReport]) -> dict:
         variations = [float(np.mean(bones.std / bones.mean)) for bones in self._bones.values() if bones.count > 1]

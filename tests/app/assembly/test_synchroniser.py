@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from app.assembly.synchroniser import Synchroniser
+from app.run.policy import ReplayPolicy
 from calibration.frames import Frame, FrameSet
 from calibration.rig import SyncSettings
 
@@ -153,17 +154,17 @@ def test_trigger_counters_match_whatever_the_time_stamps_say():
     assert all(s.spread_ns == 0 for s in sets)
 
 
-def test_lossless_waits_for_all_and_skips_nothing():
+def test_a_replay_waits_for_all_and_skips_nothing():
     """One camera's frames come two seconds after the others': every set is still complete."""
     arrivals = steady("a", 50) + steady("bb", 50, delay_ms=2000)
-    synchroniser = Synchroniser(["a", "bb"], SyncSettings(fps=30.0), lossless=True, phases_ns={})
+    synchroniser = Synchroniser(["a", "bb"], SyncSettings(fps=30.0), ReplayPolicy(), {})
     sets = play(synchroniser, arrivals)
     assert [len(s.frames) for s in sets] == [2] * 50
 
 
-def test_lossless_goes_on_when_a_recording_ends_earlier():
+def test_a_replay_goes_on_when_a_recording_ends_earlier():
     arrivals = steady("a", 50) + steady("bb", 30)
-    synchroniser = Synchroniser(["a", "bb"], SyncSettings(fps=30.0), lossless=True, phases_ns={})
+    synchroniser = Synchroniser(["a", "bb"], SyncSettings(fps=30.0), ReplayPolicy(), {})
     sets = play(synchroniser, arrivals)
     assert len(sets) == 30
     synchroniser.stops("bb")

@@ -75,8 +75,8 @@ def test_a_subscriber_that_does_not_read_slows_nobody_and_holds_a_bounded_backlo
     assert len(late) < 1500
 
 
-def test_a_lossless_publisher_waits_for_its_subscriber(tmp_path, ends):
-    publisher, subscriber = Publisher(backlog=4, lossless=True), Subscriber(backlog=4)
+def test_a_publisher_that_waits_does_so_for_its_subscriber(tmp_path, ends):
+    publisher, subscriber = Publisher(backlog=4, waits=True), Subscriber(backlog=4)
     ends += [publisher, subscriber]
     publisher.bind(f"ipc://{tmp_path}/s")
     subscriber.connect(f"ipc://{tmp_path}/s")

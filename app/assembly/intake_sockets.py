@@ -1,0 +1,94 @@
+"""The intake's ends, made and closed in its own thread, and what it tells grabbers through them."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from app.assembly.camera_intake import CameraIntake
+from app.run.policy import ReplayPolicy
+from app.run.settings import RunFolder, RunSettings
+from app.transport.clock import answer_clock
+from app.transport.keys import Keys
+from app.transport.messages import Pace
+from app.transport.sockets import CommandServer, Publisher, Subscriber, next_port
+from calibration.camera_source import source_to_data
+from calibration.rig import Rig
+
+log = logging.getLogger(__name__)
+
+_PACE_S = 0.1
+# From the word to begin until the recording's first frame is due: every grabber has heard it by then.
+_LEAD_NS = 50_000_000
+
+
+class IntakeSockets:
+    """Frames and states come through `subscribers`, requests of remote grabbers through `servers`."""
+
+    def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder) -> None:
+        self._rig = rig
+        local = Subscriber()
+        for camera in rig.cameras:
+            local.connect(folder.frames_address(camera.camera_id))
+        self.subscribers = [local]
+        self.servers: list[CommandServer] = []
+        self.pace = Publisher()
+        self.pace.bind(folder.pace_address)
+        if settings.listen:
+            keys = Keys(Path(settings.keys)) if settings.keys else None
+            remote = Subscriber(keys=keys)
+            self.subscribers.append(remote)
+            bound = remote.bind(settings.listen)
+            self.servers.append(CommandServer(next_port(bound), self._answer, keys))
+            log.info("remote grabbers may connect to %s", bound)
+
+    def _answer(self, request: dict) -> dict:
+        """What a remote grabber asks: the clock, or how its camera is opened."""
+        answer = {"number": request.get("number")}
+        if request.get("do") == "clock":
+            return {**answer, **answer_clock()}
+        if request.get("do") != "camera":
+            return {**answer, "error": f"unknown request `{request.get('do')}`"}
+        camera_id, known = request.get("camera_id"), self._rig.camera_ids
+        if camera_id not in known:
+            return {**answer, "error": f"the rig has no camera `{camera_id}`; it has {', '.join(known)}"}
+        camera = self._rig[camera_id]
+        size = [camera.camera.width, camera.camera.height]
+        return {**answer, "source": source_to_data(camera.source), "image_size": size}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in (*self.subscribers, *self.servers, self.pace):
+            end.close()
+
+
+class Pacing:
+    """Tells the grabbers of recorded cameras when to begin, and how far each may run ahead of the worker."""
+
+    def __init__(self, policy: ReplayPolicy) -> None:
+        self._policy = policy
+        self._pace: Pace | None = None
+        self._sent_s = 0.0
+
+    def update(self, publisher: Publisher, cameras: Mapping[str, CameraIntake]) -> None:
+        """Send what has changed, or all again for a grabber that came later."""
+        if self._pace is None:
+            begun = [
+                camera.status for camera in cameras.values() if camera.status.state not in self._policy.over_states
+            ]
+            firsts_ns = [status.first_capture_time_ns for status in begun]
+            known_ns = [first for first in firsts_ns if first is not None]
+            if not known_ns or len(known_ns) < len(firsts_ns):
+                return
+            self._pace = Pace(time.monotonic_ns() + _LEAD_NS, min(known_ns), {})
+        allowed = {
+            camera_id: camera.used + camera.status.corrupt + camera.undecodable + self._policy.frames_ahead
+            for camera_id, camera in cameras.items()
+        }
+        if allowed != self._pace.allowed or time.monotonic() - self._sent_s > _PACE_S:
+            self._pace.allowed = allowed
+            self._sent_s = time.monotonic()
+            publisher.send(self._pace)
