@@ -19,9 +19,9 @@ from deploy.batches import CloudWindow, CropBatch, empty_crops
 from deploy.engines import make_engine
 from deploy.engines.engine import Engine
 from deploy.pipeline.pipeline import Pipeline
-from models.hand.crop import MIRROR, hand_box
+from models.hand.crop import MIRROR_X, hand_box
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 STAGES = ("crops", "stage1", "ring", "transformer", "whole")
 IMAGE_PX = (640, 480)
@@ -177,7 +177,7 @@ class _RingSets(_Sets):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         self._pipeline = Pipeline(self.engine, case.views, case.hands)
-        self._slots = [self._pipeline.add_hand(MIRROR if side == "left" else np.eye(3)) for side in self._sides]
+        self._slots = [self._pipeline.add_hand(MIRROR_X if side == "left" else np.eye(3)) for side in self._sides]
 
     def _crops(self, hand: int) -> CropBatch:
         return self._pipeline.crops.hand(self._slots[hand])

@@ -16,7 +16,7 @@ from calibration.frames import Frame
 from models.hand.crop import hand_box, make_crop
 from models.simulation.realism import detection_rate
 from models.simulation.renderer import render, render_crop
-from models.simulation.rig import random_rig
+from models.simulation.simulated_rig import random_rig
 from models.simulation.simulated_scene import SimulatedScene, random_scene
 
 SIZE_PX = (640, 480)

@@ -21,7 +21,7 @@ from app.run.policy import ReplayPolicy
 from app.run.process import child_process, stop
 from app.run.settings import RunFolder
 from app.sources import make_source
-from app.sources.protocol import (
+from app.sources.source import (
     EndOfSource,
     FrameCorrupt,
     Mode,

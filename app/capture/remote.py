@@ -15,7 +15,7 @@ import numpy as np
 from app.capture.grabber import Grabber
 from app.run.process import stop
 from app.sources import make_source
-from app.sources.protocol import Mode, Source
+from app.sources.source import Mode, Source
 from app.transport.clock import ClockOffset
 from app.transport.keys import Keys
 from app.transport.messages import CameraStatus, FrameHeader

@@ -15,7 +15,7 @@ from calibration.rig import MAX_CAMERAS
 from calibration.session import check_session
 from deploy.engines import ENGINES
 from models.network.config import RECIPES, recipe
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 
 def add_parser(subparsers) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.commands.common import add_command
 from app.sources import make_source
-from app.sources.protocol import FrameCorrupt, SourceError, SourceLost, SourceTimeout
+from app.sources.source import FrameCorrupt, SourceError, SourceLost, SourceTimeout
 from app.sources.v4l2 import VideoDevice, VideoMode, list_video_devices
 from calibration.camera import Camera
 from calibration.camera_source import CameraSource, OpenCvSource, PylonSource

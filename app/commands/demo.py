@@ -27,7 +27,7 @@ from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import MAX_CAMERAS, Rig
 from models.simulation.rendered_loop import cached_loop, loop_files, loop_sets, render_loop
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from calibration.errors import UserError
 from calibration.rig import Rig, read_rig
 from models.simulation.detector_noise import GRADES
 from models.simulation.hands import CENTRE_WORLD_M
-from models.simulation.rig import LAYOUTS, random_rig
+from models.simulation.simulated_rig import LAYOUTS, random_rig
 
 log = logging.getLogger(__name__)
 

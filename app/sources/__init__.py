@@ -1,6 +1,6 @@
 """Capture sources: `make_source` builds the one that a camera's `source` entry in `rig.yaml` asks for."""
 
-from app.sources.protocol import Source, SourceError
+from app.sources.source import Source, SourceError
 from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
 from calibration.rig import Rig, RigCamera
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from app.sources.protocol import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
+from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import math
 
-from app.sources.protocol import SourceError
+from app.sources.source import SourceError
 from calibration.rig import RigCamera
 
 

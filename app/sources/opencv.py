@@ -15,7 +15,7 @@ import numpy as np
 
 from app.sources.latest_frame import LatestFrame
 from app.sources.mode_check import require_size, require_value
-from app.sources.protocol import Mode, SourceError, SourceLost, Stamp
+from app.sources.source import Mode, SourceError, SourceLost, Stamp
 from calibration.camera_source import OpenCvSource
 from calibration.rig import RigCamera
 

@@ -12,9 +12,9 @@ import time
 import numpy as np
 
 from app.sources.device_clock import DeviceClock, FrameCounter
-from app.sources.protocol import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from app.sources.pylon_driver import error_text, genicam, pylon
 from app.sources.pylon_mode import PylonMode
+from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import PylonSource
 from calibration.rig import RigCamera
 

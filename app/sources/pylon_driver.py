@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.sources.protocol import SourceError
+from app.sources.source import SourceError
 
 try:
     from pypylon import genicam, pylon

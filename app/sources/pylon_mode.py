@@ -6,8 +6,8 @@ What is set goes to the node of the Standard Feature Naming Convention, or of th
 from typing import Any
 
 from app.sources.mode_check import require_size, require_value
-from app.sources.protocol import Mode, SourceError
 from app.sources.pylon_driver import RESULTING_RATE, error_text, first_readable, genicam, pylon
+from app.sources.source import Mode, SourceError
 from calibration.camera_source import PylonSource
 from calibration.rig import RigCamera
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from app.sources.mode_check import require_size
-from app.sources.protocol import EndOfSource, FrameCorrupt, Mode, SourceError, SourceLost, Stamp
+from app.sources.source import EndOfSource, FrameCorrupt, Mode, SourceError, SourceLost, Stamp
 from app.sources.video_frames import VideoFrames
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from app.sources.hand_drawing import HandDrawing
-from app.sources.protocol import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
+from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import RigCamera

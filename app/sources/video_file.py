@@ -7,7 +7,7 @@ import numpy as np
 
 from app.sources.mode_check import require_size
 from app.sources.opencv import is_url
-from app.sources.protocol import EndOfSource, FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
+from app.sources.source import EndOfSource, FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from app.sources.video_frames import VideoFrames
 from calibration.camera_source import OpenCvSource
 from calibration.rig import RigCamera

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.sources.protocol import SourceError
+from app.sources.source import SourceError
 
 # How many reads in a row may fail before the file counts as over; a damaged packet fails one.
 _PATIENCE = 32

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from calibration.board.board import Board
-from calibration.board.session_scan import BoardDetection, BoardTracker, detect_board
+from calibration.board.detector import BoardDetection, detect_board
+from calibration.board.tracker import BoardTracker
 from calibration.board.views import BoardView
 from calibration.frames import Frame, FrameSet
 
@@ -19,7 +20,7 @@ _SURE_OF_LAYOUT = 5
 
 
 @dataclass
-class SeenSet:
+class BoardViews:
     """The images of one frame set (BGR, copies), and the board in them."""
 
     time_ns: int
@@ -45,10 +46,10 @@ class BoardFinder:
         self._pool = ThreadPoolExecutor(len(camera_ids), thread_name_prefix="board")
         self._set = 0
 
-    def find(self, frame_set: FrameSet) -> SeenSet:
+    def find(self, frame_set: FrameSet) -> BoardViews:
         """Copies the images and searches them; a frame that was overwritten meanwhile is left out."""
         self._set += 1
-        seen = SeenSet(frame_set.reference_time_ns)
+        seen = BoardViews(frame_set.reference_time_ns)
         jobs = {camera_id: self._pool.submit(self._look, frame) for camera_id, frame in frame_set.frames.items()}
         for camera_id, job in jobs.items():
             image, found = job.result()

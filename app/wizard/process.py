@@ -22,7 +22,7 @@ from app.run.process import child_process, stop
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from app.wizard.canvas import WizardScreen, draw_scene
-from app.wizard.detection import BoardFinder, SeenSet
+from app.wizard.detection import BoardFinder, BoardViews
 from app.wizard.estimate import BackgroundEstimate, live_errors_px
 from app.wizard.recorder import Recorder, encode_jpeg
 from app.wizard.tile import CameraPanel
@@ -61,7 +61,7 @@ class WizardProcess:
         self._estimate = BackgroundEstimate(board, rig)
         self._intake = Intake(rig, settings, folder)
         self._window = WizardWindow("Calibration wizard")
-        self._recent: deque[SeenSet] = deque(maxlen=self._wizard.settings.burst + 1)
+        self._recent: deque[BoardViews] = deque(maxlen=self._wizard.settings.burst + 1)
         self._seen_at: dict[str, tuple[float, np.ndarray]] = {}
         self._step = WizardStep(state="unseen")
         self._events: deque[tuple[str, str]] = deque(maxlen=_EVENTS)
@@ -95,7 +95,7 @@ class WizardProcess:
             self._close(outcome)
         return outcome
 
-    def _look(self, seen: SeenSet) -> None:
+    def _look(self, seen: BoardViews) -> None:
         now = time.monotonic()
         for camera_id, image in seen.images.items():
             self._seen_at[camera_id] = now, image
@@ -105,7 +105,7 @@ class WizardProcess:
         if self._step.capture is not None:
             self._keep(self._step.capture)
 
-    def _shift(self, seen: SeenSet) -> None:
+    def _shift(self, seen: BoardViews) -> None:
         """Let the times of a resumed capture follow those that it had: the clock may have begun anew."""
         if self._shift_ns is None:
             last_ns = max((capture.time_ns for capture in self._wizard.captures), default=None)

@@ -18,8 +18,6 @@ from calibration.board.views import BoardView, Detections
 from calibration.errors import UserError
 from calibration.session import Session
 
-__all__ = ["BoardDetection", "BoardTracker", "detect_board", "detect_session", "sample_frames"]
-
 _LOOK_BACK = 7
 _LOOK_BACK_BYTES = 24_000_000
 _SAMPLES = 24
@@ -28,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _CameraScan:
     """What one camera's video showed: the detections by frame, and how many frames were looked at."""
 
     by_frame: dict[int, BoardDetection]
@@ -75,7 +73,7 @@ def detect_session(
     times = {camera_id: session.frame_times_ns(camera_id) for camera_id in cameras}
     count = _Count(sum(-(-len(times[camera_id]) // every) for camera_id in cameras), progress)
 
-    def scan(camera_id: str) -> _Seen:
+    def scan(camera_id: str) -> _CameraScan:
         return _scan(session.video_path(camera_id), len(times[camera_id]), board, every, count)
 
     threads = cv2.getNumThreads()
@@ -88,7 +86,7 @@ def detect_session(
     return _gather(seen, times, board)
 
 
-def _scan(video: Path, frames: int, board: Board, every: int, count: _Count) -> _Seen:
+def _scan(video: Path, frames: int, board: Board, every: int, count: _Count) -> _CameraScan:
     seen = _scan_as(video, frames, board, every, board.inverted, False, count)
     if any(found.found for found in seen.by_frame.values()):
         return seen
@@ -110,7 +108,7 @@ def _find_variant(images: list[np.ndarray], board: Board) -> tuple[bool, bool] |
 
 def _scan_as(
     video: Path, frames: int, board: Board, every: int, inverted: bool, mirrored: bool, count: _Count | None
-) -> _Seen:
+) -> _CameraScan:
     tracker = BoardTracker(board, inverted=inverted, mirrored=mirrored)
     capture = open_video(video)
     by_frame: dict[int, BoardDetection] = {}
@@ -141,7 +139,7 @@ def _scan_as(
         capture.release()
     if not looked_at:
         raise UserError(f"{video}: no frame can be read from this video. Check that the file is whole.")
-    return _Seen(by_frame=by_frame, size=size, looked_at=looked_at, inverted=inverted, mirrored=mirrored)
+    return _CameraScan(by_frame=by_frame, size=size, looked_at=looked_at, inverted=inverted, mirrored=mirrored)
 
 
 def _look_back(
@@ -156,7 +154,7 @@ def _look_back(
         by_frame[frame] = found
 
 
-def _gather(seen: dict[str, _Seen], times: dict[str, np.ndarray], board: Board) -> Detections:
+def _gather(seen: dict[str, _CameraScan], times: dict[str, np.ndarray], board: Board) -> Detections:
     accepted = [found for one in seen.values() for found in one.by_frame.values() if found.found]
     layouts = Counter(found.legacy for found in accepted if found.legacy is not None)
     legacy = layouts.most_common(1)[0][0] if layouts else None

@@ -37,8 +37,8 @@ from models.simulation.backgrounds import images_in
 from models.simulation.detector_noise import GRADES, NoiseGrade, detect
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.renderer import hands_in_image, render_crop
-from models.simulation.rig import LAYOUTS, random_rig
 from models.simulation.scene import SceneState, SceneView
+from models.simulation.simulated_rig import LAYOUTS, random_rig
 from models.simulation.simulated_scene import Hands, PosedJoints, SceneSettings, SimulatedScene, random_scene
 from models.simulation.worker_process import begin
 

@@ -10,7 +10,7 @@ from models.hand.mesh import HandMesh, load_mesh
 from models.hand.shape import MEAN_SHAPE, check_shape, shape_basis
 from models.hand.skinning import skin, skinning_matrix
 
-MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])
+MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 """(4, 4): from the right hand's frame to the left one's."""
 
 _SHAPES_KEPT = 4
@@ -64,4 +64,4 @@ class BuiltinHand:
 
     def _T_world_right(self, T_world_hand: np.ndarray) -> np.ndarray:
         """From the right hand's frame to the world; for a left hand with the mirror in it."""
-        return T_world_hand if self.side == "right" else T_world_hand @ MIRROR
+        return T_world_hand if self.side == "right" else T_world_hand @ MIRROR_Y

@@ -14,7 +14,7 @@ import numpy as np
 from calibration.camera import Camera
 from calibration.rig import RigCamera
 
-MIRROR = np.diag([-1.0, 1.0, 1.0])
+MIRROR_X = np.diag([-1.0, 1.0, 1.0])
 """Hand-centred metres of a left hand to those of the right hand that its mirrored crops show."""
 
 _BOX_MARGIN = 1.25
@@ -157,7 +157,7 @@ def make_crop(
     R_cam_hand = R_cam_world
     if mirror:
         H_crop_cam = np.array([[-1.0, 0, size_px - 1], [0, 1, 0], [0, 0, 1]]) @ H_crop_cam
-        R_cam_hand = R_cam_world @ MIRROR
+        R_cam_hand = R_cam_world @ MIRROR_X
     P_crop = H_crop_cam @ np.column_stack([R_cam_hand, target_cam_m])
     return Crop(camera=camera.camera, H_crop_cam=H_crop_cam, P_crop=P_crop, size_px=size_px, mirror=mirror)
 

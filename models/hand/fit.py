@@ -12,7 +12,7 @@ import numpy as np
 
 from calibration.hand import Side
 from models.hand import skeleton
-from models.hand.builtin import MIRROR
+from models.hand.builtin import MIRROR_Y
 
 ITERATIONS = 8
 DEFAULT_SD_M = 0.003
@@ -72,7 +72,7 @@ def fit_pose(
     if whiten is None:
         return None
     # A left hand is fitted as the right hand that its mirror image is.
-    mirror = np.ones(3) if side == "right" else np.diag(MIRROR)[:3]
+    mirror = np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
     measured = measured * mirror
     whiten = whiten * mirror
 
@@ -82,7 +82,7 @@ def fit_pose(
     rotation, origin = palm
     starts = [_State(_angles_from_bones(measured @ rotation), rotation, origin)]
     if last is not None:
-        T = MIRROR @ last.T_world_hand @ MIRROR if side == "left" else last.T_world_hand
+        T = MIRROR_Y @ last.T_world_hand @ MIRROR_Y if side == "left" else last.T_world_hand
         starts.append(_State(last.angles_rad, T[:3, :3], T[:3, 3]))
     start = min((_Evaluation(state, bone_lengths_m, measured, whiten) for state in starts), key=lambda e: e.cost)
     best = _minimise(start, bone_lengths_m, measured, whiten, iterations)
@@ -90,7 +90,7 @@ def fit_pose(
     T_world_hand = np.eye(4)
     T_world_hand[:3, :3], T_world_hand[:3, 3] = best.state.rotation, best.state.origin
     if side == "left":
-        T_world_hand = MIRROR @ T_world_hand @ MIRROR
+        T_world_hand = MIRROR_Y @ T_world_hand @ MIRROR_Y
     rms = float(np.sqrt(np.mean(np.sum((best.joints - measured) ** 2, axis=1))))
     return PoseFit(best.state.angles, T_world_hand, best.joints * mirror, rms)
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from calibration.errors import UserError
 from calibration.hand import Side
 from models.files.npzfile import read_npz
-from models.hand.builtin import MIRROR
+from models.hand.builtin import MIRROR_Y
 from models.hand.restricted_pickle import as_array, read_pickle
 from models.hand.skinning import skin, skinning_matrix
 
@@ -98,7 +98,7 @@ class ManoHand:
         T_hand_mano = np.eye(4)
         T_hand_mano[:3, :3] = _AXES_HAND_MANO
         T_hand_mano[:3, 3] = -_AXES_HAND_MANO @ wrist_m
-        return T_world_hand @ (T_hand_mano if self.side == "right" else MIRROR @ T_hand_mano)
+        return T_world_hand @ (T_hand_mano if self.side == "right" else MIRROR_Y @ T_hand_mano)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import torch
 
 from calibration.hand import Side
 from models.hand import skeleton
-from models.hand.builtin import MIRROR
+from models.hand.builtin import MIRROR_Y
 from models.hand.mesh import HandMesh, load_mesh
 from models.hand.shape import MEAN_SHAPE, shape_basis
 
@@ -42,7 +42,7 @@ class TorchHand(torch.nn.Module):
             "_bone_joints": skeleton.BONE_JOINTS,
             "_rest_angles": skeleton.REST_ANGLES_RAD,
             "_rest_axes": rest[:, :3, :3].swapaxes(1, 2),
-            "_mirror": MIRROR if side == "left" else MIRROR @ MIRROR,
+            "_mirror": MIRROR_Y if side == "left" else MIRROR_Y @ MIRROR_Y,
             "_mean_shape": MEAN_SHAPE,
             "_rest_vertices": mesh.rest_vertices_m,
             "_basis": shape_basis(mesh.rest_vertices_m, mesh.weights),

@@ -8,7 +8,7 @@ import numpy as np
 from calibration.yamlfile import write_atomic
 from models.hand.crop import hand_box, make_crop
 from models.simulation.renderer import hands_in_image, render, render_crop
-from models.simulation.rig import LAYOUTS, random_rig
+from models.simulation.simulated_rig import LAYOUTS, random_rig
 from models.simulation.simulated_scene import SceneSettings, random_scene
 
 _COLUMNS, _ROWS = 8, 4

@@ -14,8 +14,8 @@ from models.simulation.backgrounds import random_background
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.person import random_person
 from models.simulation.renderer import render
-from models.simulation.rig import look_at
 from models.simulation.scene import PosedHand, SceneState, SceneView
+from models.simulation.simulated_rig import look_at
 from models.simulation.skin import hand_surface
 
 Detect = Callable[[np.ndarray], Sequence[np.ndarray]]

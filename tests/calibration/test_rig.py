@@ -20,7 +20,7 @@ from calibration.rig import (
     read_uncalibrated_rig,
     write_rig,
 )
-from models.simulation.rig import look_at, ring_rig
+from models.simulation.simulated_rig import look_at, ring_rig
 
 
 def varied_rig() -> Rig:

@@ -8,7 +8,7 @@ import pytest
 
 from calibration.errors import UserError
 from calibration.session import Session, check_session, read_session, write_session
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 FRAMES = 6
 

@@ -17,7 +17,7 @@ from calibration.triangulation import (
     triangulate_without_each,
 )
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 STD = 0.002
 

@@ -7,7 +7,7 @@ from deploy.batches import Clouds, EngineShape, empty_window, part_of
 from deploy.engines.ring import CloudRing
 
 SHAPE = EngineShape(crop_px=64, hypotheses=2, anchors=1, frames=5, width=3)
-MIRROR = np.diag([-1.0, 1.0, 1.0])
+MIRROR_X = np.diag([-1.0, 1.0, 1.0])
 
 
 def clouds(random: np.random.Generator) -> Clouds:
@@ -16,7 +16,7 @@ def clouds(random: np.random.Generator) -> Clouds:
     return Clouds(**arrays, keypoints_px=np.zeros((2, 3, 21, 2)), confidence=np.zeros((2, 3, 21)))
 
 
-@pytest.mark.parametrize("mirror", [np.eye(3), MIRROR])
+@pytest.mark.parametrize("mirror", [np.eye(3), MIRROR_X])
 @pytest.mark.parametrize(
     "script",
     ["p", "ppp", "ppppp", "ppmpp", "pmmmpp", "pppppmmmmmmp", "mpm", "ppw", "pppwmppwp", "ppoW", "pppopW", "poppppppW"],
@@ -71,6 +71,6 @@ def test_rings_share_a_window_and_leave_each_other_alone():
     assert shared.frame_mask.tolist() == [[True] * 5, [True, False, True, True, False]]
     assert shared.origins_m[0, :, 0] == pytest.approx([-0.4, -0.3, -0.2, -0.1, 0])
     # A hand that takes another's place begins with an empty ring.
-    CloudRing(SHAPE, MIRROR, part_of(shared, 0, 1)).push(clouds(random), 0, np.zeros(3))
+    CloudRing(SHAPE, MIRROR_X, part_of(shared, 0, 1)).push(clouds(random), 0, np.zeros(3))
     assert shared.frame_mask.tolist() == [[False] * 4 + [True], [True, False, True, True, False]]
     assert not alone.window().frame_mask.any()

@@ -19,7 +19,7 @@ import yaml
 from app.transport.messages import PoseSet
 from app.transport.sockets import Subscriber, wait
 from calibration.rig import write_rig
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 from tests.conftest import ROOT
 
 

@@ -9,8 +9,8 @@ from calibration.hand import Side
 from calibration.rig import RigCamera
 from models.hand.skeleton import REST_ANGLES_RAD
 from models.simulation.arm import arm_model, bend_wrist
-from models.simulation.rig import look_at
 from models.simulation.scene import PosedHand, SceneState, SceneView, Sensor
+from models.simulation.simulated_rig import look_at
 from models.simulation.skin import Skin, hand_surface
 
 DISTORTION: dict[LensModel, list[float]] = {

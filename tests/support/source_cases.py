@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from app.sources import make_source
-from app.sources.protocol import Source
+from app.sources.source import Source
 from calibration.camera import Camera
 from calibration.camera_source import CameraSource
 from calibration.rig import Rig, RigCamera

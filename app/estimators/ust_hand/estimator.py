@@ -22,7 +22,7 @@ from calibration.rig import Rig
 from deploy.batches import Refined, Stage1Keypoints
 from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
-from models.hand.crop import MIRROR, hand_box
+from models.hand.crop import MIRROR_X, hand_box
 
 SIDES: tuple[Side, ...] = ("left", "right")
 _MEASURED_STD_M = 0.003
@@ -195,7 +195,7 @@ class UstHandEstimator:
                 sides.remove(found.side)
                 _, half_width_m = hand_box(found.joints_m)
                 start = Motion.start(now_ns, found.joints_m, np.full(JOINTS, 0.01**2))
-                slot = self.pipeline.add_hand(MIRROR if found.side == "left" else np.eye(3))
+                slot = self.pipeline.add_hand(MIRROR_X if found.side == "left" else np.eye(3))
                 self._follows.append(
                     _Follow(
                         side=found.side,

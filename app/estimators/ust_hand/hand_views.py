@@ -10,7 +10,7 @@ from calibration.frames import FrameSet
 from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations, triangulate_without_each
 from deploy.batches import CropBatch
-from models.hand.crop import MIRROR, Crop, make_crop, to_pixels
+from models.hand.crop import MIRROR_X, Crop, make_crop, to_pixels
 
 _LEAST_CONFIDENCE = 1e-3
 _NEAREST_M = 0.05
@@ -79,7 +79,7 @@ class HandViews:
     @property
     def turn(self) -> np.ndarray:
         """(3, 3): world directions to hand-centred ones and, being its own inverse, back."""
-        return MIRROR if self.mirror else np.eye(3)
+        return MIRROR_X if self.mirror else np.eye(3)
 
     def to_hand_m(self, points_world_m: np.ndarray) -> np.ndarray:
         """World metres (..., 3) to the hand-centred, mirrored where the hand is, metres of P_crop."""

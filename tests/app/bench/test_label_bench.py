@@ -13,7 +13,7 @@ from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
 from calibration.session import Session
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 from tests.support.live_run import last_json, usthand
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.cli import main
 from app.sources import make_source
-from app.sources.protocol import SourceError
+from app.sources.source import SourceError
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, RigCamera, write_rig
@@ -23,7 +23,7 @@ from models.simulation.recording import Timing, record_session
 from models.simulation.rendered_loop import RenderedLoop, cached_loop, loop_files, loop_sets, render_loop
 from models.simulation.renderer import render
 from models.simulation.rendering_pool import RenderingPool, SceneSpec
-from models.simulation.rig import random_rig, ring_rig
+from models.simulation.simulated_rig import random_rig, ring_rig
 from models.simulation.simulated_scene import SceneSettings, demo_scene, random_scene
 from tests.support.source_cases import new_image
 

@@ -12,7 +12,7 @@ from calibration.hand import Side
 from deploy.batches import empty_crops
 from models.hand.crop import hand_box, to_pixels
 from models.simulation.hands import CENTRE_WORLD_M, hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 RIG = ring_rig(4)
 PIXELS = np.zeros((480, 640, 3), np.uint8)

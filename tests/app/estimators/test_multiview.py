@@ -16,7 +16,7 @@ from calibration.frames import Frame, FrameSet
 from calibration.hand import bone_lengths
 from calibration.rig import Rig
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 Spoil = Callable[[Frame, list[Detection]], list[Detection]]
 SETS = 120

@@ -25,7 +25,7 @@ from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import to_pixels
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 RIG = ring_rig(4)
 BOTH: tuple[Side, ...] = ("left", "right")

@@ -13,7 +13,7 @@ import pytest
 
 from calibration.session import Session, write_session
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 from tests.support.live_run import ROOT, command_line, last_json, usthand
 
 SETS = 45

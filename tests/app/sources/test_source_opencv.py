@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.sources.opencv import OpenCvCapture
-from app.sources.protocol import EndOfSource, Source, SourceError, SourceLost, SourceTimeout
+from app.sources.source import EndOfSource, Source, SourceError, SourceLost, SourceTimeout
 from calibration.camera_source import OpenCvSource
 from tests.support.source_cases import FakeDevice, StreamServer, new_image, number_of, source_of, write_video
 

@@ -14,8 +14,8 @@ import pytest
 os.environ.setdefault("PYLON_CAMEMU", "4")
 pytest.importorskip("pypylon")
 
-from app.sources.protocol import FrameCorrupt, Source, SourceError, SourceLost, SourceTimeout
 from app.sources.pylon import PylonCapture
+from app.sources.source import FrameCorrupt, Source, SourceError, SourceLost, SourceTimeout
 from calibration.camera_source import PylonSource
 from tests.conftest import ROOT
 from tests.support.source_cases import new_image, source_of
@@ -240,7 +240,7 @@ def test_without_pypylon_the_error_says_what_to_install() -> None:
         "import sys; sys.modules['pypylon'] = None\n"
         "from tests.support.source_cases import source_of\n"
         "from calibration.camera_source import PylonSource\n"
-        "from app.sources.protocol import SourceError\n"
+        "from app.sources.source import SourceError\n"
         "try:\n    source_of(PylonSource())\nexcept SourceError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.sources.protocol import EndOfSource, FrameCorrupt, Source, SourceError, Stamp
+from app.sources.source import EndOfSource, FrameCorrupt, Source, SourceError, Stamp
 from calibration.camera_source import RecordedSource
 from calibration.rig import Rig
 from calibration.session import write_session

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from app.sources import make_source
-from app.sources.protocol import FrameCorrupt, Source, SourceError, SourceLost, SourceTimeout, Stamp
+from app.sources.source import FrameCorrupt, Source, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import SimulatedSource
 from calibration.rig import RigCamera
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 from tests.support.source_cases import new_image, source_of
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app.sources import make_source
-from app.sources.protocol import EndOfSource, Source, SourceError, SourceLost, SourceTimeout, Stamp
+from app.sources.source import EndOfSource, Source, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
 from calibration.rig import Rig
 from calibration.session import write_session

@@ -11,7 +11,7 @@ from calibration.hand import Side
 from calibration.rig import Rig
 from calibration.solve.hand_motion import TimeOffsetEstimator
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 
 OFFSETS_MS = np.array([12.0, -25.0, 40.0, -27.0])
 

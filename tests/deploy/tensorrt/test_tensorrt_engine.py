@@ -28,7 +28,7 @@ from tests.support.tensorrt_cases import built_directory, needs_gpu, needs_no_gp
 
 pytestmark = [pytest.mark.slow, needs_rtx]
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
-MIRROR = np.diag([1.0, 1.0, -1.0])
+MIRROR_Z = np.diag([1.0, 1.0, -1.0])
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_windows_go_through_the_device_unchanged(directory: Path, cuda: FakeCuda
 def test_rings_of_two_hands_do_what_cloud_rings_do(directory: Path) -> None:
     engine, exact = ring_engine(directory), make_engine(str(directory), "onnxruntime")
     cases = [window(3, seed) for seed in (1, 2)]
-    mirrors = (np.eye(3), MIRROR)
+    mirrors = (np.eye(3), MIRROR_Z)
     lost = engine.make_ring(np.eye(3))
     engine.run_stage1_into([lost], [np.ones(3)], *(cases[0][name][None, 0] for name in STAGE1))
     engine.drop_ring(lost)  # its memory, and nothing else, is the next hand's

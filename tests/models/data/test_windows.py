@@ -25,10 +25,10 @@ from models.data.hand_sequence import HandSequence, boxes, crops_of, label_std, 
 from models.data.session_cache import cache_of, cache_session
 from models.data.windows import WindowBatches, WindowDataset, quiet_worker
 from models.files.labels import Labels, read_labels, write_labels
-from models.hand.crop import MIRROR
+from models.hand.crop import MIRROR_X
 from models.simulation.detector_noise import GRADES, detect
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 from tests.conftest import ROOT
 
 FRAMES = 12
@@ -132,7 +132,7 @@ def test_windows_hold_the_hand_that_moved(cache: Path) -> None:
     dataset = WindowDataset([cache], augmentation=STILL, truth=True, seed=2)
     for number, right in ((3, False), (3 + FRAMES - 4, True)):
         item = {name: value.numpy().astype(float) for name, value in dataset[number].items()}
-        truth = joints_of(right)[number % (FRAMES - 4) :][:5] @ (np.eye(3) if right else MIRROR)
+        truth = joints_of(right)[number % (FRAMES - 4) :][:5] @ (np.eye(3) if right else MIRROR_X)
         found = item["origins_m"][:, None] + item["joints_m"]
         np.testing.assert_array_equal(item["origins_m"][-1], 0)
         a, b = truth.reshape(-1, 3) - truth.mean((0, 1)), found.reshape(-1, 3) - found.mean((0, 1))

@@ -8,9 +8,9 @@ import pytest
 
 from calibration.camera import Camera
 from calibration.rig import RigCamera
-from models.hand.crop import MIRROR, Crop, hand_box, make_crop
+from models.hand.crop import MIRROR_X, Crop, hand_box, make_crop
 from models.simulation.hands import hands_at
-from models.simulation.rig import look_at
+from models.simulation.simulated_rig import look_at
 
 LENSES = {
     "pinhole5": [-0.28, 0.09, 0.0008, -0.0006, -0.01],
@@ -40,7 +40,7 @@ def test_p_crop_agrees_with_the_camera_model(lens: str, mirror: bool) -> None:
     hand_m = np.random.default_rng(1).uniform(-0.1, 0.1, (200, 3))
     image_px = camera.project(TARGET_M + hand_m)
     expected = crop.to_crop_px(image_px)
-    np.testing.assert_allclose(crop.project(hand_m @ MIRROR if mirror else hand_m), expected, atol=1e-3)
+    np.testing.assert_allclose(crop.project(hand_m @ MIRROR_X if mirror else hand_m), expected, atol=1e-3)
     np.testing.assert_allclose(crop.to_image_px(expected), image_px, atol=1e-3)
     assert np.ptp(expected, axis=0).min() > 100  # they are spread over the crop
 
@@ -54,7 +54,7 @@ def test_the_arguments_do_what_they_say(mirror: bool) -> None:
     sight = TARGET_M - camera.centre_world_m
     across = np.cross(sight, [0, 0, 1.0])
     across *= 0.1 / np.linalg.norm(across)
-    hand = MIRROR @ across if mirror else across
+    hand = MIRROR_X @ across if mirror else across
     assert np.linalg.norm(plain.project(hand) - 63.5) == pytest.approx(64, abs=1e-6)
     # The mirrored crop shows what is to the right on the left.
     assert (plain.project(hand)[0] > 63.5) != mirror
@@ -78,11 +78,11 @@ def test_a_mirrored_left_hand_looks_as_the_right_hand_that_it_mirrors() -> None:
     crop = make_crop(left, target, half_width, 128, mirror=True)
     # The mirrored camera: its x axis is mirrored within the camera as well, so that it stays right-handed.
     T = left.T_cam_world.copy()
-    T[:3, :3] = np.diag([-1, 1, 1]) @ T[:3, :3] @ MIRROR
+    T[:3, :3] = np.diag([-1, 1, 1]) @ T[:3, :3] @ MIRROR_X
     T[0, 3] *= -1
     right = replace(left, T_cam_world=T)
-    right_crop = make_crop(right, MIRROR @ target, half_width, 128)
-    mirrored = (joints - target) @ MIRROR
+    right_crop = make_crop(right, MIRROR_X @ target, half_width, 128)
+    mirrored = (joints - target) @ MIRROR_X
     np.testing.assert_allclose(crop.project(mirrored), right_crop.project(mirrored), atol=1e-6)
 
 

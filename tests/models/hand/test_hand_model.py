@@ -14,7 +14,7 @@ from models.hand.builtin import BuiltinHand
 from models.hand.shape import MEAN_SHAPE, check_shape, random_shape
 from models.hand.torch_hand import TorchHand
 
-MIRROR = np.array([1.0, -1.0, 1.0])
+MIRROR_Y = np.array([1.0, -1.0, 1.0])
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +128,8 @@ def test_the_left_hand_is_the_mirror_image(hand: BuiltinHand) -> None:
     right_joints, right_vertices = hand.pose(angles, np.eye(4), shape)
     joints, vertices = left.pose(angles, T_world_hand, shape)
     R, t = T_world_hand[:3, :3], T_world_hand[:3, 3]
-    np.testing.assert_allclose(joints, right_joints * MIRROR @ R.T + t, atol=1e-12)
-    np.testing.assert_allclose(vertices, right_vertices * MIRROR @ R.T + t, atol=1e-12)
+    np.testing.assert_allclose(joints, right_joints * MIRROR_Y @ R.T + t, atol=1e-12)
+    np.testing.assert_allclose(vertices, right_vertices * MIRROR_Y @ R.T + t, atol=1e-12)
     np.testing.assert_allclose(left.joints(angles, T_world_hand, shape), joints, atol=1e-12)
     for model, corners in ((hand, right_vertices), (left, vertices)):
         assert _volume_m3(corners, model.faces) > 1e-4  # Positive: the triangles face outwards.

@@ -14,7 +14,7 @@ from calibration.rig import Rig
 from models.hand.builtin import BuiltinHand
 from models.hand.skeleton import MEAN_BONE_LENGTHS_M
 from models.simulation.hands import CENTRE_WORLD_M, LOOP_S, REACH_M, demo_motions, hands_at
-from models.simulation.rig import LAYOUTS, Layout, random_rig, ring_rig
+from models.simulation.simulated_rig import LAYOUTS, Layout, random_rig, ring_rig
 
 TIMES_S = np.arange(0, LOOP_S, 1 / 30)
 

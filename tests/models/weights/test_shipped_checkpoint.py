@@ -17,7 +17,7 @@ from models.files.truth import read_truth
 from models.network.checkpoint import load_checkpoint
 from models.network.config import recipe
 from models.simulation.hands import hands_at
-from models.simulation.rig import ring_rig
+from models.simulation.simulated_rig import ring_rig
 from models.tools.package import package
 from models.weights import SHIPPED, checkpoint_path
 from tests.support.live_run import last_json, usthand
