@@ -62,7 +62,7 @@ class _ScoreKeeper:
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self.name, self.simulated = detector.name, detector.simulated
+        self.name = detector.name
         self.scores: dict[bytes, float] = {}
 
     def detect(self, frame: Frame, regions: "list[Region]", search: bool) -> list[Detection]:

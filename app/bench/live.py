@@ -24,7 +24,7 @@ class _RecordingDetector:
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self.name, self.simulated = detector.name, detector.simulated
+        self.name = detector.name
         self.rounds: list[list[tuple[Frame, Sequence[Region], bool]]] = []
 
     def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:

@@ -4,7 +4,6 @@ import importlib.util
 import logging
 
 from app.estimators.estimator import Estimator
-from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import Rig
 
@@ -38,7 +37,6 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
     from app.estimators.ust_hand.hand_finder import DetectorFinder, VolumeSearch
     from deploy.engines import live_engines
     from deploy.pipeline.pipeline import Pipeline
-    from models.simulation.hands import hands_at
 
     engines = live_engines(checkpoint, engine_name)
     engine = next(engines)
@@ -49,5 +47,4 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
     else:
         log.info("worker: MediaPipe is not installed, so hands are first searched for by the network itself")
         finder = VolumeSearch(rig, pipeline)
-    simulated = all(isinstance(camera.source, SimulatedSource) for camera in rig.cameras)
-    return UstHandEstimator(rig, pipeline, finder, (lambda time_ns: hands_at(time_ns / 1e9)) if simulated else None)
+    return UstHandEstimator(rig, pipeline, finder)

@@ -34,7 +34,6 @@ class Detector(Protocol):
     """Finds hands in images. `detect` is called from several threads, for one camera from one thread at a time."""
 
     name: str
-    simulated: bool
 
     def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
         """Hands in the frame: one looked for in each region, and with `search` in the whole image as well.

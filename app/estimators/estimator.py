@@ -44,14 +44,9 @@ class Estimate:
 
 
 class Estimator(Protocol):
-    """Built with a rig; called from one thread, or two as of `begin`, with frame sets in order of time.
-
-    `truth_at` gives the true joints at a capture time where they are known (simulation), else is None.
-    """
+    """Built with a rig; called from one thread, or two as of `begin`, with frame sets in order of time."""
 
     name: str
-    simulated: bool
-    truth_at: Callable[[int], dict[Side, np.ndarray]] | None
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
         """The hands at `frame_set.reference_time_ns`, from any two or more of its views."""

@@ -31,7 +31,7 @@ from app.transport.messages import CameraReport, End, HandPose, PoseSet
 from app.transport.sockets import Publisher, flush
 from app.worker.hand_meshes import HandMeshes
 from app.worker.pose_file import PoseFile
-from app.worker.run_summary import RunSummary
+from app.worker.run_summary import RunSummary, simulated_truth
 from app.worker.timing import SetTiming
 from calibration.errors import UserError
 from calibration.frames import FrameSet
@@ -61,7 +61,7 @@ class Worker:
             log.info("poses are published at %s", self._publisher.bind(settings.publish))
         self._intake = Intake(rig, settings, folder)
         self._estimator = make_estimator(settings.estimator, rig, settings.seed, settings.checkpoint, settings.engine)
-        self._summary = RunSummary(self._estimator.truth_at)
+        self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
         self._motion = TimeOffsetEstimator() if settings.estimate_offsets else None
         # More would wait anyway: sets are finished in order, and the newest is the one to begin with.
@@ -162,7 +162,7 @@ class Worker:
             stage_ms=timing.stage_ms if timing else {},
             estimator=self._estimator.name,
             rig_id=self._rig.rig_id,
-            simulated=self._estimator.simulated,
+            simulated=self._settings.estimator == "simulated",
         )
         self._publisher.send(message, give_up=stop.is_set)
 

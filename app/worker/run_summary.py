@@ -5,13 +5,24 @@ from collections.abc import Callable
 import numpy as np
 
 from app.estimators.estimator import Estimate
+from app.run.settings import RunSettings
 from app.transport.messages import CameraReport
 from app.worker.jitter import RestJitter
 from app.worker.statistics import MeanStd, Quantiles, rounded
 from app.worker.timing import SetTiming
+from calibration.camera_source import SimulatedSource
 from calibration.hand import Side, bone_lengths
+from calibration.rig import Rig
+from models.simulation.hands import hands_at
 
 Truth = Callable[[int], dict[Side, np.ndarray]]
+
+
+def simulated_truth(rig: Rig, settings: RunSettings) -> Truth | None:
+    """Where the hands are at a time, if all that is seen of them is simulated: images or detections."""
+    if settings.estimator == "simulated" or all(isinstance(each.source, SimulatedSource) for each in rig.cameras):
+        return lambda time_ns: hands_at(time_ns / 1e9)
+    return None
 
 
 class RunSummary:

@@ -46,8 +46,6 @@ class MultiViewEstimator:
         self.rig = rig
         self.detector = detector
         self.name = detector.name
-        self.simulated = detector.simulated
-        self.truth_at = getattr(detector, "truth_at", None)
         # The calling thread detects, too.
         self._helpers = (threads or min(os.cpu_count() or 1, len(rig.cameras))) - 1
         self._pool = ThreadPoolExecutor(max(self._helpers, 1), "detect")

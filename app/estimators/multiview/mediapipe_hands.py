@@ -182,7 +182,6 @@ class MediaPipeHands:
     """
 
     name = "mediapipe"
-    simulated = False
 
     def __init__(self, presence: float = 0.3) -> None:
         if importlib.util.find_spec("mediapipe") is None:

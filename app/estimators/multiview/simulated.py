@@ -28,7 +28,6 @@ class SimulatedDetector:
     """
 
     name = "simulated"
-    simulated = True
 
     def __init__(self, rig: Rig, seed: int = 0) -> None:
         self._rig = rig

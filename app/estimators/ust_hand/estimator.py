@@ -81,19 +81,10 @@ class UstHandEstimator:
 
     name = "ust-hand"
 
-    simulated = False
-
-    def __init__(
-        self,
-        rig: Rig,
-        pipeline: Pipeline,
-        finder: HandFinder,
-        truth_at: Callable[[int], dict[Side, np.ndarray]] | None = None,
-    ) -> None:
+    def __init__(self, rig: Rig, pipeline: Pipeline, finder: HandFinder) -> None:
         self.rig = rig
         self.pipeline = pipeline
         self.finder = finder
-        self.truth_at = truth_at
         self._follows: list[_Follow] = []
         self._lost: list[tuple[int, np.ndarray]] = []
         self._next_id = 1

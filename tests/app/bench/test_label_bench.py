@@ -33,7 +33,7 @@ def test_residuals_are_zero_without_noise_and_known_where_one_view_is_off() -> N
 
 
 class Blind:
-    name, simulated = "blind", True
+    name = "blind"
 
     def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
         return []

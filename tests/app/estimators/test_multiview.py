@@ -27,7 +27,6 @@ class Spoiled:
     """The simulated detector with its detections changed on the way; remembers how it was asked."""
 
     name = "simulated"
-    simulated = True
 
     def __init__(self, rig: Rig, spoil: Spoil | None = None) -> None:
         self.truth = SimulatedDetector(rig)
@@ -224,7 +223,6 @@ class Crossing:
     """Two hands that cross, 6 cm apart at the nearest, seen without error; the side is noise while they are near."""
 
     name = "simulated"
-    simulated = True
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
