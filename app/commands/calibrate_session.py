@@ -22,10 +22,11 @@ from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError
 from calibration.formats import read_any
+from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig, read_uncalibrated_rig
 from calibration.rig_backup import replace_rig
 from calibration.session import Session, check_session
-from calibration.solve.calibrate import CalibrationOptions, CalibrationResult, calibrate
+from calibration.solve.calibrate import calibrate
 
 _log = logging.getLogger(__name__)
 

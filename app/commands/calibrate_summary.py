@@ -7,7 +7,7 @@ import numpy as np
 
 from calibration.board.views import Detections
 from calibration.camera import Camera
-from calibration.solve.calibrate import CalibrationResult, CameraFigures
+from calibration.result.result import CalibrationResult, CameraFigures
 
 _POSE_NAMES = ("rotation_x_rad", "rotation_y_rad", "rotation_z_rad", "position_x_m", "position_y_m", "position_z_m")
 _LENS_NAMES = ("fx_px", "fy_px", "cx_px", "cy_px")

@@ -11,8 +11,9 @@ import numpy as np
 from calibration.board.board import Board
 from calibration.board.views import BoardView, Detections
 from calibration.errors import UserError
+from calibration.result.result import CalibrationOptions
 from calibration.rig import Rig
-from calibration.solve.calibrate import CalibrationOptions, calibrate
+from calibration.solve.calibrate import calibrate
 
 log = logging.getLogger(__name__)
 

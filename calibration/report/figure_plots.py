@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 from calibration.report.canvas import INK, LINE, MUTED, camera_colour, drawing, safe_name
-from calibration.solve.calibrate import CalibrationResult, CameraFigures
+from calibration.result.result import CalibrationResult, CameraFigures
 
 _BINS = 24
 _ROW = 30

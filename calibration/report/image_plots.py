@@ -7,7 +7,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 from calibration.report.canvas import INK, MUTED, POOR, camera_colour, dots, drawing, image_axes, lines, safe_name
-from calibration.solve.calibrate import ViewResiduals
+from calibration.result.result import ViewResiduals
 
 FIELDS = (8, 6)
 _MOST_DOTS = 2500

@@ -18,7 +18,7 @@ from calibration.report.sections import (
 )
 from calibration.report.style import STYLE
 from calibration.report.text import escape, sentence
-from calibration.solve.calibrate import CalibrationResult
+from calibration.result.result import CalibrationResult
 
 _SUMMARY = {
     "good": "Trust this calibration.",

@@ -7,8 +7,8 @@ from matplotlib.patches import Polygon
 
 from calibration.board.board import Board
 from calibration.report.canvas import INK, LINE, MUTED, POOR, camera_colour, drawing, lines
+from calibration.result.result import CalibrationResult
 from calibration.rig import Rig, RigCamera
-from calibration.solve.calibrate import CalibrationResult
 
 _MOST_BOARDS = 60
 _WIDEST = 1.3

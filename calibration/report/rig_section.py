@@ -6,7 +6,7 @@ import numpy as np
 
 from calibration.report.rig_plots import FEW_SHARED, pair_plot, rig_plot
 from calibration.report.text import escape, number, plus_minus, table
-from calibration.solve.calibrate import CalibrationResult
+from calibration.result.result import CalibrationResult
 
 _MOST_LISTED = 4
 

@@ -7,7 +7,7 @@ from calibration.report.canvas import camera_colour
 from calibration.report.figure_plots import histogram_plot, offset_plot, uncertainty_plot
 from calibration.report.image_plots import coverage_plot, field_counts, nice_scale, region_plot, residual_plot
 from calibration.report.text import escape, number, plus_minus, sentence, table
-from calibration.solve.calibrate import CalibrationResult, ViewResiduals
+from calibration.result.result import CalibrationResult, ViewResiduals
 
 
 def accuracy_section(result: CalibrationResult) -> str:

@@ -1,5 +1,6 @@
 """What a calibration gives: the rig, and how far it can be trusted."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -50,7 +51,7 @@ class ViewResiduals:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFigures:
-    """How well triangulated corners fit the images of frames that the fit did not see.
+    """How well triangulated corners fit the images of frames that the fit did not see; all NaN where there are none.
 
     `rmse_px`, `trim_rmse_px` (without the worst 2.5 % of each camera), `median_px`: reprojection of corners that were
     triangulated from all cameras. `rigidity_mm_rms`: error of the distances between corners of one moment.
@@ -58,13 +59,13 @@ class ImageFigures:
     of the distances.
     """
 
-    rmse_px: float
-    trim_rmse_px: float
-    median_px: float
-    rigidity_mm_rms: float
-    loo_px: float
-    scale_bias_percent: float
-    corners: int
+    rmse_px: float = math.nan
+    trim_rmse_px: float = math.nan
+    median_px: float = math.nan
+    rigidity_mm_rms: float = math.nan
+    loo_px: float = math.nan
+    scale_bias_percent: float = math.nan
+    corners: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,38 +6,28 @@ length of each corner's residual make it robust; covariances use the robust esti
 Statistics", 1981, section 7.6).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from calibration.rotations import rotation_from_vector
-from calibration.solve.lens_derivatives import LENS_PARAMETERS, project_views, project_with_derivatives
+from calibration.solve.rig_state import (
+    CAMERA_PARAMETERS,
+    LENS,
+    OFFSET,
+    RigState,
+    apply_step,
+    linearise,
+    residuals,
+)
 from calibration.solve.view_table import BoardTable
 
-POSE, LENS, OFFSET, ROW = slice(0, 6), slice(6, 6 + LENS_PARAMETERS), 6 + LENS_PARAMETERS, 7 + LENS_PARAMETERS
-CAMERA_PARAMETERS = 8 + LENS_PARAMETERS
+# Beyond this many standard deviations a corner counts for less and less.
 _CAUCHY = 3.0
+# Offsets are only known up to their mean: this holds it.
 _MEAN_OFFSET_STD_S = 1e-7
 # The median length of a 2D Gaussian of unit variance.
 _MEDIAN_LENGTH = 1.17741
-
-
-@dataclass(frozen=True, kw_only=True)
-class RigState:
-    """All unknowns. Cameras: `lens` (C, 12), `R` (C, 3, 3), `t` (C, 3) world to camera, `offset_s`, `row_s` (C,).
-
-    Boards: `board_R` (S, 3, 3) and `board_t` (S, 3), centred board to world at the set's time.
-    """
-
-    lens: np.ndarray
-    fisheye: np.ndarray
-    R: np.ndarray
-    t: np.ndarray
-    offset_s: np.ndarray
-    row_s: np.ndarray
-    board_R: np.ndarray
-    board_t: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,74 +50,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """`cost` is the robust cost; `iterations` counts accepted steps."""
+    """`cost` is the robust cost."""
 
     state: RigState
     cost: float
-    iterations: int
     residuals_px: np.ndarray = field(repr=False)
-
-
-def _in_camera(table: BoardTable, state: RigState) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (V, N, 3) turned into the world, and in camera axes."""
-    turned = table.points_m @ np.swapaxes(state.board_R[table.set], 1, 2)
-    R, t = state.R[table.camera], state.t[table.camera]
-    shift = (R @ state.board_t[table.set][..., None])[..., 0] + t
-    return turned, turned @ np.swapaxes(R, 1, 2) + shift[:, None]
-
-
-def _away(table: BoardTable, state: RigState, pixels: np.ndarray) -> np.ndarray:
-    """Observed minus predicted: the corner at the set's time, had the camera been read at the current offset."""
-    late = (state.offset_s - table.offset_s)[table.camera, None] - state.row_s[table.camera, None] * table.row
-    return (table.pixels + late[..., None] * table.velocity_px_s - pixels) * table.seen[..., None]
-
-
-def residuals(table: BoardTable, state: RigState) -> np.ndarray:
-    """Observed minus predicted pixels (V, N, 2); zero where not seen."""
-    _, in_camera = _in_camera(table, state)
-    return _away(table, state, project_views(in_camera, state.lens[table.camera], state.fisheye[table.camera]))
-
-
-def linearise(table: BoardTable, state: RigState) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (V, N, 2) and minus their derivatives (V, N, 2, 26): by 20 of the camera, 6 of the board."""
-    camera = table.camera
-    turned, in_camera = _in_camera(table, state)
-    pixels, by_point, by_lens = project_with_derivatives(in_camera, state.lens[camera], state.fisheye[camera])
-    residual = _away(table, state, pixels)
-    jacobian = np.empty((*residual.shape, CAMERA_PARAMETERS + 6))
-    # x_cam' = exp(w) x_cam + d: the camera turns by w about its own axes, and its centre moves by -d along them.
-    jacobian[..., 0:3] = _by_rotation(by_point, in_camera)
-    jacobian[..., 3:6] = by_point
-    jacobian[..., LENS] = by_lens
-    jacobian[..., OFFSET] = -table.velocity_px_s
-    jacobian[..., ROW] = table.velocity_px_s * table.row[..., None]
-    by_world = (by_point.reshape(len(camera), -1, 3) @ state.R[camera]).reshape(by_point.shape)
-    jacobian[..., CAMERA_PARAMETERS : CAMERA_PARAMETERS + 3] = _by_rotation(by_world, turned)
-    jacobian[..., CAMERA_PARAMETERS + 3 :] = by_world
-    return residual, jacobian
-
-
-def _by_rotation(by_point: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Derivative (..., 2, 3) by a small rotation w, `point + w x point`: by_point @ -[point]x."""
-    x, y, z = point[..., None, 0], point[..., None, 1], point[..., None, 2]
-    a, b, c = by_point[..., 0], by_point[..., 1], by_point[..., 2]
-    return np.stack([y * c - z * b, z * a - x * c, x * b - y * a], axis=-1)
-
-
-def apply_step(state: RigState, camera_step: np.ndarray, board_step: np.ndarray) -> RigState:
-    """The state after steps (C, 20) and (S, 6)."""
-    turn = rotation_from_vector(camera_step[:, 0:3])
-    board_turn = rotation_from_vector(board_step[:, 0:3])
-    return replace(
-        state,
-        lens=state.lens + camera_step[:, LENS],
-        R=turn @ state.R,
-        t=(turn @ state.t[..., None])[..., 0] + camera_step[:, 3:6],
-        offset_s=state.offset_s + camera_step[:, OFFSET],
-        row_s=state.row_s + camera_step[:, ROW],
-        board_R=board_turn @ state.board_R,
-        board_t=state.board_t + board_step[:, 3:6],
-    )
 
 
 def robust_sigma(table: BoardTable, residual_px: np.ndarray, unknowns: int) -> float:
@@ -251,7 +178,7 @@ def minimise(problem: Problem, state: RigState, iterations: int = 20, tolerance:
     """Levenberg-Marquardt from `state` until the cost falls by less than `tolerance` of itself."""
     residual = residuals(problem.table, state)
     cost = robust_cost(problem, state, residual)
-    damping, accepted = 1e-4, 0
+    damping = 1e-4
     normal = normal_equations(problem, state)
     for _ in range(iterations):
         trial = apply_step(state, *_step(problem, state, normal, damping))
@@ -260,7 +187,6 @@ def minimise(problem: Problem, state: RigState, iterations: int = 20, tolerance:
         if np.isfinite(trial_cost) and trial_cost <= cost and (trial.lens[:, :2] > 0).all():
             small = cost - trial_cost <= tolerance * cost
             state, residual, cost = trial, trial_residual, trial_cost
-            accepted += 1
             damping = max(damping * 0.1, 1e-9)
             if small:
                 break
@@ -269,7 +195,7 @@ def minimise(problem: Problem, state: RigState, iterations: int = 20, tolerance:
             break
         else:
             damping *= 10
-    return Solution(state, cost, accepted, residual)
+    return Solution(state, cost, residual)
 
 
 def covariance(problem: Problem, state: RigState) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from calibration.camera import Camera
 from calibration.solve.corner_tracks import at_set_times
 from calibration.solve.lens_derivatives import project_views, project_with_derivatives
+from calibration.solve.rig_state import RigState
 from calibration.solve.view_table import BoardTable
 
 _TRIM = 0.025
@@ -26,28 +27,33 @@ class CornerErrors:
     residuals_px: np.ndarray
     loo_px: np.ndarray
 
+    @property
+    def trimmed_rmse_px(self) -> float:
+        return rmse_trim_median(self.residuals_px)[1]
+
+    def filled(self, other: "CornerErrors") -> "CornerErrors":
+        """These errors, and the other's where these are not known."""
+        pairs = [(getattr(self, name), getattr(other, name)) for name in ("points_m", "residuals_px", "loo_px")]
+        return CornerErrors(*(np.where(np.isnan(mine), others, mine) for mine, others in pairs))
+
 
 @dataclass(frozen=True)
-class RigArrays:
-    """A rig as arrays: `lens` (C, 12), `fisheye` (C,), `T_cam_world` (C, 4, 4), `offset_s` (C,)."""
+class HeldOut:
+    """Errors on frames that were not used, and the rigs of the two folds, whose difference says how sure a rig is."""
 
-    lens: np.ndarray
-    fisheye: np.ndarray
-    T_cam_world: np.ndarray
-    offset_s: np.ndarray
+    errors: CornerErrors
+    fold_states: tuple[RigState, RigState]
 
 
-def corner_errors(
-    table: BoardTable, rig: RigArrays, corners_m: np.ndarray, use: np.ndarray | None = None
-) -> CornerErrors:
+def corner_errors(table: BoardTable, rig: RigState, use: np.ndarray | None = None) -> CornerErrors:
     """Triangulate every corner at every set's time, from all cameras and from all but each.
 
     `table` holds the views as they were seen; sets that are not in `use` (S,) stay NaN.
     """
-    moved = at_set_times(table, rig.offset_s, corners_m)
+    moved = at_set_times(table, rig.offset_s)
     if use is not None:
         moved = moved.select(use[moved.set])
-    sets, cameras, corners = table.set_count, len(rig.lens), len(corners_m)
+    sets, cameras, corners = table.set_count, len(rig.lens), len(table.corners_m)
     pixels = np.full((sets, corners, cameras, 2), np.nan)
     pixels[moved.set, :, moved.camera] = np.where(moved.seen[..., None], moved.pixels, np.nan)
     pixels = pixels.reshape(-1, cameras, 2)
@@ -71,13 +77,13 @@ def corner_errors(
     return CornerErrors(points.reshape(*shape, 3), residual.reshape(*shape, cameras, 2), loo.reshape(*shape, cameras))
 
 
-def triangulate_pixels(pixels: np.ndarray, seen: np.ndarray, rig: RigArrays) -> tuple[np.ndarray, np.ndarray]:
+def triangulate_pixels(pixels: np.ndarray, seen: np.ndarray, rig: RigState) -> tuple[np.ndarray, np.ndarray]:
     """Points (K, 3) that fit pixels (K, C, 2) of the cameras that saw them (K, C) best, and their errors (K, C, 2).
 
     Gauss-Newton on the distorted pixels from a start on the cameras' viewing rays.
     """
     points = _ray_midpoints(pixels, seen, rig)
-    R, t = rig.T_cam_world[:, :3, :3], rig.T_cam_world[:, :3, 3]
+    R, t = rig.R, rig.t
     residual = np.zeros_like(pixels)
     for last in [False] * _ITERATIONS + [True]:
         in_camera = np.swapaxes(points @ np.swapaxes(R, 1, 2), 0, 1) + t
@@ -96,7 +102,7 @@ def triangulate_pixels(pixels: np.ndarray, seen: np.ndarray, rig: RigArrays) -> 
     return points, residual
 
 
-def _ray_midpoints(pixels: np.ndarray, seen: np.ndarray, rig: RigArrays) -> np.ndarray:
+def _ray_midpoints(pixels: np.ndarray, seen: np.ndarray, rig: RigState) -> np.ndarray:
     """The points (K, 3) nearest to all viewing rays."""
     H, right = np.zeros((len(pixels), 3, 3)), np.zeros((len(pixels), 3))
     for camera, lens in enumerate(rig.lens):
@@ -112,7 +118,7 @@ def _ray_midpoints(pixels: np.ndarray, seen: np.ndarray, rig: RigArrays) -> np.n
         back = project_views(ahead, lenses, np.full(len(flat), bool(rig.fisheye[camera])))[:, 0]
         lost = ~(np.linalg.norm(back - pixels[:, camera], axis=-1) < 2.0)
         flat[lost] = ((pixels[:, camera] - lens[2:4]) / lens[:2])[lost]
-        R, t = rig.T_cam_world[camera, :3, :3], rig.T_cam_world[camera, :3, 3]
+        R, t = rig.R[camera], rig.t[camera]
         ray = np.concatenate([flat, np.ones((len(flat), 1))], 1) @ R
         ray /= np.linalg.norm(ray, axis=1, keepdims=True)
         across = (np.eye(3) - ray[:, :, None] * ray[:, None, :]) * seen[:, camera, None, None]

@@ -20,11 +20,11 @@ _MAX_BEYOND_PERIODS = 0.25
 _LEAST_CORNERS = 4
 
 
-def at_set_times(table: BoardTable, offset_s: np.ndarray, corners_m: np.ndarray) -> BoardTable:
+def at_set_times(table: BoardTable, offset_s: np.ndarray) -> BoardTable:
     """The table with all corners moved to their sets' times, under the cameras' offsets (C,).
 
-    `corners_m` (M, 3) are all of the board's. A frame without neighbours in time is taken as it is: the board was held
-    still for it. Corners are ordered by their number, so that N = M.
+    A frame without neighbours in time is taken as it is: the board was held still for it. Corners are ordered by their
+    number, so that N = M.
     """
     period = frame_period_s(table.time_s, table.camera)
     max_gap = min(_MAX_GAP_PERIODS * period, _MAX_GAP_S)
@@ -35,7 +35,7 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray, corners_m: np.ndarray)
         if not len(views):
             continue
         views = views[np.argsort(true_s[views], kind="stable")]
-        track = np.full((len(views), len(corners_m), 2), np.nan)
+        track = np.full((len(views), len(table.corners_m), 2), np.nan)
         for position, view in enumerate(views):
             track[position, table.views[view].corner_ids] = table.pixels[view, table.seen[view]]
         value, slope, near = _read(true_s[views], track, table.set_times_s, period, max_gap)
@@ -56,7 +56,7 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray, corners_m: np.ndarray)
         camera=cameras,
         set=np.concatenate(sets),
         time_s=table.time_s[view],
-        points_m=np.broadcast_to(corners_m - table.centre_m, (len(view), *corners_m.shape)),
+        points_m=np.broadcast_to(table.corners_m - table.centre_m, (len(view), *table.corners_m.shape)),
         pixels=pixel,
         seen=seen,
         std_px=table.std_px[view],

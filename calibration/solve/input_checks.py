@@ -1,11 +1,20 @@
 """What makes a calibration impossible, told before or while it is tried."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
 from calibration.board.board import Board
 from calibration.board.views import Detections
+from calibration.camera import Camera
 from calibration.errors import UserError
+from calibration.rig import Rig
 from calibration.solve.pair_graph import shared_views
 from calibration.solve.view_poses import facing
 from calibration.solve.view_table import BoardTable
+
+# Of the recording: a camera that misses more at the end is warned of.
+_SHORT = 0.4
 
 
 def check_detections(detections: Detections, board: Board, camera_ids: tuple[str, ...]) -> None:
@@ -33,6 +42,28 @@ def check_detections(detections: Detections, board: Board, camera_ids: tuple[str
             f"Film the board in view of {_listed(missing)} and of one of {_listed(seen)} at the same time, "
             "or leave that camera out."
         )
+
+
+def check_given_sizes(given: Mapping[str, Camera], detections: Detections, camera_ids: Sequence[str]) -> None:
+    """Raises UserError where intrinsics were given for another image size than the camera's."""
+    for camera_id in camera_ids:
+        camera, size = given.get(camera_id), detections.image_size[camera_id]
+        if camera is not None and (camera.width, camera.height) != tuple(size):
+            raise UserError(
+                f"the given intrinsics of camera `{camera_id}` are for {camera.width}x{camera.height}, but its images "
+                f"are {size[0]}x{size[1]}. Give intrinsics of this image size, or none."
+            )
+
+
+def check_rig_sizes(rig: Rig, detections: Detections) -> None:
+    """Raises UserError where a camera was calibrated at another image size than the session's."""
+    for camera in rig.cameras:
+        size = tuple(detections.image_size[camera.camera_id])
+        if size != (camera.camera.width, camera.camera.height):
+            raise UserError(
+                f"camera `{camera.camera_id}`: the session's images are {size[0]}x{size[1]}, the rig was calibrated at "
+                f"{camera.camera.width}x{camera.camera.height}. Record at the rig's size, or calibrate again."
+            )
 
 
 def check_mirrored(table: BoardTable) -> None:
@@ -75,6 +106,17 @@ def check_linked(table: BoardTable, groups: list[list[int]]) -> None:
         f"slowly, where one camera of each group sees it at once, for example {first} and {second}, for at least 10 "
         "moments; if they did see it together, check their time stamps."
     )
+
+
+def short_recordings(table: BoardTable) -> list[str]:
+    """A warning for each camera that stopped seeing the board long before the others."""
+    last = np.array([table.time_s[table.camera == camera].max() for camera in range(len(table.camera_ids))])
+    first, end = table.time_s.min(), last.max()
+    return [
+        f"camera {table.camera_ids[camera]} has no board view after {last[camera] - first:.1f} s of {end - first:.1f} "
+        "s: if its video was cut short, copy it again"
+        for camera in np.flatnonzero(end - last > _SHORT * (end - first))
+    ]
 
 
 def _board_name(board: Board) -> str:

@@ -5,24 +5,17 @@ PAMI 2000) and from fixed guesses; the least squares of `bundle_adjustment` do t
 priors hold what the footage does not determine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from calibration.camera import LensModel
-from calibration.solve.bundle_adjustment import (
-    CAMERA_PARAMETERS,
-    LENS,
-    LensPrior,
-    Problem,
-    RigState,
-    minimise,
-    residuals,
-    robust_sigma,
-)
-from calibration.solve.lens_derivatives import LENS_PARAMETERS, lens_count, project_views
+from calibration.camera import Camera, LensModel
+from calibration.rig import Rig
+from calibration.solve.bundle_adjustment import LensPrior, Problem, minimise, robust_sigma
+from calibration.solve.lens_derivatives import LENS_PARAMETERS, lens_count, lens_vector, project_views
+from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, RigState, residuals
 from calibration.solve.view_poses import ViewPoses, refine_poses, view_poses
 from calibration.solve.view_table import BoardTable
 
@@ -39,16 +32,28 @@ _WIDE = 0.65
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Per camera: `lens` (C, 12), `models`, `free` (C, 12) and the RMSE of the fit (C,)."""
+    """Per camera: `lens` (C, 12), `models`, `free` (C, 12), all false for a lens that was given, and RMSE (C,)."""
 
     lens: np.ndarray
     models: tuple[LensModel, ...]
     free: np.ndarray
     rmse_px: np.ndarray
 
+    @classmethod
+    def of_rig(cls, rig: Rig) -> "Intrinsics":
+        """The rig's own lenses, given."""
+        lens = np.stack([lens_vector(camera.camera) for camera in rig.cameras])
+        models: tuple[LensModel, ...] = tuple(camera.camera.lens for camera in rig.cameras)
+        return cls(lens, models, np.zeros(lens.shape, dtype=bool), np.full(len(lens), np.nan))
+
     @property
     def fisheye(self) -> np.ndarray:
         return np.array([model == "fisheye4" for model in self.models])
+
+    @property
+    def given(self) -> np.ndarray:
+        """Which cameras' lenses (C,) were given."""
+        return ~self.free.any(1)
 
 
 def lens_prior(lens: np.ndarray, models: Sequence[LensModel], sizes: Sequence[tuple[int, int]]) -> LensPrior:
@@ -150,14 +155,13 @@ def fit_intrinsics(
     fisheye = np.array([model == "fisheye4" for model in models])
     poses = view_poses(alone, starts, fisheye)
     good = np.isfinite(poses.rmse_px[:, 0])
-    poses = ViewPoses(poses.R[good], poses.t[good], poses.rmse_px[good])
     alone = alone.select(good).each_view_alone()
     free = np.zeros((len(models), CAMERA_PARAMETERS), dtype=bool)
     free[:, LENS] = free_of_model(models) & ~held[:, None]
     cameras = len(models)
     state = RigState(
         lens=starts, fisheye=fisheye, R=np.broadcast_to(np.eye(3), (cameras, 3, 3)), t=np.zeros((cameras, 3)),
-        offset_s=np.zeros(cameras), row_s=np.zeros(cameras), board_R=poses.R[:, 0], board_t=poses.t[:, 0],
+        offset_s=np.zeros(cameras), row_s=np.zeros(cameras), board_R=poses.R[good, 0], board_t=poses.t[good, 0],
     )  # fmt: skip
     problem = Problem(alone, free, lens_prior(starts, models, table.image_size), 2.0)
     for iterations in (12, 12):
@@ -183,21 +187,19 @@ def heldout_rmse(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> np
     return out
 
 
-def choose_intrinsics(
-    table: BoardTable, wanted: str, given: Sequence[tuple[LensModel, np.ndarray] | None]
-) -> Intrinsics:
-    """Fit every camera's lens alone. `wanted` is a model or "auto"; `given` lenses (12,) are kept.
+def choose_intrinsics(table: BoardTable, wanted: str, given: Mapping[str, Camera]) -> Intrinsics:
+    """Fit every camera's lens alone. `wanted` is a model or "auto"; lenses `given` by camera id are kept.
 
     "auto" starts from pinhole5 and, where corners lie far from the centre of a wide image, takes another model only if
     it fits views better that were not used.
     """
-    cameras = len(given)
-    held = np.array([known is not None for known in given])
+    cameras = len(table.camera_ids)
+    held = np.array([camera_id in given for camera_id in table.camera_ids])
     models: list[LensModel] = ["pinhole5" if wanted == "auto" else wanted] * cameras  # type: ignore[list-item]
     starts = np.zeros((cameras, LENS_PARAMETERS))
-    for camera, known in enumerate(given):
-        if known is not None:
-            models[camera], starts[camera] = known
+    for camera, camera_id in enumerate(table.camera_ids):
+        if held[camera]:
+            models[camera], starts[camera] = given[camera_id].lens, lens_vector(given[camera_id])
         else:
             starts[camera] = starting_lens(table, camera, models[camera])
     if wanted == "auto":

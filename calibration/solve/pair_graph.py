@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from calibration.rotations import inverse_transform, make_transform
-from calibration.solve.view_poses import ViewPoses, view_rmse_px
+from calibration.rotations import inverse_transform
+from calibration.solve.view_poses import ViewPoses
 from calibration.solve.view_table import BoardTable
 
 _MOST_SHARED = 30
@@ -31,9 +31,7 @@ class Pair:
 
 def shared_views(table: BoardTable) -> dict[tuple[int, int], np.ndarray]:
     """Pairs of view indices (K, 2) per pair of cameras, for sets that both saw."""
-    cameras = len(table.camera_ids)
-    view_of = np.full((table.set_count, cameras), -1)
-    view_of[table.set, table.camera] = np.arange(len(table.views))
+    cameras, view_of = len(table.camera_ids), table.view_of_camera()
     out = {}
     for first in range(cameras):
         for second in range(first + 1, cameras):
@@ -42,126 +40,125 @@ def shared_views(table: BoardTable) -> dict[tuple[int, int], np.ndarray]:
     return out
 
 
-def relative_pose(
-    table: BoardTable, poses: ViewPoses, views: np.ndarray, flat: np.ndarray, focal: np.ndarray
-) -> Pair | None:
+def relative_pose(poses: ViewPoses, views: np.ndarray) -> Pair | None:
     """The relative pose that explains most of the shared `views` (K, 2).
 
     Every shared set proposes up to four relative poses, two board poses in each camera; each proposal is scored by
     carrying all boards from the first camera to the second, with the better of the first camera's two poses, and back.
-    `flat` and `focal` as in `board_poses.view_rmse_px`.
     """
-    usable = np.isfinite(poses.rmse_px[views, 0]).all(1)
-    views = views[usable]
+    views = views[np.isfinite(poses.rmse_px[views, 0]).all(1)]
     if len(views) < _LEAST_SHARED:
         return None
     shared = len(views)
-    views = views[np.unique(np.linspace(0, shared - 1, min(shared, _MOST_SHARED)).astype(int))]
-    first, second = views[:, 0], views[:, 1]
-    T_first = make_transform(poses.R[first], poses.t[first])
-    T_second = make_transform(poses.R[second], poses.t[second])
-    some = np.unique(np.linspace(0, len(views) - 1, min(len(views), _MOST_PROPOSING)).astype(int))
-    proposals = (T_second[some, None, :] @ inverse_transform(T_first[some])[:, :, None]).reshape(-1, 4, 4)
+    first, second = _spread(views, _MOST_SHARED).T
+    some = _spread(np.arange(len(first)), _MOST_PROPOSING)
+    T_first, T_second = poses.T_cam_board[first[some]], poses.T_cam_board[second[some]]
+    proposals = (T_second[:, None, :] @ inverse_transform(T_first)[:, :, None]).reshape(-1, 4, 4)
     likely = np.isfinite(poses.rmse_px[second[some]][:, None, :] + poses.rmse_px[first[some]][:, :, None]).reshape(-1)
     proposals = proposals[likely]
-    cost = _carried(table, poses, proposals, first, second, flat, focal)
-    cost += _carried(table, poses, inverse_transform(proposals), second, first, flat, focal)
+    cost = _carried(poses, proposals, first, second)
+    cost += _carried(poses, inverse_transform(proposals), second, first)
     best = int(np.argmin(cost.sum(1)))
     agreeing = cost[best] < 2 * (0.5 * _TRUNCATE_PX) ** 2
     error = float(np.sqrt(cost[best].mean() / 2))
-    return Pair(proposals[best], shared, int(agreeing.sum() * shared / len(views)), error)
+    return Pair(proposals[best], shared, int(agreeing.sum() * shared / len(first)), error)
 
 
-def _carried(
-    table: BoardTable, poses: ViewPoses, T_to_from: np.ndarray, source: np.ndarray, target: np.ndarray,
-    flat: np.ndarray, focal: np.ndarray,
-) -> np.ndarray:  # fmt: skip
+def _spread(items: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the items, evenly spread."""
+    return items[np.unique(np.linspace(0, len(items) - 1, min(len(items), most)).astype(int))]
+
+
+def _carried(poses: ViewPoses, T_to_from: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Truncated squared errors (P, K) in the target views of boards carried there by each proposal (P, 4, 4)."""
-    T = make_transform(poses.R[source], poses.t[source])
-    carried = T_to_from[:, None, None] @ np.swapaxes(T, 0, 1)[None]
-    rmse = view_rmse_px(table.select(target), flat[target], focal, carried[..., :3, :3], carried[..., :3, 3])
-    return np.minimum(rmse, _TRUNCATE_PX).min(1) ** 2
+    carried = T_to_from[:, None, None] @ np.swapaxes(poses.T_cam_board[source], 0, 1)[None]
+    return np.minimum(poses.carried_rmse_px(carried, target), _TRUNCATE_PX).min(1) ** 2
 
 
-def pair_graph(table: BoardTable, poses: ViewPoses, flat: np.ndarray, focal: np.ndarray) -> dict[tuple[int, int], Pair]:
-    """All pairs of cameras that share views, by indices (first < second)."""
-    pairs = {}
-    for key, views in shared_views(table).items():
-        pair = relative_pose(table, poses, views, flat, focal)
-        if pair is not None and pair.agreeing >= _LEAST_SHARED:
-            pairs[key] = pair
-    return pairs
+@dataclass(frozen=True)
+class PairGraph:
+    """All `pairs` of cameras that share views, by indices (first < second), and how many cameras there are."""
+
+    pairs: Mapping[tuple[int, int], Pair]
+    cameras: int
+
+    @classmethod
+    def of(cls, poses: ViewPoses) -> "PairGraph":
+        found = {key: relative_pose(poses, views) for key, views in shared_views(poses.table).items()}
+        pairs = {key: pair for key, pair in found.items() if pair is not None and pair.agreeing >= _LEAST_SHARED}
+        return cls(pairs, len(poses.table.camera_ids))
+
+    def groups(self) -> list[list[int]]:
+        """Cameras that are linked with one another, largest group first."""
+        count, labels = connected_components(self._weights(), directed=False)
+        return sorted(
+            (np.flatnonzero(labels == label).tolist() for label in range(count)), key=lambda group: (-len(group), group)
+        )
+
+    def starts(self) -> list[np.ndarray]:
+        """One or two `T_cam_root` (C, 4, 4) of linked cameras: along the best tree, and without its weakest pair."""
+        best = self.camera_poses()
+        assert best is not None
+        without = self.camera_poses(skip=max(self._tree(), key=lambda key: self.pairs[key].error_px))
+        return [best] if without is None else [best, without]
+
+    def camera_poses(self, skip: tuple[int, int] | None = None) -> np.ndarray | None:
+        """`T_cam_root` (C, 4, 4) along the spanning tree of the pairs with the least error and the most shared views.
+
+        The root is the first camera. `skip` leaves out one pair. None where the cameras are not all linked.
+        """
+        T, reached, waiting = np.zeros((self.cameras, 4, 4)), {0}, [0]
+        T[0] = np.eye(4)
+        tree = self._tree(skip)
+        while waiting:
+            here = waiting.pop()
+            for first, second in tree:
+                there = second if here == first else first
+                if here not in (first, second) or there in reached:
+                    continue
+                step = self.pairs[first, second].T_second_first
+                T[there] = (step if here == first else inverse_transform(step)) @ T[here]
+                reached.add(there)
+                waiting.append(there)
+        return T if len(reached) == self.cameras else None
+
+    def _tree(self, skip: tuple[int, int] | None = None) -> list[tuple[int, int]]:
+        tree = minimum_spanning_tree(self._weights(skip)).toarray()
+        return [(int(first), int(second)) for first, second in zip(*np.nonzero(tree), strict=True)]
+
+    def _weights(self, skip: tuple[int, int] | None = None) -> np.ndarray:
+        weights = np.zeros((self.cameras, self.cameras))
+        for key, pair in self.pairs.items():
+            if key != skip:
+                weights[key] = (0.1 + pair.error_px) / np.sqrt(pair.agreeing)
+        return weights
 
 
-def groups(pairs: Mapping[tuple[int, int], Pair], cameras: int) -> list[list[int]]:
-    """Cameras that are linked with one another, largest group first."""
-    graph = np.zeros((cameras, cameras))
-    for first, second in pairs:
-        graph[first, second] = 1
-    count, labels = connected_components(graph, directed=False)
-    return sorted(
-        (np.flatnonzero(labels == label).tolist() for label in range(count)), key=lambda group: (-len(group), group)
-    )
+@dataclass(frozen=True)
+class BoardPoses:
+    """The centred board of every set in the world: `R` (S, 3, 3), `t` (S, 3), `error_px` (S,), infinite if unknown."""
+
+    R: np.ndarray
+    t: np.ndarray
+    error_px: np.ndarray
 
 
-def camera_poses(
-    pairs: Mapping[tuple[int, int], Pair], cameras: int, root: int = 0, skip: tuple[int, int] | None = None
-) -> np.ndarray | None:
-    """`T_cam_root` (C, 4, 4) along the spanning tree of the pairs with the least error and the most shared views.
-
-    `skip` leaves out one pair, for another start. None where that unlinks the cameras.
-    """
-    graph = np.zeros((cameras, cameras))
-    for (first, second), pair in pairs.items():
-        if (first, second) != skip:
-            graph[first, second] = (0.1 + pair.error_px) / np.sqrt(pair.agreeing)
-    tree = minimum_spanning_tree(graph).toarray() > 0
-    T = np.zeros((cameras, 4, 4))
-    T[root] = np.eye(4)
-    reached, queue = {root}, [root]
-    while queue:
-        here = queue.pop()
-        for there in range(cameras):
-            if there in reached or not (tree[here, there] or tree[there, here]):
-                continue
-            pair = pairs[min(here, there), max(here, there)]
-            step = pair.T_second_first if here < there else inverse_transform(pair.T_second_first)
-            T[there] = step @ T[here]
-            reached.add(there)
-            queue.append(there)
-    return T if len(reached) == cameras else None
-
-
-def tree_pairs(pairs: Mapping[tuple[int, int], Pair], cameras: int) -> list[tuple[int, int]]:
-    """The pairs of the tree that `camera_poses` walks."""
-    graph = np.zeros((cameras, cameras))
-    for (first, second), pair in pairs.items():
-        graph[first, second] = (0.1 + pair.error_px) / np.sqrt(pair.agreeing)
-    return [(int(a), int(b)) for a, b in zip(*np.nonzero(minimum_spanning_tree(graph).toarray()), strict=True)]
-
-
-def board_poses(
-    table: BoardTable, poses: ViewPoses, T_cam_world: np.ndarray, flat: np.ndarray, focal: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Board pose of every set in the world: R (S, 3, 3), t (S, 3) and its error (S,) in pixels.
-
-    Of the poses that the set's views propose, the one that fits all of them best. An infinite error where none fits.
-    """
+def board_poses(poses: ViewPoses, T_cam_world: np.ndarray) -> BoardPoses:
+    """Of the poses that a set's views propose, the one that fits all of them best under cameras (C, 4, 4)."""
+    table = poses.table
     sets, cameras = table.set_count, len(table.camera_ids)
-    view_of = np.full((sets, cameras), -1)
-    view_of[table.set, table.camera] = np.arange(len(table.views))
-    T_world = inverse_transform(T_cam_world)[table.camera][:, None] @ make_transform(poses.R, poses.t)
+    view_of = table.view_of_camera()
+    T_world = inverse_transform(T_cam_world)[table.camera][:, None] @ poses.T_cam_board
     best_T, best = np.broadcast_to(np.eye(4), (sets, 4, 4)).copy(), np.full(sets, np.inf)
     for proposer in range(cameras):
         for number in range(2):
             proposing = view_of[:, proposer]
             T = T_world[proposing, number][table.set]
-            carried = T_cam_world[table.camera] @ T
-            rmse = view_rmse_px(table, flat, focal, carried[:, :3, :3], carried[:, :3, 3])
+            rmse = poses.carried_rmse_px(T_cam_world[table.camera] @ T)
             squared = np.minimum(rmse, 5 * _TRUNCATE_PX) ** 2 * table.seen.sum(1)
             cost = np.bincount(table.set, squared, minlength=sets)
             cost = np.where((proposing >= 0) & np.isfinite(poses.rmse_px[proposing, number]), cost, np.inf)
             better = cost < best
             best_T[better], best[better] = T_world[proposing[better], number], cost[better]
     corners = np.bincount(table.set, table.seen.sum(1), minlength=sets)
-    return best_T[:, :3, :3], best_T[:, :3, 3], np.sqrt(best / np.maximum(corners, 1))
+    return BoardPoses(best_T[:, :3, :3], best_T[:, :3, 3], np.sqrt(best / np.maximum(corners, 1)))

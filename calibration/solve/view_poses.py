@@ -5,27 +5,42 @@ plane-based pose estimation", IJCV 2014). Both are kept; the other cameras of th
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
-from calibration.rotations import rotation_from_vector
+from calibration.rotations import make_transform, rotation_from_vector
 from calibration.solve.lens_derivatives import project_with_derivatives
 from calibration.solve.view_table import BoardTable
 
 _UNDISTORT_STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-9)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ViewPoses:
-    """Both poses of each view: centred board to camera, `R` (V, 2, 3, 3) and `t` (V, 2, 3), the better one first.
+    """Both poses of each view of `table`: centred board to camera, the better one first, and what they rest on.
 
-    `rmse_px` (V, 2); infinite where there is no such pose.
+    `flat` (V, N, 2): the corners' normalised image coordinates under the lenses; `focal` (C,) in pixels. `R`
+    (V, 2, 3, 3), `t` (V, 2, 3), `rmse_px` (V, 2); infinite where there is no such pose.
     """
 
+    table: BoardTable
+    flat: np.ndarray
+    focal: np.ndarray
     R: np.ndarray
     t: np.ndarray
     rmse_px: np.ndarray
+
+    @cached_property
+    def T_cam_board(self) -> np.ndarray:
+        """(V, 2, 4, 4)."""
+        return make_transform(self.R, self.t)
+
+    def carried_rmse_px(self, T_cam_board: np.ndarray, views: np.ndarray | None = None) -> np.ndarray:
+        """RMSE (..., V) of other board poses (..., V, 4, 4), in all views or those of indices."""
+        table, flat = (self.table, self.flat) if views is None else (self.table.select(views), self.flat[views])
+        return view_rmse_px(table, flat, self.focal, T_cam_board[..., :3, :3], T_cam_board[..., :3, 3])
 
 
 def view_poses(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> ViewPoses:
@@ -55,9 +70,12 @@ def view_poses(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> View
     rmse = np.where(found & np.isfinite(rmse), rmse, np.inf)
     order = np.argsort(rmse, axis=1, kind="stable")
     return ViewPoses(
-        np.take_along_axis(R, order[..., None, None], 1),
-        np.take_along_axis(t, order[..., None], 1),
-        np.take_along_axis(rmse, order, 1),
+        table=table,
+        flat=flat,
+        focal=focal,
+        R=np.take_along_axis(R, order[..., None, None], 1),
+        t=np.take_along_axis(t, order[..., None], 1),
+        rmse_px=np.take_along_axis(rmse, order, 1),
     )
 
 

@@ -14,9 +14,10 @@ class BoardTable:
     """V views of C cameras in S sets; N is the most corners of a view.
 
     `camera` (V,) and `set` (V,) index cameras and sets, `time_s` (V,) is the stamped time since `start_ns`.
-    `points_m` (V, N, 3) in the board's frame with its origin moved to the board's centre `centre_m` (3,), `pixels`
-    (V, N, 2) with `seen` (V, N) and `velocity_px_s` (V, N, 2) at the offsets `offset_s` (C,), `std_px` (V,) expected
-    errors, `row` (V, N) pixels below the image's middle row. `set_times_s` (S,): the moment of each set.
+    `corners_m` (M, 3) are all of the board's; `points_m` (V, N, 3) those of each view, with the origin moved to the
+    board's centre. `pixels` (V, N, 2) with `seen` (V, N) and `velocity_px_s` (V, N, 2) at the offsets `offset_s` (C,),
+    `std_px` (V,) expected errors, `row` (V, N) pixels below the image's middle row. `set_times_s` (S,): the moment of
+    each set.
     """
 
     camera_ids: tuple[str, ...]
@@ -30,11 +31,15 @@ class BoardTable:
     seen: np.ndarray
     std_px: np.ndarray
     row: np.ndarray
-    centre_m: np.ndarray
+    corners_m: np.ndarray
     set_times_s: np.ndarray
     start_ns: int
     velocity_px_s: np.ndarray
     offset_s: np.ndarray
+
+    @property
+    def centre_m(self) -> np.ndarray:
+        return self.corners_m.mean(0)
 
     @property
     def set_count(self) -> int:
@@ -47,6 +52,12 @@ class BoardTable:
         arrays = {name: getattr(self, name)[views] for name in ("camera", "set", "time_s", "points_m", "pixels")}
         arrays |= {name: getattr(self, name)[views] for name in ("seen", "std_px", "row", "velocity_px_s")}
         return replace(self, views=tuple(self.views[index] for index in views), **arrays)
+
+    def view_of_camera(self) -> np.ndarray:
+        """The index (S, C) of each camera's view in each set, -1 where it has none."""
+        view_of = np.full((self.set_count, len(self.camera_ids)), -1)
+        view_of[self.set, self.camera] = np.arange(len(self.views))
+        return view_of
 
     def each_view_alone(self) -> "BoardTable":
         """The same views, each a set of its own."""
@@ -89,7 +100,7 @@ def make_table(
         seen=seen,
         std_px=np.array([view.std_px for view in views]),
         row=row,
-        centre_m=centre,
+        corners_m=corners,
         set_times_s=_median_times(time_s - shift[camera], sets),
         start_ns=start_ns,
         velocity_px_s=np.zeros_like(pixels),

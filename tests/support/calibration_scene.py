@@ -4,8 +4,8 @@ import numpy as np
 
 from calibration.board.board import Board
 from calibration.camera import Camera
+from calibration.result.result import CalibrationResult, CameraFigures, ImageFigures, ViewResiduals
 from calibration.rig import CalibrationRecord, Rig, RigCamera
-from calibration.solve.calibrate import CalibrationResult, CameraFigures, ImageFigures, ViewResiduals
 
 BOARD = Board(
     type="charuco", columns=4, rows=5, square_m=0.054, dictionary="DICT_4X4_1000", marker_m=0.0405, inverted=True

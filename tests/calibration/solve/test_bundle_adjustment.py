@@ -7,8 +7,11 @@ import pytest
 
 from calibration.board.board import Board
 from calibration.camera import Camera
+from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rotations import rotation_from_vector
-from calibration.solve.bundle_adjustment import (
+from calibration.solve.calibrate import calibrate
+from calibration.solve.lens_derivatives import camera_from_vector, lens_vector, project_views, project_with_derivatives
+from calibration.solve.rig_state import (
     CAMERA_PARAMETERS,
     OFFSET,
     ROW,
@@ -17,8 +20,6 @@ from calibration.solve.bundle_adjustment import (
     linearise,
     residuals,
 )
-from calibration.solve.calibrate import CalibrationOptions, CalibrationResult, calibrate
-from calibration.solve.lens_derivatives import camera_from_vector, lens_vector, project_views, project_with_derivatives
 from calibration.solve.view_table import BoardTable, make_table
 from tests.support.board_scene import DISTORTION, arc_rig, board_path, observe, tour
 

@@ -12,12 +12,13 @@ from calibration.board.session_scan import detect_session
 from calibration.board.views import Detections
 from calibration.errors import UserError
 from calibration.importers import import_recording
+from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig
 from calibration.rotations import make_transform, rotation_from_vector
 from calibration.session import read_session
-from calibration.solve.calibrate import CalibrationOptions, CalibrationResult, calibrate
+from calibration.solve.calibrate import calibrate
 from calibration.solve.drift import check_drift
-from calibration.solve.rig_fit import fold_sets
+from calibration.solve.set_choice import fold_sets
 from calibration.solve.view_table import make_table
 from tests.support.board_scene import BOARD, BoardPath, arc_rig, board_path, observe, pose_errors, tour
 

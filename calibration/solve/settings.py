@@ -1,0 +1,27 @@
+"""The thresholds of a rig's solve."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolveSettings:
+    first_sigma: float = 3.0
+    """Noise of a corner, over what its detector expects, while poses are still rough: keeps far corners in the fit."""
+    least_sigma: float = 0.05
+    """Noise is never taken for less: simulated corners are exact, and would make weights infinite."""
+    steps: int = 12
+    """Levenberg-Marquardt steps of a round, at most; between rounds the corners are moved anew."""
+    tolerance: float = 1e-4
+    """A round ends where the cost falls by less than this share of itself."""
+    settled_s: float = 2e-4
+    """Rounds end where no offset changes more: a corner at 500 px/s then moves by a tenth of a pixel."""
+    settled_sigma: float = 0.03
+    """And where the noise changes by less than this share."""
+    max_focal_std: float = 0.03
+    """Share of the focal length: one less sure than this is held where the camera's own views put it."""
+    max_offset_std_s: float = 0.005
+    """Offsets less sure than this stay zero: the board moved too slowly to show them."""
+    significant: float = 2.5
+    """Standard deviations by which an offset must differ from zero before it is tried."""
+    gain: float = 0.98
+    """Offsets and row times are kept where they lower the error to this share: less comes by chance."""
