@@ -23,7 +23,7 @@ OWNERS = {
     "open3d": ("app/viewer/*", "models/simulation/raycasting.py"),
     "mediapipe": ("app/estimators/multiview/mediapipe*.py",),
     "pypylon": ("app/sources/pylon*.py",),
-    "onnxruntime": ("deploy/engines/*",),
+    "onnxruntime": ("deploy/engines/*", "models/tools/*"),
     "openvino": ("deploy/engines/*",),
     "tensorrt": ("deploy/tensorrt/library.py",),
     "tensorrt_rtx_bindings": ("deploy/tensorrt/library.py",),
@@ -214,7 +214,7 @@ PLANTED = {
     "onnxruntime elsewhere": (
         "deploy/batches.py",
         "import onnxruntime as ort",
-        "only deploy/engines/* may use onnxrun",
+        "may use onnxrun",
     ),
     "openvino in app": ("app/worker/process.py", "from openvino import Core", "only deploy/engines/* may use openvino"),
     "tensorrt in models": ("models/hand/hands.py", "import tensorrt_rtx_bindings", "only deploy/tensorrt/library.py"),

@@ -1,11 +1,17 @@
-"""The packaged checkpoint, and where a checkpoint is that a user names. Loads no torch."""
+"""The packaged checkpoint and hand models, and where a checkpoint is that a user names. Loads no torch."""
 
 from pathlib import Path
 
 SHIPPED = "shipped"
 _PACKAGED = Path(__file__).resolve().parent / "small.safetensors"
+_MEDIAPIPE = Path(__file__).resolve().parent / "mediapipe"
 
 
 def checkpoint_path(name: str | Path) -> Path:
     """The file of a checkpoint: `shipped` is the one in the package, anything else a path."""
     return _PACKAGED if str(name) == SHIPPED else Path(name)
+
+
+def mediapipe_model(name: str) -> Path:
+    """The ONNX file of one of MediaPipe's hand models: `palm_detection` or `hand_landmark`; see ORIGIN.md beside it."""
+    return _MEDIAPIPE / f"{name}.onnx"
