@@ -3,6 +3,7 @@
 Letters: H hands, V views, J = 21 joints, M hypotheses, of which the transformer reads A, T frames, D feature width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,6 +112,9 @@ def empty_window(shape: EngineShape, hands: int) -> CloudWindow:
     )
 
 
-def part_of(window: CloudWindow, first: int, end: int) -> CloudWindow:
-    """The hands `first` to `end` - 1 of a window, in the same memory."""
-    return CloudWindow(*(array[first:end] for array in window))
+def of_hands(batch: Sequence[np.ndarray], hands: Sequence[int]) -> list[np.ndarray]:
+    """The arrays of some hands, in rising order; in the same memory where they are side by side, as two hands are."""
+    first, end = hands[0], hands[-1] + 1
+    if len(hands) == end - first:
+        return [array[first:end] for array in batch]
+    return [array[list(hands)] for array in batch]

@@ -36,12 +36,12 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
     from app.estimators.ust_hand.estimator import UstHandEstimator
     from app.estimators.ust_hand.hand_finder import DetectorFinder, VolumeSearch
     from deploy.engines import live_engines
+    from deploy.engines.failover_engine import FailoverEngine
     from deploy.pipeline.pipeline import Pipeline
 
-    engines = live_engines(checkpoint, engine_name)
-    engine = next(engines)
+    engine = FailoverEngine(live_engines(checkpoint, engine_name))
     log.info("worker: engine %s", engine.name)
-    pipeline = Pipeline(engine, len(rig.cameras), others=engines)
+    pipeline = Pipeline(engine, len(rig.cameras))
     if importlib.util.find_spec("mediapipe"):
         finder = DetectorFinder(make_estimator("mediapipe", rig))
     else:

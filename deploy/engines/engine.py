@@ -1,45 +1,23 @@
-"""What an engine does: it runs the two networks of one checkpoint, arrays in and arrays out.
+"""What an engine does: it runs the two networks of one checkpoint, arrays in and arrays out, and keeps hands' rings.
 
 Letters: H hands, V views, J = 21 joints, M hypotheses, of which the transformer reads A, T frames, D feature width.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 
 from calibration.errors import UserError
-from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, Stage1Keypoints
+from deploy.batches import Clouds, CloudWindow, CropBatch, EngineShape, Refined, Stage1Keypoints
 
 FAILURES = (UserError, ImportError, RuntimeError, MemoryError)
 """What an engine raises that cannot start, or cannot go on."""
 
 
-class Engine(Protocol):
-    """The arrays that a method returns may change when it is called again. Called from one thread, but for this:
-    `refine` may run in one while `run_stage1` runs in another, where the engine is no RingEngine.
-    """
-
-    name: str
-    shape: EngineShape
-
-    def prepare(self, hands: Iterable[int], views: int) -> None:
-        """Get ready for batches of those numbers of hands and that number of views, so that the first is not slow."""
-        ...
-
-    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
-        """Stage 1 on crops (H, V, S, S, 3) uint8 RGB with `P_crop` (H, V, 3, 4) and `view_mask` (H, V) bool."""
-        ...
-
-    def refine(self, window: CloudWindow) -> Refined:
-        """The Spatiotemporal Point Transformer."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class HandRing(Protocol):
-    """The last T frames of one hand, kept by an engine. It begins empty."""
+    """The last T frames of one hand. It begins empty."""
 
     @property
     def count(self) -> int:
@@ -55,29 +33,68 @@ class HandRing(Protocol):
         ...
 
 
-@runtime_checkable
-class RingEngine(Engine, Protocol):
-    """An engine that can also keep the rings itself, on its device, so that clouds never leave it."""
+class HandRings(Protocol):
+    """The rings of several hands by slot, kept where their engine wants them. Slots are named in rising order."""
 
-    def make_ring(self, mirror: np.ndarray) -> HandRing:
-        """A ring for a hand; `mirror` (3, 3) as of deploy.engines.ring.CloudRing."""
+    def add(self, slot: int, mirror: np.ndarray) -> None:
+        """An empty ring for a hand.
+
+        `mirror` (3, 3) maps world directions to hand-centred axes: the identity, or the mirror of a left hand.
+        """
         ...
 
-    def drop_ring(self, ring: HandRing) -> None:
+    def remove(self, slot: int) -> None:
         """The ring's hand is lost; its memory serves the next one."""
         ...
 
-    def run_stage1_into(
-        self,
-        rings: Sequence[HandRing],
-        origins_world_m: Sequence[np.ndarray],
-        crops_rgb: np.ndarray,
-        P_crop: np.ndarray,
-        view_mask: np.ndarray,
+    def __getitem__(self, slot: int) -> HandRing: ...
+
+    def run_stage1(
+        self, slots: Sequence[int], origins_world_m: Sequence[np.ndarray], crops: CropBatch
     ) -> Stage1Keypoints:
-        """`run_stage1`, and what it finds goes into the rings; `origins_world_m` (3,): where their hands' zeros lie."""
+        """Stage 1 on the crops of those hands; what it finds is a new frame in their rings.
+
+        `origins_world_m` (3,): where their zeros lie.
+        """
         ...
 
-    def refine_rings(self, rings: Sequence[HandRing]) -> Refined:
-        """`refine` of the windows of those rings, each re-based to its newest frame's origin."""
+    def refine(self, slots: Sequence[int]) -> Refined:
+        """The transformer on the windows of those rings, each re-based to its newest frame's origin."""
         ...
+
+    def refine_later(self, slots: Sequence[int]) -> Callable[[], Refined | None]:
+        """`refine` of the rings as they are now, to be called once, in any thread, while `run_stage1` runs here.
+
+        Waits until what it returned before has been called. An engine that cannot do both at once refines here and now.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """The arrays that a method returns may change when it is called again. Called from one thread, but for what
+    `HandRings.refine_later` returns.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> EngineShape: ...
+
+    def prepare(self, hands: Iterable[int], views: int) -> None:
+        """Get ready for batches of those numbers of hands and that number of views, so that the first is not slow."""
+        ...
+
+    def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        """Stage 1 on crops (H, V, S, S, 3) uint8 RGB with `P_crop` (H, V, 3, 4) and `view_mask` (H, V) bool."""
+        ...
+
+    def refine(self, window: CloudWindow) -> Refined:
+        """The Spatiotemporal Point Transformer."""
+        ...
+
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> HandRings:
+        """Rings for slots 0 to `hands` - 1, none of them taken. `lock` is entered while a ring changes."""
+        ...
+
+    def close(self) -> None: ...

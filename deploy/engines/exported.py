@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from calibration.errors import UserError
 from deploy.artefact.manifest import Interface, read_file, read_manifest
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
+from deploy.engines.cloud_rings import CloudRings
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,6 +66,9 @@ class ExportedEngine:
 
     def refine(self, window: CloudWindow) -> Refined:
         return Refined(*self._stpt({name: np.ascontiguousarray(each) for name, each in window._asdict().items()}))
+
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> CloudRings:
+        return CloudRings(self, hands, lock)
 
     def close(self) -> None:
         pass

@@ -1,12 +1,14 @@
 """The reference engine: the checkpoint's own network under torch, on the CPU or on an NVIDIA GPU."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, empty_crops, empty_window
+from deploy.engines.cloud_rings import CloudRings
 from models.network.checkpoint import load_checkpoint
 from models.network.stage1 import Stage1Output
 from models.network.stpt import SpatiotemporalPointTransformer
@@ -60,6 +62,9 @@ class TorchEngine:
     @torch.inference_mode()
     def refine(self, window: CloudWindow) -> Refined:
         return Refined(*self._run(self._refine, window))
+
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> CloudRings:
+        return CloudRings(self, hands, lock)
 
     def close(self) -> None:
         self._graphs.clear()

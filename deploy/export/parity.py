@@ -13,8 +13,8 @@ import numpy as np
 from calibration.errors import UserError
 from deploy.artefact.manifest import VIEWS
 from deploy.engines import has_bf16, make_engine
+from deploy.engines.cloud_rings import CloudRing
 from deploy.engines.engine import Engine
-from deploy.engines.ring import CloudRing
 from models.data.generate import GenerateSettings
 from models.data.simulated_windows import SimulatedWindows
 

@@ -2,20 +2,21 @@
 
 import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from calibration.errors import UserError
 from deploy.artefact.manifest import read_file, read_manifest
-from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, Stage1Keypoints
-from deploy.engines.engine import HandRing
+from deploy.batches import Clouds, CloudWindow, CropBatch, EngineShape, Refined, Stage1Keypoints
 from deploy.tensorrt.cuda import Stream, find_gpu
+from deploy.tensorrt.device_ring import CLOUDS, DeviceRing
 from deploy.tensorrt.library import load_library
 from deploy.tensorrt.manifest import MOST_HANDS, NetworkName, read_engine, read_tensorrt_manifest
 from deploy.tensorrt.network import DeviceNetwork, Sizes
-from deploy.tensorrt.ring import CLOUDS, DeviceRing
 
 log = logging.getLogger(__name__)
 
@@ -58,77 +59,35 @@ class TensorRTEngine:
         except BaseException:
             self._stream.close()
             raise
-        self._free_rings: list[DeviceRing] = []
 
     def prepare(self, hands: Iterable[int], views: int) -> None:
         for count in hands:
-            hands_at_once = min(count, MOST_HANDS)
-            self._check(hands_at_once, views)
-            self._stage1.prepare((hands_at_once, views))
-            self._stpt.prepare((hands_at_once, 1))
+            self._check(views)
+            self._stage1.prepare((min(count, MOST_HANDS), views))
+            self._stpt.prepare((min(count, MOST_HANDS), 1))
 
     def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
-        """More hands than those of a person, as places to look at, go through the GPU a few at a time."""
-        if len(view_mask) > MOST_HANDS:
-            parts = (slice(first, first + MOST_HANDS) for first in range(0, len(view_mask), MOST_HANDS))
-            found = [
-                [array.copy() for array in self._run_stage1(crops_rgb[part], P_crop[part], view_mask[part])]
-                for part in parts
-            ]
-            return Clouds(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
-        return self._run_stage1(crops_rgb, P_crop, view_mask)
-
-    def _run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
-        sizes = self._queue_stage1(crops_rgb, P_crop, view_mask)
-        clouds = Clouds(*(self._stage1.outputs[name].read(sizes) for name in Clouds._fields))
-        self._stream.wait()
-        return clouds
+        return _few_at_a_time(self._run_stage1, crops_rgb, P_crop, view_mask)
 
     def refine(self, window: CloudWindow) -> Refined:
-        for name, array in window._asdict().items():
-            self._stpt.inputs[name].write(array)
-        return self._refined(len(window.frame_mask))
+        return _few_at_a_time(self._refine, *window)
+
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> "DeviceRings":
+        return DeviceRings(self, lock)
 
     def make_ring(self, mirror: np.ndarray) -> DeviceRing:
-        if self._free_rings:
-            ring = self._free_rings.pop()
-            ring.clear(mirror)
-            return ring
+        """A ring on the GPU, which keeps its memory until the engine is closed."""
         frame_bytes = {name: self._stage1.outputs[name].hand_bytes() for name in CLOUDS}
         return DeviceRing(self._stream, self.shape.frames, frame_bytes, mirror)
 
-    def drop_ring(self, ring: HandRing) -> None:
-        assert isinstance(ring, DeviceRing)
-        self._free_rings.append(ring)
-
     def run_stage1_into(
-        self,
-        rings: Sequence[HandRing],
-        origins_world_m: Sequence[np.ndarray],
-        crops_rgb: np.ndarray,
-        P_crop: np.ndarray,
-        view_mask: np.ndarray,
+        self, rings: Sequence[DeviceRing], origins_world_m: Sequence[np.ndarray], *crops: np.ndarray
     ) -> Stage1Keypoints:
-        sizes = self._queue_stage1(crops_rgb, P_crop, view_mask)
-        for hand, (ring, origin) in enumerate(zip(rings, origins_world_m, strict=True)):
-            assert isinstance(ring, DeviceRing)
-            buffers = {name: self._stage1.outputs[name] for name in CLOUDS}
-            ring.push({name: each.device + hand * each.hand_bytes() for name, each in buffers.items()}, origin)
-        seen = Stage1Keypoints(*(self._stage1.outputs[name].read(sizes) for name in Stage1Keypoints._fields))
-        self._stream.wait()
-        return seen
+        """`run_stage1` with what it finds pushed into the hands' rings: their clouds never leave the GPU."""
+        return _few_at_a_time(self._run_stage1_into, rings, origins_world_m, *crops)
 
-    def refine_rings(self, rings: Sequence[HandRing]) -> Refined:
-        origins_m, masks = [], []
-        for hand, ring in enumerate(rings):
-            assert isinstance(ring, DeviceRing)
-            buffers = {name: self._stpt.inputs[name] for name in CLOUDS}
-            window = ring.copy_window({name: each.device + hand * each.hand_bytes() for name, each in buffers.items()})
-            origins_m.append(window[0])
-            masks.append(window[1])
-        self._stpt.inputs["origins_m"].write(np.stack(origins_m))
-        self._stpt.inputs["frame_mask"].write(np.stack(masks))
-        return self._refined(len(rings))
+    def refine_rings(self, rings: Sequence[DeviceRing]) -> Refined:
+        return _few_at_a_time(self._refine_rings, rings)
 
     def close(self) -> None:
         """What `run_stage1`, `refine` and the like returned must not be used any more."""
@@ -136,9 +95,42 @@ class TensorRTEngine:
         self._stpt.close()
         self._stream.close()
 
+    def _run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+        sizes = self._queue_stage1(crops_rgb, P_crop, view_mask)
+        clouds = Clouds(*(self._stage1.outputs[name].read(sizes) for name in Clouds._fields))
+        self._stream.wait()
+        return clouds
+
+    def _run_stage1_into(
+        self, rings: Sequence[DeviceRing], origins_world_m: Sequence[np.ndarray], *crops: np.ndarray
+    ) -> Stage1Keypoints:
+        sizes = self._queue_stage1(*crops)
+        buffers = {name: self._stage1.outputs[name] for name in CLOUDS}
+        for hand, (ring, origin) in enumerate(zip(rings, origins_world_m, strict=True)):
+            ring.push({name: each.device + hand * each.hand_bytes() for name, each in buffers.items()}, origin)
+        found = Stage1Keypoints(*(self._stage1.outputs[name].read(sizes) for name in Stage1Keypoints._fields))
+        self._stream.wait()
+        return found
+
+    def _refine(self, *window: np.ndarray) -> Refined:
+        for name, array in zip(CloudWindow._fields, window, strict=True):
+            self._stpt.inputs[name].write(array)
+        return self._refined(len(window[0]))
+
+    def _refine_rings(self, rings: Sequence[DeviceRing]) -> Refined:
+        buffers = {name: self._stpt.inputs[name] for name in CLOUDS}
+        windows = [
+            ring.copy_window({name: each.device + hand * each.hand_bytes() for name, each in buffers.items()})
+            for hand, ring in enumerate(rings)
+        ]
+        origins_m, masks = zip(*windows, strict=True)
+        self._stpt.inputs["origins_m"].write(np.stack(origins_m))
+        self._stpt.inputs["frame_mask"].write(np.stack(masks))
+        return self._refined(len(rings))
+
     def _queue_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Sizes:
         hands, views = view_mask.shape
-        self._check(hands, views)
+        self._check(views)
         inputs = self._stage1.inputs
         if self._latents_of != (hands, views):
             inputs["latents"].write(np.repeat(self._latents[:, :, :views], hands, axis=0))
@@ -155,9 +147,55 @@ class TensorRTEngine:
         self._stream.wait()
         return refined
 
-    def _check(self, hands: int, views: int) -> None:
+    def _check(self, views: int) -> None:
         least, most = self._views
         if not least <= views <= most:
             raise UserError(f"{self.name}: {views} views, but the engine takes {least} to {most}.")
-        if not 1 <= hands <= MOST_HANDS:
-            raise UserError(f"{self.name}: {hands} hands, but the engine takes 1 to {MOST_HANDS}.")
+
+
+class DeviceRings:
+    """The `HandRings` of a TensorRT engine: the clouds stay on its GPU."""
+
+    def __init__(self, engine: TensorRTEngine, lock: AbstractContextManager) -> None:
+        self._engine, self._lock = engine, lock
+        self._rings: dict[int, DeviceRing] = {}
+        self._free: list[DeviceRing] = []
+
+    def add(self, slot: int, mirror: np.ndarray) -> None:
+        ring = self._free.pop() if self._free else self._engine.make_ring(mirror)
+        ring.clear(mirror)
+        self._rings[slot] = ring
+
+    def remove(self, slot: int) -> None:
+        self._free.append(self._rings.pop(slot))
+
+    def __getitem__(self, slot: int) -> DeviceRing:
+        return self._rings[slot]
+
+    def run_stage1(
+        self, slots: Sequence[int], origins_world_m: Sequence[np.ndarray], crops: CropBatch
+    ) -> Stage1Keypoints:
+        with self._lock:
+            return self._engine.run_stage1_into([self._rings[slot] for slot in slots], origins_world_m, *crops)
+
+    def refine(self, slots: Sequence[int]) -> Refined:
+        return self._engine.refine_rings([self._rings[slot] for slot in slots])
+
+    def refine_later(self, slots: Sequence[int]) -> Callable[[], Refined]:
+        """Here and now: one stream does one thing at a time."""
+        refined = Refined(*(array.copy() for array in self.refine(slots)))
+        return lambda: refined
+
+
+Found = TypeVar("Found", Clouds, Stage1Keypoints, Refined)
+
+
+def _few_at_a_time(run: Callable[..., Found], *hands: Sequence | np.ndarray) -> Found:
+    """`run` on as many hands at once as the engines take; `hands` are sequences with an element each for every hand."""
+    if len(hands[0]) <= MOST_HANDS:
+        return run(*hands)
+    found = []
+    for first in range(0, len(hands[0]), MOST_HANDS):
+        part = run(*(each[first : first + MOST_HANDS] for each in hands))
+        found.append(type(part)(*(array.copy() for array in part)))
+    return type(found[0])(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))

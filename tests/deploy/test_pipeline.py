@@ -2,14 +2,17 @@
 
 import threading
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
 
-from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, Stage1Keypoints
-from deploy.engines.engine import HandRing
+from deploy.batches import Clouds, CloudWindow, CropBatch, EngineShape, Refined, Stage1Keypoints
+from deploy.engines.cloud_rings import CloudRings
+from deploy.engines.engine import HandRing, HandRings
+from deploy.engines.failover_engine import FailoverEngine
 from deploy.pipeline.pipeline import Pipeline
 
 EYE = np.eye(3)
@@ -26,7 +29,7 @@ class Recorder:
         self.given: list[tuple[np.ndarray, ...]] = []
         self.windows: list[CloudWindow] = []
         self.out: dict[int, Clouds] = {}
-        for hands in (1, 2):
+        for hands in range(1, 9):
             sizes = ((168, 3), (168, 16), (21, 3), (21, 16), (4, 21, 2), (4, 21))
             self.out[hands] = Clouds(*(np.zeros((hands, *size), np.float32) for size in sizes))
 
@@ -44,6 +47,9 @@ class Recorder:
     def refine(self, window: CloudWindow) -> Refined:
         self.windows.append(window)
         return Refined(window.queries_m[:, -1], np.zeros((len(window.queries_m), 21, 3, 3), np.float32))
+
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> HandRings:
+        return CloudRings(self, hands, lock)
 
     def close(self) -> None: ...
 
@@ -84,6 +90,29 @@ def test_a_hand_in_the_second_slot_goes_on_alone_and_the_first_is_taken_anew() -
     pipeline.run_stage1([0], [np.zeros(3)])
     pipeline.refine([0, 1])
     assert engine.windows[-1].frame_mask.tolist() == [[False] * 4 + [True], [False, False, True, True, False]]
+
+
+@pytest.mark.parametrize("hands", range(1, 9))
+def test_every_hand_has_a_ring_of_its_own_whatever_their_number(hands: int) -> None:
+    engine = Recorder()
+    pipeline = Pipeline(engine, views=4, hands=hands)
+    assert engine.prepared == [(list(range(1, hands + 1)), 4)]
+    slots = [pipeline.add_hand(EYE) for _ in range(hands)]
+    assert slots == list(range(hands))
+    expected = {slot: [0.0] * 5 for slot in slots}
+    for number in range(1, 4):
+        seen = slots[number % 2 :: number] or slots[:1]  # all but the first, every second, every third
+        pipeline.crops.crops_rgb[:] = (10 * number + np.arange(hands)).reshape(-1, 1, 1, 1, 1)
+        for slot in slots:
+            expected[slot] = [*expected[slot][1:], 10.0 * number + slot if slot in seen else 0.0]
+            if slot not in seen:
+                pipeline.ring(slot).miss()
+        pipeline.run_stage1(seen, [np.zeros(3)] * len(seen))
+        assert pipeline.refine(seen).joints_m[:, 0, 0].tolist() == [expected[slot][-1] for slot in seen]
+    pipeline.refine(slots)
+    window = engine.windows[-1]
+    present = np.where(window.frame_mask, window.queries_m[:, :, 0, 0], 0)
+    assert present.tolist() == list(expected.values())
 
 
 def test_a_frame_allocates_no_array_that_lasts_or_is_large() -> None:
@@ -149,7 +178,8 @@ def test_an_engine_that_fails_is_replaced_and_the_frame_is_not_lost(
     method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = Failing(method, 3), Recorder()
-    pipeline = Pipeline(first, views=4, others=iter([second]))
+    engine = FailoverEngine(iter([first, second]))
+    pipeline = Pipeline(engine, views=4)
     slots = [pipeline.add_hand(EYE), pipeline.add_hand(EYE)]
     for number in range(1, 5):
         pipeline.crops.crops_rgb[:] = number
@@ -191,12 +221,13 @@ def test_a_frame_is_refined_as_it_was_while_stage1_runs_on_the_next() -> None:
 
 def test_an_engine_that_fails_to_refine_what_was_held_is_replaced_once() -> None:
     first, second = Failing("refine", 1), Recorder()
-    pipeline = Pipeline(first, views=4, others=iter([second]))
+    engine = FailoverEngine(iter([first, second]))
+    pipeline = Pipeline(engine, views=4)
     slots = [pipeline.add_hand(EYE)]
     pipeline.run_stage1(slots, [np.zeros(3)])
     rest = pipeline.refine_later(slots)
     pipeline.run_stage1(slots, [np.zeros(3)])
-    assert rest() is None and first.closed and pipeline.engine is second
+    assert rest() is None and first.closed and engine.current is second
     pipeline.crops.crops_rgb[:] = 5
     pipeline.run_stage1(slots, [np.zeros(3)])
     refined = pipeline.refine_later(slots)()
@@ -204,24 +235,39 @@ def test_an_engine_that_fails_to_refine_what_was_held_is_replaced_once() -> None
     assert second.windows[-1].frame_mask.tolist() == [[False] * 4 + [True]]
 
 
+def test_a_frame_goes_into_the_next_engine_where_the_other_thread_fails_meanwhile() -> None:
+    second = Recorder()
+    pipeline = Pipeline(FailoverEngine(iter([Failing("refine", 1), second])), views=4)
+    slots = [pipeline.add_hand(EYE), pipeline.add_hand(EYE)]
+    pipeline.run_stage1(slots, [np.zeros(3)] * 2)
+    rest = pipeline.refine_later(slots)
+    pipeline.crops.crops_rgb[:] = 7
+    pipeline.run_stage1(slots, [np.zeros(3)] * 2)
+    assert rest() is None
+    refined = pipeline.refine_later(slots)()
+    assert refined is not None and (refined.joints_m == 7).all()
+    assert second.windows[-1].frame_mask.tolist() == [[False] * 4 + [True]] * 2
+
+
 def test_engines_that_cannot_get_ready_are_passed_over() -> None:
     first, running, second, third = Failing("prepare", 1), Failing("run_stage1", 1), Failing("prepare", 1), Recorder()
-    pipeline = Pipeline(first, views=4, others=iter([running, second, third]))
-    assert first.closed and pipeline.engine is running
+    engine = FailoverEngine(iter([first, running, second, third]))
+    pipeline = Pipeline(engine, views=4)
+    assert first.closed and engine.current is running
     pipeline.run_stage1([pipeline.add_hand(EYE)], [np.zeros(3)])
-    assert running.closed and second.closed and pipeline.engine is third
+    assert running.closed and second.closed and engine.current is third
     with pytest.raises(RuntimeError, match="out of memory"):
-        Pipeline(Failing("prepare", 1), views=4)
+        Pipeline(FailoverEngine(iter([Failing("prepare", 1)])), views=4)
 
 
 def test_without_another_engine_the_error_is_the_callers() -> None:
-    pipeline = Pipeline(Failing("run_stage1", 1), views=4)
+    pipeline = Pipeline(FailoverEngine(iter([Failing("run_stage1", 1)])), views=4)
     with pytest.raises(RuntimeError, match="out of memory"):
         pipeline.run_stage1([pipeline.add_hand(EYE)], [np.zeros(3)])
 
 
-class DeviceRings(Recorder):
-    """Keeps the rings itself, as lists of the newest values."""
+class ListRings:
+    """Rings in an engine's own memory, as lists of the newest values."""
 
     class Ring:
         def __init__(self) -> None:
@@ -237,30 +283,44 @@ class DeviceRings(Recorder):
         def withdraw(self, frame: int) -> None:
             self.values[frame - 1] = None
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.rings: list[DeviceRings.Ring] = []
+    def __init__(self, engine: Recorder) -> None:
+        self.engine = engine
+        self.rings: dict[int, ListRings.Ring] = {}
 
-    def make_ring(self, mirror: np.ndarray) -> HandRing:
-        self.rings.append(self.Ring())
-        return self.rings[-1]
+    def add(self, slot: int, mirror: np.ndarray) -> None:
+        self.rings[slot] = self.Ring()
 
-    def drop_ring(self, ring: Ring) -> None:
-        self.rings.remove(ring)
+    def remove(self, slot: int) -> None:
+        del self.rings[slot]
 
-    def run_stage1_into(self, rings, origins_world_m, crops_rgb, P_crop, view_mask) -> Stage1Keypoints:
-        for ring, crops in zip(rings, crops_rgb, strict=True):
-            ring.values.append(float(crops.flat[0]))
-        clouds = self.run_stage1(crops_rgb, P_crop, view_mask)
+    def __getitem__(self, slot: int) -> HandRing:
+        return self.rings[slot]
+
+    def run_stage1(
+        self, slots: Sequence[int], origins_world_m: Sequence[np.ndarray], crops: CropBatch
+    ) -> Stage1Keypoints:
+        for slot, crops_rgb in zip(slots, crops.crops_rgb, strict=True):
+            self.rings[slot].values.append(float(crops_rgb.flat[0]))
+        clouds = self.engine.run_stage1(*crops)
         return Stage1Keypoints(clouds.keypoints_px, clouds.confidence)
 
-    def refine_rings(self, rings) -> Refined:
-        joints = np.array([ring.values[-1] for ring in rings])[:, None, None] * np.ones((1, 21, 3))
-        return Refined(joints.astype(np.float32), np.zeros((len(rings), 21, 3, 3), np.float32))
+    def refine(self, slots: Sequence[int]) -> Refined:
+        joints = np.array([self.rings[slot].values[-1] for slot in slots])[:, None, None] * np.ones((1, 21, 3))
+        return Refined(joints.astype(np.float32), np.zeros((len(slots), 21, 3, 3), np.float32))
+
+    def refine_later(self, slots: Sequence[int]) -> Callable[[], Refined]:
+        refined = self.refine(slots)
+        return lambda: refined
+
+
+class OwnRings(Recorder):
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> HandRings:
+        self.list_rings = ListRings(self)
+        return self.list_rings
 
 
 def test_an_engine_may_keep_the_rings() -> None:
-    engine = DeviceRings()
+    engine = OwnRings()
     pipeline = Pipeline(engine, views=4)
     slots = [pipeline.add_hand(EYE), pipeline.add_hand(EYE)]
     pipeline.crops.crops_rgb[0], pipeline.crops.crops_rgb[1] = 3, 4
@@ -268,7 +328,7 @@ def test_an_engine_may_keep_the_rings() -> None:
     assert pipeline.refine(slots).joints_m[:, 0, 0].tolist() == [3, 4]
     pipeline.ring(1).miss()
     pipeline.remove_hand(0)
-    assert [ring.values for ring in engine.rings] == [[4, None]]
+    assert [ring.values for ring in engine.list_rings.rings.values()] == [[4, None]]
     pipeline.run_stage1([1], [np.zeros(3)])
     assert pipeline.refine([1]).joints_m[:, 0, 0].tolist() == [4] and engine.windows == []
     rest = pipeline.refine_later([1])

@@ -9,7 +9,7 @@ import torch
 
 from calibration.errors import UserError
 from deploy.engines import make_engine
-from deploy.engines.ring import CloudRing
+from deploy.engines.cloud_rings import CloudRing
 from deploy.engines.torch_engine import TorchEngine
 from models.network.checkpoint import CheckpointInfo, save_checkpoint
 from models.network.config import recipe

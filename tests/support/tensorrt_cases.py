@@ -1,5 +1,6 @@
 """What the tests of TensorRT share: when they can run, and one directory with engines, built once for all of them."""
 
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from calibration.errors import UserError
-from deploy.engines.engine import RingEngine
+from deploy.batches import CropBatch
+from deploy.engines.engine import Engine
 from deploy.export.parity import STAGE1
 from deploy.tensorrt.build import RTX_CAPABILITIES
 from deploy.tensorrt.library import installed
@@ -56,15 +58,14 @@ def built_directory(folder: Path) -> Path:
     return folder / "tensorrt"
 
 
-def run_rings(engine: RingEngine, window: dict[str, np.ndarray]) -> np.ndarray:
-    """`deploy.export.parity.run_window` with the engine's own ring: the newest frame's joints (21, 3)."""
-    ring = engine.make_ring(np.eye(3))
+def run_rings(engine: Engine, window: dict[str, np.ndarray]) -> np.ndarray:
+    """`deploy.export.parity.run_window` with the engine's own rings: the newest frame's joints (21, 3)."""
+    rings = engine.make_rings(1, nullcontext())
+    rings.add(0, np.eye(3))
     for t, there in enumerate(window["frame_mask"]):
         if there:
             origin = window["origins_m"][t].astype(np.float64)
-            engine.run_stage1_into([ring], [origin], *(window[name][None, t] for name in STAGE1))
+            rings.run_stage1([0], [origin], CropBatch(*(window[name][None, t] for name in STAGE1)))
         else:
-            ring.miss()
-    joints_m = engine.refine_rings([ring]).joints_m[0].copy()
-    engine.drop_ring(ring)
-    return joints_m
+            rings[0].miss()
+    return rings.refine([0]).joints_m[0].copy()

@@ -1,6 +1,7 @@
 """`usthand bench engines`: that it counts and compares what it says; the speeds themselves are not asserted."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from app.bench.engine_tables import Table
 from app.bench.engines import Plan, added_view, stage_rates
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, empty_crops, empty_window
 from deploy.engines import make_engine
+from deploy.engines.cloud_rings import CloudRings
 from deploy.measure.operation_count import count_work
 from models.network.config import recipe
 from tests.support.live_run import last_json, usthand
@@ -93,6 +95,9 @@ class StillEngine:
         self.refined.append(CloudWindow(*(array.copy() for array in window)))
         hands = len(window.frame_mask)
         return Refined(np.zeros((hands, J, 3), np.float32), np.zeros((hands, J, 3, 3), np.float32))
+
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> CloudRings:
+        return CloudRings(self, hands, lock)
 
     def close(self) -> None:
         pass

@@ -7,6 +7,7 @@ mirrored crops the left one. All that is not the network is the real thing.
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import cv2
@@ -22,6 +23,7 @@ from calibration.frames import Frame, FrameSet
 from calibration.hand import Side
 from calibration.rig import Rig
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
+from deploy.engines.cloud_rings import CloudRings
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import to_pixels
 from models.simulation.hands import hands_at
@@ -129,6 +131,9 @@ class DotEngine:
         self.windows.append(CloudWindow(*(array.copy() for array in window)))
         joints_m = window.queries_m[:, -1]
         return Refined(joints_m, np.broadcast_to(np.eye(3, dtype=np.float32) * 0.002**2, (len(joints_m), JOINTS, 3, 3)))
+
+    def make_rings(self, hands: int, lock: AbstractContextManager) -> CloudRings:
+        return CloudRings(self, hands, lock)
 
     def close(self) -> None: ...
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,9 +15,9 @@ import pytest
 
 from calibration.errors import UserError
 from deploy.artefact.manifest import MANIFEST, read_manifest
+from deploy.batches import CropBatch
 from deploy.engines import make_engine
-from deploy.engines.engine import RingEngine
-from deploy.engines.ring import CloudRing
+from deploy.engines.cloud_rings import CloudRing
 from deploy.export.mixed_precision_parity import write_half_directory
 from deploy.export.parity import LOWER, STAGE1, compare, run_window
 from deploy.tensorrt.build import build
@@ -66,14 +67,8 @@ def directory(
     return tmp_path
 
 
-def ring_engine(directory: Path) -> RingEngine:
-    engine = make_engine(str(directory), "tensorrt")
-    assert isinstance(engine, RingEngine)
-    return engine
-
-
 def test_windows_go_through_the_device_unchanged(directory: Path, cuda: FakeCuda) -> None:
-    engine, exact = ring_engine(directory), make_engine(str(directory), "onnxruntime")
+    engine, exact = make_engine(str(directory), "tensorrt"), make_engine(str(directory), "onnxruntime")
     assert engine.shape == exact.shape and "on Fake GPU" in engine.name
     engine.prepare((1, 2), 4)
     for views in (2, 3, 4, 8):
@@ -92,18 +87,20 @@ def test_windows_go_through_the_device_unchanged(directory: Path, cuda: FakeCuda
 
 
 def test_rings_of_two_hands_do_what_cloud_rings_do(directory: Path) -> None:
-    engine, exact = ring_engine(directory), make_engine(str(directory), "onnxruntime")
+    engine, exact = make_engine(str(directory), "tensorrt"), make_engine(str(directory), "onnxruntime")
     cases = [window(3, seed) for seed in (1, 2)]
     mirrors = (np.eye(3), MIRROR_Z)
-    lost = engine.make_ring(np.eye(3))
-    engine.run_stage1_into([lost], [np.ones(3)], *(cases[0][name][None, 0] for name in STAGE1))
-    engine.drop_ring(lost)  # its memory, and nothing else, is the next hand's
-    rings = [engine.make_ring(mirror) for mirror in mirrors]
+    rings = engine.make_rings(2, nullcontext())
+    rings.add(0, np.eye(3))
+    rings.run_stage1([0], [np.ones(3)], CropBatch(*(cases[0][name][None, 0] for name in STAGE1)))
+    rings.remove(0)  # its memory, and nothing else, is the next hand's
+    for hand in (0, 1):
+        rings.add(hand, mirrors[hand])
     clouds = [CloudRing(exact.shape, mirror) for mirror in mirrors]
     for step in range(2 * exact.shape.frames + 3):
         t, origins = step % exact.shape.frames, [np.array([0.1 * step, hand, -0.02 * step]) for hand in (0, 1)]
-        given = [np.stack([case[name][t] for case in cases]) for name in STAGE1]
-        seen, found = engine.run_stage1_into(rings, origins, *given), exact.run_stage1(*given)
+        given = CropBatch(*(np.stack([case[name][t] for case in cases]) for name in STAGE1))
+        seen, found = rings.run_stage1((0, 1), origins, given), exact.run_stage1(*given)
         assert seen.keypoints_px == pytest.approx(found.keypoints_px, abs=1e-5)
         assert seen.confidence == pytest.approx(found.confidence, abs=1e-6)
         for hand in (0, 1):
@@ -114,29 +111,44 @@ def test_rings_of_two_hands_do_what_cloud_rings_do(directory: Path) -> None:
             rings[1].miss()
             clouds[1].miss()
             continue
-        refined = engine.refine_rings(rings)
+        refined = rings.refine((0, 1))
         for hand in (0, 1):
             expected = exact.refine(clouds[hand].window())
             assert refined.joints_m[hand] == pytest.approx(expected.joints_m[0], abs=1e-6)
             assert refined.covariance_m2[hand] == pytest.approx(expected.covariance_m2[0], abs=1e-9)
 
 
+def test_more_hands_than_the_engine_takes_at_once_go_through_in_turn(directory: Path) -> None:
+    engine, exact = make_engine(str(directory), "tensorrt"), make_engine(str(directory), "onnxruntime")
+    cases, slots = [window(3, seed) for seed in range(5)], range(5)
+    engine.prepare(range(1, 6), 3)
+    every_rings = [each.make_rings(5, nullcontext()) for each in (engine, exact)]
+    for rings in every_rings:
+        for slot in slots:
+            rings.add(slot, MIRROR_Z if slot % 2 else np.eye(3))
+    for t in range(3):
+        given = CropBatch(*(np.stack([case[name][t] for case in cases]) for name in STAGE1))
+        origins = [np.array([0.1 * t, slot, 0.0]) for slot in slots]
+        found, expected = (rings.run_stage1(slots, origins, given) for rings in every_rings)
+        assert found.keypoints_px == pytest.approx(expected.keypoints_px, abs=1e-5)
+        assert found.confidence == pytest.approx(expected.confidence, abs=1e-6)
+    found, expected = (rings.refine(slots) for rings in every_rings)
+    assert found.joints_m == pytest.approx(expected.joints_m, abs=1e-6)
+    assert found.covariance_m2 == pytest.approx(expected.covariance_m2, abs=1e-9)
+
+
 def test_sizes_that_the_engine_does_not_take_are_refused(directory: Path) -> None:
-    engine, case = ring_engine(directory), window(3)
+    engine, case = make_engine(str(directory), "tensorrt"), window(3)
     for views in (1, 9):
         given = [np.resize(case[name][0], (1, views, *case[name].shape[2:])) for name in STAGE1]
         with pytest.raises(UserError, match=f"{views} views, but the engine takes 2 to 8"):
             engine.run_stage1(*given)
         with pytest.raises(UserError, match=f"{views} views, but the engine takes 2 to 8"):
             engine.prepare((1,), views)
-    rings = [engine.make_ring(np.eye(3)) for _ in range(3)]
-    given = [np.stack([case[name][0]] * 3) for name in STAGE1]
-    with pytest.raises(UserError, match="3 hands, but the engine takes 1 to 2"):
-        engine.run_stage1_into(rings, [np.zeros(3)] * 3, *given)
 
 
 def test_many_places_are_looked_at_a_few_at_a_time(directory: Path) -> None:
-    engine, exact = ring_engine(directory), make_engine(str(directory), "onnxruntime")
+    engine, exact = make_engine(str(directory), "tensorrt"), make_engine(str(directory), "onnxruntime")
     case = window(3)
     given = [case[name] for name in STAGE1]  # the five frames as five places
     engine.prepare((len(given[0]),), 3)
@@ -152,7 +164,7 @@ def test_without_a_graph_each_frame_is_queued(
     directory: Path, cuda: FakeCuda, caplog: pytest.LogCaptureFixture
 ) -> None:
     cuda.refuse["cudaStreamEndCapture"] = 901
-    engine, exact = ring_engine(directory), make_engine(str(directory), "onnxruntime")
+    engine, exact = make_engine(str(directory), "tensorrt"), make_engine(str(directory), "onnxruntime")
     case = window(4)
     assert run_rings(engine, case) == pytest.approx(run_window(exact, case), abs=1e-6)
     assert cuda.launches == 0
@@ -209,7 +221,7 @@ def test_the_engine_on_this_gpu_gives_the_joints_of_float32(built: Path, tmp_pat
 
     directory = Path(shutil.copytree(built, tmp_path / "engine"))
     build(directory, [find_gpu().compute_capability], load_library())
-    engine, exact = ring_engine(directory), make_engine(str(directory), "onnxruntime")
+    engine, exact = make_engine(str(directory), "tensorrt"), make_engine(str(directory), "onnxruntime")
     engine.prepare((1, 2), 4)
     for views in range(2, 9):
         case = window(views, seed=views)
@@ -218,7 +230,7 @@ def test_the_engine_on_this_gpu_gives_the_joints_of_float32(built: Path, tmp_pat
             found = compare(engine.name, views, run(engine, case)[None], expected_m)
             assert found.mean_mm < LOWER.mm, (run, found)
     engine.close()
-    again = ring_engine(directory)  # with the kernels that the first one compiled
+    again = make_engine(str(directory), "tensorrt")  # with the kernels that the first one compiled
     case = window(8, seed=8)
     found = compare(again.name, 8, run_rings(again, case)[None], run_window(exact, case)[None])
     assert found.mean_mm < LOWER.mm, found

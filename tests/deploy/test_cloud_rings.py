@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deploy.batches import Clouds, EngineShape, empty_window, part_of
-from deploy.engines.ring import CloudRing
+from deploy.batches import Clouds, CloudWindow, EngineShape, empty_window, of_hands
+from deploy.engines.cloud_rings import CloudRing
 
 SHAPE = EngineShape(crop_px=64, hypotheses=2, anchors=1, frames=5, width=3)
 MIRROR_X = np.diag([-1.0, 1.0, 1.0])
@@ -55,7 +55,7 @@ def test_a_window_is_the_last_five_frames_seen_from_the_newest_origin(script, mi
 def test_rings_share_a_window_and_leave_each_other_alone():
     random = np.random.default_rng(4)
     shared = empty_window(SHAPE, 2)
-    rings = [CloudRing(SHAPE, np.eye(3), part_of(shared, hand, hand + 1)) for hand in (0, 1)]
+    rings = [CloudRing(SHAPE, np.eye(3), CloudWindow(*of_hands(shared, [hand]))) for hand in (0, 1)]
     for number in range(7):
         new = clouds(random)
         rings[0].push(new, 0, np.full(3, 0.1 * number))
@@ -71,6 +71,6 @@ def test_rings_share_a_window_and_leave_each_other_alone():
     assert shared.frame_mask.tolist() == [[True] * 5, [True, False, True, True, False]]
     assert shared.origins_m[0, :, 0] == pytest.approx([-0.4, -0.3, -0.2, -0.1, 0])
     # A hand that takes another's place begins with an empty ring.
-    CloudRing(SHAPE, MIRROR_X, part_of(shared, 0, 1)).push(clouds(random), 0, np.zeros(3))
+    CloudRing(SHAPE, MIRROR_X, CloudWindow(*of_hands(shared, [0]))).push(clouds(random), 0, np.zeros(3))
     assert shared.frame_mask.tolist() == [[False] * 4 + [True], [True, False, True, True, False]]
     assert not alone.window().frame_mask.any()

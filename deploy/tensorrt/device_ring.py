@@ -1,4 +1,4 @@
-"""The ring of one hand on the GPU: `deploy.engines.ring.CloudRing`, with clouds that never leave the device."""
+"""The ring of one hand on the GPU: `deploy.engines.cloud_rings.CloudRing`, with clouds that never leave the device."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ CLOUDS = CloudWindow._fields[:4]
 
 
 class DeviceRing:
-    """The newest T frames of one hand. `frame_bytes`: the size of each array of a frame; `mirror` as of CloudRing."""
+    """The newest T frames of one hand. `frame_bytes`: the size of each array of a frame; `mirror` as of HandRings."""
 
     def __init__(self, stream: Stream, frames: int, frame_bytes: Mapping[str, int], mirror: np.ndarray) -> None:
         self.mirror = mirror
