@@ -6,6 +6,7 @@ import numpy as np
 
 from app.viewer import palette
 from calibration.rig import Rig, RigCamera
+from calibration.triangulation import nearest_to_lines
 
 _SNAP_COSINE = np.cos(np.radians(15))
 _GROUND_BELOW = 0.22
@@ -41,11 +42,8 @@ def stage_of(rig: Rig) -> Stage:
     # The point nearest to all optical axes; drawn to a point in front of the cameras where the axes are parallel.
     spacing_m = float(np.linalg.norm(centres_m - centres_m.mean(axis=0), axis=1).max()) or 0.5
     guess_m = (centres_m + 1.5 * spacing_m * forward).mean(axis=0)
-    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-    weight = 0.02 * len(rig.cameras)
-    left_side = across.sum(axis=0) + weight * np.eye(3)
-    right_side = np.einsum("cij,cj->i", across, centres_m) + weight * guess_m
-    centre_m = np.linalg.solve(left_side, right_side)
+    count = len(rig.cameras)
+    centre_m = nearest_to_lines(centres_m, forward, np.ones(count), guess_m, 0.02 * count)
     scale_m = float(np.median(np.linalg.norm(centres_m - centre_m, axis=1)))
     return Stage(up, centre_m, scale_m, float(centre_m @ up) - _GROUND_BELOW * scale_m)
 

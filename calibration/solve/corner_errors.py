@@ -4,15 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.camera import Camera
 from calibration.solve.corner_tracks import at_set_times
-from calibration.solve.lens_derivatives import project_views, project_with_derivatives
+from calibration.solve.lens_derivatives import camera_from_vector, project_views, project_with_derivatives
 from calibration.solve.rig_state import RigState
 from calibration.solve.view_table import BoardTable
+from calibration.triangulation import Linearised, nearest_to_lines, refine
 
 _TRIM = 0.025
 _ITERATIONS = 5
 _MAX_STEP_M = 0.3
+_HOLD = 1e-3  # px² / m²; a corner in view gives about a million
+_TRUST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -82,50 +84,38 @@ def triangulate_pixels(pixels: np.ndarray, seen: np.ndarray, rig: RigState) -> t
 
     Gauss-Newton on the distorted pixels from a start on the cameras' viewing rays.
     """
-    points = _ray_midpoints(pixels, seen, rig)
     R, t = rig.R, rig.t
-    residual = np.zeros_like(pixels)
-    for last in [False] * _ITERATIONS + [True]:
-        in_camera = np.swapaxes(points @ np.swapaxes(R, 1, 2), 0, 1) + t
-        projected, by_point, _ = project_with_derivatives(np.swapaxes(in_camera, 0, 1), rig.lens, rig.fisheye)
-        residual = pixels - np.swapaxes(projected, 0, 1)
-        if last:
-            break
-        jacobian = (np.swapaxes(by_point, 0, 1) @ R) * seen[..., None, None]
-        flat = jacobian.reshape(len(pixels), -1, 3)
-        H = np.swapaxes(flat, 1, 2) @ flat
-        H += 1e-9 * np.einsum("kii->k", H)[:, None, None] * np.eye(3)
-        right = np.swapaxes(flat, 1, 2) @ (residual * seen[..., None]).reshape(len(pixels), -1, 1)
-        step = np.linalg.solve(H, right)[..., 0]
-        length = np.linalg.norm(step, axis=1, keepdims=True)
-        points = points + step * np.minimum(1.0, _MAX_STEP_M / np.maximum(length, 1e-12))
-    return points, residual
+    counts = seen.T.astype(float)
+
+    def linearise(points: np.ndarray) -> Linearised:
+        in_camera = np.swapaxes(R @ points, 1, 2) + t[:, None]
+        projected, by_point, _ = project_with_derivatives(in_camera, rig.lens, rig.fisheye)
+        residual = (projected - np.swapaxes(pixels, 0, 1)).transpose(2, 0, 1)
+        return Linearised(residual, (by_point @ R[:, None]).transpose(3, 2, 0, 1), counts)
+
+    rays = np.stack([_viewing_rays(pixels[:, camera], rig, camera) for camera in range(len(R))], 1)
+    centres = -np.einsum("cba,cb->ca", R, t)
+    start = nearest_to_lines(np.broadcast_to(centres, rays.shape), rays, counts.T, np.zeros(3), _TRUST)
+    points = refine(start.T, linearise, _ITERATIONS, _HOLD, _MAX_STEP_M)
+    return points.T, -linearise(points).residual.transpose(2, 1, 0)
 
 
-def _ray_midpoints(pixels: np.ndarray, seen: np.ndarray, rig: RigState) -> np.ndarray:
-    """The points (K, 3) nearest to all viewing rays."""
-    H, right = np.zeros((len(pixels), 3, 3)), np.zeros((len(pixels), 3))
-    for camera, lens in enumerate(rig.lens):
-        matrix = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1.0]])
-        if rig.fisheye[camera]:
-            model = Camera(width=1, height=1, lens="fisheye4", matrix=matrix, distortion=lens[4:8])
-        else:
-            model = Camera(width=1, height=1, lens="pinhole8", matrix=matrix, distortion=lens[4:12])
-        flat = np.nan_to_num(model.undistort(pixels[:, camera]), posinf=0.0, neginf=0.0)
-        # Far outside its calibrated field a lens model may have no inverse: any ray near does to start from.
-        lenses = np.broadcast_to(lens, (len(flat), len(lens)))
-        ahead = np.concatenate([flat, np.ones((len(flat), 1))], 1)[:, None]
-        back = project_views(ahead, lenses, np.full(len(flat), bool(rig.fisheye[camera])))[:, 0]
-        lost = ~(np.linalg.norm(back - pixels[:, camera], axis=-1) < 2.0)
-        flat[lost] = ((pixels[:, camera] - lens[2:4]) / lens[:2])[lost]
-        R, t = rig.R[camera], rig.t[camera]
-        ray = np.concatenate([flat, np.ones((len(flat), 1))], 1) @ R
-        ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-        across = (np.eye(3) - ray[:, :, None] * ray[:, None, :]) * seen[:, camera, None, None]
-        H += across
-        right += across @ (-R.T @ t)
-    H += 1e-9 * np.eye(3)
-    return np.linalg.solve(H, right[..., None])[..., 0]
+def _viewing_rays(pixels: np.ndarray, rig: RigState, camera: int) -> np.ndarray:
+    """Unit vectors (K, 3), in world axes, of the rays that pixels (K, 2) of a camera lie on."""
+    lens, fisheye = rig.lens[camera], bool(rig.fisheye[camera])
+    model = camera_from_vector(lens, "fisheye4" if fisheye else "pinhole8", (1, 1))
+    flat = np.nan_to_num(model.undistort(pixels), posinf=0.0, neginf=0.0)
+    # Far outside its calibrated field a lens model may have no inverse: any ray near does to start from.
+    back = project_views(_ahead(flat)[None], lens[None], np.array([fisheye]))[0]
+    lost = ~(np.linalg.norm(back - pixels, axis=-1) < 2.0)
+    flat[lost] = ((pixels - lens[2:4]) / lens[:2])[lost]
+    ray = _ahead(flat) @ rig.R[camera]
+    return ray / np.linalg.norm(ray, axis=1, keepdims=True)
+
+
+def _ahead(flat: np.ndarray) -> np.ndarray:
+    """Normalised image coordinates (K, 2) as points (K, 3) at depth 1."""
+    return np.concatenate([flat, np.ones((len(flat), 1))], 1)
 
 
 def rmse_trim_median(residuals_px: np.ndarray) -> tuple[float, float, float]:

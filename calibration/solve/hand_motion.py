@@ -17,7 +17,7 @@ from scipy.interpolate import BSpline, make_smoothing_spline
 
 from calibration.errors import UserError
 from calibration.rig import Rig
-from calibration.triangulation import Observations, triangulate_all
+from calibration.triangulation import Linearised, dlt_equations, linearise_pinhole, refine, solve3
 
 _MAX_GAP_S = 0.5
 _MAX_OFFSET_S = 0.2
@@ -29,6 +29,7 @@ _MIN_MOMENTS = 12
 _OBSERVABLE_S = 0.015
 _ITERATIONS = 40
 _CAUCHY = 1.5
+_HOLD = 1e-9
 
 
 @dataclass(frozen=True)
@@ -225,48 +226,36 @@ def _normal_equations(rig: Rig, moments: _Moments, scale: float) -> tuple[np.nda
     """Gauss-Newton in the offsets: matrix (V, V), gradient (V,), its covariance (V, V), and the residual scale used."""
     count, joints, views, _ = moments.points.shape
     T = np.stack([camera.T_cam_world[:3] for camera in rig.cameras])
-    P = np.broadcast_to(T, (count, joints, views, 3, 4))
-    seen = np.broadcast_to(moments.seen[:, None], (count, joints, views))
-    unit = np.ones(seen.shape)
-    world = triangulate_all(Observations(P, moments.points, unit, seen))
-    world = np.where(np.isfinite(world), world, 1.0)
-    for _ in range(2):
-        residual, J = _project(T, world, moments.points)
-        weight = _cauchy(residual, seen, scale) if scale else seen.astype(float)
-        JW = J * weight[..., None, None]
-        information = np.einsum("njvai,njvak->njik", JW, J) + 1e-9 * np.eye(3)
-        pull = np.einsum("njvai,njva->nji", JW, residual)
-        world = world - np.linalg.solve(information, pull[..., None])[..., 0]
-    residual, J = _project(T, world, moments.points)
+    P = T.transpose(2, 1, 0)[..., None, None]
+    observed = moments.points.transpose(3, 2, 0, 1)
+    seen = np.broadcast_to(moments.seen.T[..., None], (views, count, joints))
+
+    def linearise(world: np.ndarray) -> Linearised:
+        residual, jacobian = linearise_pinhole(P, world, observed, 1.0)
+        return Linearised(residual, jacobian, _cauchy(residual, seen, scale) if scale else seen.astype(float))
+
+    world = solve3(dlt_equations(P, observed, seen).sum(2))
+    world = refine(np.where(np.isfinite(world), world, 1.0), linearise, 2, _HOLD)
+    residual, jacobian, _ = linearise(world)
     # The median of the length of a 2D Gaussian is 1.18 stds.
-    scale = float(np.median(np.linalg.norm(residual, axis=-1)[seen])) / 1.18
-    weight = _cauchy(residual, seen, scale)
+    scale = float(np.median(np.sqrt((residual**2).sum(0))[seen])) / 1.18
+    root = np.sqrt(_cauchy(residual, seen, scale))
     # The residual is projection minus reading, so a later reading changes it by minus the velocity.
     A = np.zeros((count, joints, views, 2, views))
     index = np.arange(views)
-    A[:, :, index, :, index] = np.moveaxis(-moments.velocity * weight[..., None] ** 0.5, 2, 0)
-    JW = J * weight[..., None, None] ** 0.5
-    flat_J = JW.reshape(count, joints, 2 * views, 3)
+    A[:, :, index, :, index] = -moments.velocity.transpose(2, 0, 1, 3) * root[..., None]
+    flat_J = (jacobian * root).transpose(3, 4, 2, 1, 0).reshape(count, joints, 2 * views, 3)
     flat_A = A.reshape(count, joints, 2 * views, views)
-    information = flat_J.swapaxes(-1, -2) @ flat_J + 1e-9 * np.eye(3)
+    information = flat_J.swapaxes(-1, -2) @ flat_J + _HOLD * np.eye(3)
     flat_A = flat_A - flat_J @ np.linalg.solve(information, flat_J.swapaxes(-1, -2) @ flat_A)
-    flat_r = (residual * weight[..., None] ** 0.5).reshape(count, joints, 2 * views)
+    flat_r = (residual * root).transpose(2, 3, 1, 0).reshape(count, joints, 2 * views)
     normal = np.einsum("njar,njas->rs", flat_A, flat_A, optimize=True)
     scores = np.einsum("njar,nja->nr", flat_A, flat_r, optimize=True)
     return normal, scores.sum(0), scores.T @ scores, scale
 
 
-def _project(T: np.ndarray, world: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (N, J, V, 2) and their Jacobian by the world points (N, J, V, 2, 3)."""
-    in_camera = np.einsum("vab,njb->njva", T[:, :, :3], world) + T[:, :, 3]
-    depth = np.where(np.abs(in_camera[..., 2:]) > 1e-3, in_camera[..., 2:], 1e-3)
-    projected = in_camera[..., :2] / depth
-    jacobian = (T[:, :2, :3] - projected[..., None] * T[:, 2:3, :3]) / depth[..., None]
-    return projected - points, jacobian
-
-
 def _cauchy(residual: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
-    return seen / (1 + (residual**2).sum(-1) / (_CAUCHY * scale) ** 2)
+    return seen / (1 + (residual**2).sum(0) / (_CAUCHY * scale) ** 2)
 
 
 def _require_observable(rig: Rig, normal: np.ndarray, moments: _Moments) -> None:

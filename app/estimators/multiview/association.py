@@ -12,7 +12,7 @@ import numpy as np
 
 from app.estimators.detection import Detection
 from calibration.rig import RigCamera
-from calibration.triangulation import moving_projections, normal_equations, solve3
+from calibration.triangulation import dlt_equations, moving_projections, solve3
 
 GATE = 0.8
 _SAME_HAND = 0.3
@@ -126,7 +126,7 @@ def pair_proposals(T_cam_world: np.ndarray, seen: DetectionBatch, gain: np.ndarr
     # Components first, then detections, ways and joints, as in calibration.triangulation.
     P = moving_projections(T_cam_world, gain, shift_m).transpose(4, 3, 2, 0, 1)[:, :, seen.view]
     points = seen.keypoints_norm.transpose(2, 0, 1)[:, :, None]
-    A = normal_equations(P, points, 1 / seen.std_norm[:, None])
+    A = dlt_equations(P, points, 1 / seen.std_norm[:, None])
     hands = solve3(A[:, :, first] + A[:, :, second])
     own = np.maximum(_fit_of(P, points, seen, hands, first), _fit_of(P, points, seen, hands, second))
     way = own.argmin(1)

@@ -11,6 +11,7 @@ from app.estimators.ust_hand.hand_views import HandViews, show_a_hand
 from calibration.frames import FrameSet
 from calibration.hand import Side, bone_lengths
 from calibration.rig import Rig
+from calibration.triangulation import nearest_to_lines
 from deploy.batches import CropBatch, empty_crops
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import hand_box
@@ -144,11 +145,7 @@ def working_volume(rig: Rig, step_m: float) -> np.ndarray:
     axes = np.stack([camera.T_cam_world[2, :3] for camera in rig.cameras])
     centres = np.stack([camera.centre_world_m for camera in rig.cameras])
     likely = (centres + _LIKELY_DISTANCE_M * axes).mean(0)
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    middle = np.linalg.solve(
-        across.sum(0) + _TRUST_OF_DISTANCE * np.eye(3),
-        (across @ centres[..., None]).sum(0)[:, 0] + _TRUST_OF_DISTANCE * likely,
-    )
+    middle = nearest_to_lines(centres, axes, np.ones(len(axes)), likely, _TRUST_OF_DISTANCE)
     reach = np.arange(-_REACH_M, _REACH_M + step_m / 2, step_m)
     places = middle + np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3)
     seen = np.zeros(len(places), int)

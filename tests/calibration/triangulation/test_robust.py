@@ -11,9 +11,10 @@ from calibration.triangulation import (
     Links,
     Observations,
     Triangulation,
+    dlt_equations,
     moving_projections,
+    solve3,
     triangulate,
-    triangulate_all,
     triangulate_without_each,
 )
 from models.simulation.hands import hands_at
@@ -79,7 +80,10 @@ def test_the_linear_solution_agrees_with_opencv(hands: np.ndarray) -> None:
     homogeneous = cv2.triangulatePoints(T[0], T[1], flat[:, 0].T, flat[:, 1].T)
     expected = (homogeneous[:3] / homogeneous[3]).T.reshape(hands.shape)
     # Both are algebraic solutions that differ in their scaling of the homogeneous point.
-    np.testing.assert_allclose(triangulate_all(observed), expected, atol=2e-4)
+    equations = dlt_equations(
+        observed.P.transpose(4, 3, 2, 0, 1), observed.points.transpose(3, 2, 0, 1), 1 / observed.std.transpose(2, 0, 1)
+    )
+    np.testing.assert_allclose(solve3(equations.sum(2)).transpose(1, 2, 0), expected, atol=2e-4)
 
 
 def test_the_refined_point_is_the_minimum_of_the_robust_cost(rig: Rig, hands: np.ndarray) -> None:
