@@ -1,9 +1,10 @@
 """Folders that take long to make and are kept: rendered images, exported networks."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from calibration.found_files import remove_folder
 
 _KEPT = 3
 
@@ -27,15 +28,16 @@ def cached_folder(
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     temporary = cache / f".making-{kind}-{key}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_folder(temporary)
     temporary.mkdir()
     try:
         make(temporary)
         if not is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             temporary.rename(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    for old in sorted(cache.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove_folder(temporary)
+    kept = [path for path in cache.glob(f"{kind}-*") if path.is_dir()]
+    for old in sorted(kept, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        remove_folder(old)
     return folder

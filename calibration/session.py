@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.found_files import read_found
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
 from calibration.yamlfile import read_yaml, write_atomic, write_yaml
 
@@ -159,7 +160,7 @@ def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
     Raises UserError where the file is missing, has other columns, or its frames do not count 0, 1, 2 and on.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_found(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. A session needs it; record or import the session again.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -281,7 +282,8 @@ def count_frames(video: Path) -> int:
 
 
 def _open_video(video: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    # FFmpeg would wait for a FIFO's other end.
+    capture = cv2.VideoCapture(str(video) if video.is_file() else "", cv2.CAP_FFMPEG)
     if not (capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0):
         capture.release()
         raise UserError(f"{video}: cannot be read as a video. Check that the file is whole, or record it again.")

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from calibration.errors import UserError
+from calibration.found_files import read_found
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ def read_yaml(path: Path, struct: type[T]) -> T:
     with the nearest known key named.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_found(path).decode()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Give the path of an existing file.") from None
     except (OSError, UnicodeDecodeError) as error:

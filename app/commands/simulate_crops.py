@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     seconds = time.monotonic() - began
-    crops = sum(len(np.load(file, mmap_mode="r")) for file in args.out.glob("shard_*/crops_rgb.npy"))
+    files = (file for file in args.out.glob("shard_*/crops_rgb.npy") if file.is_file())
+    crops = sum(len(np.load(file, mmap_mode="r")) for file in files)
     print(f"{args.out}: {crops} crops of {settings.size_px} pixels, {seconds:.0f} s")
     if args.json:
         print(json.dumps({"crops": crops, "size_px": settings.size_px, "seconds": round(seconds, 1)}))

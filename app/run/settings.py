@@ -97,11 +97,12 @@ def _sweep(base: Path) -> None:
     """Remove folders of runs whose processes are all gone: nobody holds their lock."""
     for path in base.glob(f"{_PREFIX}{os.getuid()}-*"):
         with contextlib.suppress(OSError):
-            # One that is being made is not locked yet.
-            if time.time() - path.stat().st_mtime < _YOUNG_S:
-                continue
-            handle = os.open(path, os.O_RDONLY)
+            # Anybody may have put a link or a FIFO of that name there, and a FIFO would be waited for.
+            handle = os.open(path, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
+                # One that is being made is not locked yet.
+                if time.time() - os.fstat(handle).st_mtime < _YOUNG_S:
+                    continue
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path, ignore_errors=True)
             finally:

@@ -24,6 +24,8 @@ class Keys:
     def _load(self, name: str) -> tuple[bytes, bytes | None]:
         path = self.folder / name
         try:
+            if not path.is_file():
+                raise ValueError
             return zmq.auth.load_certificate(path)
         except (OSError, ValueError):
             raise UserError(

@@ -14,9 +14,12 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import msgspec
 import numpy as np
+
+from calibration.found_files import open_found
 
 _HEADER = 64
 _ALIGN = 4096
@@ -132,7 +135,7 @@ class RingReader:
         if memory is None:
             size = _slot_bytes(ref.height, ref.width) * ref.slots
             try:
-                with open(f"/proc/{ref.pid}/fd/{ref.fd}", "rb") as file:
+                with open_found(Path(f"/proc/{ref.pid}/fd/{ref.fd}")) as file:
                     memory = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
             except (OSError, ValueError):
                 return None

@@ -13,6 +13,7 @@ import numpy as np
 
 from calibration.board.board import Board, write_board
 from calibration.errors import UserError
+from calibration.found_files import read_found
 from calibration.rig import Rig
 from calibration.session import write_session
 from calibration.wizard.journal import Journal, read_journal
@@ -80,7 +81,7 @@ class Recorder:
         """Find the images in the file again and cut off what the journal does not know."""
         path = self.video_path(camera_id)
         path.touch()
-        data = path.read_bytes()
+        data = read_found(path)
         self._ends[camera_id] = _jpeg_ends(data)
         if len(self._ends[camera_id]) < self._frames(camera_id):
             raise UserError(

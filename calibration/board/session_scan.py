@@ -212,7 +212,8 @@ def sample_frames(video: Path, frames: int, samples: int) -> list[np.ndarray]:
 
 def open_video(video: Path) -> "cv2.VideoCapture":
     """Raises UserError where the file is missing or no video."""
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    # FFmpeg would wait for a FIFO's other end.
+    capture = cv2.VideoCapture(str(video) if video.is_file() else "", cv2.CAP_FFMPEG)
     if not capture.isOpened():
         capture.release()
         raise UserError(f"{video}: cannot be read as a video. Check that the file is there and whole.")

@@ -31,6 +31,7 @@ from calibration.formats.parts import (
     unit_m,
     warn_left_out,
 )
+from calibration.found_files import read_found
 from calibration.rig import CalibrationRecord, Rig, RigCamera
 from calibration.yamlfile import write_atomic
 
@@ -79,7 +80,7 @@ def read(path: Path, unit_mm: float | None = None) -> Rig:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").split("\n")
+        return read_found(path).decode().split("\n")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file. A COLMAP model as text has cameras.txt and images.txt.") from None
     except (OSError, UnicodeDecodeError) as error:

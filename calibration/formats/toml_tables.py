@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from calibration.camera import Camera
 from calibration.errors import UserError
 from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, make_camera, nearest_rotation, pinhole
+from calibration.found_files import open_found
 from calibration.rig import RigCamera
 from calibration.yamlfile import write_atomic
 
@@ -29,7 +30,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises UserError where the file is missing or not TOML."""
     try:
-        with path.open("rb") as file:
+        with open_found(path) as file:
             return tomllib.load(file)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Give the path of an existing calibration.") from None

@@ -80,7 +80,7 @@ def read_freemocap(folder: Path, calibration: Path | None = None, unit_mm: float
 
 
 def _find_calibration(folder: Path) -> Path:
-    found = sorted(folder.glob(_CALIBRATION))
+    found = sorted(path for path in folder.glob(_CALIBRATION) if path.is_file())
     if not found:
         raise UserError(
             f"{folder}: no {_CALIBRATION}. Give the recording's calibration with `--calibration FILE`, or calibrate in "
@@ -118,8 +118,8 @@ def _match_videos(
 
 def _read_times(folder: Path, videos: dict[str, Path]) -> tuple[Path, dict[str, np.ndarray], str]:
     stamps = folder / "timestamps"
-    csv_files = sorted(stamps.rglob("*timestamps*.csv"))
-    for files in (csv_files, sorted(stamps.rglob("*.npy"))):
+    csv_files = sorted(path for path in stamps.rglob("*timestamps*.csv") if path.is_file())
+    for files in (csv_files, sorted(path for path in stamps.rglob("*.npy") if path.is_file())):
         of_cameras = _per_camera(videos, files)
         if of_cameras:
             times = {camera_id: _read_time_file(path) for camera_id, path in of_cameras.items()}

@@ -16,6 +16,7 @@ import numpy as np
 from calibration.board.board import Board
 from calibration.board.views import BoardView
 from calibration.errors import UserError
+from calibration.found_files import read_found
 from calibration.wizard.wizard import Capture
 
 JOURNAL_VERSION = 1
@@ -44,7 +45,7 @@ class Journal:
         self.path = Path(path)
         if self.path.exists():
             _check_same(self.path, read_journal(self.path), board, image_size)
-            whole = self.path.read_bytes().rfind(b"\n") + 1
+            whole = read_found(self.path).rfind(b"\n") + 1
             os.truncate(self.path, whole)
         else:
             self._append(
@@ -72,7 +73,7 @@ class Journal:
 def read_journal(path: Path) -> JournalContent:
     """Read a journal. Raises UserError where it is missing or is none."""
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_found(path).split(b"\n")[:-1]
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file. Give the folder of a calibration that was begun; it has a journal.jsonl."

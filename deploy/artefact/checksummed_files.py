@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from calibration.errors import UserError
+from calibration.found_files import read_found
 
 
 class Described(Protocol):
@@ -24,7 +25,7 @@ def read_description(path: Path, kind: type[T], expected_format: str, missing: s
     `again` says how to make it again.
     """
     try:
-        description = msgspec.json.decode(path.read_bytes(), type=kind)
+        description = msgspec.json.decode(read_found(path), type=kind)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path.parent}: {missing}, for it has no {path.name}. {again}") from None
     except OSError as error:
@@ -39,7 +40,7 @@ def read_description(path: Path, kind: type[T], expected_format: str, missing: s
 def read_described(path: Path, sha256: str | None, description: str, again: str) -> bytes:
     """The content of a file. Raises UserError where it is missing or has another hash than the description says."""
     try:
-        content = path.read_bytes()
+        content = read_found(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). {again}") from None
     if hashlib.sha256(content).hexdigest() != sha256:

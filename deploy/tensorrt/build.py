@@ -168,7 +168,7 @@ def build_engine(
         config.set_compute_capability(library.compute_capability(capability), 0)
     cache = None
     if timing is not None:
-        cache = config.create_timing_cache(timing.read_bytes() if timing.exists() else b"")
+        cache = config.create_timing_cache(timing.read_bytes() if timing.is_file() else b"")
         if not config.set_timing_cache(cache, ignore_mismatch=False):  # of another GPU or version
             cache = config.create_timing_cache(b"")
             config.set_timing_cache(cache, ignore_mismatch=False)

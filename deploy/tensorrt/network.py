@@ -154,7 +154,7 @@ class DeviceNetwork:
         if self._library.name == "tensorrt_rtx":
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             self._compiled = config.create_runtime_cache()
-            if self._kernels.exists():
+            if self._kernels.is_file():
                 self._compiled_before = self._kernels.read_bytes()
                 if not self._compiled.deserialize(self._compiled_before):
                     log.info(

@@ -19,7 +19,6 @@ augmentation.
 import errno
 import json
 import os
-import shutil
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +28,7 @@ import msgspec
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.found_files import read_found, remove_folder
 from calibration.yamlfile import write_atomic
 
 CACHE_VERSION = 1
@@ -106,7 +106,7 @@ def write_shard(path: Path, index: int, shard: Shard) -> None:
     """Write a shard into the cache directory `path`, so that it is there whole or not at all."""
     final = shard_path(path, index)
     temporary = path / f".{final.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_folder(temporary)
     temporary.mkdir(parents=True)
     try:
         for name, dtype in _DTYPES.items():
@@ -118,7 +118,7 @@ def write_shard(path: Path, index: int, shard: Shard) -> None:
             np.savez(temporary / "truth.npz", **truth)
         temporary.rename(final)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_folder(temporary)
 
 
 def shard_path(path: Path, index: int) -> Path:
@@ -128,7 +128,7 @@ def shard_path(path: Path, index: int) -> Path:
 def read_manifest(path: Path) -> CacheManifest:
     """Raises UserError where the directory is no crop cache, or one of another version."""
     try:
-        manifest = msgspec.json.decode((path / "manifest.json").read_bytes(), type=CacheManifest)
+        manifest = msgspec.json.decode(read_found(path / "manifest.json"), type=CacheManifest)
     except FileNotFoundError:
         raise UserError(
             f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate-crops`."
@@ -161,8 +161,15 @@ def _damaged(folder: Path, error: Exception) -> UserError:
     return UserError(f"{folder}: damaged ({error}). Remove it and run the command that made it again.")
 
 
+def _refuse_pipes(folder: Path) -> None:
+    """numpy would wait for one's other end."""
+    if pipes := [path.name for path in folder.iterdir() if path.is_fifo()]:
+        raise ValueError(f"{', '.join(pipes)} is a pipe")
+
+
 def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
     try:
+        _refuse_pipes(folder)
         # Each map holds a file open, so only what is large is mapped.
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "crops_rgb" else None) for name in _DTYPES

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.found_files import open_found
 from calibration.yamlfile import write_atomic
 
 
@@ -24,10 +25,10 @@ def read_npz(path: Path, what: str, advice: str, names: Container[str] | None = 
     and ends in `advice`.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("a single array, not an archive of arrays")
-        with file:
+        with open_found(path) as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("a single array, not an archive of arrays")
             return {name: file[name] for name in file.files if names is None or name in names}
     except Exception as error:  # A damaged archive can fail in any way.
         raise UserError(f"{path}: cannot be read as {what} ({error}). {advice}") from None

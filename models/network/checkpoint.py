@@ -93,6 +93,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a file of `write_tensors`; raises UserError for anything else. Runs nothing it reads."""
     try:
+        if path.is_fifo():
+            raise ValueError("a pipe")
         with path.open("rb") as file:
             start = file.read(9)
         # safetensors begin with eight bytes of their header's length, which may be anything, and the header's brace.

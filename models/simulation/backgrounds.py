@@ -37,7 +37,8 @@ def random_background(rng: np.random.Generator, folder: Path | None = None) -> n
 def images_in(folder: Path) -> tuple[Path, ...]:
     """The images in a folder and those below it, sorted. Raises UserError where there is none."""
     folder = Path(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES) if folder.is_dir() else []
+    found = folder.rglob("*") if folder.is_dir() else ()
+    paths = sorted(path for path in found if path.suffix.lower() in _PICTURES and path.is_file())
     if not paths:
         raise UserError(
             f"{folder}: no background image in it; expected files that end in {', '.join(sorted(_PICTURES))}. "
