@@ -1,0 +1,80 @@
+"""The wheel: what `pip install` puts on a machine is all that the commands read there, and no more."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGES = ("app", "calibration", "deploy", "models")
+ABOUT = ("pyproject.toml", "README.md", "LICENSE")
+NOT_PACKAGED = ("models/tools/",)
+LOADS_WHAT_IS_PACKAGED = """
+import sys
+from pathlib import Path
+import app.viewer.font, models.weights
+from models.hand.mesh import load_mesh
+from safetensors import safe_open
+assert app.viewer.font.__file__.startswith(sys.argv[1]), app.viewer.font.__file__
+assert len(load_mesh().rest_vertices_m) > 500
+with safe_open(models.weights.checkpoint_path("shipped"), "np") as tensors:
+    assert len(tensors.keys()) > 50
+for name in ("palm_detection", "hand_landmark"):
+    assert models.weights.mediapipe_model(name).stat().st_size > 1_000_000
+from app.cli import main
+sys.exit(main(["--help"]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ABOUT:
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+    done = subprocess.run(
+        [*pip, "--no-build-isolation", "-w", folder, source], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_has_all_modules_and_their_data_and_nothing_else(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    modules = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == {
+        name for name in modules if not name.startswith(NOT_PACKAGED)
+    }
+    data = {name for name in names if not name.endswith(".py")}
+    assert {name for name in data if not name.endswith((".md", "LICENSE"))} == {
+        "app/viewer/roboto.npz",
+        "models/hand/hand_mesh.npz",
+        "models/weights/mediapipe/hand_landmark.onnx",
+        "models/weights/mediapipe/palm_detection.onnx",
+        "models/weights/small.json",
+        "models/weights/small.safetensors",
+    }
+    assert {"models/weights/MODEL_CARD.md", "models/weights/mediapipe/LICENSE"} <= data
+
+
+def test_what_is_packaged_is_found_where_the_wheel_is_installed(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    command = [sys.executable, "-c", LOADS_WHAT_IS_PACKAGED, str(tmp_path)]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0 and "usage: usthand" in done.stdout, done.stdout + done.stderr
