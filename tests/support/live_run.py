@@ -66,17 +66,17 @@ class LiveRun:
         # Short, since the paths of sockets are limited to 107 characters.
         self.runtime = Path(tempfile.mkdtemp(prefix="uh-"))
         self.log = tmp_path / f"log-{time.monotonic_ns()}"
-        address = f"tcp://127.0.0.1:{free_port()}"
+        self.address = f"tcp://127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "app", *map(str, arguments), "--json"]
         if publish:
-            command += ["--publish", address]
+            command += ["--publish", self.address]
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime), **(env or {})}
         self._log_file = self.log.open("w")
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log_file
         )
         self.subscriber = Subscriber()
-        self.subscriber.connect(address)
+        self.subscriber.connect(self.address)
         self.family: dict[int, psutil.Process] = {}
 
     def __enter__(self) -> Self:
