@@ -11,15 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from calibration.solve.rig_state import (
-    CAMERA_PARAMETERS,
-    LENS,
-    OFFSET,
-    RigState,
-    apply_step,
-    linearise,
-    residuals,
-)
+from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, OFFSET, RigState, apply_step, linearise, residuals
 from calibration.solve.view_table import BoardTable
 
 # Beyond this many standard deviations a corner counts for less and less.
