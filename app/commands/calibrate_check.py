@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import math
 import time
 from dataclasses import asdict
 from typing import Any
 
 from app.commands.calibrate_session import another_board, board_path, detect_board
+from app.commands.calibrate_summary import rounded
 from calibration.board.board import read_board
 from calibration.errors import UserError
 from calibration.formats import read_any
@@ -59,9 +59,9 @@ def _summary(drift: DriftReport) -> dict[str, Any]:
         "verdict": drift.verdict,
         "moved": list(drift.moved),
         "cameras": {camera_id: _camera(one) for camera_id, one in drift.cameras.items()},
-        "rmse_px_before": _rounded(drift.before_px),
-        "rmse_px_after": _rounded(drift.after_px),
-        "scale_percent": _rounded(drift.scale_percent),
+        "rmse_px_before": rounded(drift.before_px),
+        "rmse_px_after": rounded(drift.after_px),
+        "scale_percent": rounded(drift.scale_percent),
         "note": drift.note,
     }
 
@@ -69,11 +69,7 @@ def _summary(drift: DriftReport) -> dict[str, Any]:
 def _camera(one: CameraDrift) -> dict[str, Any]:
     plain = asdict(one)
     del plain["camera_id"]
-    return {key: _rounded(value) if isinstance(value, float) else bool(value) for key, value in plain.items()}
-
-
-def _rounded(value: float) -> float | None:
-    return round(float(value), 4) if math.isfinite(value) else None
+    return {key: rounded(value) if isinstance(value, float) else bool(value) for key, value in plain.items()}
 
 
 def _print(summary: dict[str, Any], asked_to_write: bool) -> None:

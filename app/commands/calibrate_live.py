@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.commands.calibrate_summary import print_result, result_summary
+from app.commands.calibrate_summary import print_result, result_summary, write_files
 from app.commands.common import run_rig
 from app.run.policy import LivePolicy, ReplayPolicy
 from app.run.settings import RunSettings
@@ -19,7 +19,6 @@ from calibration.board.board import Board, read_board
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, read_uncalibrated_rig
-from calibration.rig_backup import replace_rig
 from calibration.solve.calibrate import calibrate
 from calibration.wizard.journal import JournalContent, read_journal
 from calibration.wizard.wizard import Wizard
@@ -120,17 +119,10 @@ def _calibrate(
         raise UserError(
             f"{error} The captures are kept: go on with `usthand calibrate {args.rig} --resume {folder}`."
         ) from None
-    backup = replace_rig(output, result.rig)
-    if args.report is not None:
-        from calibration.report import ReportContext, write_report
-
-        command = f"usthand calibrate {args.rig} -o {output} --report {args.report}"
-        write_report(args.report, result, ReportContext(str(folder), command, detections, {}))
+    command = f"usthand calibrate {args.rig} -o {output} --report {args.report}"
     summary = result_summary(result, detections)
+    summary |= write_files(result, detections, output=output, report=args.report, session=folder, command=command)
     summary |= {
-        "rig": str(output),
-        "rig_before": None if backup is None else str(backup),
-        "report": None if args.report is None else str(args.report),
         "seconds": round(time.perf_counter() - started, 3),
         "captures": len(content.captures),
         "session": str(folder),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.commands.calibrate_summary import print_result, result_summary
+from app.commands.calibrate_summary import print_result, result_summary, write_files
 from calibration.board.board import Board, read_board
 from calibration.board.hints import what_board_is_this
 from calibration.board.session_scan import detect_session
@@ -24,7 +24,6 @@ from calibration.errors import UserError
 from calibration.formats import read_any
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig, read_uncalibrated_rig
-from calibration.rig_backup import replace_rig
 from calibration.session import Session, check_session
 from calibration.solve.calibrate import calibrate
 
@@ -50,19 +49,13 @@ def run_session(args: argparse.Namespace) -> int:
     result = _solve(session, board, detections, given, rig, options)
     seconds = time.perf_counter() - started
 
-    backup = replace_rig(args.output, result.rig) if args.output is not None else None
-    if args.report is not None:
-        from calibration.report import ReportContext, write_report
-
-        command = shlex.join(["usthand", *_arguments(args)])
-        write_report(
-            args.report, result, ReportContext(str(args.session), command, detections, options.known_distances_m)
-        )
+    command = shlex.join(["usthand", *_arguments(args)])
     summary = result_summary(result, detections)
+    summary |= write_files(
+        result, detections, output=args.output, report=args.report, session=args.session, command=command,
+        known_distances_m=options.known_distances_m,
+    )  # fmt: skip
     summary |= {
-        "rig": None if args.output is None else str(args.output),
-        "rig_before": None if backup is None else str(backup),
-        "report": None if args.report is None else str(args.report),
         "seconds": round(seconds, 3),
         "detection_seconds": round(detected - started, 3),
         "solve_seconds": round(seconds - (detected - started), 3),

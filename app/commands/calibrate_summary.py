@@ -1,6 +1,8 @@
 """What `usthand calibrate` prints: a summary as plain data, and as text."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.result.result import CalibrationResult, CameraFigures
+from calibration.rig_backup import replace_rig
 
 _POSE_NAMES = ("rotation_x_rad", "rotation_y_rad", "rotation_z_rad", "position_x_m", "position_y_m", "position_z_m")
 _LENS_NAMES = ("fx_px", "fy_px", "cx_px", "cy_px")
@@ -23,19 +26,19 @@ def result_summary(result: CalibrationResult, detections: Detections) -> dict[st
             camera_id: _camera(one, result.rig[camera_id].camera, detections) | _parameter_std(result, camera_id)
             for camera_id, one in result.cameras.items()
         },
-        "rmse_px": _rounded(result.rmse_px),
-        "heldout_rmse_px": _rounded(held.rmse_px),
-        "heldout_trim_rmse_px": _rounded(held.trim_rmse_px),
-        "heldout_median_px": _rounded(held.median_px),
-        "loo_px": _rounded(held.loo_px),
+        "rmse_px": rounded(result.rmse_px),
+        "heldout_rmse_px": rounded(held.rmse_px),
+        "heldout_trim_rmse_px": rounded(held.trim_rmse_px),
+        "heldout_median_px": rounded(held.median_px),
+        "loo_px": rounded(held.loo_px),
         "heldout_corners": held.corners,
-        "rigidity_mm_rms": _rounded(held.rigidity_mm_rms),
-        "scale_bias_percent": _rounded(held.scale_bias_percent if scale is None else scale),
+        "rigidity_mm_rms": rounded(held.rigidity_mm_rms),
+        "scale_bias_percent": rounded(held.scale_bias_percent if scale is None else scale),
         "scale_bias_against": "board" if scale is None else "known distances",
-        "distances_m": {f"{a}-{b}": _rounded(value, 6) for (a, b), value in result.distances_m.items()},
-        "distance_std_m": {f"{a}-{b}": _rounded(value, 6) for (a, b), value in result.distance_std_m.items()},
+        "distances_m": {f"{a}-{b}": rounded(value, 6) for (a, b), value in result.distances_m.items()},
+        "distance_std_m": {f"{a}-{b}": rounded(value, 6) for (a, b), value in result.distance_std_m.items()},
         "shared_views": {f"{a}-{b}": count for (a, b), count in result.shared_views.items()},
-        "noise_px": _rounded(result.noise_px),
+        "noise_px": rounded(result.noise_px),
         "time_offset_note": result.time_offset_note,
         "verdict": result.verdict,
         "reasons": result.reasons,
@@ -46,25 +49,42 @@ def result_summary(result: CalibrationResult, detections: Detections) -> dict[st
     }
 
 
+def write_files(
+    result: CalibrationResult, detections: Detections, *, output: Path | None, report: Path | None, session: Path,
+    command: str, known_distances_m: Mapping[tuple[str, str], float] | None = None,
+) -> dict[str, str | None]:  # fmt: skip
+    """Write the rig and the report where they are wanted. Gives what was written, by keys of the summary.
+
+    `session`, `command` and `known_distances_m` are told by the report.
+    """
+    backup = None if output is None else replace_rig(output, result.rig)
+    if report is not None:
+        from calibration.report import ReportContext, write_report
+
+        write_report(report, result, ReportContext(str(session), command, detections, known_distances_m or {}))
+    paths = {"rig": output, "rig_before": backup, "report": report}
+    return {key: None if path is None else str(path) for key, path in paths.items()}
+
+
 def _camera(one: CameraFigures, lens: Camera, detections: Detections) -> dict[str, Any]:
     return {
-        "intrinsic_rmse_px": _rounded(one.intrinsic_rmse_px),
-        "rmse_px": _rounded(one.rmse_px),
-        "heldout_rmse_px": _rounded(one.heldout_rmse_px),
-        "loo_px": _rounded(one.loo_px),
+        "intrinsic_rmse_px": rounded(one.intrinsic_rmse_px),
+        "rmse_px": rounded(one.rmse_px),
+        "heldout_rmse_px": rounded(one.heldout_rmse_px),
+        "loo_px": rounded(one.loo_px),
         "frames": one.frames,
         "looked_at": detections.looked_at.get(one.camera_id),
         "rejected": detections.rejected.get(one.camera_id, {}),
-        "coverage": _rounded(one.coverage),
+        "coverage": rounded(one.coverage),
         "lens": lens.lens,
         "lens_note": one.lens_note,
-        "focal_px": _rounded(lens.focal_px, 3),
-        "focal_std_px": _rounded(float(np.mean(one.intrinsics_std[:2])), 3),
-        "rotation_std_deg": _rounded(one.rotation_std_deg, 5),
-        "position_std_mm": _rounded(one.position_std_mm),
-        "time_offset_ms": _rounded(one.time_offset_ns / 1e6),
-        "time_offset_std_ms": None if one.time_offset_std_ns is None else _rounded(one.time_offset_std_ns / 1e6),
-        "row_time_us": None if one.row_time_ns is None else _rounded(one.row_time_ns / 1e3),
+        "focal_px": rounded(lens.focal_px, 3),
+        "focal_std_px": rounded(float(np.mean(one.intrinsics_std[:2])), 3),
+        "rotation_std_deg": rounded(one.rotation_std_deg, 5),
+        "position_std_mm": rounded(one.position_std_mm),
+        "time_offset_ms": rounded(one.time_offset_ns / 1e6),
+        "time_offset_std_ms": None if one.time_offset_std_ns is None else rounded(one.time_offset_std_ns / 1e6),
+        "row_time_us": None if one.row_time_ns is None else rounded(one.row_time_ns / 1e3),
     }
 
 
@@ -79,7 +99,8 @@ def _parameter_std(result: CalibrationResult, camera_id: str) -> dict[str, Any]:
     return {"parameter_std": stds | {name: float(f"{ns / 1e6:.4g}") for name, ns in times_ns.items() if ns is not None}}
 
 
-def _rounded(value: float, digits: int = 4) -> float | None:
+def rounded(value: float, digits: int = 4) -> float | None:
+    """For JSON, which has no NaN."""
     return round(float(value), digits) if math.isfinite(value) else None
 
 
@@ -96,18 +117,8 @@ def print_result(summary: dict[str, Any]) -> None:
         f"leave-one-out {_text(summary['loo_px'], '.2f')} px; "
         f"scale {_text(summary['scale_bias_percent'], '+.2f')} % against the {summary['scale_bias_against']}"
     )
-    header = [
-        "camera",
-        "frames",
-        "lens",
-        "focal px",
-        "alone",
-        "joint",
-        "held-out",
-        "coverage",
-        "position mm",
-        "offset ms",
-    ]
+    header = ["camera", "frames", "lens", "focal px", "alone", "joint", "held-out", "coverage", "position mm",
+              "offset ms"]  # fmt: skip
     rows = [header]
     for camera_id, one in summary["cameras"].items():
         offset = _text(one["time_offset_ms"], "+.1f")

@@ -44,8 +44,8 @@ def offset_plot(cameras: Mapping[str, CameraFigures], width: int) -> str:
     with drawing("offsets", width, height, "time offsets") as drawn:
         axes = drawn.axes(90, 40, 110, 6)
         reach = max(
-            [abs(one.time_offset_ns) + 2 * (one.time_offset_std_ns or 0) for one in cameras.values()] + [1e6]
-        ) / 1e6  # fmt: skip
+            1.0, *((abs(one.time_offset_ns) + 2 * (one.time_offset_std_ns or 0)) / 1e6 for one in cameras.values())
+        )
         axes.set_xlim(-1.25 * reach, 1.25 * reach)
         axes.set_ylim(len(cameras) - 0.5, -0.5)
         axes.axvline(0, color="#9aa5b1", linewidth=1)
@@ -57,25 +57,9 @@ def offset_plot(cameras: Mapping[str, CameraFigures], width: int) -> str:
                     offset, row, xerr=2 * one.time_offset_std_ns / 1e6, color=colour, linewidth=2, capsize=5, capthick=2
                 )
             axes.plot(offset, row, "o", color=colour, markersize=7)
-            axes.annotate(
-                camera_id,
-                (0, row),
-                (-8, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="right",
-                va="center_baseline",
-            )
+            _label(axes, row, camera_id, 0, -8)
             std = "" if one.time_offset_std_ns is None else f" ± {one.time_offset_std_ns / 1e6:.1f}"
-            axes.annotate(
-                f"{offset:+.1f}{std} ms".replace("-", "\N{MINUS SIGN}"),
-                (1, row),
-                (8, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="left",
-                va="center_baseline",
-            )
+            _label(axes, row, f"{offset:+.1f}{std} ms".replace("-", "\N{MINUS SIGN}"), 1, 8)
         _bare(axes)
         axes.set_xlabel("time stamps late by, ms", labelpad=4)
     return drawn.svg
@@ -100,15 +84,7 @@ def uncertainty_plot(result: CalibrationResult, width: int) -> str:
             _uncertainty_column(axes, title, values, first_is_reference=column >= 2)
             if column == 0:
                 for row, camera_id in enumerate(cameras):
-                    axes.annotate(
-                        camera_id,
-                        (0, row),
-                        (-10, 0),
-                        xycoords=("axes fraction", "data"),
-                        textcoords="offset points",
-                        ha="right",
-                        va="center_baseline",
-                    )
+                    _label(axes, row, camera_id, 0, -10)
     return drawn.svg
 
 
@@ -126,14 +102,9 @@ def _uncertainty_column(axes: Axes, title: str, values: Sequence[float], first_i
             text = f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
             axes.barh(row, value, height=0.5, color=camera_colour(row), alpha=0.85)
         axes.annotate(
-            text,
-            (value if np.isfinite(value) else 0, row),
-            (6, 0),
-            textcoords="offset points",
-            va="center_baseline",
-            color=INK if value else MUTED,
-            annotation_clip=False,
-        )
+            text, (value if np.isfinite(value) else 0, row), (6, 0), textcoords="offset points", va="center_baseline",
+            color=INK if value else MUTED, annotation_clip=False,
+        )  # fmt: skip
     _bare(axes)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
@@ -142,6 +113,14 @@ def _uncertainty_column(axes: Axes, title: str, values: Sequence[float], first_i
 
 def _focal_percent(one: CameraFigures, focal_px: float) -> float:
     return 100 * float(np.mean(one.intrinsics_std[:2])) / focal_px
+
+
+def _label(axes: Axes, row: int, text: str, side: int, away: int) -> None:
+    """A text beside a row, `away` pixels outside of the axes' left (0) or right (1) `side`."""
+    axes.annotate(
+        text, (side, row), (away, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="left" if side else "right", va="center_baseline",
+    )  # fmt: skip
 
 
 def _bare(axes: Axes) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
+from calibration.image_cells import GRID, cell_counts, cells_of
 from calibration.report.canvas import INK, MUTED, POOR, camera_colour, dots, drawing, image_axes, lines, safe_name
 from calibration.result.result import ViewResiduals
 
-FIELDS = (8, 6)
 _MOST_DOTS = 2500
 _MOST_ARROWS = 2500
 _LEAST_IN_FIELD = 6
@@ -18,26 +18,13 @@ _BLUES = LinearSegmentedColormap.from_list("coverage", ["#eaf3fa", "#a9d0ea", "#
 _WARM = LinearSegmentedColormap.from_list("error", ["#f4f8ef", "#fbe7b2", "#f3a95f", "#d6553c", "#8e1d22"])
 
 
-def field_counts(corners_px: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """How many of the corners (n, 2) lie in each of the 6 x 8 fields of an image of `size` (width, height)."""
-    cell = np.floor((corners_px + 0.5) / np.array(size) * FIELDS).astype(int)
-    cell = np.clip(cell, 0, np.array(FIELDS) - 1)
-    counts = np.zeros(FIELDS[::-1], dtype=int)
-    np.add.at(counts, (cell[:, 1], cell[:, 0]), 1)
-    return counts
-
-
 def coverage_plot(camera_id: str, views: Sequence[ViewResiduals], size: tuple[int, int], width: int, most: int) -> str:
     """Corners by image field; `most` is the count of the darkest colour, the same for all cameras."""
     corners = _stack([view.corners_px for view in views])
-    counts = field_counts(corners, size)
-    step_x, step_y = size[0] / FIELDS[0], size[1] / FIELDS[1]
-    with drawing(
-        f"coverage-{safe_name(camera_id)}",
-        width,
-        width * size[1] / size[0],
-        f"coverage of the image of {safe_name(camera_id)}",
-    ) as drawn:
+    counts = cell_counts(corners, size)
+    step_x, step_y = size[0] / GRID[1], size[1] / GRID[0]
+    name = safe_name(camera_id)
+    with drawing(f"coverage-{name}", width, width * size[1] / size[0], f"coverage of the image of {name}") as drawn:
         axes = image_axes(drawn, size)
         for (row, column), count in np.ndenumerate(counts):
             corner = (column * step_x - 0.5, row * step_y - 0.5)
@@ -71,15 +58,11 @@ def residual_plot(
 
 def _field_means(corners: np.ndarray, residuals: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Centre of the corners and mean residual, each (n, 2), of every image field that has enough of both."""
-    means = [np.zeros((0, 2, 2))]
-    cell = np.clip(np.floor((corners + 0.5) / np.array(size) * FIELDS).astype(int), 0, np.array(FIELDS) - 1)
-    for column in range(FIELDS[0]):
-        for row in range(FIELDS[1]):
-            inside = (cell == [column, row]).all(axis=1)
-            if inside.sum() >= _LEAST_IN_FIELD:
-                means.append(np.stack([corners[inside].mean(axis=0), residuals[inside].mean(axis=0)])[None])
-    found = np.concatenate(means)
-    return found[:, 0], found[:, 1]
+    cell = cells_of(corners, size)
+    enough = [own for own in (cell == number for number in range(GRID[0] * GRID[1])) if own.sum() >= _LEAST_IN_FIELD]
+    means = [[corners[own].mean(axis=0), residuals[own].mean(axis=0)] for own in enough]
+    centres, mean = np.swapaxes(np.reshape(means, (-1, 2, 2)), 0, 1)
+    return centres, mean
 
 
 def region_plot(camera_id: str, region_rmse_px: np.ndarray, size: tuple[int, int], width: int, most_px: float) -> str:

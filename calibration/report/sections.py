@@ -3,9 +3,10 @@
 import numpy as np
 
 from calibration.board.views import Detections
+from calibration.image_cells import cell_counts
 from calibration.report.canvas import camera_colour
 from calibration.report.figure_plots import histogram_plot, offset_plot, uncertainty_plot
-from calibration.report.image_plots import coverage_plot, field_counts, nice_scale, region_plot, residual_plot
+from calibration.report.image_plots import coverage_plot, nice_scale, region_plot, residual_plot
 from calibration.report.text import escape, number, plus_minus, sentence, table
 from calibration.result.result import CalibrationResult, ViewResiduals
 
@@ -71,7 +72,7 @@ def coverage_section(result: CalibrationResult, detections: Detections | None) -
     for camera_id, seen in views.items():
         if seen:
             corners = np.concatenate([view.corners_px for view in seen])
-            most = max(most, int(field_counts(corners, _size(result, camera_id)).max()))
+            most = max(most, int(cell_counts(corners, _size(result, camera_id)).max()))
     figures = []
     for camera_id, seen in views.items():
         plot = coverage_plot(camera_id, seen, _size(result, camera_id), _width(len(views)), most)

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.image_cells import cell_counts, cells_of
 from calibration.result.result import CameraFigures, ImageFigures
 from calibration.solve.corner_errors import CornerErrors, rigidity, rmse_trim_median
 from calibration.solve.lens_derivatives import lens_count
 from calibration.solve.rig_solve import RigSolve
 from calibration.solve.rig_state import LENS, OFFSET, ROW
 
-# Rows and columns of fields in which coverage is counted.
-_FIELDS = (6, 8)
 # With fewer corners, the error of an image region says nothing.
 _LEAST_IN_REGION = 12
 
@@ -88,7 +87,7 @@ def _of_camera(solve: RigSolve, folds: FoldDifferences, number: int) -> CameraFi
         rmse_px=float(np.sqrt(np.mean(length[corners] ** 2))) if corners.any() else np.nan,
         heldout_rmse_px=heldout_px,
         loo_px=loo_px,
-        coverage=float((_field_counts(moved.pixels[corners], size) > 0).mean()),
+        coverage=float((cell_counts(moved.pixels[corners], size) > 0).mean()),
         region_rmse_px=_region_rmse(moved.pixels[joint], length[joint], size),
         lens_note="given" if solve.intrinsics.given[number] else held,
         intrinsics_std=std[LENS][: lens_count(solve.intrinsics.models[number])],
@@ -101,18 +100,9 @@ def _of_camera(solve: RigSolve, folds: FoldDifferences, number: int) -> CameraFi
     )
 
 
-def _field_counts(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Corners in each of 6 x 8 fields of the image."""
-    place = np.clip((pixels + 0.5) / np.array(size), 0, 1 - 1e-9)
-    counts = np.zeros(_FIELDS, dtype=int)
-    np.add.at(counts, (np.int64(place[:, 1] * _FIELDS[0]), np.int64(place[:, 0] * _FIELDS[1])), 1)
-    return counts
-
-
 def _region_rmse(pixels: np.ndarray, length: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """RMSE in 3 x 3 regions of the image, NaN where there are too few corners to tell."""
-    place = np.clip((pixels + 0.5) / np.array(size), 0, 1 - 1e-9)
-    region = np.int64(place[:, 1] * 3) * 3 + np.int64(place[:, 0] * 3)
+    region = cells_of(pixels, size, (3, 3))
     number = np.bincount(region, minlength=9)
     squared = np.bincount(region, length**2, minlength=9)
     rmse = np.where(number >= _LEAST_IN_REGION, np.sqrt(squared / np.maximum(number, 1)), np.nan)

@@ -19,14 +19,17 @@ from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, RigState, resid
 from calibration.solve.view_poses import ViewPoses, refine_poses, view_poses
 from calibration.solve.view_table import BoardTable
 
+# Focal lengths tried first, in image widths: from fisheyes to telephoto lenses.
 _GUESSES = (0.45, 0.6, 0.8, 1.1, 1.6, 2.6)
-_VIEWS_FOR_START = 10
-_VIEWS_FOR_FIT = 30
+# Views that differ most, of one camera: more hardly change its lens.
+_VIEWS_FOR_START, _VIEWS_FOR_FIT = 10, 30
+# Another lens model must lower the error of views not used to this share.
 _MODEL_GAIN = 0.985
 # What lenses of cameras are like: standard deviations about a centred, square, undistorted lens.
 _CENTRE_STD, _ASPECT_STD, _FOCAL_STD = 0.03, 0.005, 1.0
 _PINHOLE_STDS = np.array([0.5, 0.5, 0.004, 0.004, 0.3, 0.3, 0.3, 0.3])
 _FISHEYE_STDS = np.array([0.2, 0.2, 0.2, 0.2])
+# The tangent of the angle off the axis from which on lens models differ.
 _WIDE = 0.65
 
 

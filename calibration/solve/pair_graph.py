@@ -10,9 +10,11 @@ from calibration.rotations import inverse_transform
 from calibration.solve.view_poses import ViewPoses
 from calibration.solve.view_table import BoardTable
 
-_MOST_SHARED = 30
-_MOST_PROPOSING = 15
+# Of the sets that two cameras share, so many judge a relative pose and so many propose one: more take longer.
+_MOST_SHARED, _MOST_PROPOSING = 30, 15
+# A view that misses by more counts as this much: its pose is the wrong one of two, and says no more.
 _TRUNCATE_PX = 12.0
+# One shared set leaves two poses that fit alike.
 _LEAST_SHARED = 2
 
 

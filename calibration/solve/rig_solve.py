@@ -137,7 +137,7 @@ class RigSolve:
     def free_offsets(self) -> "RigSolve":
         """With a constant time offset per camera, if it is significant and frames that were not used fit better."""
         settings = self.settings
-        trial = self._freed(OFFSET, np.ones(len(self.state.lens), dtype=bool)).adjust()
+        trial = self._freed(OFFSET, True).adjust()
         std_s = trial.offset_std_s
         if np.min(std_s) > settings.max_offset_std_s or not np.isfinite(std_s).all():
             least = 1000 * float(np.min(std_s))
@@ -168,7 +168,7 @@ class RigSolve:
 
     def free_row_times(self) -> "RigSolve":
         """With a row time per camera, if the fit improves and none is negative by much. They are not tested apart."""
-        trial = self._freed(ROW, np.ones(len(self.state.lens), dtype=bool)).adjust(afresh=True)
+        trial = self._freed(ROW, True).adjust(afresh=True)
         old, new = (
             float(np.median(np.linalg.norm(one.residuals_px, axis=-1)[one.problem.table.seen])) for one in (self, trial)
         )
@@ -178,7 +178,7 @@ class RigSolve:
         return self.noting("rolling-shutter row times did not improve the fit and stay zero")
 
     def add_sets(self, most_sets: int) -> "RigSolve":
-        """Fitted to at most `most_sets` sets; those that were in use decided what is free, and keep the last word."""
+        """Fitted to at most `most_sets` sets, if those are more. What the fewer decided stays, as do their errors."""
         use = choose_sets(self.table, self.boards, most_sets)
         if use.sum() <= self.use.sum():
             return self
@@ -188,7 +188,7 @@ class RigSolve:
         """The same with one more note."""
         return replace(self, notes=(*self.notes, note), tested=self.tested or self)
 
-    def _freed(self, parameter: int, which: np.ndarray) -> "RigSolve":
+    def _freed(self, parameter: int, which: np.ndarray | bool) -> "RigSolve":
         free = self.problem.free.copy()
         free[:, parameter] = which
         return replace(self, problem=replace(self.problem, free=free))
@@ -244,7 +244,7 @@ class RigSolve:
     def heldout(self) -> HeldOut | None:
         """Errors of triangulated corners under rigs that did not see them: two folds, each judged by the other's fit.
 
-        Where the folds' fits start does not matter; least squares forget it. None where a fold is too small.
+        They start from the fit to both, which least squares forget. None where a fold is too small.
         """
         if self.tested is not None:
             return self.tested.heldout

@@ -13,9 +13,8 @@ import numpy as np
 
 from calibration.board.board import Board
 from calibration.board.views import BoardView
+from calibration.image_cells import GRID, cell_counts, cells_of
 
-GRID = (6, 8)
-"""Rows and columns of the cells that an image is divided into."""
 _NOMINAL_FOCAL = 0.8
 # Two poses of a flat board whose errors differ by less than this factor cannot be told apart.
 _AMBIGUOUS = 2.0
@@ -84,14 +83,6 @@ def placement(view: BoardView, board: Board, image_size: tuple[int, int]) -> Boa
     return BoardPlacement(centre=np.clip(centre, -0.5, 1.5), log_size=log_size, normals=normals, cells=cells, sure=sure)
 
 
-def cells_of(points_px: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Indices (n,) into the cells of GRID, row by row, of points (n, 2) within the image."""
-    rows, columns = GRID
-    column = np.clip((points_px[:, 0] + 0.5) * columns // image_size[0], 0, columns - 1)
-    row = np.clip((points_px[:, 1] + 0.5) * rows // image_size[1], 0, rows - 1)
-    return (row * columns + column).astype(int)
-
-
 class CameraCoverage:
     """What one camera has of the board. `heat` (rows, columns) counts corners per cell."""
 
@@ -100,7 +91,7 @@ class CameraCoverage:
         self.placements: list[BoardPlacement] = []
 
     def add(self, view: BoardView, placed: BoardPlacement, image_size: tuple[int, int]) -> None:
-        np.add.at(self.heat.reshape(-1), cells_of(view.corners_px, image_size), 1)
+        self.heat += cell_counts(view.corners_px, image_size)
         self.placements.append(placed)
 
     @property
@@ -157,7 +148,7 @@ class Coverage:
             self.cameras[camera_id].add(view, self.place(view), size)
             for other in views:
                 if other != camera_id:
-                    np.add.at(self.pair_heat[camera_id, other].reshape(-1), cells_of(view.corners_px, size), 1)
+                    self.pair_heat[camera_id, other] += cell_counts(view.corners_px, size)
         for pair in self.shared:
             self.shared[pair] += pair[0] in views and pair[1] in views
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.wizard.coverage import GRID, CameraCoverage, Coverage
+from calibration.image_cells import GRID
+from calibration.wizard.coverage import CameraCoverage, Coverage
 
 _ROWS = ("upper", "", "lower")
 _COLUMNS = ("left", "", "right")

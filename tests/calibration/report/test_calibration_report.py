@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from calibration.board.views import Detections
+from calibration.image_cells import cell_counts
 from calibration.report import ReportContext, report_html, write_report
-from calibration.report.image_plots import field_counts, nice_scale
+from calibration.report.image_plots import nice_scale
 from calibration.report.rig_plots import upright_axes
 from tests.support.calibration_scene import synthetic_result
 
@@ -132,7 +133,7 @@ def test_field_counts_agree_with_a_histogram():
     corners = np.random.default_rng(0).uniform([-0.5, -0.5], [1279.5, 719.5], (500, 2))
     limits = ((-0.5, 1279.5), (-0.5, 719.5))
     expected = np.histogram2d(corners[:, 0], corners[:, 1], bins=(8, 6), range=limits)[0].T
-    np.testing.assert_array_equal(field_counts(corners, (1280, 720)), expected)
+    np.testing.assert_array_equal(cell_counts(corners, (1280, 720)), expected)
 
 
 def test_residuals_are_scaled_by_a_round_number_that_outliers_do_not_change():

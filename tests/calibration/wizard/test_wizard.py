@@ -13,11 +13,12 @@ from calibration.board.rendering import BoardRenderer
 from calibration.board.session_scan import detect_session
 from calibration.board.views import BoardView
 from calibration.errors import UserError
+from calibration.image_cells import cells_of
 from calibration.rig import Rig
 from calibration.rotations import make_transform, rotation_from_vector
 from calibration.session import check_session
 from calibration.solve.calibrate import calibrate
-from calibration.wizard.coverage import CameraCoverage, Coverage, cells_of, placement
+from calibration.wizard.coverage import CameraCoverage, Coverage, placement
 from calibration.wizard.hints import Enough, camera_needs, suggest
 from calibration.wizard.journal import Journal, read_journal
 from calibration.wizard.wizard import Capture, Wizard, WizardStep
