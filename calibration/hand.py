@@ -13,6 +13,11 @@ Side = Literal["left", "right"]
 JOINTS = 21
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 FINGER_JOINTS = tuple(tuple(range(1 + 4 * finger, 5 + 4 * finger)) for finger in range(5))
+_KNUCKLES = {"thumb": ("CMC", "MCP", "IP", "tip")}
+JOINT_NAMES = (
+    "wrist",
+    *(f"{finger} {name}" for finger in FINGERS for name in _KNUCKLES.get(finger, ("MCP", "PIP", "DIP", "tip"))),
+)
 BONES = np.array([(0 if joint % 4 == 1 else joint - 1, joint) for joint in range(1, JOINTS)])
 """(20, 2): parent and child joint of each bone."""
 

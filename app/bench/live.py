@@ -5,14 +5,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 
-from app.assembly.synchroniser import Synchroniser
+from app.assembly.recorded_sets import recorded_sets
 from app.estimators import make_estimator
 from app.estimators.detection import Detection, Detector, Region
 from app.estimators.multiview.estimator import MultiViewEstimator
-from app.run.policy import ReplayPolicy
 from app.worker.statistics import Quantiles, rounded
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
@@ -37,30 +35,7 @@ class _RecordingDetector:
 
 def read_sets(session: Session, rig: Rig, phases_ns: dict[str, int] | None) -> list[FrameSet]:
     """All frame sets of a session, decoded, in memory."""
-    synchroniser = Synchroniser(rig.camera_ids, rig.sync, ReplayPolicy(), phases_ns)
-    for camera in rig.cameras:
-        capture = cv2.VideoCapture(str(session.video_path(camera.camera_id)))
-        for number, time_ns in enumerate(session.frame_times_ns(camera.camera_id)):
-            whole, image = capture.read()
-            if whole:
-                synchroniser.add(
-                    Frame(
-                        camera_id=camera.camera_id,
-                        sequence=number,
-                        capture_time_ns=int(time_ns) - camera.time_offset_ns,
-                        grab_time_ns=0,
-                        publish_time_ns=0,
-                        pixels=image,
-                    ),
-                    0,
-                )
-        capture.release()
-    for camera_id in rig.camera_ids:
-        synchroniser.stops(camera_id)
-    sets = []
-    while (frame_set := synchroniser.pop(0)) is not None:
-        sets.append(frame_set)
-    return sets
+    return list(recorded_sets(session, rig, phases_ns))
 
 
 def detector_alone(rig: Rig, sets: list[FrameSet], estimator_name: str) -> dict:

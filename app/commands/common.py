@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -45,13 +46,15 @@ def run_child(
     command: list[str],
     environment: dict[str, str] | None = None,
     told: Callable[[subprocess.Popen], Iterable[psutil.Process]] = lambda child: [psutil.Process(child.pid)],
+    stdout: IO[bytes] | None = None,
 ) -> int:
     """The exit code of a program that does a command's work; 1 where a signal ended it.
 
     `environment` is added to this process's own. Where this process is told to stop, it waits, and tells the processes
     that `told` gives: the program itself by default. It is in a session of its own, so that nothing else tells it.
+    `stdout` is a file for what it prints, by default where this process prints.
     """
-    child = subprocess.Popen(command, env={**os.environ, **(environment or {})}, start_new_session=True)
+    child = subprocess.Popen(command, env={**os.environ, **(environment or {})}, start_new_session=True, stdout=stdout)
 
     def tell(number: int, _frame: object) -> None:
         for process in told(child):

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 
+from app.estimators.detection import Detector
 from app.estimators.estimator import Estimator
 from calibration.errors import UserError
 from calibration.rig import Rig
@@ -12,8 +13,17 @@ log = logging.getLogger(__name__)
 ESTIMATORS = ("mediapipe", "simulated", "ust-hand")
 
 
-def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shipped", engine: str = "auto") -> Estimator:
+def make_estimator(
+    name: str,
+    rig: Rig,
+    seed: int = 0,
+    checkpoint: str = "shipped",
+    engine: str = "auto",
+    detector: Detector | None = None,
+) -> Estimator:
     """The estimator of that name for a rig; `checkpoint`, or an engine directory, and `engine` are those of `ust-hand`.
+
+    `detector` takes the place of MediaPipe's own in `mediapipe`, and in what finds hands for `ust-hand`.
 
     Raises UserError for an unknown name, a missing extra, or a checkpoint or engine that cannot be read.
     """
@@ -22,17 +32,17 @@ def make_estimator(name: str, rig: Rig, seed: int = 0, checkpoint: str = "shippe
     if name == "mediapipe":
         from app.estimators.multiview.mediapipe_hands import MediaPipeHands
 
-        return MultiViewEstimator(rig, MediaPipeHands())
+        return MultiViewEstimator(rig, detector or MediaPipeHands())
     if name == "simulated":
         from app.estimators.multiview.simulated import SimulatedDetector
 
         return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed))
     if name == "ust-hand":
-        return _ust_hand(rig, checkpoint, engine)
+        return _ust_hand(rig, checkpoint, engine, detector)
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")
 
 
-def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
+def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | None) -> Estimator:
     from app.estimators.ust_hand.estimator import UstHandEstimator
     from app.estimators.ust_hand.hand_finder import DetectorFinder, VolumeSearch
     from deploy.engines import live_engines
@@ -42,8 +52,8 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str) -> Estimator:
     engine = FailoverEngine(live_engines(checkpoint, engine_name))
     log.info("worker: engine %s", engine.name)
     pipeline = Pipeline(engine, len(rig.cameras))
-    if importlib.util.find_spec("mediapipe"):
-        finder = DetectorFinder(make_estimator("mediapipe", rig))
+    if detector is not None or importlib.util.find_spec("mediapipe"):
+        finder = DetectorFinder(make_estimator("mediapipe", rig, detector=detector))
     else:
         log.info("worker: MediaPipe is not installed, so hands are first searched for by the network itself")
         finder = VolumeSearch(rig, pipeline)

@@ -38,7 +38,7 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray) -> BoardTable:
         track = np.full((len(views), len(table.corners_m), 2), np.nan)
         for position, view in enumerate(views):
             track[position, table.views[view].corner_ids] = table.pixels[view, table.seen[view]]
-        value, slope, near = _read(true_s[views], track, table.set_times_s, period, max_gap)
+        value, slope, near = read_track(true_s[views], track, table.set_times_s, period, max_gap)
         there = np.isfinite(value).all(-1).sum(1) >= _LEAST_CORNERS
         camera.append(np.full(there.sum(), number))
         sets.append(np.flatnonzero(there))
@@ -66,12 +66,12 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray) -> BoardTable:
     )
 
 
-def _read(
+def read_track(
     times: np.ndarray, track: np.ndarray, at: np.ndarray, period: float, max_gap: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A track (K, M, 2) over rising times (K,), read at moments (S,).
+    """A track (K, M, 2), or of points in space (K, M, 3), over rising times (K,), read at moments (S,).
 
-    Gives pixels and velocity (S, M, 2), NaN where unknown, and the nearest frame (S,).
+    Gives places and velocity (S, M, 2), NaN where unknown, and the nearest frame (S,). Times are in seconds.
     """
     last = len(times) - 1
     after = np.clip(np.searchsorted(times, at), min(1, last), last)

@@ -59,11 +59,16 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.report and args.report.is_dir():
         raise UserError(f"`--report {args.report}` is a folder. Give the name of a file in it.")
+    if len(args.data) > 1:
+        raise UserError(
+            "`--data`: several recorded sessions can be evaluated together, crops and sessions with truth not."
+        )
+    (path,) = args.data
     network, info = load_checkpoint(args.checkpoint)
     if args.ablate:
         network = _ablated(network, args.ablate)
     size = network.config
-    cache = cache_of(args.data, round(size.crop_px * MARGIN))
+    cache = cache_of(path, round(size.crop_px * MARGIN))
     data = WindowDataset([cache], size.crop_px, size.frames, truth=True)
     if args.labels:
         data.change_shards(lambda number, shard: relabel(shard, GRADES[args.labels], args.seed + number))
@@ -73,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         "checkpoint_sha256": hashlib.sha256(checkpoint_path(args.checkpoint).read_bytes()).hexdigest()[:16],
         "recipe": size.recipe,
         "steps": info.step,
-        "data": args.data.name,
+        "data": path.name,
         "labels": args.labels or "as in the data",
         "ablated": args.ablate or "nothing",
         "seed": args.seed,

@@ -19,9 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
+        nargs="+",
         required=True,
         metavar="D",
-        help="what `simulate-crops` made, or a session with truth",
+        help="what `simulate-crops` made, a session with truth, or recorded sessions",
     )
     parser.add_argument(
         "--views",
