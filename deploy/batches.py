@@ -64,6 +64,10 @@ class CloudWindow(NamedTuple):
     frame_mask: np.ndarray
 
 
+CLOUDS = CloudWindow._fields[:4]
+"""The arrays of a window that come from stage 1."""
+
+
 class Refined(NamedTuple):
     """The newest frame's `joints_m` (H, J, 3), hand-centred metres, and their `covariance_m2` (H, J, 3, 3)."""
 

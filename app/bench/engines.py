@@ -51,13 +51,12 @@ def bench(plan: Plan, network: ExportedNetwork, directory: Path, cores: int) -> 
     """
     views, hands = plan.usual
     with EngineProcesses(cores) as processes:
-        names, skipped = _start(
-            processes, [Case(source=network.source(e), engine=e, views=views, hands=hands) for e in plan.engines]
-        )
+        usual = {engine: _case(network, engine, plan.usual) for engine in plan.engines}
+        names, skipped = _start(processes, usual.values())
         if not names:
             raise UserError("none of the engines can run here: " + "; ".join(skipped.values()))
         cases = [
-            Case(source=network.source(engine), engine=engine, views=V, hands=H, recompute=recompute)
+            _case(network, engine, (V, H), recompute)
             for V in plan.views
             for H in plan.hands
             for engine in names
@@ -65,12 +64,7 @@ def bench(plan: Plan, network: ExportedNetwork, directory: Path, cores: int) -> 
             if not recompute or plan.usual == (V, H)
         ]
         rounds, ceilings = measure(processes, cases, plan.seconds)
-        best = min(
-            names,
-            key=lambda name: median_ms(
-                rounds[Case(source=network.source(name), engine=name, views=views, hands=hands)]
-            ),
-        )
+        best = min(names, key=lambda name: median_ms(rounds[usual[name]]))
         log.info("the fastest here is %s", names[best])
         sweeps = {
             what: _sweep(processes, plan, network, best, what, values, directory)
@@ -101,6 +95,11 @@ def bench(plan: Plan, network: ExportedNetwork, directory: Path, cores: int) -> 
         **sweeps,
         "added_view": added_view(rounds, plan, best),
     }
+
+
+def _case(network: ExportedNetwork, engine: str, size: tuple[int, int], recompute: bool = False) -> Case:
+    """Of so many views and hands."""
+    return Case(source=network.source(engine), engine=engine, views=size[0], hands=size[1], recompute=recompute)
 
 
 def _start(processes: EngineProcesses, cases: Iterable[Case]) -> tuple[dict[str, str], dict[str, str]]:
@@ -144,10 +143,7 @@ def _sweep(
         networks[value] = (
             network if same else export_untrained(config, directory / f"{what}_{value}", engine == "tensorrt")
         )
-    cases = {
-        value: Case(source=each.source(engine), engine=engine, views=views, hands=hands)
-        for value, each in networks.items()
-    }
+    cases = {value: _case(each, engine, plan.usual) for value, each in networks.items()}
     rounds, _ = measure(processes, list(cases.values()), plan.seconds)
     rows = []
     for value, case in cases.items():

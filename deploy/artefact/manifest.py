@@ -26,6 +26,11 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype: Literal["uint8", "bool", "float32"]
     shape: tuple[int | str, ...]
 
+    def sized(self, hands: int, views: int) -> tuple[int, ...]:
+        """The shape with so many hands and views."""
+        sizes = {"hands": hands, "views": views}
+        return tuple(sizes[size] if isinstance(size, str) else size for size in self.shape)
+
 
 class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes into a network and what comes out, in order."""

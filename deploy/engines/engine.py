@@ -16,31 +16,48 @@ FAILURES = (UserError, ImportError, RuntimeError, MemoryError)
 """What an engine raises that cannot start, or cannot go on."""
 
 
-class HandRing(Protocol):
-    """The last T frames of one hand. It begins empty."""
+class HandRing:
+    """The last T frames of one hand: `present` (T,) bool, the newest last, says which of them show it. It begins empty.
 
-    @property
-    def count(self) -> int:
-        """The frames that were added so far."""
-        ...
+    `mirror` (3, 3) maps world directions to hand-centred axes: the identity, or the mirror of a left hand. `count` is
+    the number of frames that were added so far. An engine's ring keeps the frames' clouds as well.
+    """
+
+    def __init__(self, present: np.ndarray, mirror: np.ndarray) -> None:
+        self._present, self._mirror = present, mirror
+        self._present[:] = False
+        self._origins_world_m = np.zeros((len(present), 3))
+        self.count = 0
 
     def miss(self) -> None:
         """Add a frame without the hand."""
-        ...
+        for array in (self._present, self._origins_world_m):
+            array[:-1] = array[1:]
+        self._present[-1] = False
+        self.count += 1
 
     def withdraw(self, frame: int) -> None:
         """That frame, as `count` was after it, showed no hand after all: it stays as one without the hand."""
-        ...
+        age = self.count - frame
+        if age < len(self._present):
+            self._present[-1 - age] = False
+
+    def add(self, origin_world_m: np.ndarray) -> None:
+        """Add a frame with the hand, whose clouds' zero lies at `origin_world_m` (3,)."""
+        HandRing.miss(self)
+        self._present[-1], self._origins_world_m[-1] = True, origin_world_m
+
+    def origins_m(self) -> np.ndarray:
+        """The frames' zeros (T, 3) as seen from the newest one's, zero where there is no hand."""
+        origins_m = (self._origins_world_m - self._origins_world_m[-1]) @ self._mirror.T
+        return np.where(self._present[:, None], origins_m, 0.0)
 
 
 class HandRings(Protocol):
     """The rings of several hands by slot, kept where their engine wants them. Slots are named in rising order."""
 
     def add(self, slot: int, mirror: np.ndarray) -> None:
-        """An empty ring for a hand.
-
-        `mirror` (3, 3) maps world directions to hand-centred axes: the identity, or the mirror of a left hand.
-        """
+        """An empty ring for a hand; `mirror` as of HandRing."""
         ...
 
     def remove(self, slot: int) -> None:

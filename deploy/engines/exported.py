@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from calibration.errors import UserError
-from deploy.artefact.manifest import Interface, read_file, read_manifest
+from deploy.artefact.manifest import read_file, read_manifest
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
 from deploy.engines.cloud_rings import CloudRings
 
@@ -48,8 +48,8 @@ class ExportedEngine:
     def prepare(self, hands: Iterable[int], views: int) -> None:
         self._check(views)
         for count in hands:
-            self._stage1.prepare(_shapes(self._manifest.stage1, count, views))
-            self._stpt.prepare(_shapes(self._manifest.stpt, count, views))
+            for network, interface in ((self._stage1, self._manifest.stage1), (self._stpt, self._manifest.stpt)):
+                network.prepare({spec.name: spec.sized(count, views) for spec in interface.inputs})
 
     def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         hands, views = view_mask.shape
@@ -77,11 +77,3 @@ class ExportedEngine:
         least, most = self._manifest.views
         if not least <= views <= most:
             raise UserError(f"{self.name}: {views} views, but the engine takes {least} to {most}.")
-
-
-def _shapes(interface: Interface, hands: int, views: int) -> Shapes:
-    sizes = {"hands": hands, "views": views}
-    return {
-        spec.name: tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
-        for spec in interface.inputs
-    }

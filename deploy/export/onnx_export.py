@@ -143,8 +143,7 @@ def _to_onnx(module: nn.Module, interface: Interface) -> bytes:
 
 
 def _example(spec: TensorSpec) -> Tensor:
-    shape = [_EXAMPLE[size] if isinstance(size, str) else size for size in spec.shape]
-    return torch.ones(shape, dtype=getattr(torch, spec.dtype))
+    return torch.ones(spec.sized(**_EXAMPLE), dtype=getattr(torch, spec.dtype))
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

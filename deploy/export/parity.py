@@ -2,7 +2,7 @@
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -82,15 +82,22 @@ def check_parity(checkpoint: str, directory: Path, windows: int = 4) -> list[Par
         raise UserError("`--check` needs a runtime to compare. Install one: pip install 'usthand-live[cpu]'.")
     reference = make_engine(checkpoint, "torch")
     engines = {name: make_engine(str(directory), name) for name in installed}
+    return compare_engines(
+        reference, [(engine, RUNTIMES[name], engine.name) for name, engine in engines.items()], windows
+    )
+
+
+def compare_engines(reference: Engine, engines: Sequence[tuple[Engine, Tolerance, str]], windows: int) -> list[Parity]:
+    """Engines, each with its tolerance and what to call it, against the reference on simulated crops of a few views."""
     log.info("check: rendering simulated crops")
     crops = list(simulated_windows(reference.shape.crop_px, reference.shape.frames, windows))
     found = []
     for views in (VIEWS[0], 4, VIEWS[1]):
         some = [with_views(window, views) for window in crops]
-        expected = np.stack([run_window(reference, window) for window in some])
-        for name, engine in engines.items():
+        expected_m = np.stack([run_window(reference, window) for window in some])
+        for engine, tolerance, name in engines:
             joints_m = np.stack([run_window(engine, window) for window in some])
-            found.append(compare(engine.name, views, joints_m, expected, RUNTIMES[name]))
+            found.append(compare(name, views, joints_m, expected_m, tolerance))
     return found
 
 

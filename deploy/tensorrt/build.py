@@ -227,7 +227,7 @@ def _profile(builder: Any, interface: Interface, profile: Profile) -> Any:
 
 def profile_shape(spec: TensorSpec, profile: Profile, kind: str) -> tuple[int, ...]:
     """The `least`, `best` or `most` sizes of a tensor in a profile."""
-    return tuple(getattr(getattr(profile, size), kind) if isinstance(size, str) else size for size in spec.shape)
+    return spec.sized(getattr(profile.hands, kind), getattr(profile.views, kind, 0))
 
 
 def _remove_others(directory: Path, files: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
@@ -11,9 +11,9 @@ import numpy as np
 
 from calibration.errors import UserError
 from deploy.artefact.manifest import read_file, read_manifest
-from deploy.batches import Clouds, CloudWindow, CropBatch, EngineShape, Refined, Stage1Keypoints
+from deploy.batches import CLOUDS, Clouds, CloudWindow, CropBatch, EngineShape, Refined, Stage1Keypoints
 from deploy.tensorrt.cuda import Stream, find_gpu
-from deploy.tensorrt.device_ring import CLOUDS, DeviceRing
+from deploy.tensorrt.device_ring import DeviceRing
 from deploy.tensorrt.library import load_library
 from deploy.tensorrt.manifest import MOST_HANDS, NetworkName, read_engine, read_tensorrt_manifest
 from deploy.tensorrt.network import DeviceNetwork, Sizes
@@ -75,10 +75,11 @@ class TensorRTEngine:
     def make_rings(self, hands: int, lock: AbstractContextManager) -> "DeviceRings":
         return DeviceRings(self, lock)
 
-    def make_ring(self, mirror: np.ndarray) -> DeviceRing:
-        """A ring on the GPU, which keeps its memory until the engine is closed."""
-        frame_bytes = {name: self._stage1.outputs[name].hand_bytes() for name in CLOUDS}
-        return DeviceRing(self._stream, self.shape.frames, frame_bytes, mirror)
+    def make_ring(self, mirror: np.ndarray, memory: Mapping[str, int] | None = None) -> DeviceRing:
+        """A ring in `memory`, which another one is done with, or in new memory, which the engine frees at its end."""
+        frames, sizes = self.shape.frames, {name: self._stage1.outputs[name].hand_bytes() for name in CLOUDS}
+        memory = memory or {name: self._stream.device_memory(frames * size) for name, size in sizes.items()}
+        return DeviceRing(self._stream, memory, sizes, frames, mirror)
 
     def run_stage1_into(
         self, rings: Sequence[DeviceRing], origins_world_m: Sequence[np.ndarray], *crops: np.ndarray
@@ -159,15 +160,13 @@ class DeviceRings:
     def __init__(self, engine: TensorRTEngine, lock: AbstractContextManager) -> None:
         self._engine, self._lock = engine, lock
         self._rings: dict[int, DeviceRing] = {}
-        self._free: list[DeviceRing] = []
+        self._free: list[Mapping[str, int]] = []
 
     def add(self, slot: int, mirror: np.ndarray) -> None:
-        ring = self._free.pop() if self._free else self._engine.make_ring(mirror)
-        ring.clear(mirror)
-        self._rings[slot] = ring
+        self._rings[slot] = self._engine.make_ring(mirror, self._free.pop() if self._free else None)
 
     def remove(self, slot: int) -> None:
-        self._free.append(self._rings.pop(slot))
+        self._free.append(self._rings.pop(slot).memory)
 
     def __getitem__(self, slot: int) -> DeviceRing:
         return self._rings[slot]

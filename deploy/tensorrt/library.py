@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import logging
 from functools import cache
+from itertools import zip_longest
 from types import ModuleType
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from deploy.artefact.manifest import Interface, TensorSpec
 
 log = logging.getLogger(__name__)
 
+Tensor = tuple[str, str, tuple[int, ...]]
+"""One of a network or an engine: name, type and sizes, -1 where dynamic."""
 LibraryName = Literal["tensorrt", "tensorrt_rtx"]
 _TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
 _PACKAGES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt_rtx_bindings"}
@@ -88,34 +91,27 @@ def load_library(name: LibraryName | None = None) -> Library:
         ) from error
 
 
-def tensor_spec(library: Library, name: str, dtype: Any, shape: Any) -> tuple[str, str, tuple[int, ...]]:
-    """A tensor of a network or an engine as name, type and sizes, -1 where dynamic."""
+def tensor_spec(library: Library, name: str, dtype: Any, shape: Any) -> Tensor:
     types = {library.trt.uint8: "uint8", library.trt.bool: "bool", library.trt.float32: "float32"}
     return name, types.get(dtype, str(dtype)), tuple(shape)
 
 
-def check_bindings(
-    found: tuple[list[tuple[str, str, tuple[int, ...]]], list[tuple[str, str, tuple[int, ...]]]],
-    interface: Interface,
-    what: str,
-) -> None:
+def check_bindings(found: tuple[list[Tensor], list[Tensor]], interface: Interface, what: str) -> None:
     """Compare the inputs and outputs of a network or an engine with those of the manifest, in order.
 
     Raises UserError that names the first one that differs.
     """
     for side, tensors, specs in zip(("input", "output"), found, (interface.inputs, interface.outputs), strict=True):
-        for number in range(max(len(tensors), len(specs))):
-            got = tensors[number] if number < len(tensors) else None
-            spec = specs[number] if number < len(specs) else None
+        for number, (got, spec) in enumerate(zip_longest(tensors, specs), 1):
             if got is None or spec is None or not _fits(got, spec):
                 expected = f"{spec.name} {spec.dtype} {spec.shape}" if spec else "none"
                 raise UserError(
-                    f"{what}: {side} {number + 1} is {' '.join(map(str, got)) if got else 'missing'}, expected "
-                    f"{expected} by its manifest. Build it again: usthand export CHECKPOINT DIR --tensorrt"
+                    f"{what}: {side} {number} is {' '.join(map(str, got)) if got else 'missing'}, expected {expected} "
+                    "by its manifest. Build it again: usthand export CHECKPOINT DIR --tensorrt"
                 )
 
 
-def _fits(got: tuple[str, str, tuple[int, ...]], spec: TensorSpec) -> bool:
+def _fits(got: Tensor, spec: TensorSpec) -> bool:
     name, dtype, shape = got
     sizes = (
         # The size of an output that follows from the inputs' may be open until they are known.

@@ -31,8 +31,7 @@ class Buffer:
         self._pinned = stream.pinned_memory((int(np.prod(shape)),), self._dtype)
 
     def shape(self, sizes: Sizes) -> tuple[int, ...]:
-        named = {"hands": sizes[0], "views": sizes[1]}
-        return tuple(named[size] if isinstance(size, str) else size for size in self._spec.shape)
+        return self._spec.sized(*sizes)
 
     def hand_bytes(self) -> int:
         """Bytes of one hand of a tensor without views."""

@@ -269,19 +269,13 @@ def test_without_another_engine_the_error_is_the_callers() -> None:
 class ListRings:
     """Rings in an engine's own memory, as lists of the newest values."""
 
-    class Ring:
+    class Ring(HandRing):
         def __init__(self) -> None:
+            super().__init__(np.zeros(5, bool), EYE)
             self.values: list[float | None] = []
-
-        @property
-        def count(self) -> int:
-            return len(self.values)
 
         def miss(self) -> None:
             self.values.append(None)
-
-        def withdraw(self, frame: int) -> None:
-            self.values[frame - 1] = None
 
     def __init__(self, engine: Recorder) -> None:
         self.engine = engine
