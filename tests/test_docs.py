@@ -64,6 +64,14 @@ def test_what_documents_and_sources_name_is_there() -> None:
     assert find_missing(ROOT) == []
 
 
+def test_the_architecture_says_what_every_folder_holds() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {
+        path.parent.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+    }
+    assert [folder for folder in sorted(folders) if f"`{folder}/`" not in text] == []
+
+
 @pytest.mark.parametrize(
     "said",
     ["see app/gone.py", "`deploy/old/`", "[how](gone.md)", "`gone.py` does it", "models.gone has it", "app.cli.gone"],
