@@ -5,16 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from calibration.hand import BONES
+from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
 
 LINKS = np.vstack([BONES, [[5, 9], [9, 13], [13, 17], [5, 17], [1, 5]]])
 """The bones and the distances across the palm, which hardly change either."""
 
-# An adult's hand in metres, rounded; it stands in until the person's own lengths are known.
-_TYPICAL_M = np.array(
-    [0.035, 0.038, 0.032, 0.027, 0.088, 0.042, 0.026, 0.023, 0.086, 0.045, 0.029, 0.025]
-    + [0.081, 0.041, 0.028, 0.025, 0.079, 0.033, 0.021, 0.021]
-    + [0.021, 0.020, 0.021, 0.060, 0.070]
-)
+_TYPICAL_JOINTS_M = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m
+_TYPICAL_M = np.linalg.norm(_TYPICAL_JOINTS_M[LINKS[:, 1]] - _TYPICAL_JOINTS_M[LINKS[:, 0]], axis=1)
+"""The mean adult's hand stands in until the person's own lengths are known."""
 _TYPICAL_SPREAD = 0.25
 _ACCELERATION_PSD = 0.5
 _START_SPEED_STD = 0.5

@@ -94,8 +94,7 @@ def triangulate_pixels(pixels: np.ndarray, seen: np.ndarray, rig: RigState) -> t
         return Linearised(residual, (by_point @ R[:, None]).transpose(3, 2, 0, 1), counts)
 
     rays = np.stack([_viewing_rays(pixels[:, camera], rig, camera) for camera in range(len(R))], 1)
-    centres = -np.einsum("cba,cb->ca", R, t)
-    start = nearest_to_lines(np.broadcast_to(centres, rays.shape), rays, counts.T, np.zeros(3), _TRUST)
+    start = nearest_to_lines(np.broadcast_to(rig.centres_world_m, rays.shape), rays, counts.T, np.zeros(3), _TRUST)
     points = refine(start.T, linearise, _ITERATIONS, _HOLD, _MAX_STEP_M)
     return points.T, -linearise(points).residual.transpose(2, 1, 0)
 
