@@ -6,11 +6,10 @@ Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 import argparse
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
-from calibration.errors import UserError
+from calibration.programs import exit_code
 
 _COMMANDS = (
     "demo",
@@ -43,22 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        args = build_parser().parse_args(arguments)
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        code = args.run(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"usthand: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 1
-    except BrokenPipeError:
-        # Whoever read the output has gone; the interpreter must not try to write the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except OSError as error:
-        print(f"usthand: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    code = args.run(args)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return code

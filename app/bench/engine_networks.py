@@ -10,6 +10,7 @@ import msgspec
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
+from calibration.programs import run_program
 from deploy.artefact.cached_export import missing_to_export
 from deploy.artefact.manifest import read_file, read_manifest
 from models.network.config import NetworkConfig
@@ -111,8 +112,8 @@ def export_untrained(config: NetworkConfig, directory: Path, tensorrt: bool = Fa
 
 
 def _run(command: list[str], given: bytes, what: str) -> None:
-    done = subprocess.run(command, input=given, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode == 2:
+    code = run_program(command, given=given, stdout=subprocess.DEVNULL)
+    if code == 2:
         raise UserError(f"{what} could not be exported; the reason is above.")
-    if done.returncode:
-        raise RuntimeError(f"the export of {what} ended with {done.returncode}; its message is above")
+    if code:
+        raise RuntimeError(f"the export of {what} ended with {code}; its message is above")

@@ -1,9 +1,7 @@
 """Rounds of measurements: engines in processes of their own, in turn, and what the CPU can do, in each round."""
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,11 +14,11 @@ from tqdm import tqdm
 
 from app.bench.engine_sets import STAGES, Case, Round, measure_ceilings, prepare, run_case
 from app.worker.statistics import rounded
+from calibration.programs import join_pool
 
 ROUNDS = 5
 _CEILING_S = 0.15
 _TRIAL_S = 2.0
-_PR_SET_PDEATHSIG = 1
 
 Rounds = dict[Case, list[Round]]
 
@@ -85,9 +83,7 @@ class EngineProcesses:
 
 def _begin(environment: dict[str, str]) -> None:
     os.environ.update(environment)  # before a library that reads it is loaded
-    # The terminal's interrupt reaches all processes; the first one ends the others, and they end with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    join_pool()
 
 
 def measure(processes: EngineProcesses, cases: Sequence[Case], seconds: float) -> tuple[Rounds, Ceilings]:

@@ -7,19 +7,18 @@ Pixels go into the grabber's shared-memory ring, or after the header over the ne
 that is lost, or cannot be opened, is looked for until the process is told to end.
 """
 
-import argparse
 import logging
 import os
+import sys
 import time
 from collections import deque
-from pathlib import Path
 from typing import Protocol
 
 import cv2
 
 from app.run.policy import ReplayPolicy
-from app.run.process import child_process, stop
-from app.run.settings import RunFolder
+from app.run.process import process_parser, run_process, stop
+from app.run.settings import RunFolder, RunSettings
 from app.sources import make_source
 from app.sources.source import (
     EndOfSource,
@@ -34,6 +33,7 @@ from app.sources.source import (
 from app.transport.messages import CameraState, CameraStatus, FrameHeader, Pace
 from app.transport.ring import RingWriter
 from app.transport.sockets import Publisher, Subscriber, wait
+from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
 
@@ -272,23 +272,23 @@ class Grabber:
         )
 
 
-def main() -> None:
+def main() -> int:
     """Grab one camera of a run: started by the supervisor."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
+    parser = process_parser()
     parser.add_argument("camera_id")
-    parser.add_argument("parent", type=int)
     args = parser.parse_args()
-    with child_process(f"grabber[{args.camera_id}]", args.parent, args.folder):
+
+    def work(folder: RunFolder, rig: Rig, settings: RunSettings) -> int:
         cv2.setNumThreads(1)
-        folder = RunFolder(args.folder)
-        rig, settings = folder.read()
         source = make_source(rig[args.camera_id], rig)
         pacer = None
         if isinstance(settings.policy, ReplayPolicy):
             pacer = Pacer(args.camera_id, folder.pace_address, settings.policy.pace == "recorded")
         Grabber(args.camera_id, source, LocalOutput(folder.frames_address(args.camera_id)), pacer).run()
+        return 0
+
+    return run_process(f"grabber[{args.camera_id}]", args, work)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

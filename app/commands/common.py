@@ -4,14 +4,7 @@ import argparse
 import json
 import logging
 import math
-import os
-import signal
-import subprocess
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
-
-import psutil
 
 from app.estimators import ESTIMATORS
 from app.run.process import start_process, stop
@@ -24,8 +17,6 @@ from deploy.artefact.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
 
 log = logging.getLogger(__name__)
-
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_command(subparsers, name: str, run, help: str, example: str) -> argparse.ArgumentParser:
@@ -40,34 +31,6 @@ def add_command(subparsers, name: str, run, help: str, example: str) -> argparse
     parser.add_argument("--json", action="store_true", help="print one machine-readable object as the last line")
     parser.set_defaults(run=run)
     return parser
-
-
-def run_child(
-    command: list[str],
-    environment: dict[str, str] | None = None,
-    told: Callable[[subprocess.Popen], Iterable[psutil.Process]] = lambda child: [psutil.Process(child.pid)],
-    stdout: IO[bytes] | None = None,
-) -> int:
-    """The exit code of a program that does a command's work; 1 where a signal ended it.
-
-    `environment` is added to this process's own. Where this process is told to stop, it waits, and tells the processes
-    that `told` gives: the program itself by default. It is in a session of its own, so that nothing else tells it.
-    `stdout` is a file for what it prints, by default where this process prints.
-    """
-    child = subprocess.Popen(command, env={**os.environ, **(environment or {})}, start_new_session=True, stdout=stdout)
-
-    def tell(number: int, _frame: object) -> None:
-        for process in told(child):
-            process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-
-    numbers = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup has it
-    before = {number: signal.signal(number, tell) for number in numbers}
-    try:
-        code = child.wait()
-        return code if code >= 0 else 1
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapipe") -> None:

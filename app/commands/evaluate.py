@@ -14,11 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from app.commands.common import add_command, run_child
+from app.commands.common import add_command
 from app.commands.evaluate_footage import FOOTAGE_OPTIONS, add_footage_arguments, footage_figures
 from app.evaluation.tables import page, text_tables, with_sections
 from calibration.arguments import words
 from calibration.errors import UserError
+from calibration.programs import run_program
 from calibration.yamlfile import write_atomic
 from models.evaluation.arguments import add_arguments, to_words
 
@@ -47,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
     if args.report and args.report.is_dir():
         raise UserError(f"`--report {args.report}` is a folder. Give the name of a file in it.")
     if not footage:
-        return run_child(_crops_command(args, args.json))
+        return run_program(_crops_command(args, args.json))
     figures: dict[str, Any] = {}
     if crops:
         with tempfile.TemporaryFile() as printed:
-            code = run_child(_crops_command(args, True), stdout=printed)
+            code = run_program(_crops_command(args, True), stdout=printed)
             printed.seek(0)
             *lines, last = printed.read().decode().splitlines() or [""]
         if code:

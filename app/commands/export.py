@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from app.commands.common import add_command, run_child
+from app.commands.common import add_command
 from calibration.errors import UserError
+from calibration.programs import run_program
 from deploy.artefact.cached_export import missing_to_export
 from deploy.export.arguments import add_arguments, to_words
 
@@ -31,4 +32,4 @@ def run(args: argparse.Namespace) -> int:
             f"an export needs {library}, which is not installed. Install the project's extras `train` and `export`."
         )
     command = [sys.executable, "-m", "deploy.export", *to_words(args), *(["--json"] if args.json else [])]
-    return run_child(command)
+    return run_program(command)

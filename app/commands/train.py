@@ -3,19 +3,18 @@
 import argparse
 import importlib.util
 import json
-import subprocess
+import os
+import socket
 import sys
-import tempfile
 from pathlib import Path
 
-import psutil
-
-from app.commands.common import add_command, run_child
+from app.commands.common import add_command
 from calibration.errors import UserError
+from calibration.programs import run_program
 from models.data.crop_cache import MARGIN
 from models.data.session_cache import cache_of
 from models.training.arguments import add_arguments, to_words
-from models.training.config import EXIT_CODE_FILE, read_train_config
+from models.training.config import read_train_config
 
 
 def add_parser(subparsers) -> None:
@@ -43,15 +42,7 @@ def run(args: argparse.Namespace) -> int:
     # Here already, before processes start.
     for path in (*config.data.train, *config.data.validation):
         cache_of(Path(path), round(MARGIN * config.network_config().crop_px))
-    module = ["-m", "models.training", *to_words(args)]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
-    if args.processes == 1:
-        code = run_child([sys.executable, *module])
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "code"
-            code = run_child([sys.executable, *launcher, *module], {EXIT_CODE_FILE: str(file)}, _torchrun_told)
-            code = int(file.read_text()) if file.exists() else code
+    code = run_program([sys.executable, "-m", "models.training", *to_words(args)], _environments(args.processes))
     if args.json and not code:
         output = args.output or Path(config.output)
         info = json.loads((output / "last.json").read_text())
@@ -59,7 +50,14 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _torchrun_told(torchrun: subprocess.Popen) -> list[psutil.Process]:
-    """The processes that train, which save and end; it would end with a traceback."""
-    process = psutil.Process(torchrun.pid)
-    return process.children() or [process]
+def _environments(processes: int) -> list[dict[str, str]]:
+    """By which torch's processes find each other, as its launcher `torchrun` gives them, of which any other exit code
+    than 0 comes back as a traceback and 1."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]

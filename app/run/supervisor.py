@@ -93,7 +93,7 @@ class Supervisor:
         parent = str(os.getpid())
 
         def child(name: str, module: str, *arguments: str) -> _Child:
-            return _Child(name=name, command=[sys.executable, "-m", module, str(folder.path), *arguments, parent])
+            return _Child(name=name, command=[sys.executable, "-m", module, str(folder.path), parent, *arguments])
 
         worker = "app.wizard.process" if self._settings.wizard else "app.worker.process"
         children = {"worker": child("worker", worker)}
@@ -102,13 +102,11 @@ class Supervisor:
                 name = f"grabber of {camera.camera_id}"
                 children[name] = child(name, "app.capture.grabber", camera.camera_id)
         if self._viewer is not None:
-            viewer = child("viewer", "app.viewer.process")
-            viewer.command += ["--title", self._viewer.title]
+            viewer = children["viewer"] = child("viewer", "app.viewer.process", "--title", self._viewer.title)
             if self._viewer.headless:
                 viewer.command += ["--headless", str(self._viewer.headless)]
             if self._viewer.snapshot:
                 viewer.command += ["--snapshot", str(self._viewer.snapshot)]
-            children["viewer"] = viewer
         return children
 
     def _watch(self, children: dict[str, _Child], seconds: float | None) -> int:

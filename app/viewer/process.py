@@ -4,7 +4,6 @@ Listens to: PoseSet, End. Reads the frames that a PoseSet names from shared memo
 Emits: nothing.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -13,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.run.process import child_process
-from app.run.settings import RunFolder
+from app.run.process import process_parser, run_process
+from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import End, PoseSet
 from app.transport.ring import RingReader, SlotRef
 from app.transport.sockets import Subscriber
 from app.viewer.window import run_viewer
-from calibration.errors import UserError
+from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
 
@@ -52,36 +51,31 @@ class LiveFeed:
 
 def main() -> int:
     """Show a run: started by the supervisor."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("parent", type=int)
+    parser = process_parser()
     parser.add_argument("--title", default="UST-Hand live")
     parser.add_argument("--headless", type=Path)
     parser.add_argument("--snapshot", type=Path)
     args = parser.parse_args()
-    with child_process("viewer", args.parent, args.folder):
-        folder = RunFolder(args.folder)
+
+    def work(folder: RunFolder, rig: Rig, settings: RunSettings) -> int:
+        every_set = settings.policy.shows_every_set
+        feed = LiveFeed(folder, backlog=64 if every_set else 8)
         try:
-            rig, settings = folder.read()
-            every_set = settings.policy.shows_every_set
-            feed = LiveFeed(folder, backlog=64 if every_set else 8)
-            try:
-                why = run_viewer(
-                    rig,
-                    feed,
-                    headless=args.headless,
-                    snapshot=args.snapshot,
-                    title=args.title,
-                    rate_hz=rig.sync.fps if every_set and rig.sync.fps else VIEWER_HZ,
-                    every_set=every_set,
-                )
-            finally:
-                feed.close()
-        except UserError as error:
-            log.error("%s", error)
-            return 2
+            why = run_viewer(
+                rig,
+                feed,
+                headless=args.headless,
+                snapshot=args.snapshot,
+                title=args.title,
+                rate_hz=rig.sync.fps if every_set and rig.sync.fps else VIEWER_HZ,
+                every_set=every_set,
+            )
+        finally:
+            feed.close()
         log.info("viewer: %s", why)
-    return 0
+        return 0
+
+    return run_process("viewer", args, work)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Every capture is on the disk before the window shows it, so that a crash loses n
 `summary.json`: how many captures there are, and whether to calibrate from them.
 """
 
-import argparse
 import json
 import logging
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from app.assembly.intake import Intake
-from app.run.process import child_process, stop
+from app.run.process import process_parser, run_process, stop
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from app.wizard.canvas import WizardScreen, draw_scene
@@ -28,7 +27,6 @@ from app.wizard.recorder import Recorder, encode_jpeg
 from app.wizard.tile import CameraPanel
 from app.wizard.window import WizardWindow
 from calibration.board.board import read_board
-from calibration.errors import UserError
 from calibration.rig import Rig
 from calibration.wizard.hints import Suggestion, camera_needs
 from calibration.wizard.wizard import Capture, Wizard, WizardStep
@@ -234,20 +232,12 @@ class WizardProcess:
 
 def main() -> int:
     """Run the wizard of a run: started by the supervisor."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("parent", type=int)
-    args = parser.parse_args()
-    with child_process("wizard", args.parent, args.folder):
-        folder = RunFolder(args.folder)
-        try:
-            rig, settings = folder.read()
-            outcome = WizardProcess(rig, settings, folder).run()
-        except UserError as error:
-            log.error("%s", error)
-            return 2
-        log.info("wizard: %s", outcome)
-    return 0
+
+    def work(folder: RunFolder, rig: Rig, settings: RunSettings) -> int:
+        log.info("wizard: %s", WizardProcess(rig, settings, folder).run())
+        return 0
+
+    return run_process("wizard", process_parser().parse_args(), work)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Where there are cores for it, a set is finished in a thread of its own while the
 Writes the run's `summary.json` every few seconds and at the end, and the poses of a replay at the end.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ import msgspec
 from app.assembly.intake import Intake
 from app.estimators import make_estimator
 from app.estimators.estimator import Estimate, Hand
-from app.run.process import child_process, stop
+from app.run.process import process_parser, run_process, stop
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from app.transport.messages import CameraReport, End, HandPose, PoseSet
@@ -33,7 +32,6 @@ from app.worker.hand_meshes import HandMeshes
 from app.worker.pose_file import PoseFile
 from app.worker.run_summary import RunSummary, simulated_truth
 from app.worker.timing import SetTiming
-from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.rig import Rig
 from calibration.solve.hand_motion import TimeOffsetEstimator
@@ -221,20 +219,13 @@ def _hand_pose(hand: Hand, vertices_world_m: bytes | None) -> HandPose:
 
 def main() -> int:
     """Work for a run: started by the supervisor."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("parent", type=int)
-    args = parser.parse_args()
-    with child_process("worker", args.parent, args.folder):
-        folder = RunFolder(args.folder)
-        try:
-            rig, settings = folder.read()
-            Worker(rig, settings, folder).run()
-        except UserError as error:
-            log.error("%s", error)
-            return 2
+
+    def work(folder: RunFolder, rig: Rig, settings: RunSettings) -> int:
+        Worker(rig, settings, folder).run()
         # Ended from outside, it did not finish.
         return 1 if stop.is_set() else 0
+
+    return run_process("worker", process_parser().parse_args(), work)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 import hashlib
 import importlib.util
 import logging
-import subprocess
 import sys
 from pathlib import Path
 
 from calibration.cached_folder import cached_folder, user_cache
+from calibration.programs import run_program
 from deploy.artefact.manifest import MANIFEST
 from models.weights import checkpoint_path
 
@@ -37,8 +37,8 @@ def cached_export(checkpoint: str, cache: Path | None = None) -> Path | None:
         return cached_folder(cache, "engine", key, _is_whole, lambda folder: _export(checkpoint, folder))
     except OSError as error:
         log.warning(f"engine: no export, since {error.filename or cache}: {error.strerror}")
-    except subprocess.CalledProcessError:
-        log.warning("engine: the export failed; its message is above")
+    except RuntimeError as error:
+        log.warning("engine: %s", error)
     return None
 
 
@@ -53,7 +53,8 @@ def _is_whole(folder: Path) -> bool:
 
 def _export(checkpoint: str, folder: Path) -> None:
     log.info("engine: exporting %s, once; it is kept in %s", checkpoint, folder.parent)
-    subprocess.run([sys.executable, "-m", "deploy.export", checkpoint, str(folder)], check=True)
+    if run_program([sys.executable, "-m", "deploy.export", checkpoint, str(folder)]):
+        raise RuntimeError("the export failed; its message is above")
 
 
 def _key(checkpoint: Path) -> str:

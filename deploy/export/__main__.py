@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from calibration.errors import UserError
+from calibration.programs import exit_code
 from deploy.export.arguments import add_arguments
 from deploy.export.mixed_precision_parity import check_half_parity
 from deploy.export.onnx_export import export
@@ -31,27 +31,22 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # torch and onnxscript say a lot
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger("deploy").setLevel(logging.INFO)
+    return exit_code(lambda: run(args), place=args.directory)
+
+
+def run(args: argparse.Namespace) -> int:
     parity: list[Parity] = []
     built = None
-    try:
-        library = library_here() if args.tensorrt else None
-        if library:
-            targets(library, args.compute_capability)  # before the export, which takes long
-        manifest = export(args.checkpoint, args.directory)
-        if library:
-            built = build(args.directory, args.compute_capability, library)
-        log.info("export: %s", args.directory)
-        if args.check:
-            parity += check_parity(args.checkpoint, args.directory)
-            parity += check_half_parity(args.directory) if built else []
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"usthand: {error.filename or args.directory}: {error.strerror}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 1
+    library = library_here() if args.tensorrt else None
+    if library:
+        targets(library, args.compute_capability)  # before the export, which takes long
+    manifest = export(args.checkpoint, args.directory)
+    if library:
+        built = build(args.directory, args.compute_capability, library)
+    log.info("export: %s", args.directory)
+    if args.check:
+        parity += check_parity(args.checkpoint, args.directory)
+        parity += check_half_parity(args.directory) if built else []
     for found in parity:
         sys.stdout.write(f"{found}\n")
     if args.json:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from calibration.errors import UserError
+from calibration.programs import exit_code
 from deploy.export.onnx_export import export
 from deploy.tensorrt.build import build
 from models.network.checkpoint import CheckpointInfo, save_checkpoint
@@ -24,7 +24,7 @@ from models.network.ust_hand import UstHand
 CHECKPOINT = "checkpoint.safetensors"
 
 
-def make(config: NetworkConfig, directory: Path, tensorrt: bool = False, seed: int = 0) -> None:
+def make(config: NetworkConfig, directory: Path, tensorrt: bool = False, seed: int = 0) -> int:
     """The checkpoint of a network with the weights that training would begin with, and its engines.
 
     With `tensorrt` for the GPU of this machine, too. Raises UserError where those cannot be built.
@@ -35,6 +35,7 @@ def make(config: NetworkConfig, directory: Path, tensorrt: bool = False, seed: i
     export(str(directory / CHECKPOINT), directory)
     if tensorrt:
         build(directory)
+    return 0
 
 
 def main() -> int:
@@ -45,14 +46,7 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=NetworkConfig)
-    try:
-        make(config, args.directory, args.tensorrt)
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 1
-    return 0
+    return exit_code(lambda: make(config, args.directory, args.tensorrt), place=args.directory)
 
 
 if __name__ == "__main__":

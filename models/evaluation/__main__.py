@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from calibration.errors import UserError
+from calibration.programs import exit_code
 from calibration.yamlfile import write_atomic
 from models.data.crop_cache import MARGIN
 from models.data.relabel import relabel
@@ -40,16 +41,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return run(args)
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"usthand: {error.filename or 'output'}: {error.strerror}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 1
+    return exit_code(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,9 +1,8 @@
-"""`python -m models.training CONFIG`: what `usthand train` starts, also through torchrun."""
+"""`python -m models.training CONFIG`: what `usthand train` starts, several times for several processes."""
 
 import argparse
 import hashlib
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -11,14 +10,14 @@ from pathlib import Path
 import msgspec
 import torch
 
-from calibration.errors import UserError
+from calibration.programs import exit_code, say
 from models.data.crop_cache import MARGIN, read_manifest
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
 from models.training.arguments import add_arguments
 from models.training.commit import code_commit
-from models.training.config import EXIT_CODE_FILE, TrainConfig, read_train_config
-from models.training.processes import Processes
+from models.training.config import TrainConfig, read_train_config
+from models.training.processes import Processes, rank_and_world
 from models.training.trainer import Trainer, TrainingData
 from models.weights import checkpoint_path
 
@@ -28,6 +27,12 @@ def main() -> int:
     add_arguments(parser)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # All processes fail alike; the first one speaks.
+    return exit_code(lambda: train(args), say if rank_and_world()[0] == 0 else lambda _: None)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train as the flags say; returns 0 at the end and where it was told to stop."""
     try:
         config = read_train_config(args.config, args.without)
         if args.output:
@@ -42,25 +47,11 @@ def main() -> int:
         finally:
             processes.close()
     except KeyboardInterrupt:
-        return _failed(1, "stopped before the first step")
-    except UserError as error:
-        return _failed(2, str(error))
-    except OSError as error:
-        return _failed(1, f"{error.filename or 'output'}: {error.strerror}")
+        if rank_and_world()[0] == 0:
+            say("stopped before the first step")
+        raise
     if trainer.stop and processes.rank == 0:
         logging.getLogger(__name__).info(f"stopped at step {trainer.step}; --resume goes on from there")
-    return 0
-
-
-def _failed(code: int, message: str) -> int:
-    """Say why, and with what code to end. torchrun answers any code but 0 with a traceback and 1, so that under
-    `usthand train` the code goes into a file instead. All processes fail alike; the first one speaks."""
-    if os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(f"usthand: {message}\n")
-    file = os.environ.get(EXIT_CODE_FILE)
-    if file is None:
-        return code
-    Path(file).write_text(str(code))
     return 0
 
 

@@ -118,9 +118,6 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return self.frames or self.network_config().frames
 
 
-EXIT_CODE_FILE = "USTHAND_EXIT_CODE_FILE"
-"""The environment's name for the file in which a run that torchrun started leaves its exit code, where it failed."""
-
 FREE_FIELDS = ("output", "workers", "log_every", "validate_every", "validation_windows", "save_every", "bad_steps")
 """What may change when a run is resumed, because the weights do not depend on it."""
 

@@ -1,4 +1,4 @@
-"""Several processes, started by `torchrun`, that train one network: each on its own windows, gradients averaged."""
+"""Several processes that train one network: each on its own windows, gradients averaged."""
 
 import os
 
@@ -8,11 +8,16 @@ from torch import Tensor, distributed, nn
 from calibration.errors import UserError
 
 
+def rank_and_world() -> tuple[int, int]:
+    """Of this process, as torch's launchers tell it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 class Processes:
     """This process among its peers: `rank` of `world`, and its device. Raises UserError for more of them than GPUs."""
 
     def __init__(self) -> None:
-        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank, self.world = rank_and_world()
         local = int(os.environ.get("LOCAL_RANK", "0"))
         self.device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
         if self.device.type == "cuda":

@@ -1,0 +1,133 @@
+"""How a program that does a command's work is started, told to stop, and ends.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import connection
+from typing import IO
+
+from calibration.errors import UserError
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Processes of one program fail alike, but not at once; one that waits for another that has failed is ended.
+_FAIL_ALIKE_S, _END_S = 10.0, 30.0
+
+
+def run_program(
+    command: Sequence[str],
+    environments: Sequence[Mapping[str, str]] = ({},),
+    given: bytes | None = None,
+    stdout: IO[bytes] | int | None = None,
+) -> int:
+    """Its exit code; the first that is not 0 where it runs in several processes, and 1 where a signal ended it.
+
+    It runs in one process for each of `environments`, which are added to this process's own; `given` is what the
+    first reads from its standard input, `stdout` as `subprocess.Popen` takes it. Where this process is told to stop,
+    it waits, and tells the program, which is in a session of its own, so that nothing else tells it.
+
+    Raises KeyboardInterrupt where the program was told to stop and has not ended well.
+    """
+    stdin = None if given is None else subprocess.PIPE
+    running = [
+        subprocess.Popen(command, env={**os.environ, **more}, stdin=stdin, stdout=stdout, start_new_session=True)
+        for more in environments
+    ]
+    told: list[int] = []
+
+    def tell(number: int, _frame: object) -> None:
+        told.append(number)
+        for child in running:
+            child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    here = threading.current_thread() is threading.main_thread()  # the only one that hears signals
+    numbers = [
+        number for number in _STOPS if here and signal.getsignal(number) is not signal.SIG_IGN
+    ]  # as nohup has it
+    before = {number: signal.signal(number, tell) for number in numbers}
+    try:
+        if given is not None:
+            running[0].communicate(given)
+        code = _wait(running)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told and code:
+        raise KeyboardInterrupt
+    return code
+
+
+def _wait(running: Sequence[subprocess.Popen]) -> int:
+    if len(running) == 1:
+        code = running[0].wait()
+    else:
+        while not (code := next((child.returncode for child in running if child.poll()), 0)):
+            if all(child.returncode == 0 for child in running):
+                return 0
+            time.sleep(0.05)
+        for end, limit_s in (None, _FAIL_ALIKE_S), (subprocess.Popen.terminate, _END_S), (subprocess.Popen.kill, None):
+            _end(running, end, limit_s)
+    return code if code >= 0 else 1
+
+
+def _end(
+    running: Sequence[subprocess.Popen], end: Callable[[subprocess.Popen], None] | None, limit_s: float | None
+) -> None:
+    """End those that still run, and wait for them for so long."""
+    began = time.monotonic()
+    left = [child for child in running if child.poll() is None]
+    for child in left:
+        if end is not None:
+            end(child)
+    for child in left:
+        try:
+            child.wait(None if limit_s is None else max(0.0, began + limit_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return
+
+
+def say(message: str) -> None:
+    """To the user, on standard error."""
+    sys.stderr.write(f"usthand: {message}\n")
+
+
+def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place: object = "output") -> int:
+    """The exit code of a program: that of its work, or that of what the work raised, which is said in one line.
+
+    `place` is what a failure to write is said of where the system names no file.
+    """
+    try:
+        return work()
+    except UserError as error:
+        say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter must not try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        say(f"{error.filename or place}: {error.strerror}")
+        return 1
+
+
+def join_pool() -> None:
+    """How a process of a pool begins: it leaves the terminal's interrupt to the first process, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_first, daemon=True).start()
+
+
+def _end_with_first() -> None:
+    """A pool's processes do not see that their parent was killed: they would go on with what it had given them."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

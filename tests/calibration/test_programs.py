@@ -1,0 +1,81 @@
+"""Programs that do a command's work: how their exit codes come back, and what they are told."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from calibration.errors import UserError
+from calibration.programs import exit_code, run_program
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_the_exit_code_is_the_programs() -> None:
+    assert run_program(python("raise SystemExit(0)")) == 0
+    assert run_program(python("raise SystemExit(7)")) == 7
+    assert run_program(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")) == 1
+
+
+def test_a_program_reads_what_it_is_given(tmp_path: Path) -> None:
+    code = "import sys, pathlib, os; pathlib.Path(os.environ['OUT']).write_bytes(sys.stdin.buffer.read())"
+    assert run_program(python(code), [{"OUT": str(tmp_path / "out")}], given=b"some bytes") == 0
+    assert (tmp_path / "out").read_bytes() == b"some bytes"
+
+
+def test_of_several_processes_the_one_that_fails_gives_the_code_and_none_is_left(monkeypatch) -> None:
+    monkeypatch.setattr("calibration.programs._FAIL_ALIKE_S", 0.1)
+    code = "import os, sys, time\nif os.environ['RANK'] == '1':\n    sys.exit(2)\ntime.sleep(600)"
+    assert run_program(python(code), [{"RANK": "0"}, {"RANK": "1"}, {"RANK": "2"}]) == 2
+    assert run_program(python("pass"), [{}, {}]) == 0
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM)])
+def test_what_this_process_is_told_the_program_is_told(tmp_path: Path, number: int, expected: int) -> None:
+    """It notes the signal and ends well; before and after, the handlers are this process's own."""
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "note = lambda number, _: (pathlib.Path(os.environ['OUT']).write_text(str(number)), sys.exit(0))\n"
+        "signal.signal(signal.SIGINT, note)\nsignal.signal(signal.SIGTERM, note)\n"
+        "os.write(int(os.environ['READY']), b'x')\nsignal.pause()"
+    )
+    read_end, write_end = os.pipe()
+    os.set_inheritable(write_end, True)
+    before = signal.signal(number, lambda *_: pytest.fail("told too late"))
+    ready = threading.Thread(target=lambda: (os.read(read_end, 1), os.kill(os.getpid(), number)))
+    ready.start()
+    try:
+        popen = subprocess.Popen
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subprocess, "Popen", lambda *a, **k: popen(*a, **k, pass_fds=[write_end]))
+            environment = {"OUT": str(tmp_path / "told"), "READY": str(write_end)}
+            assert run_program(python(code), [environment]) == 0
+        ready.join()
+    finally:
+        signal.signal(number, before)
+    assert (tmp_path / "told").read_text() == str(int(expected))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("`--x 3`: give 4."), 2, "`--x 3`: give 4."),
+        (OSError(28, "No space left on device", "out.npz"), 1, "out.npz: No space left on device"),
+        (OSError(28, "No space left on device"), 1, "output: No space left on device"),
+        (KeyboardInterrupt(), 1, None),
+    ],
+)
+def test_what_the_work_raises_is_said_in_one_line(error: BaseException, code: int, said: str | None) -> None:
+    def work() -> int:
+        raise error
+
+    lines: list[str] = []
+    assert exit_code(work, lines.append) == code
+    assert lines == ([] if said is None else [said])
+    assert exit_code(lambda: 5, lines.append) == 5
