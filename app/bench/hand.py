@@ -7,9 +7,10 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from app.worker.statistics import rounded
+from models.hand.bone_lengths import HOLD_AFTER
 from models.hand.builtin import BuiltinHand
 from models.hand.fit import PoseFit
-from models.hand.fitter import HOLD_AFTER, HandFitter
+from models.hand.fitter import HandFitter
 from models.hand.shape import MEAN_SHAPE
 from models.hand.skeleton import LIMITS_RAD
 from models.simulation.motion import HandMotion

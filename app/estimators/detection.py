@@ -8,6 +8,9 @@ import numpy as np
 
 from calibration.frames import Frame
 
+# Shares of the hand's size in the image, by which keypoints of one hand differ from crop to crop.
+_SAME_HAND, _SAME_MIDDLE = 0.3, 0.15
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -21,6 +24,28 @@ class Detection:
     std_px: np.ndarray
     right_probability: float
     presence: float
+
+
+def hand_size_px(keypoints_px: np.ndarray) -> float:
+    """Size of a hand in the image: the root mean square spread of its keypoints (21, 2), times two."""
+    return 2 * float(np.sqrt(keypoints_px.var(axis=0).sum()))
+
+
+def merge_duplicates(detections: Sequence[Detection]) -> list[Detection]:
+    """One detection per hand: of those whose keypoints nearly coincide the likeliest hand stays."""
+    kept: list[Detection] = []
+    for detection in sorted(detections, key=lambda d: -d.presence):
+        size = hand_size_px(detection.keypoints_px)
+        if not any(_same_hand(detection.keypoints_px, other.keypoints_px, size) for other in kept):
+            kept.append(detection)
+    return kept
+
+
+def _same_hand(keypoints_px: np.ndarray, other_px: np.ndarray, size_px: float) -> bool:
+    """Whether two detections are of one hand; a hand that is read as the other hand in the same place is, too."""
+    apart = np.linalg.norm(keypoints_px - other_px, axis=1).mean()
+    middle = np.linalg.norm(keypoints_px.mean(0) - other_px.mean(0))
+    return bool(apart < _SAME_HAND * size_px or (middle < _SAME_MIDDLE * size_px and apart < 2 * _SAME_HAND * size_px))
 
 
 @dataclass(frozen=True)

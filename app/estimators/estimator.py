@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration.frames import FrameSet
 from calibration.hand import Side
+from models.hand.bone_lengths import BoneLengths
 
 
 @dataclass(kw_only=True)
@@ -18,7 +19,8 @@ class Hand:
     whose detection was matched to this hand to its keypoints (21, 2), distorted pixels; `inliers` maps the same
     cameras to a mask (21,) of the joints that the robust triangulation kept. `leave_one_out_px` (n,) holds, for each
     joint and camera that saw it, the distance in that camera between its detection and the joint triangulated without
-    it; `reprojection_px` (n,) the distances to the joint as published.
+    it; `reprojection_px` (n,) the distances to the joint as published. `right_log_odds` is the evidence,
+    over time, that it is a right hand; `bones` is what is learnt of its bones.
     """
 
     side: Side
@@ -31,6 +33,8 @@ class Hand:
     inliers: dict[str, np.ndarray]
     reprojection_px: np.ndarray = field(default_factory=lambda: np.empty(0))
     leave_one_out_px: np.ndarray = field(default_factory=lambda: np.empty(0))
+    right_log_odds: float = 0.0
+    bones: BoneLengths | None = None
 
 
 @dataclass

@@ -1,32 +1,16 @@
-"""Hands over time: motion, which hand it is, and the lengths of its bones."""
+"""Hands over time: who they are, how they move, which side they are and how long their bones are."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from calibration.hand import BONES
-from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
-
-LINKS = np.vstack([BONES, [[5, 9], [9, 13], [13, 17], [5, 17], [1, 5]]])
-"""The bones and the distances across the palm, which hardly change either."""
-
-_TYPICAL_JOINTS_M = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m
-_TYPICAL_M = np.linalg.norm(_TYPICAL_JOINTS_M[LINKS[:, 1]] - _TYPICAL_JOINTS_M[LINKS[:, 0]], axis=1)
-"""The mean adult's hand stands in until the person's own lengths are known."""
-_TYPICAL_SPREAD = 0.25
-_ACCELERATION_PSD = 0.5
-_START_SPEED_STD = 0.5
-_EVIDENCE_PER_VIEW = 0.5
-_EVIDENCE_LIMIT = 12.0
-_LEAST_ODDS = float(np.exp(-3.0))
-_KEEP_S = 0.6
-_LENGTHS_KEPT = 200
-_LENGTHS_NEEDED = 5
-_LENGTH_STD_M = 0.002
-_LENGTH_SPREAD_SHARE = 0.35
+from app.estimators.settings import TrackerSettings
+from models.hand.bone_lengths import BoneLengths
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Motion:
     """Each joint's position and velocity: a constant-velocity Kalman filter with white acceleration noise.
 
@@ -38,25 +22,38 @@ class Motion:
     position_m: np.ndarray
     velocity_m_s: np.ndarray
     variance: np.ndarray
+    settings: TrackerSettings
 
     @classmethod
-    def start(cls, time_ns: int, joints_m: np.ndarray, variance_m2: np.ndarray) -> "Motion":
+    def start(cls, time_ns: int, joints_m: np.ndarray, variance_m2: float, settings: TrackerSettings) -> "Motion":
         variance = np.zeros((len(joints_m), 2, 2))
         variance[:, 0, 0] = variance_m2
-        variance[:, 1, 1] = _START_SPEED_STD**2
-        return cls(time_ns, joints_m, np.zeros_like(joints_m), variance)
+        variance[:, 1, 1] = settings.start_speed_sd_m_s**2
+        return cls(
+            time_ns=time_ns,
+            position_m=joints_m,
+            velocity_m_s=np.zeros_like(joints_m),
+            variance=variance,
+            settings=settings,
+        )
 
     def predict(self, time_ns: int) -> "Motion":
         """The state at a later time."""
         dt = max((time_ns - self.time_ns) * 1e-9, 1e-4)
-        noise = _ACCELERATION_PSD * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
+        noise = self.settings.acceleration_psd * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
         # F V F' with F = [[1, dt], [0, 1]], written out.
         variance = self.variance + noise
         across, speed = dt * self.variance[:, 0, 1], dt * self.variance[:, 1, 1]
         variance[:, 0, 0] += 2 * across + dt * speed
         variance[:, 0, 1] += speed
         variance[:, 1, 0] += speed
-        return Motion(time_ns, self.position_m + dt * self.velocity_m_s, self.velocity_m_s, variance)
+        return Motion(
+            time_ns=time_ns,
+            position_m=self.position_m + dt * self.velocity_m_s,
+            velocity_m_s=self.velocity_m_s,
+            variance=variance,
+            settings=self.settings,
+        )
 
     def velocity_gain(self, variance_m2: float) -> np.ndarray:
         """Velocity (m/s) that a metre of surprise in each joint's position adds (21,), measured with `variance_m2`."""
@@ -66,65 +63,168 @@ class Motion:
         """The state after joints (21, 3) were measured with `variance_m2` (21,)."""
         gain = self.variance[:, :, 0] / (self.variance[:, 0, 0] + variance_m2)[:, None]
         surprise = joints_m - self.position_m
-        variance = self.variance - gain[:, :, None] * self.variance[:, :1, :]
         return Motion(
-            self.time_ns,
-            self.position_m + gain[:, :1] * surprise,
-            self.velocity_m_s + gain[:, 1:] * surprise,
-            variance,
+            time_ns=self.time_ns,
+            position_m=self.position_m + gain[:, :1] * surprise,
+            velocity_m_s=self.velocity_m_s + gain[:, 1:] * surprise,
+            variance=self.variance - gain[:, :, None] * self.variance[:, :1, :],
+            settings=self.settings,
         )
 
 
-@dataclass
-class BoneLengthPrior:
-    """Running median of the lengths of LINKS, as measured without a prior."""
-
-    _samples: np.ndarray = field(default_factory=lambda: np.empty((len(LINKS), _LENGTHS_KEPT)))
-    _count: int = 0
-
-    def add(self, joints_m: np.ndarray) -> None:
-        lengths = np.linalg.norm(joints_m[LINKS[:, 1]] - joints_m[LINKS[:, 0]], axis=1)
-        self._samples[:, self._count % _LENGTHS_KEPT] = lengths
-        self._count += 1
-
-    def prior(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lengths and their stds in metres (L,)."""
-        count = min(self._count, _LENGTHS_KEPT)
-        if count < _LENGTHS_NEEDED:
-            return _TYPICAL_M, _TYPICAL_SPREAD * _TYPICAL_M
-        samples, middle = self._samples[:, :count], count // 2
-        median = np.partition(samples, middle)[:, middle]
-        spread = 1.4826 * np.partition(np.abs(samples - median[:, None]), middle)[:, middle]
-        return median, np.sqrt(_LENGTH_STD_M**2 + (_LENGTH_SPREAD_SHARE * spread) ** 2 + spread**2 / count)
-
-
-@dataclass(kw_only=True)
-class Track:
-    """A hand that is followed. `right_log_odds` is the evidence that it is a right hand; `misses` sets without it."""
+@dataclass(eq=False, kw_only=True)
+class HandTrack:
+    """A hand that is followed. `right_log_odds` is the evidence that it is a right hand; `joints_m` (21, 3) as last
+    seen; `misses` the sets in a row without it; `sure` that the last set had it, with small errors; `ended` that it
+    turned out to be none."""
 
     track_id: int
+    joints_m: np.ndarray
     motion: Motion
+    seen_time_ns: int
     right_log_odds: float = 0.0
-    seen_time_ns: int = 0
-    sets: int = 0
-    sure: bool = False
     misses: int = 0
+    sure: bool = False
+    ended: bool = False
+    bones: BoneLengths = field(default_factory=BoneLengths)
 
-    def listen(self, right: np.ndarray) -> None:
-        """Add the detector's probabilities (n,) that it is a right hand, one for each view."""
-        # A view says 3 at the most, which is a probability of 0.95.
-        share = np.maximum(right, 1e-3) / np.maximum(1 - right, 1e-3)
-        odds = np.log(np.minimum(np.maximum(share, _LEAST_ODDS), 1 / _LEAST_ODDS))
-        total = self.right_log_odds + _EVIDENCE_PER_VIEW * float(odds.sum())
-        self.right_log_odds = min(max(total, -_EVIDENCE_LIMIT), _EVIDENCE_LIMIT)
+    def add_handedness_evidence(self, right_probability: np.ndarray) -> None:
+        """The detector's probabilities (n,) that it is a right hand, one for each view."""
+        settings = self.motion.settings
+        odds = right_probability / np.maximum(1 - right_probability, 1e-9)
+        most = settings.side_limit_per_view
+        said = np.clip(np.log(np.maximum(odds, 1e-9)), -most, most)
+        total = self.right_log_odds + settings.side_per_view * float(said.sum())
+        self.right_log_odds = min(max(total, -settings.side_limit), settings.side_limit)
 
-    def alive(self, time_ns: int) -> bool:
-        return (time_ns - self.seen_time_ns) * 1e-9 < _KEEP_S
+    def see(self, time_ns: int, joints_m: np.ndarray, variance_m2: np.ndarray) -> None:
+        """The joints (21, 3) measured at a time, with variances (21,)."""
+        settings = self.motion.settings
+        measured = np.maximum(variance_m2, settings.measured_sd_m**2)
+        self.motion = self.motion.predict(time_ns).update(joints_m, measured)
+        self.joints_m, self.seen_time_ns, self.misses = joints_m, time_ns, 0
+        self.sure = middle(variance_m2) < settings.sure_sd_m**2
+
+    def miss(self) -> None:
+        self.misses += 1
+        self.sure = False
+
+    def lost(self, now_ns: int) -> bool:
+        settings = self.motion.settings
+        unseen_s = (now_ns - self.seen_time_ns) * 1e-9
+        return self.ended or unseen_s >= settings.keep_s or self.misses >= settings.misses_to_lose
 
 
-def decide_sides(tracks: list[Track]) -> list[bool]:
-    """Whether each track (at most two) is a right hand: two hands are one right and one left."""
-    if len(tracks) == 2:
-        first = tracks[0].right_log_odds >= tracks[1].right_log_odds
-        return [first, not first]
-    return [track.right_log_odds >= 0 for track in tracks]
+TrackT = TypeVar("TrackT", bound=HandTrack)
+
+
+class HandTracks(Generic[TrackT]):
+    """The hands that are followed, at most `limit`: each keeps its number as long as it is followed.
+
+    Up to two hands are one person's: one that comes back takes up what was learnt of the bones of that side.
+    """
+
+    def __init__(self, limit: int, settings: TrackerSettings) -> None:
+        self.limit, self.settings = limit, settings
+        self._tracks: list[TrackT] = []
+        self._known_bones: dict[bool, BoneLengths] = {}
+        self._numbers = 0
+
+    def __iter__(self) -> Iterator[TrackT]:
+        return iter(self._tracks)
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def __getitem__(self, index: int) -> TrackT:
+        return self._tracks[index]
+
+    @property
+    def full(self) -> bool:
+        return len(self._tracks) >= self.limit
+
+    def add(self, track: TrackT) -> None:
+        track.bones = self._known_bones.pop(track.right_log_odds >= 0, track.bones)
+        self._tracks.append(track)
+
+    def new(self, kind: type[TrackT], time_ns: int, joints_m: np.ndarray, variance_m2: float, **more: object) -> TrackT:
+        """A track with the next number, for joints (21, 3) of that variance; it is not followed before `add`."""
+        self._numbers += 1
+        return kind(
+            track_id=self._numbers,
+            joints_m=joints_m,
+            motion=Motion.start(time_ns, joints_m, variance_m2, self.settings),
+            seen_time_ns=time_ns,
+            **more,  # pyright: ignore[reportArgumentType]
+        )
+
+    def put_first(self, seen: Sequence[TrackT]) -> None:
+        """Of the tracks that are not among these only as many stay as the limit leaves room for."""
+        order = [*seen, *(track for track in self._tracks if track not in seen)]
+        self._keep(order[: self.limit], order[self.limit :])
+
+    def drop_lost(self, now_ns: int) -> list[TrackT]:
+        """Those that are not followed any more."""
+        lost = [track for track in self._tracks if track.lost(now_ns)]
+        self._keep([track for track in self._tracks if track not in lost], lost)
+        return lost
+
+    def _keep(self, kept: list[TrackT], lost: list[TrackT]) -> None:
+        self._tracks = kept
+        if self.limit <= 2:
+            self._known_bones |= {track.right_log_odds >= 0: track.bones for track in lost}
+
+    def near(self, joints_m: np.ndarray) -> bool:
+        """Whether a hand that is followed is where these joints (21, 3) are."""
+        return any(same_hand(track.joints_m, joints_m, self.settings) for track in self._tracks)
+
+    def link(
+        self, predicted_m: Sequence[np.ndarray], centres_m: np.ndarray, rights: list[bool], now_ns: int
+    ) -> list[int]:
+        """The track of each hand, its index or -1 for a new one: by place, and by side where that is evident.
+
+        `predicted_m` are the tracks' joints (21, 3) now, `centres_m` (H, 3) the hands' middles.
+        """
+        cost = np.full((len(rights), len(self._tracks)), np.inf)
+        settings = self.settings
+        for index, (track, joints_m) in enumerate(zip(self._tracks, predicted_m, strict=True)):
+            unseen_s = (now_ns - track.seen_time_ns) * 1e-9
+            distance = np.linalg.norm(centres_m - joints_m.mean(0), axis=-1)
+            against = np.maximum(0.0, np.where(rights, -track.right_log_odds, track.right_log_odds))
+            there = distance < settings.reach_m + settings.max_speed_m_s * unseen_s
+            cost[there, index] = (distance + settings.m_per_log_odds * against)[there]
+        links = [-1] * len(rights)
+        while np.isfinite(cost).any():
+            hand, index = np.unravel_index(cost.argmin(), cost.shape)
+            links[hand] = int(index)
+            cost[hand], cost[:, index] = np.inf, np.inf
+        return links
+
+
+def same_hand(joints_m: np.ndarray, other_m: np.ndarray, settings: TrackerSettings) -> bool:
+    """Whether joints (21, 3) and others are one hand's, by how near their middles are."""
+    return bool(np.linalg.norm(joints_m.mean(0) - other_m.mean(0)) < settings.same_hand_m)
+
+
+def decide_sides(right_log_odds: Sequence[float], settings: TrackerSettings) -> list[bool]:
+    """Whether each hand is a right one: what is likeliest of all together, as people have one of each."""
+    evidence = np.array(right_log_odds)
+    order, count = np.argsort(-evidence, kind="stable"), len(evidence)
+    # The hands with the strongest evidence are right, so many that evidence less unlikely sides is largest.
+    rights = np.arange(count + 1)
+    agreed = 2 * np.append(0.0, np.cumsum(evidence[order])) - evidence.sum()
+    agreed -= settings.same_side_log_odds * (np.abs(2 * rights - count) // 2)
+    most = rights[::-1][agreed[::-1].argmax()]
+    right = np.zeros(count, bool)
+    right[order[:most]] = True
+    return right.tolist()
+
+
+def middle(values: np.ndarray) -> float:
+    """The median of one value per joint (21,), NaN counting as large."""
+    return float(np.sort(values)[len(values) // 2])
+
+
+def miss_all(tracks: Iterable[HandTrack]) -> None:
+    for track in tracks:
+        track.miss()

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from app.estimators.detection import Detection, Detector, Region
-from app.estimators.multiview.association import hand_size_px, merge_duplicates
+from app.estimators.detection import Detection, Detector, Region, hand_size_px, merge_duplicates
 from calibration.frames import Frame, FrameSet
 
 _SAME_PLACE = 0.25

@@ -56,7 +56,7 @@ class HandMeshes:
         model = self._models[hand.side]
         track = self._followed.get(hand.track_id)
         if track is None or track.fitter.side != hand.side:
-            track = self._followed[hand.track_id] = _Followed(HandFitter(hand.side), model.default_shape())
+            track = self._followed[hand.track_id] = _Followed(HandFitter(hand.side, hand.bones), model.default_shape())
         track.seen_time_ns = hand.capture_time_ns
         fitted = track.fitter.fit(hand.joints_world_m, hand.covariance_m2)
         if fitted is None:

@@ -30,6 +30,11 @@ class Pipeline:
         self._rings = engine.make_rings(hands, self.lock)
         self._taken = [False] * hands
 
+    @property
+    def hands(self) -> int:
+        """How many hands it takes."""
+        return len(self._taken)
+
     def add_hand(self, mirror: np.ndarray) -> int:
         """A free slot, with an empty ring; `mirror` as of HandRings. Raises ValueError where there is none."""
         with self.lock:

@@ -1,29 +1,41 @@
-"""Detections that the tracks explain beyond doubt, so that nothing else needs to be considered."""
+"""Detections that the tracks explain beyond doubt, so that nothing else needs to be considered for them."""
 
 import numpy as np
 
-from app.estimators.multiview.association import GATE, DetectionBatch, distances
+from app.estimators.multiview.detection_batch import DetectionBatch, distances
+from app.estimators.settings import AssociationSettings
 
-_SURELY = 0.3
+DOUBTFUL = -1
 
 
-def explained_by_tracks(T_cam_world: np.ndarray, seen: DetectionBatch, predicted_m: np.ndarray) -> np.ndarray | None:
-    """The detection of each track in each view (T, V), -1 for none; None where there is any doubt.
+def owners_of(
+    T_cam_world: np.ndarray,
+    detections: DetectionBatch,
+    predicted_m: np.ndarray,
+    sure: np.ndarray,
+    settings: AssociationSettings,
+) -> np.ndarray:
+    """The track that each detection (D,) is of, or DOUBTFUL.
 
-    There is none where each detection is near the prediction (T, V, 21, 3) of one track and far from any other, no
-    track has two detections in one view, and each track that has any has two.
+    A detection is of a sure track (T,) where it is near that one's prediction (T, V, 21, 3), and no other detection of
+    its view is, and far from any other track.
     """
     tracks, views = predicted_m.shape[:2]
-    if not tracks or len(seen) < 2:
-        return None
-    distance = distances(T_cam_world, seen, predicted_m)
+    if not tracks or not len(detections):
+        return np.full(len(detections), DOUBTFUL)
+    distance = distances(T_cam_world, detections, predicted_m)
     owner = distance.argmin(0)
-    if (distance.min(0) > _SURELY).any() or (tracks > 1 and (np.partition(distance, 1, axis=0)[1] < GATE).any()):
-        return None
-    taken = np.zeros((tracks, views), dtype=int)
-    np.add.at(taken, (owner, seen.view), 1)
-    if taken.max() > 1 or (taken.sum(1) == 1).any():
+    near = (distance.min(0) <= settings.surely) & ((distance < settings.gate).sum(0) == 1) & sure[owner]
+    claims = np.zeros((tracks, views), dtype=int)
+    within = distance[owner, np.arange(len(owner))] < settings.gate
+    np.add.at(claims, (owner[within], detections.view[within]), 1)
+    return np.where(near & (claims[owner, detections.view] == 1), owner, DOUBTFUL)
+
+
+def explained(owners: np.ndarray, detections: DetectionBatch, tracks: int, views: int) -> np.ndarray | None:
+    """The detection of each track in each view (T, V), -1 for none; None where one is doubtful or its track's only."""
+    if len(owners) < 2 or (owners == DOUBTFUL).any() or (np.bincount(owners, minlength=tracks) == 1).any():
         return None
     rows = np.full((tracks, views), -1)
-    rows[owner, seen.view] = np.arange(len(seen))
+    rows[owners, detections.view] = np.arange(len(owners))
     return rows

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.estimators.multiview.association import DetectionBatch, in_cameras
-from app.estimators.tracks import LINKS, Motion
+from app.estimators.multiview.detection_batch import DetectionBatch, in_cameras
+from app.estimators.tracks import Motion
 from calibration.rig import RigCamera
 from calibration.triangulation import Links, Observations, moving_projections, triangulate, triangulate_without_each
+from models.hand.bone_lengths import LINKS, BoneLengths
 
-_POSITION_STD_M = 0.004
 _FREE_ITERATIONS = 3
 # From the free solution, which is near.
 _LINKED_ITERATIONS = 6
@@ -47,7 +47,7 @@ def motion_terms(motions: list[Motion | None], lag_s: np.ndarray) -> tuple[np.nd
     for hand, motion in enumerate(motions):
         if motion is None:
             continue
-        velocity_gain = motion.velocity_gain(_POSITION_STD_M**2)
+        velocity_gain = motion.velocity_gain(motion.settings.measured_sd_m**2)
         gain[hand] = 1 + velocity_gain[:, None] * lag_s
         rest = motion.velocity_m_s - velocity_gain[:, None] * motion.position_m
         shift[hand] = rest[:, None, :] * lag_s[:, None]
@@ -55,10 +55,10 @@ def motion_terms(motions: list[Motion | None], lag_s: np.ndarray) -> tuple[np.nd
 
 
 def quick_fit(
-    T_cam_world: np.ndarray, seen: DetectionBatch, rows: np.ndarray, gain: np.ndarray, shift: np.ndarray
+    T_cam_world: np.ndarray, detections: DetectionBatch, rows: np.ndarray, gain: np.ndarray, shift: np.ndarray
 ) -> np.ndarray:
     """Robustly triangulated hands at each view's time (H, V, 21, 3), for matching."""
-    points, std, there = _arrange(seen, rows)
+    points, std, there = _arrange(detections, rows)
     joints = triangulate(Observations(moving_projections(T_cam_world, gain, shift), points, std, there), iterations=1)
     return _in_views(joints.points_m, gain, shift)
 
@@ -66,18 +66,18 @@ def quick_fit(
 def fit_hands(
     cameras: list[RigCamera],
     T_cam_world: np.ndarray,
-    seen: DetectionBatch,
+    detections: DetectionBatch,
     rows: np.ndarray,
     gain: np.ndarray,
     shift: np.ndarray,
-    lengths: list[tuple[np.ndarray, np.ndarray]],
+    bones: list[BoneLengths],
 ) -> HandFit:
-    """Fit hands to detections `rows` (H, V), -1 for none, with each hand's `lengths` from BoneLengths.prior."""
-    points, std, there = _arrange(seen, rows)
+    """Fit hands to detections `rows` (H, V), -1 for none, of hands with those `bones` (H)."""
+    points, std, there = _arrange(detections, rows)
     obs = Observations(moving_projections(T_cam_world, gain, shift), points, std, there)
     # Of each hand first the joints from all views, then from all but each.
     by_views = triangulate_without_each(obs, _FREE_ITERATIONS)
-    links = Links(LINKS, np.stack([m for m, _ in lengths]), np.stack([s for _, s in lengths]))
+    links = Links(LINKS, np.stack([each.links_m for each in bones]), np.stack([each.links_sd_m for each in bones]))
     fitted = triangulate(obs, links, _LINKED_ITERATIONS, start_m=by_views[:, 0])
     in_view = _in_views(fitted.points_m, gain, shift)
     blind = by_views[:, 1:] * gain.swapaxes(1, 2)[..., None] + shift.swapaxes(1, 2)
@@ -87,7 +87,7 @@ def fit_hands(
     projected_px = np.empty((*both.shape[:-1], 2))
     for view, camera in enumerate(cameras):
         projected_px[:, :, view] = camera.camera.project(both[:, :, view])
-    offset = projected_px - seen.keypoints_px[rows]
+    offset = projected_px - detections.keypoints_px[rows]
     error = np.sqrt(offset[..., 0] ** 2 + offset[..., 1] ** 2)
     error[:, rows < 0] = np.nan
     reprojection, leave_one_out = error.swapaxes(-1, -2)
@@ -103,10 +103,10 @@ def fit_hands(
     )
 
 
-def _arrange(seen: DetectionBatch, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _arrange(detections: DetectionBatch, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points (H, 21, V, 2), stds (H, 21, V) and mask (H, 21, V) of the chosen detections."""
-    points = seen.keypoints_norm[rows].swapaxes(1, 2)
-    std = seen.std_norm[rows].swapaxes(1, 2)
+    points = detections.keypoints_norm[rows].swapaxes(1, 2)
+    std = detections.std_norm[rows].swapaxes(1, 2)
     there = np.broadcast_to((rows >= 0)[:, None, :], std.shape)
     return points, std, there
 

@@ -20,8 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from app.estimators.detection import Detection, Region
-from app.estimators.multiview.association import hand_size_px, merge_duplicates
+from app.estimators.detection import Detection, Region, hand_size_px, merge_duplicates
 from calibration.errors import UserError
 from calibration.frames import Frame
 

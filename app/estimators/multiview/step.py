@@ -7,24 +7,29 @@ import numpy as np
 
 from app.estimators.detection import Region
 from app.estimators.estimator import Hand
-from app.estimators.multiview.association import DetectionBatch, gather, in_cameras
+from app.estimators.multiview.detection_batch import DetectionBatch, gather, in_cameras
 from app.estimators.multiview.hand_fit import HandFit
-from app.estimators.tracks import Motion, Track
+from app.estimators.tracks import HandTrack, HandTracks, Motion
 from calibration.frames import Frame
 from calibration.rig import RigCamera
 
 
 @dataclass(kw_only=True)
 class Step:
-    """One frame set: the cameras that are present (V), their frames, the tracks' motions predicted to `now_ns`,
-    and what the stds of each camera's detections are multiplied with (V,)."""
+    """One frame set: the cameras that are present (V), their frames, the tracks (T), and what the stds of each camera's
+    detections are multiplied with (V,)."""
 
     cameras: list[RigCamera]
     frames: list[Frame]
     now_ns: int
-    predictions: list[Motion]
+    tracks: HandTracks[HandTrack]
     std_scale: np.ndarray
-    seen: DetectionBatch = field(default_factory=lambda: gather([], [], np.ones(0)))
+    detections: DetectionBatch = field(default_factory=lambda: gather([], [], np.ones(0)))
+
+    @cached_property
+    def predictions(self) -> list[Motion]:
+        """The tracks' motions at `now_ns`."""
+        return [track.motion.predict(self.now_ns) for track in self.tracks]
 
     @cached_property
     def T_cam_world(self) -> np.ndarray:
@@ -71,7 +76,6 @@ class Match:
     """
 
     link: int
-    right: bool
     rows: np.ndarray
     gain: np.ndarray
     shift_m: np.ndarray
@@ -83,7 +87,9 @@ class Match:
         return np.flatnonzero(self.rows >= 0)
 
 
-def publish(step: Step, match: Match, track: Track, right: bool, fit: HandFit, certain: np.ndarray, index: int) -> Hand:
+def to_hand(
+    step: Step, match: Match, track: HandTrack, right: bool, fit: HandFit, certain: np.ndarray, index: int
+) -> Hand:
     """The hand as the rest of the application gets it; `index` is its place in `fit`."""
     ids = {int(view): step.cameras[view].camera_id for view in match.views}
     measured, blind = fit.reprojection_px[index], fit.leave_one_out_px[index]
@@ -94,8 +100,10 @@ def publish(step: Step, match: Match, track: Track, right: bool, fit: HandFit, c
         joints_world_m=fit.joints_m[index],
         covariance_m2=fit.covariance_m2[index],
         confidence=certain[index],
-        detections_px={name: step.seen.keypoints_px[match.rows[view]] for view, name in ids.items()},
+        detections_px={name: step.detections.keypoints_px[match.rows[view]] for view, name in ids.items()},
         inliers={name: fit.inliers[index, :, view] for view, name in ids.items()},
         reprojection_px=measured[np.isfinite(measured)],
         leave_one_out_px=blind[np.isfinite(blind)],
+        right_log_odds=track.right_log_odds,
+        bones=track.bones,
     )

@@ -5,7 +5,7 @@ where its motion says. It is lost when what the views say does not fit together 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -13,39 +13,26 @@ from typing import NamedTuple
 import numpy as np
 
 from app.estimators.estimator import Estimate, Hand
-from app.estimators.tracks import Motion
+from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
+from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from calibration.frames import FrameSet
-from calibration.hand import JOINTS, Side, bone_lengths
+from calibration.hand import Side, bone_lengths
 from calibration.rig import Rig
 from deploy.batches import Refined, Stage1Keypoints
 from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR_X, hand_box
 
-SIDES: tuple[Side, ...] = ("left", "right")
-_MEASURED_STD_M = 0.003
-_MISSES_TO_LOSE = 4
-_FIND_PERIOD_NS = 150_000_000
-_LOST_FOR_NS = 2_000_000_000
-_SAME_HAND_M = 0.04
-_DISAGREEMENT = 0.12
-_SPAN_M = (0.05, 0.26)
-_CERTAIN_STD_M = 0.03
-
 
 @dataclass(eq=False, kw_only=True)
-class _Follow:
-    """A hand that is followed: its motion, its slot in the pipeline, and how many sets in a row it was not there."""
+class _FollowedHand(HandTrack):
+    """A hand that is followed: besides the track, its slot in the pipeline, and where its crops lie."""
 
     side: Side
-    track_id: int
-    motion: Motion
     slot: int
     half_width_m: float
-    joints_m: np.ndarray
-    misses: int = 0
     views: HandViews = field(default_factory=HandViews)
 
     @property
@@ -53,41 +40,49 @@ class _Follow:
         return self.side == "left"
 
 
-class _Look(NamedTuple):
+class _CropsInSet(NamedTuple):
     """A hand's views in one set, and the frame that they became in its ring."""
 
-    follow: _Follow
+    track: _FollowedHand
     views: HandViews
     ring: HandRing
     frame: int
 
 
 @dataclass(kw_only=True)
-class _Begun:
-    """A set of which stage 1 is done: what it `heard` of the hands it looked at, and how to refine them."""
+class _BegunSet:
+    """A set of which stage 1 is done: the `keypoints` that it found in the hands' crops, and how to refine them."""
 
     now_ns: int
-    looks: list[_Look]
-    heard: Stage1Keypoints
+    crops: list[_CropsInSet]
+    keypoints: Stage1Keypoints
     refine: Callable[[], Refined | None]
     stage_ms: dict[str, float]
 
 
 class UstHandEstimator:
-    """At most two hands of one person, one left and one right, from any two or more views of a rig.
+    """Hands, as many as the pipeline has slots for, from any two or more views of a rig.
 
-    `finder` looks for the hands that are not followed; it is asked at most every 150 ms while one hand is followed.
+    `finder` looks for the hands that are not followed; it is asked now and then while some are.
     """
 
     name = "ust-hand"
 
-    def __init__(self, rig: Rig, pipeline: Pipeline, finder: HandFinder) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        pipeline: Pipeline,
+        finder: HandFinder,
+        tracker: TrackerSettings = TrackerSettings(misses_to_lose=4),  # noqa: B008 - frozen
+        search: FinderSettings = FinderSettings(),  # noqa: B008 - frozen
+        judge: JudgeSettings = JudgeSettings(),  # noqa: B008 - frozen
+    ) -> None:
         self.rig = rig
         self.pipeline = pipeline
         self.finder = finder
-        self._follows: list[_Follow] = []
+        self._search, self._judging = search, judge
+        self._tracks: HandTracks[_FollowedHand] = HandTracks(pipeline.hands, tracker)
         self._lost: list[tuple[int, np.ndarray]] = []
-        self._next_id = 1
         self._asked_ns: int | None = None
         self._begun_ns: int | None = None
 
@@ -105,32 +100,33 @@ class UstHandEstimator:
         clock = time.perf_counter()
         with pipeline.lock:
             self._begun_ns = now_ns
-            self._lose_missed()
+            self._drop_lost(now_ns)
             if len(frame_set.frames) < 2:
-                self._miss(self._follows)
+                self._miss(self._tracks)
                 return lambda: Estimate([])
             self._find(frame_set)
             find_ms = _since(clock)
 
             clock = time.perf_counter()
-            for follow in self._follows:
-                follow.views = self._look(follow, now_ns, frame_set)
-            seen = sorted((each for each in self._follows if len(each.views.cameras) >= 2), key=lambda each: each.slot)
-            self._miss([follow for follow in self._follows if follow not in seen])
-            rings = [pipeline.ring(follow.slot) for follow in seen]
+            for track in self._tracks:
+                track.views = self._look(track, now_ns, frame_set)
+            seen = sorted((each for each in self._tracks if len(each.views.cameras) >= 2), key=lambda each: each.slot)
+            self._miss([track for track in self._tracks if track not in seen])
+            rings = [pipeline.ring(track.slot) for track in seen]
         stage_ms = {"find": find_ms, "crop": _since(clock)}
         if not seen:
             return lambda: Estimate([], stage_ms=stage_ms)
 
         clock = time.perf_counter()
-        slots = [follow.slot for follow in seen]
-        heard = pipeline.run_stage1(slots, [follow.views.target_world_m for follow in seen])
+        slots = [track.slot for track in seen]
+        keypoints = pipeline.run_stage1(slots, [track.views.target_world_m for track in seen])
         stage_ms["stage1"] = _since(clock)
-        looks = [_Look(follow, follow.views, ring, ring.count) for follow, ring in zip(seen, rings, strict=True)]
+        crops = [_CropsInSet(track, track.views, ring, ring.count) for track, ring in zip(seen, rings, strict=True)]
         refine = pipeline.refine_later(slots) if ahead else partial(pipeline.refine, slots)
-        return partial(self._finish, _Begun(now_ns=now_ns, looks=looks, heard=heard, refine=refine, stage_ms=stage_ms))
+        begun = _BegunSet(now_ns=now_ns, crops=crops, keypoints=keypoints, refine=refine, stage_ms=stage_ms)
+        return partial(self._finish, begun)
 
-    def _finish(self, begun: _Begun) -> Estimate:
+    def _finish(self, begun: _BegunSet) -> Estimate:
         clock = time.perf_counter()
         refined = begun.refine()
         begun.stage_ms["stpt"] = _since(clock)
@@ -140,29 +136,28 @@ class UstHandEstimator:
             hands = [] if refined is None else self._hands(begun, refined)
         begun.stage_ms["judge"] = _since(clock)
         used = sum(len(hand.detections_px) for hand in hands)
-        return Estimate(hands, sum(len(look.views.cameras) for look in begun.looks), used, begun.stage_ms)
+        return Estimate(hands, sum(len(each.views.cameras) for each in begun.crops), used, begun.stage_ms)
 
-    def _hands(self, begun: _Begun, refined: Refined) -> list[Hand]:
-        """The hands to publish; what is followed learns from them."""
+    def _hands(self, begun: _BegunSet, refined: Refined) -> list[Hand]:
+        """The hands to publish; their tracks learn from them."""
         hands = []
-        for index, (follow, views, ring, frame) in enumerate(begun.looks):
-            if follow not in self._follows:
+        for index, (track, views, ring, frame) in enumerate(begun.crops):
+            if track not in self._tracks:
                 continue
             joints_m = views.to_world_m(refined.joints_m[index].astype(np.float64))
             covariance_m2 = views.turn @ refined.covariance_m2[index].astype(np.float64) @ views.turn
-            hand = self._judge(follow, views, begun, index, joints_m, covariance_m2)
+            hand = self._judge(track, views, begun, index, joints_m, covariance_m2)
             if hand is None:
                 ring.withdraw(frame)
-                follow.misses += 1
+                track.miss()
                 continue
-            variance = np.maximum(np.einsum("jaa->j", covariance_m2) / 3, _MEASURED_STD_M**2)
-            follow.motion = follow.motion.predict(begun.now_ns).update(joints_m, variance)
-            follow.joints_m, follow.misses = joints_m, 0
-            follow.half_width_m += 0.2 * (hand_box(joints_m)[1] - follow.half_width_m)
+            track.see(begun.now_ns, joints_m, np.einsum("jaa->j", covariance_m2) / 3)
+            track.bones.add(joints_m)
+            track.half_width_m += 0.2 * (hand_box(joints_m)[1] - track.half_width_m)
             hands.append(hand)
         hands = self._one_of_each(hands)
         if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the slots that there are
-            self._lose_missed()
+            self._drop_lost(begun.now_ns)
         return hands
 
     def close(self) -> None:
@@ -171,103 +166,104 @@ class UstHandEstimator:
 
     def _find(self, frame_set: FrameSet) -> None:
         """Begin to follow what the finder finds beside the hands that are followed."""
-        sides = [side for side in SIDES if side not in [follow.side for follow in self._follows]]
-        if not sides:
-            return
-        now_ns = frame_set.reference_time_ns
-        recent = self._asked_ns is not None and 0 <= now_ns - self._asked_ns < _FIND_PERIOD_NS
-        if self._follows and recent:
+        now_ns, search = frame_set.reference_time_ns, self._search
+        recent = self._asked_ns is not None and 0 <= now_ns - self._asked_ns < search.period_s * 1e9
+        if self._tracks.full or (len(self._tracks) and recent):
             return
         self._asked_ns = now_ns
-        self._lost = [each for each in self._lost if 0 <= now_ns - each[0] < _LOST_FOR_NS]
-        followed_m, lost_m = [follow.joints_m for follow in self._follows], [joints_m for _, joints_m in self._lost]
+        self._lost = [each for each in self._lost if 0 <= now_ns - each[0] < search.lost_for_s * 1e9]
+        followed_m, lost_m = [track.joints_m for track in self._tracks], [joints_m for _, joints_m in self._lost]
         for found in self.finder.find(frame_set, followed_m, lost_m):
-            if found.side in sides and not self._followed(found):
-                sides.remove(found.side)
-                _, half_width_m = hand_box(found.joints_m)
-                start = Motion.start(now_ns, found.joints_m, np.full(JOINTS, 0.01**2))
-                slot = self.pipeline.add_hand(MIRROR_X if found.side == "left" else np.eye(3))
-                self._follows.append(
-                    _Follow(
-                        side=found.side,
-                        track_id=self._next_id,
-                        motion=start,
-                        slot=slot,
-                        half_width_m=half_width_m,
-                        joints_m=found.joints_m,
-                    )
-                )
-                self._next_id += 1
+            evidence = [*(track.right_log_odds for track in self._tracks), found.right_log_odds]
+            rights = decide_sides(evidence, self._tracks.settings)
+            if (
+                not self._tracks.full
+                and not self._tracks.near(found.joints_m)
+                and rights[-1] == (found.side == "right")
+            ):
+                self._follow(found, now_ns)
 
-    def _followed(self, found: Found) -> bool:
-        middle = found.joints_m.mean(0)
-        return any(np.linalg.norm(follow.joints_m.mean(0) - middle) < _SAME_HAND_M for follow in self._follows)
+    def _follow(self, found: Found, now_ns: int) -> None:
+        track = self._tracks.new(
+            _FollowedHand,
+            now_ns,
+            found.joints_m,
+            self._search.found_sd_m**2,
+            side=found.side,
+            right_log_odds=found.right_log_odds,
+            slot=self.pipeline.add_hand(MIRROR_X if found.side == "left" else np.eye(3)),
+            half_width_m=hand_box(found.joints_m)[1],
+        )
+        self._tracks.add(track)
 
-    def _look(self, follow: _Follow, now_ns: int, frame_set: FrameSet) -> HandViews:
-        motion = follow.motion.predict(now_ns)
+    def _look(self, track: _FollowedHand, now_ns: int, frame_set: FrameSet) -> HandViews:
+        motion = track.motion.predict(now_ns)
         target_m, _ = hand_box(motion.position_m)
         velocity_m_s = motion.velocity_m_s.mean(0)
-        into = self.pipeline.crops.hand(follow.slot)
-        return HandViews.look(self.rig, frame_set, target_m, velocity_m_s, follow.half_width_m, follow.mirror, into)
+        into = self.pipeline.crops.hand(track.slot)
+        return HandViews.look(self.rig, frame_set, target_m, velocity_m_s, track.half_width_m, track.mirror, into)
 
     def _judge(
         self,
-        follow: _Follow,
+        track: _FollowedHand,
         views: HandViews,
-        begun: _Begun,
+        begun: _BegunSet,
         index: int,
         joints_m: np.ndarray,
         covariance_m2: np.ndarray,
     ) -> Hand | None:
         """The hand to publish, or None where what the views say is no hand."""
-        heard, count = begun.heard, len(views.cameras)
-        keypoints_px = heard.keypoints_px[index, :count].astype(np.float64)
-        confidence = heard.confidence[index, :count].astype(np.float64)
-        if not (np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all() and show_a_hand(confidence)):
+        judge, count = self._judging, len(views.cameras)
+        keypoints_px = begun.keypoints.keypoints_px[index, :count].astype(np.float64)
+        confidence = begun.keypoints.confidence[index, :count].astype(np.float64)
+        finite = np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()
+        if not (finite and show_a_hand(confidence, judge)):
             return None
         apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
-        if np.median(apart) > _DISAGREEMENT or not _SPAN_M[0] / 2 < span_m < _SPAN_M[1]:
+        if np.median(apart) > judge.disagreement or not judge.span_m[0] < span_m < judge.span_m[1]:
             return None
-        if bone_lengths(joints_m).max() > _SPAN_M[1] / 2:
+        if bone_lengths(joints_m).max() > judge.longest_bone_m:
             return None
         std_m = np.sqrt(np.einsum("jaa->j", covariance_m2))
         errors = errors_px(views, keypoints_px, confidence, joints_m)
         agree = apart < 2 * np.median(apart) + 0.02
         return Hand(
-            side=follow.side,
-            track_id=follow.track_id,
+            side=track.side,
+            track_id=track.track_id,
             capture_time_ns=begun.now_ns,
             joints_world_m=joints_m,
             covariance_m2=covariance_m2,
-            confidence=agree.mean(0) / (1 + (std_m / _CERTAIN_STD_M) ** 2),
+            confidence=agree.mean(0) / (1 + (std_m / judge.certain_sd_m) ** 2),
             detections_px={camera.camera_id: errors.keypoints_px[v] for v, camera in enumerate(views.cameras)},
             inliers={camera.camera_id: agree[v] for v, camera in enumerate(views.cameras)},
             reprojection_px=errors.reprojection_px[np.isfinite(errors.reprojection_px)],
             leave_one_out_px=errors.leave_one_out_px[np.isfinite(errors.leave_one_out_px)],
+            right_log_odds=track.right_log_odds,
+            bones=track.bones,
         )
 
     def _one_of_each(self, hands: list[Hand]) -> list[Hand]:
         """Two tracks in one place are one hand: the more confident one stays."""
-        if len(hands) == 2:
-            apart = np.linalg.norm(hands[0].joints_world_m - hands[1].joints_world_m, axis=1).mean()
-            if apart < _SAME_HAND_M:
-                weak = min(hands, key=lambda hand: float(hand.confidence.mean()))
-                next(each for each in self._follows if each.track_id == weak.track_id).misses = _MISSES_TO_LOSE
-                hands.remove(weak)
-        return hands
+        kept: dict[int, Hand] = {}
+        for hand in sorted(hands, key=lambda hand: -float(hand.confidence.mean())):
+            joints_m = hand.joints_world_m
+            if any(same_hand(joints_m, other.joints_world_m, self._tracks.settings) for other in kept.values()):
+                next(track for track in self._tracks if track.track_id == hand.track_id).ended = True
+            else:
+                kept[hand.track_id] = hand
+        return [hand for hand in hands if hand.track_id in kept]
 
-    def _miss(self, follows: list[_Follow]) -> None:
-        for follow in follows:
-            follow.misses += 1
-            self.pipeline.ring(follow.slot).miss()
-        self._lose_missed()
+    def _miss(self, tracks: Iterable[_FollowedHand]) -> None:
+        for track in tracks:
+            track.miss()
+            self.pipeline.ring(track.slot).miss()
+        self._drop_lost(self._begun_ns or 0)
 
-    def _lose_missed(self) -> None:
-        for follow in [each for each in self._follows if each.misses >= _MISSES_TO_LOSE]:
-            self._follows.remove(follow)
-            self._lost = [*self._lost[-1:], (self._begun_ns or 0, follow.joints_m)]
-            self.pipeline.remove_hand(follow.slot)
+    def _drop_lost(self, now_ns: int) -> None:
+        for track in self._tracks.drop_lost(now_ns):
+            self._lost = [*self._lost, (now_ns, track.joints_m)][-self._tracks.limit :]
+            self.pipeline.remove_hand(track.slot)
 
 
 def _since(start_s: float) -> float:

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from app.estimators.estimator import Estimator
+from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
+from app.estimators.tracks import same_hand
 from app.estimators.ust_hand.hand_views import HandViews, show_a_hand
 from calibration.frames import FrameSet
 from calibration.hand import Side, bone_lengths
@@ -16,23 +18,18 @@ from deploy.batches import CropBatch, empty_crops
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import hand_box
 
-_STEP_M = 0.09
-_SEARCH_HALF_WIDTH_M = 0.13
-_AT_ONCE = 6
-_AGREEMENT = 0.05
-_BONE_SUM_M = (0.5, 1.4)
-_APART_M = 0.04
-_REACH_M = 0.6
-_LIKELY_DISTANCE_M = 0.7
-_TRUST_OF_DISTANCE = 0.1
-
 
 @dataclass(frozen=True)
 class Found:
-    """A hand with its joints (21, 3), world metres."""
+    """A hand with its joints (21, 3), world metres, and the evidence that it is of this side."""
 
     side: Side
     joints_m: np.ndarray
+    side_log_odds: float = 3.0
+
+    @property
+    def right_log_odds(self) -> float:
+        return self.side_log_odds if self.side == "right" else -self.side_log_odds
 
 
 class HandFinder(Protocol):
@@ -56,7 +53,11 @@ class DetectorFinder:
         self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
     ) -> list[Found]:
         hands = self._estimator.estimate(frame_set).hands
-        return [Found(hand.side, hand.joints_world_m) for hand in hands if np.isfinite(hand.joints_world_m).all()]
+        return [
+            Found(hand.side, hand.joints_world_m, hand.right_log_odds * (1 if hand.side == "right" else -1))
+            for hand in hands
+            if np.isfinite(hand.joints_world_m).all()
+        ]
 
     def close(self) -> None:
         self._estimator.close()
@@ -71,11 +72,19 @@ class VolumeSearch:
     when looked at once more with the crop centred on them.
     """
 
-    def __init__(self, rig: Rig, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        pipeline: Pipeline,
+        settings: FinderSettings = FinderSettings(),  # noqa: B008 - frozen
+        tracker: TrackerSettings = TrackerSettings(),  # noqa: B008 - frozen
+        judge: JudgeSettings = JudgeSettings(),  # noqa: B008 - frozen
+    ) -> None:
         self._rig = rig
         self._pipeline = pipeline
-        self._places = working_volume(rig, _STEP_M)
-        self._crops = empty_crops(_AT_ONCE, len(rig.cameras), pipeline.engine.shape.crop_px)
+        self._settings, self._tracker, self._judge = settings, tracker, judge
+        self._places = working_volume(rig, settings)
+        self._crops = empty_crops(settings.at_once, len(rig.cameras), pipeline.engine.shape.crop_px)
         self._next = 0
 
     def find(
@@ -84,18 +93,17 @@ class VolumeSearch:
         sides: tuple[Side, Side] = ("right", "left")
         tries: list[tuple[Side, np.ndarray, float]] = []
         for target_m in self._turn(lost_m):
-            if any(np.linalg.norm(joints.mean(0) - target_m) < _STEP_M for joints in followed_m):
+            if any(np.linalg.norm(joints.mean(0) - target_m) < self._settings.step_m for joints in followed_m):
                 continue
-            tries.extend((side, target_m, _SEARCH_HALF_WIDTH_M) for side in sides)
-            if len(tries) >= _AT_ONCE:
+            tries.extend((side, target_m, self._settings.half_width_m) for side in sides)
+            if len(tries) >= self._settings.at_once:
                 break
         again: list[tuple[Side, np.ndarray, float]]
         again = [(side, *hand_box(joints)) for side, joints, _ in self._hands(frame_set, tries)]
         hands: list[Found] = []
         # A right hand is a left one in mirrored crops, though a less likely one: each place is given to one of them.
         for side, joints, _ in sorted(self._hands(frame_set, again), key=lambda hand: hand[2]):
-            apart_m = [np.linalg.norm(hand.joints_m.mean(0) - joints.mean(0)) for hand in hands]
-            if side not in [hand.side for hand in hands] and min(apart_m, default=np.inf) > _APART_M:
+            if not any(same_hand(hand.joints_m, joints, self._tracker) for hand in hands):
                 hands.append(Found(side, joints))
         return hands
 
@@ -103,8 +111,8 @@ class VolumeSearch:
         """The pipeline is its owner's."""
 
     def _turn(self, lost_m: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """Places (3,) to look at: first those of the last two hands that were lost, then the volume's, once around."""
-        yield from (joints.mean(0) for joints in lost_m[-2:])
+        """Places (3,) to look at: first those of hands that were lost, then the volume's, once around."""
+        yield from (joints.mean(0) for joints in lost_m)
         for _ in range(len(self._places)):
             self._next = (self._next + 1) % len(self._places)
             yield self._places[self._next - 1]
@@ -126,27 +134,28 @@ class VolumeSearch:
         hands = []
         for index, ((side, _, _), views) in enumerate(zip(tries, looks, strict=True)):
             count = len(views.cameras)
-            if count < 2 or not show_a_hand(clouds.confidence[index, :count]):
+            if count < 2 or not show_a_hand(clouds.confidence[index, :count], self._judge):
                 continue
             joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
             apart = np.median(views.crop_distance(clouds.keypoints_px[index, :count], joints_m))
             apart /= self._pipeline.engine.shape.crop_px
-            if apart < _AGREEMENT and _BONE_SUM_M[0] < bone_lengths(joints_m).sum() < _BONE_SUM_M[1]:
+            shortest_m, longest_m = self._settings.bones_sum_m
+            if apart < self._settings.agreement and shortest_m < bone_lengths(joints_m).sum() < longest_m:
                 hands.append((side, joints_m, float(apart)))
         return hands
 
 
-def working_volume(rig: Rig, step_m: float) -> np.ndarray:
-    """Places (n, 3) in world metres, `step_m` apart, that at least two cameras see, the most central first.
+def working_volume(rig: Rig, settings: FinderSettings) -> np.ndarray:
+    """Places (n, 3) in world metres, a step apart, that at least two cameras see, the most central first.
 
-    They lie within 0.6 m of the point that is nearest to all optical axes and, since the axes of cameras side by side
-    hardly say how far away it is, a little towards 0.7 m in front of the cameras.
+    They lie within reach of the point that is nearest to all optical axes and, since the axes of cameras side by side
+    hardly say how far away it is, a little towards a likely distance.
     """
     axes = np.stack([camera.T_cam_world[2, :3] for camera in rig.cameras])
     centres = np.stack([camera.centre_world_m for camera in rig.cameras])
-    likely = (centres + _LIKELY_DISTANCE_M * axes).mean(0)
-    middle = nearest_to_lines(centres, axes, np.ones(len(axes)), likely, _TRUST_OF_DISTANCE)
-    reach = np.arange(-_REACH_M, _REACH_M + step_m / 2, step_m)
+    likely = (centres + settings.likely_distance_m * axes).mean(0)
+    middle = nearest_to_lines(centres, axes, np.ones(len(axes)), likely, settings.trust_of_distance)
+    reach = np.arange(-settings.reach_m, settings.reach_m + settings.step_m / 2, settings.step_m)
     places = middle + np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3)
     seen = np.zeros(len(places), int)
     for camera in rig.cameras:
@@ -155,5 +164,5 @@ def working_volume(rig: Rig, step_m: float) -> np.ndarray:
         # NaN, behind the camera, compares as outside.
         seen += ((pixels >= 0) & (pixels < (lens.width, lens.height))).all(1)
     distance_m = np.linalg.norm(places - middle, axis=1)
-    kept = np.flatnonzero((seen >= 2) & (distance_m <= _REACH_M))
+    kept = np.flatnonzero((seen >= 2) & (distance_m <= settings.reach_m))
     return places[kept[np.argsort(distance_m[kept], kind="stable")]]

@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import cv2
 import numpy as np
 
+from app.estimators.settings import JudgeSettings
 from calibration.frames import FrameSet
 from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations, triangulate_without_each
@@ -14,9 +15,6 @@ from models.hand.crop import MIRROR_X, Crop, make_crop, to_pixels
 
 _LEAST_CONFIDENCE = 1e-3
 _NEAREST_M = 0.05
-# Heatmaps are trained to peak at 0.07. On simulated hands they reach 0.045 and more, on parts of one up to 0.037, and
-# elsewhere they stay below 0.023.
-_LEAST_PEAK = 0.032
 
 
 @dataclass(kw_only=True)
@@ -95,12 +93,12 @@ class HandViews:
         return np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3)
 
 
-def show_a_hand(confidence: np.ndarray) -> bool:
+def show_a_hand(confidence: np.ndarray, judge: JudgeSettings) -> bool:
     """Whether at least two views do, by their heatmaps' peaks (V, J).
 
     That keypoints agree is not enough: without a hand a network gives each view the same likely pose, which agrees.
     """
-    return bool(np.sort(confidence.mean(axis=1))[-2:].mean() >= _LEAST_PEAK)
+    return bool(np.sort(confidence.mean(axis=1))[-2:].mean() >= judge.least_peak)
 
 
 class ViewErrors(NamedTuple):

@@ -6,9 +6,10 @@ from scipy.spatial.transform import Rotation
 
 from calibration.hand import Side, bone_lengths
 from models.hand import skeleton
+from models.hand.bone_lengths import BoneLengths
 from models.hand.builtin import BuiltinHand
 from models.hand.fit import fit_pose, joint_jacobian
-from models.hand.fitter import BoneLengths, HandFitter
+from models.hand.fitter import HandFitter
 from models.hand.shape import MEAN_SHAPE, random_shape
 
 SIDES: tuple[Side, Side] = ("left", "right")

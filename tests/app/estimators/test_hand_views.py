@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.estimators.settings import FinderSettings
 from app.estimators.ust_hand.hand_finder import working_volume
 from app.estimators.ust_hand.hand_views import HandViews, errors_px
 from calibration.frames import Frame, FrameSet
@@ -103,7 +104,7 @@ def test_pixels_are_drawn_into_the_batch_as_rgb():
 
 
 def test_the_working_volume_holds_the_hands_and_only_what_two_cameras_see():
-    places = working_volume(RIG, 0.09)
+    places = working_volume(RIG, FinderSettings())
     pixels = np.stack([camera.project(places) for camera in RIG.cameras])
     seen = ((pixels >= 0) & (pixels < (640, 480))).all(2).sum(0)
     assert seen.min() >= 2
@@ -124,7 +125,7 @@ def test_the_working_volume_of_cameras_side_by_side_is_in_front_of_them():
             turn[0, 0] = turn[2, 2] = np.cos(inward_rad)
             turn[0, 3] = -0.2 * index
             cameras.append(replace(camera, T_cam_world=turn))
-        places = working_volume(replace(RIG, cameras=tuple(cameras)), 0.09)
+        places = working_volume(replace(RIG, cameras=tuple(cameras)), FinderSettings())
         assert len(places) > 100
         assert np.linalg.norm(places - [0.1, 0, 0.7], axis=1).min() < 0.09
         assert 0.4 < places[:20, 2].mean() < 1.0

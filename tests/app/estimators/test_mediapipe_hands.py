@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 import pytest
 
-from app.estimators.detection import Detection, Region
+from app.estimators.detection import Detection, Region, merge_duplicates
 from app.estimators.multiview import mediapipe_hands
-from app.estimators.multiview.association import merge_duplicates
 from app.estimators.multiview.estimator import MultiViewEstimator
 from app.estimators.multiview.mediapipe_hands import MediaPipeHands, square_from_keypoints
 from calibration.camera import Camera

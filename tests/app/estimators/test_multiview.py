@@ -9,9 +9,12 @@ import pytest
 
 from app.estimators.detection import Detection, Region
 from app.estimators.estimator import Estimate
+from app.estimators.multiview import matching
 from app.estimators.multiview.estimator import MultiViewEstimator
+from app.estimators.multiview.gating import DOUBTFUL
 from app.estimators.multiview.simulated import SimulatedDetector
 from app.estimators.multiview.step import Match, Step
+from app.estimators.settings import AssociationSettings
 from calibration.frames import Frame, FrameSet
 from calibration.hand import bone_lengths
 from calibration.rig import Rig
@@ -257,16 +260,18 @@ def test_what_the_tracks_explain_is_what_the_search_finds(
     rig: Rig, spoil: Spoil | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the tracks explain all detections the search among all proposals is left out; it would find the same."""
-    match_tracks, left_out = MultiViewEstimator._match_tracks, []
+    match_tracks, left_out = matching.match_tracks, []
 
-    def both(self: MultiViewEstimator, step: Step, rows: np.ndarray) -> list[Match]:
-        matches = match_tracks(self, step, rows)
-        searched = {match.link: match.rows.tolist() for match in self._match_anew(step)}
+    def both(step: Step, rows: np.ndarray) -> list[Match]:
+        matches = match_tracks(step, rows)
+        everything = np.ones(len(step.detections), bool)
+        anew = matching.match_anew(step, everything, AssociationSettings())
+        searched = {match.link: match.rows.tolist() for match in anew}
         assert {match.link: match.rows.tolist() for match in matches} == searched
         left_out.append(len(matches))
         return matches
 
-    monkeypatch.setattr(MultiViewEstimator, "_match_tracks", both)
+    monkeypatch.setattr(matching, "match_tracks", both)
     simulate(rig, spoil)
     # A view that disagrees is never explained by the tracks.
     assert (len(left_out) > 0.9 * SETS) if spoil is None else (len(left_out) < 0.1 * SETS)
@@ -275,7 +280,7 @@ def test_what_the_tracks_explain_is_what_the_search_finds(
 @pytest.mark.parametrize("spread_s", [0.004, 0.012])
 def test_the_search_alone_gives_the_same_hands(rig: Rig, spread_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = simulate(rig, fps=15.0, spread_s=spread_s)
-    monkeypatch.setattr("app.estimators.multiview.estimator.explained_by_tracks", lambda *_: None)
+    monkeypatch.setattr(matching, "owners_of", lambda _, detections, *rest: np.full(len(detections), DOUBTFUL))
     searched = simulate(rig, fps=15.0, spread_s=spread_s)
     np.testing.assert_allclose(quick.errors_mm, searched.errors_mm, atol=1e-6)
 

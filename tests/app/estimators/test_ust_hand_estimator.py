@@ -217,7 +217,7 @@ def test_both_hands_are_followed_to_the_truth_while_they_move_and_the_finder_res
     assert np.median(hand.reprojection_px) < 1 and np.median(hand.leave_one_out_px) < 2
     assert hand.covariance_m2 == pytest.approx(np.tile(np.eye(3) * 0.002**2, (JOINTS, 1, 1)))
     assert engine.windows[-1].frame_mask.all() and engine.windows[0].frame_mask.sum() == 2
-    for index, follow in enumerate(estimator._follows):
+    for index, follow in enumerate(estimator._tracks):
         for frame in range(5):
             there_m = engine.windows[-1].queries_m[index, frame] + engine.windows[-1].origins_m[index, frame]
             truth = hands_at((55 + frame) * PERIOD_NS / 1e9)[follow.side]
@@ -289,7 +289,7 @@ def test_a_hand_that_vanishes_is_lost_and_found_again_as_another_track_with_an_e
         if number == 10:
             # Its last frames are absent in its window, those before are not.
             assert engine.windows[-1].frame_mask[1].tolist() == [True, True, False, False, True]
-        assert ("right" in [follow.side for follow in estimator._follows]) == (number < 11)
+        assert ("right" in [follow.side for follow in estimator._tracks]) == (number < 11)
     asked = finder.asked
     assert 1 < asked < 4  # every 150 ms, while the other hand is followed
     finder.here = {side: joints for side, joints in hands_at(14 * PERIOD_NS / 1e9).items() if side == "right"}
@@ -317,9 +317,9 @@ def test_sets_of_fewer_than_two_frames_give_no_hand_and_lose_the_hands_after_fou
         estimator.estimate(frame_set(number))
     for number in range(5, 8):
         assert estimator.estimate(frame_set(number, cameras=[number % 4])).hands == []
-    assert len(estimator._follows) == 2
+    assert len(estimator._tracks) == 2
     assert estimator.estimate(frame_set(8, cameras=[])).hands == []
-    assert estimator._follows == []
+    assert list(estimator._tracks) == []
     finder.here = hands_at(9 * PERIOD_NS / 1e9)
     estimate = estimator.estimate(frame_set(9))
     assert {hand.track_id for hand in estimate.hands} == {3, 4}
@@ -336,7 +336,7 @@ def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
     def see_double(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         clouds = plain(crops_rgb, P_crop, view_mask)
         if len(view_mask) == 2:
-            right_at, left_at = (follow.views for follow in estimator._follows)
+            right_at, left_at = (follow.views for follow in estimator._tracks)
             joints_m = right_at.to_world_m(clouds.queries_m[0].astype(np.float64))
             clouds.queries_m[1] = left_at.to_hand_m(joints_m)
             clouds.keypoints_px[1, : len(left_at.P_crop)] = [to_pixels(P, clouds.queries_m[1]) for P in left_at.P_crop]
@@ -348,8 +348,8 @@ def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
     for number in range(12):
         estimate = estimator.estimate(frame_set(number, ["right"]))
         assert [(hand.side, hand.track_id) for hand in estimate.hands] == [("right", 1)]
-        assert len(estimator._follows) == 1
-    assert finder.asked > 1 and estimator._next_id > 3  # it was begun again and again
+        assert len(estimator._tracks) == 1
+    assert finder.asked > 1 and estimator._tracks._numbers > 2  # it was begun again and again
 
 
 def test_without_a_hand_there_is_none() -> None:
@@ -393,9 +393,9 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
     engine.run_stage1 = unsure
     finder.here = {}
     for number in range(6, 10):
-        assert len(estimator._follows) == 2
+        assert len(estimator._tracks) == 2
         assert estimator.estimate(frame_set(number)).hands == []
-    assert estimator._follows == []
+    assert list(estimator._tracks) == []
     search = VolumeSearch(RIG, Pipeline(engine, 4))
     assert [search.find(frame_set(0), []) for _ in range(4)] == [[]] * 4
     engine.run_stage1 = plain

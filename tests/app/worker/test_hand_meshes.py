@@ -6,8 +6,9 @@ import pytest
 from app.estimators.estimator import Hand
 from app.worker.hand_meshes import HandMeshes
 from calibration.hand import Side
+from models.hand.bone_lengths import HOLD_AFTER
 from models.hand.builtin import BuiltinHand
-from models.hand.fitter import HOLD_AFTER, HandFitter
+from models.hand.fitter import HandFitter
 from models.hand.mesh import load_mesh
 from models.simulation.hands import hands_at
 from tests.support.live_run import LiveRun, simulated_rig
