@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the bottom up: a package imports itself and those before it.
 PACKAGES = ("calibration", "models", "deploy", "app")
-CALIBRATION_LIBRARIES = {"numpy", "scipy", "cv2", "yaml", "msgspec"}
+CALIBRATION_LIBRARIES = {"numpy", "scipy", "cv2", "yaml", "msgspec", "tomli_w"}
 OWNERS = {
     "matplotlib": ("calibration/report/*",),
     "zmq": ("app/transport/*",),

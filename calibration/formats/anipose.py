@@ -93,11 +93,11 @@ def length_unit_m(content: dict[str, Any], path: Path, unit_mm: float | None) ->
 
 def write(path: Path, rig: Rig) -> None:
     """Write a calibration that aniposelib reads, translations in metres."""
-    tables: dict[tuple[str, ...], dict] = {}
+    tables: dict[str, Any] = {}
     for index, camera in enumerate(rig.cameras):
         table = table_from_camera(camera, path)
-        tables[f"cam_{index}",] = {"name": camera.camera_id, **table, EXTRAS_KEY: camera_extras(camera)}
-    tables["metadata",] = {**result_metadata(rig), "unit": "m", EXTRAS_KEY: rig_extras(rig)}
+        tables[f"cam_{index}"] = {"name": camera.camera_id, **table, EXTRAS_KEY: camera_extras(camera)}
+    tables["metadata"] = {**result_metadata(rig), "unit": "m", EXTRAS_KEY: rig_extras(rig)}
     write_toml(path, tables)
 
 

@@ -75,18 +75,16 @@ def write(path: Path, rig: Rig) -> None:
     """Write `camera_array.toml`. `cam_N` gets the number N, other names the numbers that are free."""
     numbers = {camera_id: int(match[1]) for camera_id in rig.camera_ids if (match := _NUMBERED.fullmatch(camera_id))}
     free = (number for number in range(len(rig.cameras)) if number not in numbers.values())
-    tables: dict[tuple[str, ...], dict] = {}
+    tables: dict[str, Any] = {}
     for camera in rig.cameras:
         named = camera.camera_id in numbers
         number = numbers[camera.camera_id] if named else next(free)
         fields: dict[str, object] = {"rmse_px": None} if isinstance(camera.rmse_px, float) else {}
-        tables["cameras", str(number)] = {
+        tables[str(number)] = {
             "cam_id": number,
             "error": camera.rmse_px,
             **table_from_camera(camera, path),
             EXTRAS_KEY: camera_extras(camera, id=None if named else camera.camera_id, **fields),
         }
     extras = rig_extras(rig)
-    if extras:
-        tables[EXTRAS_KEY,] = {"rig": extras}
-    write_toml(path, tables)
+    write_toml(path, {"cameras": tables, EXTRAS_KEY: {"rig": extras} if extras else None})

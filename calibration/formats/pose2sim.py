@@ -6,6 +6,7 @@ right. It never looks at `fisheye` and reads every lens as a pinhole: a fisheye 
 """
 
 from pathlib import Path
+from typing import Any
 
 from calibration.errors import UserError
 from calibration.formats.anipose import result_metadata, rig_from_content
@@ -24,7 +25,7 @@ def read(path: Path, unit_mm: float | None = None) -> Rig:
 
 def write(path: Path, rig: Rig) -> None:
     """Write `Calib.toml`. Raises UserError for a fisheye lens and for a camera named like a table of Pose2Sim's own."""
-    tables: dict[tuple[str, ...], dict] = {}
+    tables: dict[str, Any] = {}
     for camera in rig.cameras:
         name, lens = camera.camera_id, camera.camera
         if lens.lens == "fisheye4":
@@ -38,6 +39,6 @@ def write(path: Path, rig: Rig) -> None:
         table["size"] = [float(lens.width), float(lens.height)]
         if lens.lens == "pinhole5" and lens.distortion[4] == 0:
             table["distortions"] = lens.distortion[:4].tolist()
-        tables[name,] = {"name": name, **table, "fisheye": False, EXTRAS_KEY: camera_extras(camera)}
-    tables["metadata",] = {**result_metadata(rig), EXTRAS_KEY: rig_extras(rig)}
+        tables[name] = {"name": name, **table, "fisheye": False, EXTRAS_KEY: camera_extras(camera)}
+    tables["metadata"] = {**result_metadata(rig), EXTRAS_KEY: rig_extras(rig)}
     write_toml(path, tables)

@@ -4,14 +4,13 @@ A table has `size`, `matrix` (3x3), `distortions` in OpenCV's order, `rotation` 
 `translation`, which map world to camera, and `fisheye`.
 """
 
-import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import tomli_w
 from scipy.spatial.transform import Rotation
 
 from calibration.camera import Camera
@@ -24,7 +23,6 @@ from calibration.yamlfile import write_atomic
 CAMERA_KEYS = frozenset(
     {"name", "size", "matrix", "distortions", "rotation", "translation", "fisheye", "error", EXTRAS_KEY}
 )
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -96,22 +94,12 @@ def table_from_camera(camera: RigCamera, path: Path) -> dict[str, Any]:
     return table
 
 
-def write_toml(path: Path, tables: dict[tuple[str, ...], dict[str, Any]]) -> None:
-    """Write tables by their dotted header, atomically; a value of None is left out."""
-    lines = []
-    for header, table in tables.items():
-        lines.append(f"[{'.'.join(map(_key, header))}]")
-        lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]
-        lines.append("")
-    write_atomic(path, "\n".join(lines).encode())
+def write_toml(path: Path, content: dict[str, Any]) -> None:
+    """Write tables in tables atomically; a value of None is left out."""
+    write_atomic(path, tomli_w.dumps(_without_none(content)).encode())
 
 
-def _key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    # JSON's numbers, booleans and strings are TOML's too, but for DEL, which TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _without_none(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_none(each) for key, each in value.items() if each is not None}
