@@ -69,11 +69,6 @@ class RigCamera:
     remote: bool = False
 
     @cached_property
-    def P_norm_world(self) -> np.ndarray:
-        """3x4: homogeneous world metres to normalised image coordinates."""
-        return self.T_cam_world[:3]
-
-    @cached_property
     def centre_world_m(self) -> np.ndarray:
         """Optical centre (3,) in world metres."""
         return -self.T_cam_world[:3, :3].T @ self.T_cam_world[:3, 3]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.bench.live import read_sets
+from app.bench.self_occlusion import hidden_by_own_hand
 from app.estimators import make_estimator
 from app.estimators.detection import Detection, Detector, Region
 from app.estimators.estimator import Hand
@@ -20,7 +21,6 @@ from calibration.frames import Frame
 from calibration.rig import Rig, RigCamera
 from calibration.session import Session
 from calibration.triangulation import Observations, triangulate_without_each
-from models.data.self_occlusion import hidden_by_own_hand
 from models.simulation.detector_noise import GRADES, NoiseGrade, detect, hand_size_px
 
 _CONFIDENCE_BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -11,10 +11,10 @@ from dataclasses import asdict
 import cv2
 import numpy as np
 
+from app.bench.realism import detection_rate
 from app.worker.statistics import rounded
 from calibration.frames import Frame
 from models.hand.crop import hand_box, make_crop
-from models.simulation.realism import detection_rate
 from models.simulation.renderer import render, render_crop
 from models.simulation.simulated_rig import random_rig
 from models.simulation.simulated_scene import SimulatedScene, random_scene

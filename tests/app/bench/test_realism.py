@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from app.bench.realism import detection_rate, open_hands
 from app.estimators.multiview.mediapipe_hands import MediaPipeHands
 from calibration.errors import UserError
 from calibration.frames import Frame
 from models.simulation.contact_sheet import write_contact_sheet
-from models.simulation.realism import detection_rate, open_hands
 from models.simulation.renderer import hands_in_image
 
 
