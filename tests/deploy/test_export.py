@@ -23,7 +23,7 @@ from models.network.checkpoint import CheckpointInfo, save_checkpoint
 from models.network.config import recipe
 from models.network.ust_hand import UstHand
 from tests.support.live_run import last_json, usthand
-from tests.support.window_cases import DotWindows
+from tests.support.window_cases import DotWindows, run_pipeline
 
 TINY = recipe("tiny", crop_px=32)
 RUNTIMES = ("onnxruntime", "openvino")
@@ -76,6 +76,14 @@ def test_an_engine_gives_the_joints_of_torch(name: str, checkpoint: Path, export
         found = compare(name, views, joints_m, expected_m)
         assert found.holds and found.max_mm < 0.001, found  # measured 3e-5
     torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_any_number_of_hands_goes_through_a_pipeline(name: str, exported: Path) -> None:
+    engine, windows = make_engine(str(exported), name), [window(3, seed) for seed in range(5)]
+    expected_m = np.stack([run_window(engine, each) for each in windows])
+    assert run_pipeline(engine, windows) == pytest.approx(expected_m, abs=1e-5)
 
 
 @pytest.mark.slow

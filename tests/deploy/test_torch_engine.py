@@ -11,11 +11,12 @@ from calibration.errors import UserError
 from deploy.engines import make_engine
 from deploy.engines.cloud_rings import CloudRing
 from deploy.engines.torch_engine import TorchEngine
+from deploy.export.parity import run_window
 from models.network.checkpoint import CheckpointInfo, save_checkpoint
 from models.network.config import recipe
 from models.network.ust_hand import UstHand
 from models.training.step import INPUTS
-from tests.support.window_cases import DotWindows, batch_of
+from tests.support.window_cases import DotWindows, batch_of, run_pipeline
 
 TINY = recipe("tiny", crop_px=32)
 
@@ -49,6 +50,18 @@ def test_frames_one_by_one_give_what_a_window_gives(checkpoint: Path) -> None:
     assert refined.covariance_m2 == pytest.approx(whole.covariance_m2.numpy(), rel=1e-3)
     torch.set_num_threads(threads)
     engine.close()
+
+
+@pytest.mark.parametrize("hands", [1, 3, 8])
+def test_hands_of_a_pipeline_get_what_each_alone_gets(hands: int, checkpoint: Path) -> None:
+    engine = make_engine(str(checkpoint))
+    windows = [
+        {name: value.numpy() for name, value in DotWindows(size_px=32)[seed, 0, 3].items()} for seed in range(hands)
+    ]
+    for number, window in enumerate(windows):
+        window["frame_mask"][number % 4] = False
+    expected_m = np.stack([run_window(engine, window) for window in windows])
+    assert run_pipeline(engine, windows) == pytest.approx(expected_m, abs=1e-6)
 
 
 def test_engines_and_checkpoints_that_cannot_be_are_named(tmp_path: Path, checkpoint: Path) -> None:
