@@ -64,6 +64,13 @@ def test_what_documents_and_sources_name_is_there() -> None:
     assert find_missing(ROOT) == []
 
 
+def test_every_name_in_the_architecture_is_one_of_the_sources() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    sources = [path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(sources)))
+    assert set(re.findall(r"`([A-Za-z]\w*)`", text)) - words == set()
+
+
 def test_the_architecture_says_what_every_folder_holds() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folders = {

@@ -1,8 +1,7 @@
 """TensorRT engines of an engine directory: one of each network for each compute capability, in mixed half precision.
 
 The networks are strongly typed: their precision is in the graph, see mixed_precision.py. A directory's engines are
-written
-one by one and their manifest last, so that an interrupted build leaves a directory whose engines are refused.
+written one by one and their manifest last, so that an interrupted build leaves a directory whose engines are refused.
 """
 
 import hashlib
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RTX_CAPABILITIES = ("8.6", "8.9", "12.0")
+"""RTX 30, 40 and 50."""
 TIMING_CACHE = "tensorrt.timing"
 
 
