@@ -1,6 +1,7 @@
 """Has a camera moved since the rig was calibrated? How far, how sure, and its new pose, solved alone."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -109,7 +110,7 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
         start = RigSolve.from_cameras(poses, intrinsics, T_cam_world, _SETTINGS.most_sets, fixed)
         return start.adjust(afresh=True)
 
-    new, T_old = solve(graph.starts()[0]), np.stack([camera.T_cam_world for camera in rig.cameras])
+    new, T_old = solve(graph.starts()[0]), _poses(rig)
     T_new = new.state.T_cam_world
     before_px, scale = _error_px(new, T_old)
     own_px, _ = _error_px(new, T_new)
@@ -137,25 +138,33 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
     anchor = np.arange(len(still)) == np.flatnonzero(still)[0]
     judged = solve(aligned(T_new, T_old, still), anchor)
     report = replace(report, cameras=_judge(rig, judged, T_old, depth_m, fits))
-    moved = tuple(camera_id for camera_id, drift in report.cameras.items() if drift.moved)
-    return _with_moved_solved(rig, report, moved, solve, judged, T_old) if moved else report
+    moved = any(drift.moved for drift in report.cameras.values())
+    return _with_moved_solved(rig, report, solve, judged) if moved else report
 
 
-def _with_moved_solved(rig: Rig, report: DriftReport, moved, solve, judged: RigSolve, T_old: np.ndarray) -> DriftReport:
-    """The report with the moved cameras solved again, all others held where they were."""
-    held = np.array([camera_id not in moved for camera_id in rig.camera_ids])
-    solved = solve(np.where(held[:, None, None], T_old, judged.state.T_cam_world), held)
+def _with_moved_solved(
+    rig: Rig, report: DriftReport, solve: Callable[[np.ndarray, np.ndarray], RigSolve], judged: RigSolve
+) -> DriftReport:
+    """The report with the moved cameras solved again from where they were judged, all others held where they were."""
+    held = np.array([not report.cameras[camera_id].moved for camera_id in rig.camera_ids])
+    solved = solve(np.where(held[:, None, None], _poses(rig), judged.state.T_cam_world), held)
     T = solved.state.T_cam_world
     cameras = tuple(
         camera if held[number] else replace(camera, T_cam_world=T[number]) for number, camera in enumerate(rig.cameras)
     )
-    drifts = [report.cameras[camera_id] for camera_id in moved]
+    drifts = [drift for drift in report.cameras.values() if drift.moved]
     note = "; ".join(
         f"camera {one.camera_id} moved by {one.distance_mm:.1f} mm and turned by {one.angle_deg:.2f} degrees"
         for one in drifts
     )
-    after_px, renewed = _error_px(solved, T)[0], replace(rig, cameras=cameras)
-    return replace(report, moved=moved, rig=renewed, after_px=after_px, note=note, verdict="moved")
+    moved, after_px = tuple(one.camera_id for one in drifts), _error_px(solved, T)[0]
+    return replace(
+        report, moved=moved, rig=replace(rig, cameras=cameras), after_px=after_px, note=note, verdict="moved"
+    )
+
+
+def _poses(rig: Rig) -> np.ndarray:
+    return np.stack([camera.T_cam_world for camera in rig.cameras])
 
 
 def _error_px(solve: RigSolve, T_cam_world: np.ndarray) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from calibration.rig import Rig
 from calibration.solve.bundle_adjustment import LensPrior, Problem, minimise, robust_sigma
 from calibration.solve.lens_derivatives import LENS_PARAMETERS, lens_count, lens_vector, project_views
 from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, RigState, residuals
-from calibration.solve.view_poses import ViewPoses, refine_poses, view_poses
+from calibration.solve.view_poses import refine_poses, view_poses
 from calibration.solve.view_table import BoardTable
 
 # Focal lengths tried first, in image widths: from fisheyes to telephoto lenses.
@@ -46,8 +46,22 @@ class Intrinsics:
     def of_rig(cls, rig: Rig) -> "Intrinsics":
         """The rig's own lenses, given."""
         lens = np.stack([lens_vector(camera.camera) for camera in rig.cameras])
-        models: tuple[LensModel, ...] = tuple(camera.camera.lens for camera in rig.cameras)
-        return cls(lens, models, np.zeros(lens.shape, dtype=bool), np.full(len(lens), np.nan))
+        models: list[LensModel] = [camera.camera.lens for camera in rig.cameras]
+        return cls.starting(lens, models, np.ones(len(lens), dtype=bool))
+
+    @classmethod
+    def starting(cls, lens: np.ndarray, models: Sequence[LensModel], held: np.ndarray) -> "Intrinsics":
+        """Lenses (C, 12) not yet fitted; those `held` (C,) will not be."""
+        has = np.array([np.arange(LENS_PARAMETERS) < lens_count(model) for model in models])
+        return cls(lens, tuple(models), has & ~held[:, None], np.full(len(lens), np.nan))
+
+    def taking(self, which: np.ndarray, other: "Intrinsics") -> "Intrinsics":
+        """These, with the lenses of cameras `which` (C,) from the other."""
+        lens, free = (np.where(which[:, None], b, a) for a, b in ((self.lens, other.lens), (self.free, other.free)))
+        models: list[LensModel] = list(self.models)
+        for camera in np.flatnonzero(which):
+            models[camera] = other.models[camera]
+        return Intrinsics(lens, tuple(models), free, np.where(which, other.rmse_px, self.rmse_px))
 
     @property
     def fisheye(self) -> np.ndarray:
@@ -79,13 +93,8 @@ def lens_prior(lens: np.ndarray, models: Sequence[LensModel], sizes: Sequence[tu
     return LensPrior(mean, information)
 
 
-def free_of_model(models: Sequence[LensModel]) -> np.ndarray:
-    """Which of the 12 numbers (C, 12) each model has."""
-    return np.array([np.arange(LENS_PARAMETERS) < lens_count(model) for model in models])
-
-
-def spread_views(table: BoardTable, camera: int, most: int, poses: ViewPoses | None = None) -> np.ndarray:
-    """Indices of at most `most` views of the camera that differ most in place, size and tilt (farthest point first)."""
+def spread_views(table: BoardTable, camera: int, most: int) -> np.ndarray:
+    """Indices of at most `most` views of the camera that differ most in place and size (farthest point first)."""
     views = np.flatnonzero(table.camera == camera)
     if len(views) <= most:
         return views
@@ -95,8 +104,6 @@ def spread_views(table: BoardTable, camera: int, most: int, poses: ViewPoses | N
     spread = np.sqrt((((table.pixels[views] - mean[:, None]) * seen) ** 2).sum(1) / count)
     width = table.image_size[camera][0]
     feature = np.concatenate([mean / width, 3 * np.log(np.maximum(spread, 1)) / 4], axis=1)
-    if poses is not None:
-        feature = np.concatenate([feature, poses.R[views, 0, 2, :2]], axis=1)
     chosen = [int(np.argmax(table.seen[views].sum(1)))]
     distance = np.full(len(views), np.inf)
     while len(chosen) < most:
@@ -149,30 +156,32 @@ def _zhang_focal(views: BoardTable, size: tuple[int, int]) -> float | None:
     return size[0] / np.sqrt(inverse) if 1 / 36 < inverse < 16 else None
 
 
-def fit_intrinsics(
-    table: BoardTable, models: Sequence[LensModel], starts: np.ndarray, held: np.ndarray
-) -> tuple[RigState, Problem]:
-    """Fit every camera's lens to its own views, all at once. `held` (C,) cameras keep `starts` (C, 12)."""
-    chosen = np.concatenate([spread_views(table, camera, _VIEWS_FOR_FIT) for camera in range(len(models))])
-    alone = table.select(chosen).each_view_alone()
-    fisheye = np.array([model == "fisheye4" for model in models])
-    poses = view_poses(alone, starts, fisheye)
+def fit_intrinsics(table: BoardTable, start: Intrinsics) -> Intrinsics:
+    """Fit what is free of every camera's lens to its own views, all at once."""
+    cameras = len(start.lens)
+    chosen = np.concatenate([spread_views(table, camera, _VIEWS_FOR_FIT) for camera in range(cameras)])
+    alone = table.select(chosen)
+    poses = view_poses(alone, start.lens, start.fisheye)
     good = np.isfinite(poses.rmse_px[:, 0])
     alone = alone.select(good).each_view_alone()
-    free = np.zeros((len(models), CAMERA_PARAMETERS), dtype=bool)
-    free[:, LENS] = free_of_model(models) & ~held[:, None]
-    cameras = len(models)
+    free = np.zeros((cameras, CAMERA_PARAMETERS), dtype=bool)
+    free[:, LENS] = start.free
     state = RigState(
-        lens=starts, fisheye=fisheye, R=np.broadcast_to(np.eye(3), (cameras, 3, 3)), t=np.zeros((cameras, 3)),
-        offset_s=np.zeros(cameras), row_s=np.zeros(cameras), board_R=poses.R[good, 0], board_t=poses.t[good, 0],
+        lens=start.lens, fisheye=start.fisheye, R=np.broadcast_to(np.eye(3), (cameras, 3, 3)),
+        t=np.zeros((cameras, 3)), offset_s=np.zeros(cameras), row_s=np.zeros(cameras),
+        board_R=poses.R[good, 0], board_t=poses.t[good, 0],
     )  # fmt: skip
-    problem = Problem(alone, free, lens_prior(starts, models, table.image_size), 2.0)
-    for iterations in (12, 12):
-        state = minimise(problem, state, iterations, 1e-4).state
-        unknowns = 6 * alone.set_count + int(free.sum())
-        sigma = robust_sigma(alone, residuals(alone, state), unknowns)
-        problem = replace(problem, sigma=max(sigma, 0.1))
-    return state, problem
+    problem = Problem(alone, free, lens_prior(start.lens, start.models, table.image_size), 2.0)
+    for _ in range(2):
+        solution = minimise(problem, state, 12, 1e-4)
+        sigma = robust_sigma(alone, solution.residuals_px, 6 * alone.set_count + int(free.sum()))
+        state, problem = solution.state, replace(problem, sigma=max(sigma, 0.1))
+    squared = (residuals(alone, state) ** 2).sum(-1)
+    rmse = start.rmse_px.copy()
+    for camera in np.unique(alone.camera):
+        own = alone.camera == camera
+        rmse[camera] = np.sqrt(squared[own].sum() / alone.seen[own].sum())
+    return replace(start, lens=state.lens, rmse_px=rmse)
 
 
 def heldout_rmse(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> np.ndarray:
@@ -196,27 +205,17 @@ def choose_intrinsics(table: BoardTable, wanted: str, given: Mapping[str, Camera
     "auto" starts from pinhole5 and, where corners lie far from the centre of a wide image, takes another model only if
     it fits views better that were not used.
     """
-    cameras = len(table.camera_ids)
     held = np.array([camera_id in given for camera_id in table.camera_ids])
-    models: list[LensModel] = ["pinhole5" if wanted == "auto" else wanted] * cameras  # type: ignore[list-item]
-    starts = np.zeros((cameras, LENS_PARAMETERS))
+    models: list[LensModel] = ["pinhole5" if wanted == "auto" else wanted] * len(held)  # type: ignore[list-item]
+    lens = np.zeros((len(held), LENS_PARAMETERS))
     for camera, camera_id in enumerate(table.camera_ids):
         if held[camera]:
-            models[camera], starts[camera] = given[camera_id].lens, lens_vector(given[camera_id])
+            models[camera], lens[camera] = given[camera_id].lens, lens_vector(given[camera_id])
         else:
-            starts[camera] = starting_lens(table, camera, models[camera])
-    if wanted == "auto":
-        wide = _wide_cameras(table, starts) & ~held
-        if wide.any():
-            models, starts = _better_models(table, models, starts, held, wide)
-    state, problem = fit_intrinsics(table, models, starts, held)
-    residual = residuals(problem.table, state)
-    squared = (residual**2).sum(-1)
-    rmse = np.full(cameras, np.nan)
-    for camera in np.unique(problem.table.camera):
-        own = problem.table.camera == camera
-        rmse[camera] = np.sqrt(squared[own].sum() / problem.table.seen[own].sum())
-    return Intrinsics(state.lens, tuple(models), problem.free[:, LENS], rmse)
+            lens[camera] = starting_lens(table, camera, models[camera])
+    start = Intrinsics.starting(lens, models, held)
+    wide = _wide_cameras(table, lens) & ~held & (wanted == "auto")
+    return fit_intrinsics(table, _better_models(table, start, wide) if wide.any() else start)
 
 
 def _wide_cameras(table: BoardTable, lens: np.ndarray) -> np.ndarray:
@@ -227,23 +226,21 @@ def _wide_cameras(table: BoardTable, lens: np.ndarray) -> np.ndarray:
     )
 
 
-def _better_models(
-    table: BoardTable, models: list[LensModel], starts: np.ndarray, held: np.ndarray, wide: np.ndarray
-) -> tuple[list[LensModel], np.ndarray]:
-    chosen = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_FIT) for camera in np.flatnonzero(wide)])
+def _better_models(table: BoardTable, start: Intrinsics, wide: np.ndarray) -> Intrinsics:
+    """The start, with the model for `wide` cameras (C,) that fits every second view best when fitted to the others."""
+    cameras = np.flatnonzero(wide)
+    chosen = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_FIT) for camera in cameras])
     train, test = table.select(chosen[::2]), table.select(chosen[1::2])
-    models, starts = list(models), starts.copy()
-    best = np.full(len(models), np.inf)
+    best, found = np.full(len(wide), np.inf), start
     choices: tuple[LensModel, ...] = ("pinhole5", "pinhole8", "fisheye4")
     for model in choices:
-        trial: list[LensModel] = [model if wide[camera] else models[camera] for camera in range(len(models))]
-        trial_starts = starts.copy()
-        for camera in np.flatnonzero(wide):
-            if model == "fisheye4":
-                trial_starts[camera] = starting_lens(table, int(camera), model)
-        state, _ = fit_intrinsics(train, trial, trial_starts, held | ~wide)
-        error = heldout_rmse(test, state.lens, state.fisheye)
-        for camera in np.flatnonzero(wide):
-            if error[camera] < _MODEL_GAIN * best[camera]:
-                best[camera], models[camera], starts[camera] = error[camera], model, trial_starts[camera]
-    return models, starts
+        lens = start.lens.copy()
+        models: list[LensModel] = [model] * len(wide)
+        if model == "fisheye4":
+            lens[cameras] = [starting_lens(table, int(camera), model) for camera in cameras]
+        trial = start.taking(wide, Intrinsics.starting(lens, models, ~wide))
+        fitted = fit_intrinsics(train, replace(trial, free=trial.free & wide[:, None]))
+        error = heldout_rmse(test, fitted.lens, fitted.fisheye)
+        better = wide & (error < _MODEL_GAIN * best)
+        best, found = np.where(better, error, best), found.taking(better, trial)
+    return found
