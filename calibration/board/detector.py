@@ -11,13 +11,7 @@ from calibration.board.chessboard import find_chessboard
 from calibration.board.corners import RefinedCorners, refine_corners
 from calibration.board.markers import Markers, find_markers, marker_borders, marker_count, marker_layouts
 from calibration.board.plane import PlaneFit, apply_homography, fit_markers, is_ambiguous, lie_smoothly
-
-LEAST_CORNERS = 4
-LEAST_CONTRAST = 25.0
-MOST_EDGE_SQUARES = 0.3
-_LEAST_SADDLE = 0.25
-_LEAST_REACH_PX = 4.0
-_MOST_SQUARES_AWAY = 1.7
+from calibration.board.settings import DETECTOR
 
 NO_BOARD, FEW_CORNERS, BLUR, DARK, NOT_FLAT, LAYOUT = (
     "no board",
@@ -112,7 +106,7 @@ def _outline_m(board: Board) -> np.ndarray:
 def _refine(gray: np.ndarray, fit: PlaneFit, points_board_m: np.ndarray, board: Board) -> BoardDetection:
     signs = expected_signs(board, fit.layout.legacy)
     ids, corners, axes = _in_sight(gray, fit, points_board_m, board)
-    if len(ids) < LEAST_CORNERS:
+    if len(ids) < DETECTOR.least_corners:
         return rejected(FEW_CORNERS)
     refined = refine_corners(gray, corners, axes, signs[ids], *edge_room(board))
     return judge(refined, ids, axes, points_board_m, board)
@@ -124,15 +118,16 @@ def judge(
     """Keep the corners that can be trusted, or turn the view down."""
     square_px = float(np.median(np.linalg.norm(axes, axis=2)))
     seen = partial(replace, contrast=refined.contrast, edge_px=float(refined.edge_px.max()))
-    if refined.contrast < LEAST_CONTRAST:
+    if refined.contrast < DETECTOR.least_contrast:
         return seen(rejected(DARK))
-    if refined.edge_px.max() > max(MOST_EDGE_SQUARES * square_px, 5.0):
+    if refined.edge_px.max() > max(DETECTOR.widest_edge_squares * square_px, DETECTOR.widest_edge_px):
         return seen(rejected(BLUR))
-    good = (refined.saddle > _LEAST_SADDLE) & (refined.moved_px < max(0.4 * edge_room(board)[0] * square_px, 2.5))
+    farthest_px = max(DETECTOR.farthest_moved_reach * edge_room(board)[0] * square_px, DETECTOR.farthest_moved_px)
+    good = (refined.saddle > DETECTOR.least_saddle) & (refined.moved_px < farthest_px)
     good &= lie_smoothly(refined.corners_px, points_board_m[ids] / board.square_m, good, square_px)
     ids, corners = ids[good], refined.corners_px[good]
     columns = board.corner_shape[0]
-    if len(ids) < LEAST_CORNERS or len(set(ids % columns)) < 2 or len(set(ids // columns)) < 2:
+    if len(ids) < DETECTOR.least_corners or len(set(ids % columns)) < 2 or len(set(ids // columns)) < 2:
         return seen(rejected(FEW_CORNERS))
     std_px = corner_std_px(float(refined.edge_px.max()), refined.noise, refined.contrast)
     return seen(BoardDetection(corner_ids=ids, corners_px=corners, std_px=std_px))
@@ -153,10 +148,10 @@ def _in_sight(gray: np.ndarray, fit: PlaneFit, points_board_m: np.ndarray, board
     inside = ((corners - reach > 0) & (corners + reach < [width - 1, height - 1])).all(axis=1)
     area = np.abs(np.linalg.det(axes))
     lengths = np.linalg.norm(axes, axis=2)
-    large = lengths.min(axis=1) * edge_room(board)[0] > _LEAST_REACH_PX
+    large = lengths.min(axis=1) * edge_room(board)[0] > DETECTOR.least_reach_px
     usable = inside & large & (area > 0.15 * lengths.prod(axis=1))
     apart = np.linalg.norm(points_board_m[:, None] - fit.markers_m[None], axis=2).min(axis=1)
-    ids = np.flatnonzero(usable & (apart < _MOST_SQUARES_AWAY * square_m))
+    ids = np.flatnonzero(usable & (apart < DETECTOR.farthest_marker_squares * square_m))
     return ids, corners[ids], axes[ids]
 
 

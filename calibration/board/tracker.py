@@ -16,10 +16,7 @@ from calibration.board.detector import (
     rejected,
 )
 from calibration.board.markers import Markers, find_markers, marker_borders, marker_count
-
-_COARSE_SIDE_PX = 640
-_FINE_SIDE_PX = 1280
-_SEARCH_EVERY = 8
+from calibration.board.settings import TRACKER
 
 Region = tuple[int, int, int, int]
 
@@ -72,7 +69,8 @@ class BoardTracker:
 
     def _search(self, gray: np.ndarray, before: BoardDetection) -> BoardDetection:
         best = before
-        sizes = [_COARSE_SIDE_PX, _FINE_SIDE_PX] if self._without % _SEARCH_EVERY == 0 else [_COARSE_SIDE_PX]
+        fine = self._without % TRACKER.fine_search_every == 0
+        sizes = [TRACKER.coarse_side_px, TRACKER.fine_side_px] if fine else [TRACKER.coarse_side_px]
         for size in sizes:
             markers = self._find(gray, (0, 0, gray.shape[1], gray.shape[0]), size, coarse=True)
             if not len(markers):
@@ -85,7 +83,7 @@ class BoardTracker:
         return best
 
     def _in_region(self, gray: np.ndarray, region: Region) -> BoardDetection:
-        return detect_from_markers(gray, self._find(gray, region, _FINE_SIDE_PX, coarse=False), self.board)
+        return detect_from_markers(gray, self._find(gray, region, TRACKER.fine_side_px, coarse=False), self.board)
 
     def _find(self, gray: np.ndarray, region: Region, most_px: int, coarse: bool) -> Markers:
         """Markers in a part of the image, which is made smaller where it is larger than `most_px`."""

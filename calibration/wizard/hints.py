@@ -10,21 +10,26 @@ from calibration.wizard.coverage import CameraCoverage, Coverage
 
 _ROWS = ("upper", "", "lower")
 _COLUMNS = ("left", "", "right")
-_TILT_DEGREES = 20.0
-# The board's diagonal fills this share of the image's width from near.
-_NEAR_SIZE = 0.45
 
 
 @dataclass(frozen=True, kw_only=True)
 class Enough:
-    """When a capture is enough: per camera views, share of the image, tilted views of each kind, near over far; and
-    shared captures per link."""
+    """When a capture is enough."""
 
     views: int = 12
+    """Per camera."""
     share: float = 0.5
+    """Of each camera's image that corners have filled."""
     tilted: int = 3
+    """Views of each camera with the board turned about either axis by `tilt_deg` at least."""
+    tilt_deg: float = 20.0
+    """A board seen straight on hardly tells a focal length from a distance."""
     size_ratio: float = 1.5
+    """Nearest over farthest."""
+    near_size: float = 0.45
+    """The board's diagonal over the image's width: a board seen smaller than that is asked to come closer."""
     shared: int = 10
+    """Captures in which both cameras of a link see the board."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Suggestion:
 
 def camera_needs(coverage: CameraCoverage, enough: Enough) -> list[Need]:
     """Views, image, tilt and distance."""
-    tilts = sum(min(coverage.tilted(axis, _TILT_DEGREES), enough.tilted) for axis in (0, 1))
+    tilts = sum(min(coverage.tilted(axis, enough.tilt_deg), enough.tilted) for axis in (0, 1))
     return [
         Need("views", _part(coverage.views, enough.views)),
         Need("image", _part(coverage.share, enough.share)),
@@ -120,12 +125,12 @@ def _for_camera(camera_id: str, coverage: CameraCoverage, enough: Enough) -> Sug
     if region is not None:
         parts.append(f"move the board to the {region_name(region)} of {camera_id}'s image")
     if needs["tilt"] < 1:
-        sideways, upright = (coverage.tilted(axis, _TILT_DEGREES) for axis in (0, 1))
+        sideways, upright = (coverage.tilted(axis, enough.tilt_deg) for axis in (0, 1))
         edge = "left or right" if sideways <= upright else "upper or lower"
         parts.append(f"tilt its {edge} edge toward {camera_id if region is None else 'the camera'}")
     if needs["distance"] < 1:
         nearest = 2 ** max((placed.log_size for placed in coverage.placements if placed.sure), default=-5.0)
-        word = "closer" if nearest < _NEAR_SIZE else "farther away"
+        word = "closer" if nearest < enough.near_size else "farther away"
         parts.append(word if parts else f"bring the board {word} to {camera_id}".replace("away to", "away from"))
     text = ", ".join(parts)
     return Suggestion(text[0].upper() + text[1:] + ".", (camera_id,), region)

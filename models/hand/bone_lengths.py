@@ -3,7 +3,7 @@
 import numpy as np
 
 from calibration.hand import BONES
-from models.hand.fit import DEFAULT_SD_M, are_usable
+from models.hand.fit import FIT, are_usable
 from models.hand.shape import LARGEST, MEAN_SHAPE, SMALLEST, own_spread
 from models.hand.skeleton import REST_ANGLES_RAD, chain
 
@@ -58,7 +58,7 @@ class BoneLengths:
         self._frames += 1
         measured = self._measured_m[: self._frames]
         median = np.median(measured, axis=0)
-        variance = np.full(len(LINKS), 2 * DEFAULT_SD_M**2)
+        variance = np.full(len(LINKS), 2 * FIT.default_sd_m**2)
         if self._frames >= _FEWEST_FOR_SPREAD:
             variance = (_MAD_TO_SD * np.median(np.abs(measured - median), axis=0)) ** 2
             self.links_m = median

@@ -14,16 +14,29 @@ from calibration.hand import Side
 from models.hand import skeleton
 from models.hand.builtin import MIRROR_Y
 
-ITERATIONS = 8
-DEFAULT_SD_M = 0.003
 
-_SMALLEST_SD_M = 0.0005
-_LARGEST_SD_M = 0.1
-_FARTHEST_M = 1e4
-_WHITEN_DEFAULT = np.broadcast_to(np.eye(3) / DEFAULT_SD_M, (21, 3, 3))
-# Done once a step is this small, in radians and tenths of a metre, or gains this share of the cost.
-_SETTLED_STEP = 1e-3
-_SETTLED_GAIN = 1e-3
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a pose is fitted, and what is taken of the joints."""
+
+    iterations: int = 8
+    """Steps at most; most fits settle before."""
+    settled_step: float = 1e-3
+    """Done once no angle changes by so many radians and no length by a tenth of as many metres, 0.1 mm, ..."""
+    settled_gain: float = 1e-3
+    """... or once a step gains only this share of the cost."""
+    default_sd_m: float = 0.003
+    """Of a joint's coordinate where no covariance is known: about what several views leave."""
+    smallest_sd_m: float = 0.0005
+    largest_sd_m: float = 0.1
+    """Deviations are held between these two, so that no joint decides alone and none makes the system singular."""
+    farthest_m: float = 1e4
+    """Joints farther from the world's origin are no measurement."""
+
+
+FIT = FitSettings()
+
+_WHITEN_DEFAULT = np.broadcast_to(np.eye(3) / FIT.default_sd_m, (21, 3, 3))
 _PALM_JOINTS = np.array([0, 1, 5, 9, 13, 17])
 _JOINT_NUMBERS = np.arange(21)
 # Hinge i moves the joints beyond its own, up to its finger's tip.
@@ -59,7 +72,7 @@ def fit_pose(
     side: Side = "right",
     covariance_m2: np.ndarray | None = None,
     last: PoseFit | None = None,
-    iterations: int = ITERATIONS,
+    iterations: int = FIT.iterations,
 ) -> PoseFit | None:
     """The built-in hand's pose for joints (21, 3), bone lengths (20,) and the joints' covariance (21, 3, 3) if known.
 
@@ -97,7 +110,7 @@ def fit_pose(
 
 def are_usable(joints_m: np.ndarray) -> bool:
     """Whether these are 21 points, all finite and within 10 km."""
-    return joints_m.shape == (21, 3) and bool(np.abs(joints_m).max() < _FARTHEST_M)
+    return joints_m.shape == (21, 3) and bool(np.abs(joints_m).max() < FIT.farthest_m)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +180,9 @@ def _minimise(
         system.flat[::28] = diagonal * (1 + damping) + (1 - free) + 1e-9 * diagonal.max()
         step = np.linalg.solve(system, gradient * free)
         trial = _Evaluation(best.state.moved(step), bone_lengths_m, measured, whiten)
-        settled = np.abs(step).max() < _SETTLED_STEP
+        settled = np.abs(step).max() < FIT.settled_step
         if trial.cost < best.cost:
-            settled |= trial.cost > (1 - _SETTLED_GAIN) * best.cost
+            settled |= trial.cost > (1 - FIT.settled_gain) * best.cost
             best, linear, damping = trial, None, damping * 0.1
         else:
             damping = max(damping, 1e-4) * 30
@@ -184,7 +197,7 @@ def _whitening(covariance_m2: np.ndarray) -> np.ndarray | None:
     if covariance.shape != (21, 3, 3) or not np.isfinite(covariance).all():
         return None
     values, vectors = np.linalg.eigh((covariance + covariance.swapaxes(1, 2)) / 2)
-    values = np.minimum(np.maximum(values, _SMALLEST_SD_M**2), _LARGEST_SD_M**2)
+    values = np.minimum(np.maximum(values, FIT.smallest_sd_m**2), FIT.largest_sd_m**2)
     return (vectors / np.sqrt(values)[:, None, :]).swapaxes(1, 2)
 
 
