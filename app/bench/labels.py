@@ -5,6 +5,7 @@ real detector gives are then taken for the truth, the simulated detector labels 
 labels go through the same comparison.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,9 +66,13 @@ class _ScoreKeeper:
         self.name = detector.name
         self.scores: dict[bytes, float] = {}
 
-    def detect(self, frame: Frame, regions: "list[Region]", search: bool) -> list[Detection]:
-        found = self._detector.detect(frame, regions, search)
-        self.scores |= {each.keypoints_px.astype(np.float64).tobytes(): each.presence for each in found}
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        found = self._detector.detect(frames, regions, searched)
+        self.scores |= {
+            each.keypoints_px.astype(np.float64).tobytes(): each.presence for of_view in found for each in of_view
+        }
         return found
 
     def close(self) -> None:
@@ -82,7 +87,7 @@ def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estima
     estimator = make_estimator(estimator_name, rig)
     assert isinstance(estimator, MultiViewEstimator)
     keeper = _ScoreKeeper(estimator.detector)
-    estimator.detector = keeper  # pyright: ignore[reportAttributeAccessIssue]
+    estimator.detector = keeper
     sets = read_sets(session, rig, phases_ns)
     hands = [(number, hand) for number, frames in enumerate(sets) for hand in estimator.estimate(frames).hands]
     estimator.close()

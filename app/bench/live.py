@@ -1,11 +1,7 @@
 """How fast the live path is on a recorded session, against its own detector alone on the same crops."""
 
-import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
 
 from app.assembly.recorded_sets import recorded_sets
 from app.estimators import make_estimator
@@ -18,16 +14,18 @@ from calibration.session import Session
 
 
 class _RecordingDetector:
-    """Passes calls on to a detector and notes them by set, so that they can be repeated without anything around."""
+    """Passes calls on to a detector and notes them, so that they can be repeated without anything around."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
         self.name = detector.name
-        self.rounds: list[list[tuple[Frame, Sequence[Region], bool]]] = []
+        self.calls: list[tuple[Sequence[Frame], Sequence[Sequence[Region]], Sequence[bool]]] = []
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
-        self.rounds[-1].append((frame, regions, search))
-        return self._detector.detect(frame, regions, search)
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        self.calls.append((frames, regions, searched))
+        return self._detector.detect(frames, regions, searched)
 
     def close(self) -> None:
         pass
@@ -39,7 +37,7 @@ def read_sets(session: Session, rig: Rig, phases_ns: dict[str, int] | None) -> l
 
 
 def detector_alone(rig: Rig, sets: list[FrameSet], estimator_name: str) -> dict:
-    """Run the estimator once to learn the crops, then its detector alone on them, as parallel as the estimator does."""
+    """Run the estimator once to learn the crops, then its detector alone on them."""
     estimator = make_estimator(estimator_name, rig)
     assert isinstance(estimator, MultiViewEstimator)
     detector = estimator.detector
@@ -47,22 +45,21 @@ def detector_alone(rig: Rig, sets: list[FrameSet], estimator_name: str) -> dict:
     estimator.detector = recorder
     geometry_ms, whole_s = Quantiles(), 0.0
     for frame_set in sets:
-        recorder.rounds.append([])
         began = time.perf_counter()
         estimate = estimator.estimate(frame_set)
         seconds = time.perf_counter() - began
         whole_s += seconds
         geometry_ms.add(seconds * 1e3 - estimate.stage_ms["detect"])
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        began = time.perf_counter()
-        for calls in recorder.rounds:
-            list(pool.map(lambda call: detector.detect(*call), calls))
-        alone_s = time.perf_counter() - began
+    began = time.perf_counter()
+    for call in recorder.calls:
+        detector.detect(*call)
+    alone_s = time.perf_counter() - began
+    crops = sum(sum(map(len, regions)) + sum(searched) for _, regions, searched in recorder.calls)
     detector.close()
     return {
         "sets": len(sets),
         "detector_sets_per_s": rounded(len(sets) / alone_s),
         "estimator_sets_per_s": rounded(len(sets) / whole_s),
-        "crops_per_set": rounded(float(np.mean([sum(len(r) + s for _, r, s in calls) for calls in recorder.rounds]))),
+        "crops_per_set": rounded(crops / len(sets)),
         "geometry_ms": geometry_ms.summary(),
     }

@@ -62,9 +62,9 @@ def bench(processes: tuple[int, ...], seconds: float) -> dict:
 def mediapipe_rate(images: int) -> dict:
     """How often MediaPipe finds a rendered open hand, searching the whole image: an outside judge of realism.
 
-    Raises UserError where MediaPipe is not installed.
+    Raises UserError where no engine for it is installed.
     """
-    from app.estimators.multiview.mediapipe_hands import MediaPipeHands
+    from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 
     detector = MediaPipeHands()
 
@@ -72,7 +72,7 @@ def mediapipe_rate(images: int) -> dict:
         frame = Frame(
             camera_id="rendered", sequence=0, capture_time_ns=0, grab_time_ns=0, publish_time_ns=0, pixels=image
         )
-        return [detection.keypoints_px for detection in detector.detect(frame, [], search=True)]
+        return [detection.keypoints_px for detection in detector.detect([frame], [[]], [True])[0]]
 
     try:
         return {name: rounded(value) for name, value in asdict(detection_rate(detect, images)).items()}

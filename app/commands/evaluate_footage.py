@@ -12,7 +12,7 @@ from tqdm import tqdm
 from app.commands.common import checkpoint_of
 from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import make_estimator
-from app.estimators.multiview.mediapipe_hands import MediaPipeHands
+from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 from app.evaluation.evaluation import REFERENCE, Recording, evaluate_footage
 from app.evaluation.session_run import MakeEstimator
 from app.evaluation.tables import TITLES

@@ -1,6 +1,5 @@
 """Estimators: frame sets in, hands out. `make_estimator` is where their names are."""
 
-import importlib.util
 import logging
 
 from app.estimators.detection import Detector
@@ -30,7 +29,7 @@ def make_estimator(
     from app.estimators.multiview.estimator import MultiViewEstimator
 
     if name == "mediapipe":
-        from app.estimators.multiview.mediapipe_hands import MediaPipeHands
+        from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 
         return MultiViewEstimator(rig, detector or MediaPipeHands())
     if name == "simulated":
@@ -52,9 +51,9 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | 
     engine = FailoverEngine(live_engines(checkpoint, engine_name))
     log.info("worker: engine %s", engine.name)
     pipeline = Pipeline(engine, len(rig.cameras))
-    if detector is not None or importlib.util.find_spec("mediapipe"):
+    try:
         finder = DetectorFinder(make_estimator("mediapipe", rig, detector=detector))
-    else:
-        log.info("worker: MediaPipe is not installed, so hands are first searched for by the network itself")
+    except UserError as error:
+        log.info("worker: hands are first searched for by the network itself, since %s", error)
         finder = VolumeSearch(rig, pipeline)
     return UstHandEstimator(rig, pipeline, finder)

@@ -56,14 +56,16 @@ class Region:
 
 
 class Detector(Protocol):
-    """Finds hands in images. `detect` is called from several threads, for one camera from one thread at a time."""
+    """Finds hands in the images of a set, called from one thread."""
 
     name: str
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
-        """Hands in the frame: one looked for in each region, and with `search` in the whole image as well.
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        """The hands in each frame: one looked for in each of its regions, and in the whole image where it is searched.
 
-        Returns nothing where the frame's pixels were overwritten meanwhile.
+        A frame whose pixels were overwritten meanwhile has none.
         """
         ...
 

@@ -106,7 +106,6 @@ def run_session(
     finally:
         for estimator in (*whole.values(), *partial.values()):
             estimator.close()
-        shared.stop()
     return SessionRun(
         name=str(session.path),
         rig=rig,

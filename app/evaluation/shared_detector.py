@@ -1,8 +1,6 @@
 """One detector for many estimators over the same frame sets: what it says of a frame is worked out once."""
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -28,41 +26,48 @@ class SharedDetector:
         self.name = detector.name
         self._alone: dict[str, list[Detection]] = {}
         self._in_regions: dict[str, list[tuple[np.ndarray, list[Detection]]]] = {}
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "detect")
 
     def look(self, frame_set: FrameSet) -> Mapping[str, list[Detection]]:
         """Each camera's hands in this set, each image for itself."""
-        before, frames = self._alone, frame_set.frames
+        frames = frame_set.frames
         self._in_regions = {camera_id: [] for camera_id in frames}
-
-        def alone(camera_id: str) -> list[Detection]:
-            regions = [Region(each.keypoints_px) for each in before.get(camera_id, [])]
-            return self._detector.detect(frames[camera_id], regions, True)
-
-        self._alone = dict(zip(frames, self._pool.map(alone, frames), strict=True))
+        regions = [[Region(each.keypoints_px) for each in self._alone.get(camera_id, [])] for camera_id in frames]
+        found = self._detector.detect(list(frames.values()), regions, [True] * len(frames))
+        self._alone = dict(zip(frames, found, strict=True))
         return self._alone
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
-        """As `Detector.detect`, for a frame of the set that was looked at last."""
-        found = list(self._alone[frame.camera_id]) if search else []
-        for region in regions:
-            found += self._in_region(frame, region)
-        return merge_duplicates(found)
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        """As `Detector.detect`, for frames of the set that was looked at last."""
+        unknown = [
+            (frame, region)
+            for frame, of_view in zip(frames, regions, strict=True)
+            for region in of_view
+            if self._known(frame, region) is None
+        ]
+        answers = self._detector.detect(
+            [frame for frame, _ in unknown], [[region] for _, region in unknown], [False] * len(unknown)
+        )
+        for (frame, region), answer in zip(unknown, answers, strict=True):
+            self._in_regions[frame.camera_id].append((region.keypoints_px, answer))
+        merged = []
+        for frame, of_view, search in zip(frames, regions, searched, strict=True):
+            found = list(self._alone[frame.camera_id]) if search else []
+            for region in of_view:
+                found += self._known(frame, region) or []
+            merged.append(merge_duplicates(found))
+        return merged
 
-    def _in_region(self, frame: Frame, region: Region) -> list[Detection]:
+    def _known(self, frame: Frame, region: Region) -> list[Detection] | None:
+        """What was found in that place before; None where nobody has looked there."""
         size_px = hand_size_px(region.keypoints_px)
         known = [(each.keypoints_px, [each]) for each in self._alone[frame.camera_id]]
         known += self._in_regions[frame.camera_id]
         for keypoints_px, answer in known:
             if np.linalg.norm(keypoints_px - region.keypoints_px, axis=1).mean() < _SAME_PLACE * size_px:
                 return answer
-        answer = self._detector.detect(frame, [region], False)
-        self._in_regions[frame.camera_id].append((region.keypoints_px, answer))
-        return answer
+        return None
 
     def close(self) -> None:
-        """Does nothing: the estimators that share it each close their own. See `stop`."""
-
-    def stop(self) -> None:
-        """End its threads; the detector itself stays open."""
-        self._pool.shutdown()
+        """Does nothing: the estimators that share it each close their own."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from calibration.errors import UserError
 from deploy.artefact.manifest import read_manifest
+from deploy.engines.devices import has_bf16, has_cuda
 from deploy.engines.engine import FAILURES, Engine
 from deploy.tensorrt.manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
 
@@ -109,20 +110,6 @@ def _by_speed(directory: Path, passed_over: list[str]) -> Iterator[str]:
         yield "openvino"
     if onnxruntime and not on_cuda:
         yield "onnxruntime"
-
-
-def has_cuda() -> bool:
-    """Whether ONNX Runtime's package can use an NVIDIA GPU."""
-    import onnxruntime
-
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-
-
-def has_bf16() -> bool:
-    """Whether OpenVINO finds a processor that calculates in bfloat16."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _make(source: str, name: str) -> Engine:

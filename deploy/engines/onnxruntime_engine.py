@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 
 from deploy.engines.exported import ExportedEngine, Shapes
+from deploy.image_network import check_input, padded
 
 _ERRORS = 3
 
@@ -44,19 +45,55 @@ class OnnxruntimeNetwork:
 
 def onnxruntime_engine(directory: Path, threads: int = 0) -> ExportedEngine:
     """`threads` 0 is ONNX Runtime's choice. Raises UserError for a directory that is not as it was exported."""
+    device = _device()
+
+    def load(onnx: bytes) -> OnnxruntimeNetwork:
+        return OnnxruntimeNetwork(_session(onnx, threads), device)
+
+    return ExportedEngine(directory, _title(device), load)
+
+
+class OnnxruntimeImages:
+    """An ImageNetwork that takes batches of any size as they come; on CUDA filled up to one of few sizes."""
+
+    def __init__(self, path: Path, content: bytes, image_shape: tuple[int, ...]) -> None:
+        session = _session(content, 0)
+        sizes = [tuple(size if isinstance(size, int) else None for size in each.shape) for each in session.get_inputs()]
+        check_input(path, sizes, image_shape)
+        self._input = session.get_inputs()[0].name
+        self._alone = sizes[0][0] == 1
+        self._on_cuda = _device() == "cuda"
+        self._network = OnnxruntimeNetwork(session, _device())
+        self.name = _title(_device())
+        self.outputs = tuple(output.name for output in session.get_outputs())
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        if self._alone:
+            found = [self._network({self._input: images[index : index + 1]}) for index in range(len(images))]
+            return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
+        batch = padded(images) if self._on_cuda else images
+        return [array[: len(images)] for array in self._network({self._input: batch})]
+
+    def close(self) -> None:
+        pass
+
+
+def _device() -> str:
+    return "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+
+
+def _title(device: str) -> str:
+    return f"ONNX Runtime {onnxruntime.__version__} on {'CUDA' if device == 'cuda' else 'the CPU'}"
+
+
+def _session(onnx: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Raises RuntimeError where ONNX Runtime cannot take the file."""
     installed = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in installed]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS
     options.intra_op_num_threads = threads
-    device = "cuda" if providers[0].startswith("CUDA") else "cpu"
-
-    def load(onnx: bytes) -> OnnxruntimeNetwork:
-        try:
-            session = onnxruntime.InferenceSession(onnx, options, providers=providers)
-        except Exception as error:  # its errors have no class of their own to catch, nor one of Python's
-            raise RuntimeError(str(error)) from error
-        return OnnxruntimeNetwork(session, device)
-
-    where = "CUDA" if device == "cuda" else "the CPU"
-    return ExportedEngine(directory, f"ONNX Runtime {onnxruntime.__version__} on {where}", load)
+    try:
+        return onnxruntime.InferenceSession(onnx, options, providers=providers)
+    except Exception as error:  # its errors have no class of their own to catch, nor one of Python's
+        raise RuntimeError(str(error)) from error

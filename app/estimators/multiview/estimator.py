@@ -1,9 +1,7 @@
 """The estimator over any 2D detector: detections of all views, matched, tracked and triangulated."""
 
-import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable
 
 import numpy as np
 
@@ -31,24 +29,19 @@ class MultiViewEstimator:
 
     A hand whose track is sure is looked for around its predicted projection; while fewer than two are, whole images are
     searched as well: all of them while nothing is tracked or a track was just lost, else as many per set as the time
-    between sets allows, in turn. `threads` detector calls run side by side (default: one per processor, at most one
-    per camera).
+    between sets allows, in turn.
     """
 
     def __init__(
         self,
         rig: Rig,
         detector: Detector,
-        threads: int | None = None,
         tracker: TrackerSettings = TrackerSettings(),  # noqa: B008 - frozen
         association: AssociationSettings = AssociationSettings(),  # noqa: B008 - frozen
     ) -> None:
         self.rig = rig
         self.detector = detector
         self.name = detector.name
-        # The calling thread detects, too.
-        self._helpers = (threads or min(os.cpu_count() or 1, len(rig.cameras))) - 1
-        self._pool = ThreadPoolExecutor(max(self._helpers, 1), "detect")
         self._tracks: HandTracks[HandTrack] = HandTracks(2, tracker)
         self._association = association
         self._trust = CameraTrust()
@@ -76,7 +69,7 @@ class MultiViewEstimator:
 
         searched = self._search_plan(frames, now_ns)
         regions = step.regions(step.predicted_in_view_m, np.ones((len(self._tracks), len(cameras)), dtype=bool))
-        found = self._detect(frames, regions, searched)
+        found = self.detector.detect(frames, regions, searched)
         detect_s = time.perf_counter() - start
 
         start = time.perf_counter()
@@ -105,7 +98,6 @@ class MultiViewEstimator:
         return lambda: estimate
 
     def close(self) -> None:
-        self._pool.shutdown()
         self.detector.close()
 
     def _search_plan(self, frames: list[Frame], now_ns: int) -> list[bool]:
@@ -122,26 +114,6 @@ class MultiViewEstimator:
         chosen = {(self._turn + offset) % len(frames) for offset in range(budget)}
         self._turn = (self._turn + budget) % len(frames)
         return [view in chosen for view in range(len(frames))]
-
-    def _detect(
-        self, frames: Sequence[Frame], regions: Sequence[list[Region]], searched: Sequence[bool]
-    ) -> list[list[Detection]]:
-        found: list[list[Detection]] = [[] for _ in frames]
-        views = iter(range(len(frames)))
-
-        def work() -> None:
-            # The threads share the iterator, so each view goes to one of them.
-            for view in views:
-                found[view] = self.detector.detect(frames[view], regions[view], searched[view])
-
-        helpers = [self._pool.submit(work) for _ in range(min(self._helpers, len(frames) - 1))]
-        try:
-            work()
-        finally:
-            wait(helpers)
-        for helper in helpers:
-            helper.result()
-        return found
 
     def _match(self, step: Step, found: list[list[Detection]]) -> list[Match]:
         step.detections = gather(step.cameras, found, step.std_scale)
@@ -162,7 +134,7 @@ class MultiViewEstimator:
         wanted = [view for view in views if regions[view] or again[view]]
         if not wanted:
             return False
-        hits = self._detect(
+        hits = self.detector.detect(
             [step.frames[view] for view in wanted],
             [regions[view] for view in wanted],
             [again[view] for view in wanted],

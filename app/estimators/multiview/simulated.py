@@ -33,8 +33,13 @@ class SimulatedDetector:
         self._rig = rig
         self._seed = seed
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
         """Raises KeyError for a camera that the rig does not have."""
+        return [self._detect_in(frame) for frame in frames]
+
+    def _detect_in(self, frame: Frame) -> list[Detection]:
         if not frame.intact():
             return []
         camera = self._rig[frame.camera_id]

@@ -23,7 +23,6 @@ def test_transport_moves_every_paced_frame_and_compares_with_memcpy():
 
 @pytest.mark.slow
 def test_the_live_path_is_compared_with_its_detector(real_rig_dir, tmp_path):
-    pytest.importorskip("mediapipe", reason="the extra `mediapipe` is not installed")
     assert usthand("import", real_rig_dir, tmp_path / "session").returncode == 0
     done = usthand("bench", "live", tmp_path / "session", "--seconds", "5", "--json", timeout=280)
     assert done.returncode == 0, done.stderr

@@ -35,8 +35,10 @@ def test_residuals_are_zero_without_noise_and_known_where_one_view_is_off() -> N
 class Blind:
     name = "blind"
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
-        return []
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        return [[] for _ in frames]
 
     def close(self) -> None: ...
 
@@ -64,7 +66,6 @@ def test_a_recording_without_hands_is_refused(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.slow
 def test_moderate_is_a_little_better_than_mediapipe_and_noisy_is_worse(real_rig_dir: Path, tmp_path: Path) -> None:
     """Measured: medians of 7.5 % of the hand's size for MediaPipe, 6.8 for moderate, 12.5 for noisy."""
-    pytest.importorskip("mediapipe", reason="the extra `mediapipe` is not installed")
     assert usthand("import", real_rig_dir, tmp_path / "session").returncode == 0
     done = usthand("bench", "labels", tmp_path / "session", "--json", timeout=200)
     assert done.returncode == 0, done.stderr

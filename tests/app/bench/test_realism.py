@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.bench.realism import detection_rate, open_hands
-from app.estimators.multiview.mediapipe_hands import MediaPipeHands
+from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 from calibration.errors import UserError
 from calibration.frames import Frame
 from models.simulation.contact_sheet import write_contact_sheet
@@ -33,12 +33,11 @@ def _hands(count: int):
 
 
 def test_mediapipe_takes_the_rendered_hands_for_hands() -> None:
-    pytest.importorskip("mediapipe")
     detector = MediaPipeHands()
 
     def detect(image: np.ndarray) -> list[np.ndarray]:
         frame = Frame(camera_id="judge", sequence=0, capture_time_ns=0, grab_time_ns=0, publish_time_ns=0, pixels=image)
-        return [found.keypoints_px for found in detector.detect(frame, [], True)]
+        return [found.keypoints_px for found in detector.detect([frame], [[]], [True])[0]]
 
     try:
         rate = detection_rate(detect, 20)

@@ -36,10 +36,14 @@ class Spoiled:
         self.asked: list[tuple[int, int, bool]] = []
         self._spoil = spoil
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
-        self.asked.append((frame.sequence, len(regions), search))
-        found = self.truth.detect(frame, regions, search)
-        return self._spoil(frame, found) if self._spoil else found
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        for frame, of_view, search in zip(frames, regions, searched, strict=True):
+            self.asked.append((frame.sequence, len(of_view), search))
+        found = self.truth.detect(frames, regions, searched)
+        spoil = self._spoil
+        return [spoil(*each) for each in zip(frames, found, strict=True)] if spoil else found
 
     def close(self) -> None:
         self.truth.close()
@@ -74,7 +78,7 @@ def simulate(
 ) -> Outcome:
     """Run the estimator, which believes in `assumed`, on what `rig` sees; the hands' names must match the truth's."""
     detector = Spoiled(rig, spoil)
-    estimator = MultiViewEstimator(assumed or rig, detector, threads=2)
+    estimator = MultiViewEstimator(assumed or rig, detector)
     random = np.random.default_rng(3)
     outcome = Outcome()
     for index in range(sets):
@@ -237,7 +241,12 @@ class Crossing:
         way = 0.15 * np.cos(np.pi * time_ns * 1e-9)
         return {side: self._shape + [sign * way, sign * 0.03, 0.2] for side, sign in (("right", 1.0), ("left", -1.0))}
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        return [self._detect_in(frame) for frame in frames]
+
+    def _detect_in(self, frame: Frame) -> list[Detection]:
         hands = self.hands(frame.capture_time_ns)
         near = abs(hands["right"].mean(0)[0]) < 0.05
         random = np.random.default_rng([frame.sequence, int(frame.camera_id[-1])])
@@ -328,7 +337,12 @@ def test_errors_count_every_matched_detection_also_a_rejected_one(rig: Rig) -> N
     """Noise-free but for one view that is 30 px off: it is rejected, and yet its 30 px are in both figures."""
 
     class Exact(Spoiled):
-        def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+        def detect(
+            self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+        ) -> list[list[Detection]]:
+            return [self._detect_in(frame) for frame in frames]
+
+        def _detect_in(self, frame: Frame) -> list[Detection]:
             shift = np.array([30.0, 0.0]) * (frame.camera_id == "cam_1")
             return [
                 Detection(rig[frame.camera_id].project(joints) + shift, np.full(21, 2.0), float(side == "right"), 0.9)

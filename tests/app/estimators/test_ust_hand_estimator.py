@@ -19,6 +19,7 @@ from app.estimators.estimator import Estimate, Hand
 from app.estimators.multiview.simulated import SimulatedDetector
 from app.estimators.ust_hand.estimator import UstHandEstimator
 from app.estimators.ust_hand.hand_finder import DetectorFinder, Found, VolumeSearch
+from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
 from calibration.hand import Side
 from calibration.rig import Rig
@@ -402,13 +403,15 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
     assert VolumeSearch(RIG, Pipeline(engine, 4)).find(frame_set(0), [])
 
 
-@pytest.mark.parametrize(("installed", "finder"), [(True, DetectorFinder), (False, VolumeSearch)])
-def test_hands_are_found_by_mediapipe_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, installed, finder) -> None:
+@pytest.mark.parametrize(("works", "finder"), [(True, DetectorFinder), (False, VolumeSearch)])
+def test_hands_are_found_by_mediapipe_where_an_engine_runs_it(monkeypatch: pytest.MonkeyPatch, works, finder) -> None:
+    def detector() -> SimulatedDetector:
+        if not works:
+            raise UserError("no engine is installed")
+        return SimulatedDetector(RIG)
+
     monkeypatch.setattr("deploy.engines.live_engines", lambda *_: iter([DotEngine()]))
-    monkeypatch.setattr("app.estimators.multiview.mediapipe_hands.MediaPipeHands", lambda: SimulatedDetector(RIG))
-    monkeypatch.setattr(
-        "app.estimators.importlib.util.find_spec", lambda name: object() if installed and name == "mediapipe" else None
-    )
+    monkeypatch.setattr("app.estimators.detectors.mediapipe_hands.MediaPipeHands", detector)
     estimator = make_estimator("ust-hand", RIG)
     assert isinstance(estimator, UstHandEstimator) and type(estimator.finder) is finder
 

@@ -37,7 +37,12 @@ class ExactDetector:
         self.searched: dict[tuple[str, int], int] = {}
         self.regions = 0
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        return [self._detect_in(*each) for each in zip(frames, regions, searched, strict=True)]
+
+    def _detect_in(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
         key = frame.camera_id, frame.sequence
         self.searched[key] = self.searched.get(key, 0) + search
         self.regions += len(regions) * (not search)
@@ -186,14 +191,13 @@ def test_what_was_looked_for_in_a_place_is_not_looked_for_again(recording):
     frame = frame_set.frames["cam_0"]
     place = recording.rig["cam_0"].project(hands_at(0.0)["left"])
     for shift_px in (0.0, 1.0, -2.0):
-        assert shared.detect(frame, [Region(place + shift_px)], False) == []
+        assert shared.detect([frame], [[Region(place + shift_px)]], [False]) == [[]]
     assert detector.regions == 1
-    seen = shared.detect(
-        frame_set.frames["cam_1"], [Region(recording.rig["cam_1"].project(hands_at(0.005)["left"]))], False
+    (seen,) = shared.detect(
+        [frame_set.frames["cam_1"]], [[Region(recording.rig["cam_1"].project(hands_at(0.005)["left"]))]], [False]
     )
     assert len(seen) == 1
     assert detector.regions == 1
-    shared.stop()
 
 
 def test_of_a_session_that_is_held_out_only_the_end_counts(recording):

@@ -165,7 +165,6 @@ def test_the_real_recording_shows_both_hands(real_rig_dir, tmp_path):
     """All 111 sets of a real four-camera recording, against what was measured on it with the same detector by a plain
     triangulation: 0.910 of the sets with a hand, 0.874 with both, reprojection 3.81 px, leave-one-out 6.61 px, bone
     lengths varying by 0.12."""
-    pytest.importorskip("mediapipe", reason="the extra `mediapipe` is not installed")
     assert usthand("import", real_rig_dir, tmp_path / "session").returncode == 0
     poses = tmp_path / "poses.npz"
     arguments = ["--fast", "--no-viewer", "--estimate-offsets", "--poses", poses, "--json"]

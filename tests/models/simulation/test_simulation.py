@@ -161,7 +161,7 @@ def detect(rig: Rig, camera_id: str, sequence: int, seed: int = 0, intact: bool 
         pixels=np.empty((1, 1, 3), np.uint8),
         intact=lambda: intact,
     )
-    return frame, SimulatedDetector(rig, seed).detect(frame, [], search=True)
+    return frame, SimulatedDetector(rig, seed).detect([frame], [[]], [True])[0]
 
 
 def test_detections_have_the_errors_that_they_claim() -> None:

@@ -1,0 +1,82 @@
+"""The fastest runtime that is here for a network over images: what hand detection runs on."""
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from calibration.errors import UserError
+from deploy.engines.devices import has_bf16, has_cuda
+from deploy.engines.engine import FAILURES
+from deploy.image_network import ImageNetwork, WrongImage
+
+log = logging.getLogger(__name__)
+
+IMAGE_ENGINES = ("auto", "tensorrt", "onnxruntime", "openvino", "openvino-bf16")
+INSTALL = 'pip install "usthand-live[cpu]"'
+
+
+def load_image_network(path: Path, image_shape: tuple[int, ...], engine: str = "auto") -> ImageNetwork:
+    """The network of an ONNX file for images of `image_shape`, (H, W, 3) or (3, H, W).
+
+    `auto` is the first engine that works of those whose packages and devices are here: TensorRT, ONNX Runtime on
+    CUDA, OpenVINO in bfloat16 where the processor calculates in it, OpenVINO, ONNX Runtime.
+
+    Raises UserError for an unknown name, a file that cannot be read or takes other images, and where no engine works.
+    """
+    if engine not in IMAGE_ENGINES:
+        raise UserError(f"unknown engine `{engine}` of the hand detector; known: {', '.join(IMAGE_ENGINES)}.")
+    if engine != "auto":
+        return _load(path, image_shape, engine)
+    reason = "neither OpenVINO nor ONNX Runtime is installed"
+    for name in _by_speed():
+        try:
+            network = _load(path, image_shape, name)
+        except WrongImage:
+            raise
+        except FAILURES as error:
+            reason = str(error)
+            log.warning("detector: %s does not work here: %s", name, error)
+            continue
+        log.info("detector: %s runs on %s", path.stem, network.name)
+        return network
+    raise UserError(f"{path}: no engine works for hand detection ({reason}). Install one: {INSTALL}")
+
+
+def _by_speed() -> Iterator[str]:
+    if all(importlib.util.find_spec(name) for name in ("cuda", "tensorrt_rtx_bindings", "onnx")):
+        yield "tensorrt"
+    onnxruntime = importlib.util.find_spec("onnxruntime") is not None
+    on_cuda = onnxruntime and has_cuda()
+    if on_cuda:
+        yield "onnxruntime"
+    if importlib.util.find_spec("openvino") is not None:
+        if has_bf16():
+            yield "openvino-bf16"
+        yield "openvino"
+    if onnxruntime and not on_cuda:
+        yield "onnxruntime"
+
+
+def _load(path: Path, image_shape: tuple[int, ...], engine: str) -> ImageNetwork:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
+        if engine == "tensorrt":
+            from deploy.tensorrt.image_network import TensorRTImages
+
+            return TensorRTImages(path, content, image_shape)
+        if engine == "onnxruntime":
+            from deploy.engines.onnxruntime_engine import OnnxruntimeImages
+
+            return OnnxruntimeImages(path, content, image_shape)
+        from deploy.engines.openvino_engine import OpenvinoImages
+
+        return OpenvinoImages(path, content, image_shape, "bf16" if engine == "openvino-bf16" else "f32")
+    except ModuleNotFoundError as error:
+        extra = "tensorrt-rtx" if engine == "tensorrt" else "cpu"
+        raise UserError(
+            f"the {engine} engine needs the package `{error.name}`. Install it: pip install 'usthand-live[{extra}]'."
+        ) from error
