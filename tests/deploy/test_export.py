@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The engine directory that the command makes; what it says of itself is checked here, since it takes long."""
     out = tmp_path_factory.mktemp("engine") / "tiny"
-    done = usthand("export", checkpoint, out, "--check", "--json", timeout=280)
+    done = usthand("export", checkpoint, out, "--check", "--json", timeout=580)
     assert done.returncode == 0, done.stderr
     parity = last_json(done.stdout)["parity"]
     exact = [each for each in parity if each["tolerance_mm"] == FLOAT32.mm]
