@@ -131,7 +131,7 @@ def _grip(side: Side, thumb_in_front: bool) -> tuple[np.ndarray, np.ndarray]:
     low, high = LIMITS_RAD.T
     free = np.full(6, np.inf)
     points_m = hand.joints(usual, np.eye(4), shape)[[0, *_TIPS]]
-    turn, _ = Rotation.align_vectors(wanted_m - wanted_m.mean(0), points_m - points_m.mean(0))
+    turn = Rotation.align_vectors(wanted_m - wanted_m.mean(0), points_m - points_m.mean(0))[0]
     place_m = wanted_m.mean(0) - turn.apply(points_m.mean(0))
     start = np.concatenate([np.clip(usual, low + 1e-3, high - 1e-3), turn.as_rotvec(), place_m])
     found = least_squares(residuals, start, bounds=(np.append(low, -free), np.append(high, free)))

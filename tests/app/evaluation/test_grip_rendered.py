@@ -7,8 +7,8 @@ import pytest
 
 from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import make_estimator
+from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 from app.estimators.estimator import Hand
-from app.estimators.multiview.mediapipe_hands import MediaPipeHands
 from app.evaluation.evaluation import Recording, board_poses, evaluate_footage
 from app.evaluation.grip import grip_figures, grips_of
 from calibration.hand import JOINTS
