@@ -11,12 +11,12 @@ from app.run.settings import RunSettings, run_folder
 from app.sources.v4l2 import list_video_devices
 from app.transport.keys import Keys, make_keys
 from app.transport.ring import RingReader, SlotRef
-from calibration.board.session_scan import open_video
 from calibration.cached_folder import cached_folder
 from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.importers import import_recording
 from calibration.session import check_session, write_session
+from calibration.video import open_video
 from calibration.wizard.journal import read_journal
 from calibration.yamlfile import read_yaml
 from deploy.artefact.manifest import read_manifest as read_engine_manifest

@@ -7,6 +7,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from app.worker.statistics import rounded
+from calibration.rotations import make_transform, rotation_from_vector
 from models.hand.bone_lengths import HOLD_AFTER
 from models.hand.builtin import BuiltinHand
 from models.hand.fit import PoseFit
@@ -83,9 +84,7 @@ def _reference(
     shape = np.append(lengths_m, 1.0)
 
     def posed(x: np.ndarray) -> np.ndarray:
-        T = np.eye(4)
-        T[:3, :3], T[:3, 3] = Rotation.from_rotvec(x[:3]).as_matrix(), x[3:6]
-        return model.joints(x[6:], T, shape)
+        return model.joints(x[6:], make_transform(rotation_from_vector(x[:3]), x[3:6]), shape)
 
     start = time.thread_time()
     rotation = Rotation.from_matrix(last.T_world_hand[:3, :3]).as_rotvec()

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from calibration.camera import Camera
 from calibration.rig import RigCamera
+from calibration.rotations import make_transform
 from models.hand.skeleton import REST_ANGLES_RAD
 from models.simulation.arm import arm_model, bend_wrist
 from models.simulation.backgrounds import random_background
@@ -72,8 +73,7 @@ def open_hands(count: int, seed: int) -> Iterator[tuple[RigCamera, SceneState, b
         person = random_person(random)
         model = arm_model(side)
         angles = np.clip(REST_ANGLES_RAD + random.normal(0, _BEND_RAD, len(REST_ANGLES_RAD)), *model.limits_rad.T)
-        T_world_hand = np.eye(4)
-        T_world_hand[:3, :3] = Rotation.from_quat(random.normal(size=4)).as_matrix()
+        T_world_hand = make_transform(Rotation.from_quat(random.normal(size=4)).as_matrix(), np.zeros(3))
         joints_m, vertices_m = model.pose(angles, T_world_hand, person.shape)
         vertices_m = bend_wrist(vertices_m, model, T_world_hand, *random.normal(0, [0.3, 0.12]))
         surface = hand_surface(model.mesh, model.faces, person.skin)

@@ -17,6 +17,7 @@ from calibration.board.tracker import BoardTracker
 from calibration.board.views import BoardView, Detections
 from calibration.errors import UserError
 from calibration.session import Session
+from calibration.video import open_video
 
 _LOOK_BACK = 7
 _LOOK_BACK_BYTES = 24_000_000
@@ -208,13 +209,3 @@ def sample_frames(video: Path, frames: int, samples: int) -> list[np.ndarray]:
     finally:
         capture.release()
     return images
-
-
-def open_video(video: Path) -> "cv2.VideoCapture":
-    """Raises UserError where the file is missing or no video."""
-    # FFmpeg would wait for a FIFO's other end.
-    capture = cv2.VideoCapture(str(video) if video.is_file() else "", cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        capture.release()
-        raise UserError(f"{video}: cannot be read as a video. Check that the file is there and whole.")
-    return capture

@@ -33,6 +33,7 @@ from calibration.formats.parts import (
 )
 from calibration.found_files import read_found
 from calibration.rig import CalibrationRecord, Rig, RigCamera
+from calibration.rotations import make_transform
 from calibration.yamlfile import write_atomic
 
 _HALF_PIXEL = 0.5
@@ -170,10 +171,8 @@ def _pose(line: str, place: str) -> tuple[int, tuple[np.ndarray, int, str]]:
         ) from None
     if not abs(np.linalg.norm(quaternion) - 1) < 1e-3:
         raise UserError(f"{place}: the quaternion {quaternion.tolist()} is not of length 1. Correct the line.")
-    T_cam_world = np.eye(4)
-    T_cam_world[:3, :3] = Rotation.from_quat(np.roll(quaternion, -1)).as_matrix()
-    T_cam_world[:3, 3] = translation
-    return image_id, (T_cam_world, lens_id, name)
+    rotation = Rotation.from_quat(np.roll(quaternion, -1)).as_matrix()
+    return image_id, (make_transform(rotation, translation), lens_id, name)
 
 
 def write(path: Path, rig: Rig) -> None:

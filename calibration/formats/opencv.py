@@ -32,6 +32,7 @@ from calibration.formats.parts import (
     warn_left_out,
 )
 from calibration.rig import CalibrationRecord, Rig, RigCamera
+from calibration.rotations import make_transform
 from calibration.yamlfile import write_atomic
 
 ENDINGS = (".yml", ".yaml", ".xml", ".json")
@@ -120,8 +121,6 @@ def _read_multiview(path: Path, storage: cv2.FileStorage, length_m: float) -> tu
     cameras = []
     for index in range(count):
         place = f"{path}: camera `{ids[index]}`"
-        T_cam_world = np.eye(4)
-        T_cam_world[:3, :3], T_cam_world[:3, 3] = Rs[index], Ts[index]
         width, height = sizes[index].tolist()
         try:
             if models[index] == _FISHEYE:
@@ -131,7 +130,7 @@ def _read_multiview(path: Path, storage: cv2.FileStorage, length_m: float) -> tu
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
         extras = decode_extras(_note(path, notes, f"camera_{index}"), CameraExtras, place)
-        cameras.append(make_camera(place, ids[index], lens, T_cam_world, extras))
+        cameras.append(make_camera(place, ids[index], lens, make_transform(Rs[index], Ts[index]), extras))
     return cameras, decode_extras(_note(path, notes, "rig"), RigExtras, str(path))
 
 
@@ -184,9 +183,7 @@ def _read_stereo(
         )
     if image_size is None:
         raise UserError(f"{path}: OpenCV's stereo sample keeps no image size. Say it: `--image-size 1280x720`.")
-    T_2_1 = np.eye(4)
-    T_2_1[:3, :3] = _shaped(path, found["R"], "R", 3, 3)
-    T_2_1[:3, 3] = _shaped(path, found["T"], "T", 3) * length_m
+    T_2_1 = make_transform(_shaped(path, found["R"], "R", 3, 3), _shaped(path, found["T"], "T", 3) * length_m)
     cameras = []
     for number, T_cam_world in ((1, np.eye(4)), (2, T_2_1)):
         place = f"{path}: camera {number}"

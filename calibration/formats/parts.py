@@ -6,6 +6,7 @@ what the format itself holds, so a file edited elsewhere is read as it stands.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,21 +90,9 @@ def make_camera(
         raise UserError(f"{name}: `{camera_id}` cannot name a file. Use letters, digits, `_`, `-` and `.`.")
     try:
         if extras.lens == "pinhole8" and camera.lens == "pinhole5":
-            camera = Camera(
-                width=camera.width,
-                height=camera.height,
-                lens="pinhole8",
-                matrix=camera.matrix,
-                distortion=np.append(camera.distortion, [0] * 3),
-            )
+            camera = replace(camera, lens="pinhole8", distortion=np.append(camera.distortion, [0] * 3))
         elif extras.lens == "pinhole5" and camera.lens == "pinhole8" and not camera.distortion[5:].any():
-            camera = Camera(
-                width=camera.width,
-                height=camera.height,
-                lens="pinhole5",
-                matrix=camera.matrix,
-                distortion=camera.distortion[:5],
-            )
+            camera = replace(camera, lens="pinhole5", distortion=camera.distortion[:5])
         check_rigid(T_cam_world)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None

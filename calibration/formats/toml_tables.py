@@ -18,6 +18,7 @@ from calibration.errors import UserError
 from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, make_camera, nearest_rotation, pinhole
 from calibration.found_files import open_found
 from calibration.rig import RigCamera
+from calibration.rotations import make_transform
 from calibration.yamlfile import write_atomic
 
 CAMERA_KEYS = frozenset(
@@ -54,9 +55,8 @@ def camera_from_table(table: dict[str, Any], camera_id: str, path: Path, unit_m:
         rotation = _numbers(table, "rotation")
         if rotation.size not in (3, 9):
             raise UserError(f"`rotation` must have 3 or 9 numbers; got {rotation.size}.")
-        T_cam_world = np.eye(4)
-        T_cam_world[:3, :3] = rotation.reshape(3, 3) if rotation.size == 9 else cv2.Rodrigues(rotation)[0]
-        T_cam_world[:3, 3] = _numbers(table, "translation", 3) * unit_m
+        R_cam_world = rotation.reshape(3, 3) if rotation.size == 9 else cv2.Rodrigues(rotation)[0]
+        T_cam_world = make_transform(R_cam_world, _numbers(table, "translation", 3) * unit_m)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     error_px = table.get("error")

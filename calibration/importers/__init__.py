@@ -10,7 +10,8 @@ from calibration.errors import UserError
 from calibration.importers.caliscope import caliscope_recordings, read_caliscope
 from calibration.importers.freemocap import freemocap_recordings, read_freemocap
 from calibration.importers.recording import ForeignRecording
-from calibration.session import Session, check_times, check_video, read_session, write_session
+from calibration.session import Session, read_session, write_session
+from calibration.video import check_times, check_video
 
 Layout = Literal["auto", "caliscope", "freemocap"]
 LAYOUTS: tuple[Layout, ...] = ("auto", "caliscope", "freemocap")

@@ -25,7 +25,7 @@ from calibration.importers.recording import (
     to_ns,
 )
 from calibration.rig import CalibrationRecord, Rig, RigCamera
-from calibration.session import video_properties
+from calibration.video import video_properties
 
 _VIDEOS = "synchronized_videos"
 _CALIBRATION = "*_camera_calibration.toml"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.hand import Side
+from calibration.rotations import make_transform
 from models.hand import skeleton
 from models.hand.builtin import MIRROR_Y
 
@@ -100,8 +101,7 @@ def fit_pose(
     start = min((_Evaluation(state, bone_lengths_m, measured, whiten) for state in starts), key=lambda e: e.cost)
     best = _minimise(start, bone_lengths_m, measured, whiten, iterations)
 
-    T_world_hand = np.eye(4)
-    T_world_hand[:3, :3], T_world_hand[:3, 3] = best.state.rotation, best.state.origin
+    T_world_hand = make_transform(best.state.rotation, best.state.origin)
     if side == "left":
         T_world_hand = MIRROR_Y @ T_world_hand @ MIRROR_Y
     rms = float(np.sqrt(np.mean(np.sum((best.joints - measured) ** 2, axis=1))))

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from calibration.errors import UserError
 from calibration.hand import Side
+from calibration.rotations import make_transform
 from models.files.npzfile import read_npz
 from models.hand.builtin import MIRROR_Y
 from models.hand.restricted_pickle import as_array, read_pickle
@@ -87,17 +88,14 @@ class ManoHand:
         transforms[0] = self._T_world_mano(T_world_hand, rest_joints[0])
         transforms[0, :3, 3] += transforms[0, :3, :3] @ rest_joints[0]
         for bone in range(1, BONES):
-            local = np.eye(4)
-            local[:3, :3] = turns[bone - 1]
-            local[:3, 3] = rest_joints[bone] - rest_joints[self._parents[bone]]
-            transforms[bone] = transforms[self._parents[bone]] @ local
+            parent = self._parents[bone]
+            local = make_transform(turns[bone - 1], rest_joints[bone] - rest_joints[parent])
+            transforms[bone] = transforms[parent] @ local
         vertices = skin(skinning_matrix(bent, self._weights, rest_joints), transforms)
         return np.concatenate([transforms[:, :3, 3], vertices[TIPS]])[_FROM_MANO], vertices
 
     def _T_world_mano(self, T_world_hand: np.ndarray, wrist_m: np.ndarray) -> np.ndarray:
-        T_hand_mano = np.eye(4)
-        T_hand_mano[:3, :3] = _AXES_HAND_MANO
-        T_hand_mano[:3, 3] = -_AXES_HAND_MANO @ wrist_m
+        T_hand_mano = make_transform(_AXES_HAND_MANO, -_AXES_HAND_MANO @ wrist_m)
         return T_world_hand @ (T_hand_mano if self.side == "right" else MIRROR_Y @ T_hand_mano)
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from calibration.hand import Side
+from calibration.rotations import make_transform
 from models.hand.skeleton import ANGLES, LIMITS_RAD
 from models.simulation.gestures import grasp, random_gesture
 
@@ -118,8 +119,7 @@ class HandMotion:
         for offset, share in zip((-1, 0, 1), np.cumsum(weights[::-1])[::-1][1:], strict=True):
             rotation = rotation @ cv2.Rodrigues(share * self._turn(knot + offset))[0]
         rotation = rotation @ cv2.Rodrigues(self._wave(time_s))[0]
-        T = np.eye(4)
-        T[:3, :3], T[:3, 3] = rotation, middle_m - rotation @ HAND_CENTRE_M
+        T = make_transform(rotation, middle_m - rotation @ HAND_CENTRE_M)
         if self.side == "left":
             T = np.diag([-1.0, 1, 1, 1]) @ T @ np.diag([1.0, -1, 1, 1])
         T[:3, 3] += self._home_world_m

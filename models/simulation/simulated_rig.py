@@ -8,6 +8,7 @@ from calibration.camera import Camera
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import MAX_CAMERAS, Rig, RigCamera, SyncSettings
+from calibration.rotations import make_transform
 from models.simulation.hands import CENTRE_WORLD_M, REACH_M
 
 Layout = Literal["ring", "dome", "desk"]
@@ -148,7 +149,4 @@ def look_at(eye_world_m: np.ndarray, target_world_m: np.ndarray) -> np.ndarray:
     # Straight up or down, any side is upright.
     right = right / np.linalg.norm(right) if right.any() else np.array([1.0, 0.0, 0.0])
     rotation = np.stack([right, np.cross(forward, right), forward])
-    T_cam_world = np.eye(4)
-    T_cam_world[:3, :3] = rotation
-    T_cam_world[:3, 3] = -rotation @ eye_world_m
-    return T_cam_world
+    return make_transform(rotation, -rotation @ eye_world_m)

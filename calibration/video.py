@@ -1,0 +1,96 @@
+"""Videos: opening one, what it says of itself, and whether it fits a camera and its frame times."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from calibration.errors import UserError
+from calibration.rig import RigCamera
+
+log = logging.getLogger(__name__)
+
+
+def check_times(times_ns: np.ndarray, camera_id: str, times_file: Path) -> None:
+    """Raise UserError unless the times (n,) of a camera's frames rise."""
+    steps = np.diff(times_ns)
+    if (steps <= 0).any():
+        frame = int(np.argmax(steps <= 0)) + 1
+        raise UserError(
+            f"{times_file}: times of camera `{camera_id}` must rise; frame {frame} is at {times_ns[frame]} ns after "
+            f"frame {frame - 1} at {times_ns[frame - 1]} ns. Correct the times or record again."
+        )
+
+
+def check_video(
+    video: Path,
+    camera: RigCamera,
+    rig_file: Path,
+    rows: int,
+    times_file: Path,
+    deep: bool = False,
+    may_end_early: bool = False,
+) -> None:
+    """Raise UserError unless the video has the camera's image size and a frame for each of `rows` times.
+
+    With `may_end_early` a crash may have cut the times short: further frames are left out with a warning. `rig_file`
+    and `times_file` are what errors call the origin of the size and of the times.
+    """
+    name = f"{video}: the video of camera `{camera.camera_id}`"
+    if not video.is_file():
+        gone = f"; it links to {video.readlink()}, which is not there" if video.is_symlink() else ""
+        raise UserError(
+            f"{name} is missing{gone}. Put it back, or import the recording again (with --copy to keep the videos "
+            "in the session)."
+        )
+    width, height, frames = video_properties(video)
+    size = (camera.camera.width, camera.camera.height)
+    if (width, height) != size:
+        raise UserError(
+            f"{name} is {width}x{height}, but {rig_file} says {size[0]}x{size[1]}. Use the calibration of this "
+            "recording, or calibrate at its image size."
+        )
+    # Containers may only estimate their count, so a difference is believed after counting.
+    if deep or frames != rows:
+        frames = count_frames(video)
+    if frames > rows and may_end_early:
+        log.warning("%s has %d frames, but %s has %d rows of it; the rest is left out", name, frames, times_file, rows)
+    elif frames != rows:
+        raise UserError(
+            f"{name} has {frames} frames, but {times_file} has {rows} rows of it. "
+            f"{'Remove the last rows' if rows > frames else 'Add the missing rows'}, or record or import it again."
+        )
+
+
+def video_properties(video: Path) -> tuple[int, int, int]:
+    """Width, height and the frame count that the container states. Raises UserError where it cannot be read."""
+    capture = open_video(video)
+    try:
+        properties = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
+        width, height, frames = (int(capture.get(value)) for value in properties)
+    finally:
+        capture.release()
+    return width, height, frames
+
+
+def count_frames(video: Path) -> int:
+    """The number of frames that can be read from the video. Raises UserError where it cannot be opened."""
+    capture = open_video(video)
+    try:
+        frames = 0
+        while capture.grab():
+            frames += 1
+    finally:
+        capture.release()
+    return frames
+
+
+def open_video(video: Path) -> cv2.VideoCapture:
+    """Raises UserError where the file is missing or no video."""
+    # FFmpeg would wait for a FIFO's other end.
+    capture = cv2.VideoCapture(str(video) if video.is_file() else "", cv2.CAP_FFMPEG)
+    if not (capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0):
+        capture.release()
+        raise UserError(f"{video}: cannot be read as a video. Check that the file is whole, or record it again.")
+    return capture
