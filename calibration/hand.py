@@ -9,6 +9,9 @@ from typing import Literal
 import numpy as np
 
 Side = Literal["left", "right"]
+Definition = Literal["anatomical", "detector"]
+"""Where each of the 21 points lies: at the bones' ends and the fingertips' skin, as of the simulated hands, or where
+MediaPipe's landmark network puts it, some millimetres away."""
 
 JOINTS = 21
 FINGERS = ("thumb", "index", "middle", "ring", "little")

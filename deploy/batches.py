@@ -9,19 +9,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Definition
 from models.network.config import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineShape:
-    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D."""
+    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D; what its joints are."""
 
     crop_px: int
     hypotheses: int
     anchors: int
     frames: int
     width: int
+    definition: Definition = "anatomical"
 
     @classmethod
     def of(cls, config: NetworkConfig) -> "EngineShape":

@@ -35,7 +35,7 @@ def make_estimator(
     if name == "simulated":
         from app.estimators.multiview.simulated import SimulatedDetector
 
-        return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed))
+        return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed), definition="anatomical")
     if name == "ust-hand":
         return _ust_hand(rig, checkpoint, engine, detector)
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from calibration.frames import FrameSet
-from calibration.hand import Side
+from calibration.hand import Definition, Side
 from models.hand.bone_lengths import BoneLengths
 
 
@@ -48,9 +48,13 @@ class Estimate:
 
 
 class Estimator(Protocol):
-    """Built with a rig; called from one thread, or two as of `begin`, with frame sets in order of time."""
+    """Built with a rig; called from one thread, or two as of `begin`, with frame sets in order of time.
+
+    `definition` says where on the hand the joints lie that it gives.
+    """
 
     name: str
+    definition: Definition
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
         """The hands at `frame_set.reference_time_ns`, from any two or more of its views."""

@@ -9,7 +9,7 @@ from app.evaluation.withheld import WithheldErrors, WithheldSettings, withheld_e
 from app.worker.statistics import MeanStd, rounded
 from calibration.hand import Side, bone_lengths
 
-Figures = dict[str, float | int | list[float | None] | None]
+Figures = dict[str, str | float | int | list[float | None] | None]
 
 
 def method_figures(runs: Sequence[SessionRun], method: str, settings: WithheldSettings) -> Figures:
@@ -18,6 +18,7 @@ def method_figures(runs: Sequence[SessionRun], method: str, settings: WithheldSe
     sets = len(hands)
     variations = [variation for run in runs for variation in _bone_length_variations(run, method)]
     figures: Figures = {
+        "definition": runs[0].definitions[method],
         "sets": sets,
         "sets_with_hand": sum(bool(each) for each in hands),
         "sets_with_both_hands": sum(len(each) == 2 for each in hands),
@@ -62,7 +63,7 @@ def _median(values: Sequence[np.ndarray]) -> float | None:
     return float(np.median(together)) if len(together) else None
 
 
-def _rounded(value: float | int | list[float | None] | None) -> float | int | list[float | None] | None:
+def _rounded(value: str | float | int | list[float | None] | None) -> str | float | int | list[float | None] | None:
     if isinstance(value, list):
         return [rounded(each) for each in value]
     return rounded(value) if isinstance(value, float) else value

@@ -13,7 +13,7 @@ from app.evaluation.shared_detector import SharedDetector
 from app.evaluation.withheld import GivenHand
 from calibration.errors import UserError
 from calibration.frames import FrameSet
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Definition
 from calibration.rig import Rig
 from calibration.session import Session
 
@@ -28,8 +28,9 @@ class SessionRun:
     """A session's S frame sets, each entry a list of that length.
 
     `times_ns`: the sets' times. By camera: `frame_times_ns`, when it took its frame, None where it has none or fewer
-    than two others have, and `seen_px`, the hands (n, 21, 2) that the detector sees there. By method: `hands` from all
-    views; by method and camera: `without`, from all views but that one.
+    than two others have, and `seen_px`, the hands (n, 21, 2) that the detector sees there. By method: `definitions`,
+    where on the hand its joints lie, and `hands` from all views; by method and camera: `without`, from all views but
+    that one, with the joints where the detector puts its keypoints.
     """
 
     name: str
@@ -37,6 +38,7 @@ class SessionRun:
     times_ns: Sequence[int]
     frame_times_ns: Mapping[str, Sequence[int | None]]
     seen_px: Mapping[str, Sequence[np.ndarray]]
+    definitions: Mapping[str, Definition]
     hands: Mapping[str, Sequence[Sequence[Hand]]]
     without: Mapping[tuple[str, str], Sequence[Sequence[GivenHand]]]
 
@@ -101,7 +103,7 @@ def run_session(
                 hands[name].append(estimator.estimate(frame_set).hands)
             for key, estimator in partial.items():
                 given = estimator.estimate(without_camera(frame_set, key[1])).hands
-                without[key].append([GivenHand(h.track_id, h.capture_time_ns, h.joints_world_m) for h in given])
+                without[key].append([GivenHand.of(hand, estimator.definition) for hand in given])
             progress()
     finally:
         for estimator in (*whole.values(), *partial.values()):
@@ -112,6 +114,7 @@ def run_session(
         times_ns=times_ns,
         frame_times_ns=frame_times_ns,
         seen_px=seen_px,
+        definitions={name: estimator.definition for name, estimator in whole.items()},
         hands=hands,
         without=without,
     )

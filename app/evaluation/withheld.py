@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from calibration.hand import JOINTS
+from app.estimators.estimator import Hand
+from calibration.hand import JOINTS, Definition
 from calibration.rig import RigCamera
 from calibration.solve.corner_tracks import read_track
+from models.hand.definition import convert
 from models.simulation.detector_noise import hand_size_px
 
 
@@ -33,11 +35,20 @@ class WithheldSettings:
 
 
 class GivenHand(NamedTuple):
-    """A hand as a method gave it: joints (21, 3) in world metres at a time. `track` stays while it is followed."""
+    """A hand as a method gave it: joints (21, 3) in world metres at a time, where a detector of 2D keypoints puts them.
+    `track` stays while it is followed."""
 
     track: int
     time_ns: int
     joints_m: np.ndarray
+
+    @classmethod
+    def of(cls, hand: Hand, definition: Definition) -> "GivenHand":
+        """With the joints moved to where the detector's keypoints lie, from the method's definition of them."""
+        # The map is of right hands, and of left ones in a mirror.
+        mirror = np.array([1.0 if hand.side == "right" else -1.0, 1.0, 1.0])
+        joints_m = mirror * convert(mirror * hand.joints_world_m, definition, "detector")
+        return cls(hand.track_id, hand.capture_time_ns, joints_m)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from app.transport.ring import SlotRef
+from calibration.hand import Definition
 
 SCHEMA_VERSION = 1
 
@@ -110,7 +111,7 @@ class CameraReport(msgspec.Struct, kw_only=True):
 class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
     """What the worker publishes for each frame set (and, without hands, once a second while no set comes).
 
-    `stage_ms` is the time of each stage of this set.
+    `stage_ms` is the time of each stage of this set; `definition` says where on the hand the joints lie.
     """
 
     set_index: int
@@ -123,6 +124,7 @@ class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
     estimator: str
     rig_id: str
     simulated: bool = False
+    definition: Definition = "detector"
     schema_version: int = SCHEMA_VERSION
 
 

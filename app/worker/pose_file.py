@@ -8,6 +8,7 @@ import numpy as np
 
 from app.estimators.estimator import Hand
 from calibration.errors import UserError
+from calibration.hand import Definition
 
 _RECORD = np.dtype(
     [
@@ -33,7 +34,8 @@ class PoseFile:
     """Collects hands on disk, so that memory stays flat, and writes `path` at the end, atomically.
 
     Arrays, one row a hand: `time` (n,) nanoseconds of the recording's clock, `hand` (n,) "left" or "right", `track`
-    (n,), `joints` (n, 21, 3) world metres, `covariance` (n, 21, 3, 3) square metres, `confidence` (n, 21).
+    (n,), `joints` (n, 21, 3) world metres, `covariance` (n, 21, 3, 3) square metres, `confidence` (n, 21). And
+    `definition`, a text: where on the hand the joints lie.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,14 +57,15 @@ class PoseFile:
         except OSError as error:
             raise UserError(f"{self.path}: the poses could not be written ({error.strerror}).") from None
 
-    def close(self) -> None:
+    def close(self, definition: Definition) -> None:
         """Write the file."""
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             self._rows.seek(0)
             rows = np.frombuffer(self._rows.read(), _RECORD)
             with temporary.open("wb") as file:
-                np.savez_compressed(file, **{name: rows[field] for field, name in _NAMES.items()})
+                arrays = {name: rows[field] for field, name in _NAMES.items()}
+                np.savez_compressed(file, **arrays, definition=np.array(definition))
             os.replace(temporary, self.path)
         except OSError as error:
             raise UserError(f"{self.path}: the poses could not be written ({error.strerror}).") from None

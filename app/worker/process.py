@@ -159,6 +159,7 @@ class Worker:
             hops_ns=hops_ns,
             stage_ms=timing.stage_ms if timing else {},
             estimator=self._estimator.name,
+            definition=self._estimator.definition,
             rig_id=self._rig.rig_id,
             simulated=self._settings.estimator == "simulated",
         )
@@ -183,7 +184,7 @@ class Worker:
                 summary["time_offsets_error_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.error_ns.items()}
             try:
                 if self._poses is not None:
-                    self._poses.close()
+                    self._poses.close(self._estimator.definition)
                     summary["poses"] = str(self._poses.path)
             finally:
                 self._write(summary)

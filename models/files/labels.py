@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Definition
 from models.files.npzfile import read_npz, write_npz
 
+_TEXTS = ("source", "definition")
 _AGAIN = "Write it again: docs/labels.md says how."
 
 
@@ -18,7 +20,7 @@ class Labels:
 
     `camera` (L,) int16 counts the rig's cameras, `time_ns` (L,) int64 is the frame's capture time, `right` (L,) bool
     whether it is a right hand, `keypoints_px` (L, 21, 2) float32 distorted pixels, `confidence` (L, 21) float32 in
-    [0, 1]; `source` says what made them.
+    [0, 1]; `source` says what made them, `definition` where on the hand their points lie.
     """
 
     camera: np.ndarray
@@ -27,6 +29,7 @@ class Labels:
     keypoints_px: np.ndarray
     confidence: np.ndarray
     source: str
+    definition: Definition = "anatomical"
 
     def __len__(self) -> int:
         return len(self.camera)
@@ -46,25 +49,37 @@ def write_labels(path: Path, labels: Labels, cameras: int) -> None:
     arrays = {name: np.asarray(getattr(labels, name)) for name in _FIELDS}
     _check(path, arrays, cameras)
     arrays = {name: arrays[name].astype(dtype) for name, (dtype, _) in _FIELDS.items()}
-    write_npz(path, {**arrays, "source": np.array(labels.source)})
+    _check_definition(path, labels.definition)
+    texts = {name: np.array(getattr(labels, name)) for name in _TEXTS}
+    write_npz(path, {**arrays, **texts})
 
 
 def read_labels(path: Path, cameras: int) -> Labels:
     """Read `labels.npz` of a rig with that many cameras.
 
+    A file without a `definition` has the one that such files were used with before, `anatomical`.
+
     Raises UserError for a file that is missing or no such file, a wrong shape or kind of number, a camera that the rig
-    does not have, a value that is not finite, or a confidence outside of [0, 1]. Nothing in the file is executed.
+    does not have, a value that is not finite, a confidence outside of [0, 1], or an unknown definition. Nothing in the
+    file is executed.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. Write it first: docs/labels.md says how.")
-    arrays = read_npz(path, "labels", _AGAIN, {*_FIELDS, "source"})
+    arrays = read_npz(path, "labels", _AGAIN, {*_FIELDS, *_TEXTS})
     missing = sorted({*_FIELDS, "source"} - set(arrays))
     if missing:
         raise UserError(f"{path}: no `{missing[0]}`; labels have {', '.join(_FIELDS)}, source. {_AGAIN}")
-    source = str(arrays.pop("source"))
+    source, definition = str(arrays.pop("source")), str(arrays.pop("definition", "anatomical"))
     _check(path, arrays, cameras)
-    return Labels(**arrays, source=source)
+    return Labels(**arrays, source=source, definition=_check_definition(path, definition))
+
+
+def _check_definition(path: Path, name: str) -> Definition:
+    for known in get_args(Definition):
+        if name == known:
+            return known
+    raise UserError(f"{path}: `definition` is {name!r}; known: {', '.join(get_args(Definition))}. {_AGAIN}")
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray], cameras: int) -> None:

@@ -167,6 +167,7 @@ def _labels(
         keypoints_px=np.concatenate(found_px).astype(np.float32),
         confidence=np.concatenate(confidence).astype(np.float32),
         source=f"simulated detector, {grade}",
+        definition="anatomical",
     )
 
 

@@ -15,6 +15,7 @@ from app.estimators.multiview.step import Match, Step, to_hand
 from app.estimators.settings import AssociationSettings, TrackerSettings
 from app.estimators.tracks import HandTrack, HandTracks, decide_sides, middle, miss_all
 from calibration.frames import Frame, FrameSet
+from calibration.hand import Definition
 from calibration.rig import Rig
 from models.hand.bone_lengths import BoneLengths
 
@@ -29,7 +30,7 @@ class MultiViewEstimator:
 
     A hand whose track is sure is looked for around its predicted projection; while fewer than two are, whole images are
     searched as well: all of them while nothing is tracked or a track was just lost, else as many per set as the time
-    between sets allows, in turn.
+    between sets allows, in turn. `definition` says where on the hand the detector's keypoints lie.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class MultiViewEstimator:
         detector: Detector,
         tracker: TrackerSettings = TrackerSettings(),  # noqa: B008 - frozen
         association: AssociationSettings = AssociationSettings(),  # noqa: B008 - frozen
+        definition: Definition = "detector",
     ) -> None:
         self.rig = rig
+        self.definition: Definition = definition
         self.detector = detector
         self.name = detector.name
         self._tracks: HandTracks[HandTrack] = HandTracks(2, tracker)

@@ -18,7 +18,7 @@ from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from calibration.frames import FrameSet
-from calibration.hand import Side, bone_lengths
+from calibration.hand import Definition, Side, bone_lengths
 from calibration.rig import Rig
 from deploy.batches import Refined, Stage1Keypoints
 from deploy.engines.engine import HandRing
@@ -79,6 +79,7 @@ class UstHandEstimator:
     ) -> None:
         self.rig = rig
         self.pipeline = pipeline
+        self.definition: Definition = pipeline.engine.shape.definition
         self.finder = finder
         self._search, self._judging = search, judge
         self._tracks: HandTracks[_FollowedHand] = HandTracks(pipeline.hands, tracker)

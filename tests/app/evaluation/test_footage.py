@@ -1,6 +1,6 @@
 """The evaluation of whole sessions, with a detector and methods whose errors are known exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +14,35 @@ from app.evaluation.evaluation import Recording, evaluate_footage
 from app.evaluation.shared_detector import SharedDetector
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Definition
 from calibration.rig import Rig
 from calibration.session import check_session, write_session
+from models.hand.definition import convert
 from models.simulation.detector_noise import hand_size_px
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 from tests.support.live_run import last_json, usthand
 
 FPS, FRAMES = 25, 20
+MIRROR = {"right": np.ones(3), "left": np.array([-1.0, 1.0, 1.0])}
 STAGGER_NS = 5_000_000
 """How much later each camera takes its frames than the one before it."""
 
 
 class ExactDetector:
-    """Sees both hands of the demo exactly, `shift_px` aside, and counts how often it was asked for each frame."""
+    """Sees both hands of the demo exactly, `shift_px` aside, or what `place` makes of a right hand's joints; and counts
+    how often it was asked for each frame."""
 
     name = "exact"
 
-    def __init__(self, rig: Rig, shift_px: tuple[float, float] = (0.0, 0.0), blind: Sequence[str] = ()) -> None:
-        self.rig, self.shift_px, self.blind = rig, shift_px, blind
+    def __init__(
+        self,
+        rig: Rig,
+        shift_px: tuple[float, float] = (0.0, 0.0),
+        blind: Sequence[str] = (),
+        place: Callable[[np.ndarray], np.ndarray] = lambda right_hand_m: right_hand_m,
+    ) -> None:
+        self.rig, self.shift_px, self.blind, self.place = rig, shift_px, blind, place
         self.searched: dict[tuple[str, int], int] = {}
         self.regions = 0
 
@@ -50,7 +59,12 @@ class ExactDetector:
             return []
         camera = self.rig[frame.camera_id]
         return [
-            Detection(camera.project(joints_m) + self.shift_px, np.ones(JOINTS), float(side == "right"), 0.9)
+            Detection(
+                camera.project(self.place(joints_m * MIRROR[side]) * MIRROR[side]) + self.shift_px,
+                np.ones(JOINTS),
+                float(side == "right"),
+                0.9,
+            )
             for side, joints_m in hands_at(frame.capture_time_ns * 1e-9).items()
         ]
 
@@ -61,6 +75,7 @@ class KnownMethod:
     """Gives the true hands but for `shift_m`, and misses each `misses`-th set; notes which cameras it was shown."""
 
     name = "known"
+    definition: Definition = "detector"
 
     def __init__(self, rig: Rig, shift_m: np.ndarray, misses: int | None) -> None:
         self.rig, self.shift_m, self.misses = rig, shift_m, misses
@@ -159,6 +174,18 @@ def test_a_method_that_errs_in_space_errs_in_the_withheld_view(recording):
     ]
     assert real["ust-hand"]["withheld_px_median"] == pytest.approx(np.median(off_px), rel=0.02)
     assert real["mediapipe"]["withheld_px_median"] < 0.02
+
+
+def test_joints_of_another_definition_are_compared_where_the_detector_puts_them(recording):
+    class Anatomical(KnownMethod):
+        definition: Definition = "anatomical"
+
+    methods = {"ust-hand": lambda rig, detector: Anatomical(rig, np.zeros(3), None)}
+    detector = ExactDetector(recording.rig, place=lambda joints_m: convert(joints_m, "anatomical", "detector"))
+    real = evaluate([recording], detector, methods)["real"]
+    assert real["ust-hand"]["withheld_px_median"] < 0.02
+    assert real["mediapipe"]["withheld_px_median"] > 0.5
+    assert (real["mediapipe"]["definition"], real["ust-hand"]["definition"]) == ("detector", "anatomical")
 
 
 def test_a_method_without_a_camera_never_sees_it(recording):

@@ -50,6 +50,7 @@ def test_every_set_is_estimated_once_and_written(simulated_session, tmp_path, pa
     )
     with np.load(poses) as written:
         assert sorted(set(written["time"])) == list(START_NS + np.arange(SETS) * 33_333_333)
+        assert written["definition"] == "anatomical"
         assert written["joints"].shape == (len(written["time"]), 21, 3)
         assert written["covariance"].shape == (len(written["time"]), 21, 3, 3)
         errors = [

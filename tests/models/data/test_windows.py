@@ -428,6 +428,21 @@ def test_labels_that_cannot_be_used_are_refused(labelled_session: Path, tmp_path
         read_labels(tmp_path / "none.npz", VIEWS)
 
 
+def test_labels_say_where_on_the_hand_their_points_lie(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npz"
+    one = np.zeros(1, int), np.zeros(1, int), np.ones(1, bool), np.ones((1, 21, 2)), np.ones((1, 21))
+    write_labels(path, replace(labels_of(*one), definition="detector"), VIEWS)
+    assert read_labels(path, VIEWS).definition == "detector"
+    with np.load(path) as file:
+        arrays = dict(file)
+    del arrays["definition"]
+    np.savez(path, **arrays)
+    assert read_labels(path, VIEWS).definition == "anatomical"
+    np.savez(path, **arrays, definition=np.array("elbow"))
+    with pytest.raises(UserError, match="`definition` is 'elbow'; known: anatomical, detector"):
+        read_labels(path, VIEWS)
+
+
 def test_labels_of_a_session_without_hands_are_written_and_read(tmp_path: Path) -> None:
     none = Labels(
         camera=np.zeros(0, int),
