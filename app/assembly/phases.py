@@ -2,16 +2,30 @@
 
 import cmath
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import tau
 
 import numpy as np
 
-_SMOOTHING = 0.05
-_LOOP_GAIN = 0.1
-_WARM_UP = 8
-# Below this mean resultant length the differences are no phase: rates differ, or jitter is as long as the period.
-_COHERENCE = 0.5
-_HYSTERESIS = 0.1
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseTuning:
+    """How phases are followed; shares are of one period.
+
+    `smoothing`: the weight of a new frame in a phase's mean, of about 20 frames. `loop_gain`: the share of the
+    reference camera's deviation that its tick follows, of about 10 frames. `warm_up`: frames before a phase counts.
+    `coherence`: below this mean resultant length the differences are no phase, for rates differ, or jitter is as long
+    as the period. `hysteresis`: a gap has to be wider by so much for the circle to be cut there instead.
+    """
+
+    smoothing: float = 0.05
+    loop_gain: float = 0.1
+    warm_up: int = 8
+    coherence: float = 0.5
+    hysteresis: float = 0.1
+
+
+_TUNING = PhaseTuning()
 
 
 class Phases:
@@ -38,10 +52,10 @@ class Phases:
             self._tick_ns = time_ns
         tick_ns = self._tick_ns + round((time_ns - self._tick_ns) / period_ns) * period_ns
         if camera_id == next(iter(self._mean), camera_id):
-            self._tick_ns = tick_ns + _LOOP_GAIN * (time_ns - tick_ns)
+            self._tick_ns = tick_ns + _TUNING.loop_gain * (time_ns - tick_ns)
         turn = cmath.exp(1j * tau * (time_ns - tick_ns) / period_ns)
         seen = self._seen.get(camera_id, 0) + 1
-        weight = max(1 / seen, _SMOOTHING)
+        weight = max(1 / seen, _TUNING.smoothing)
         self._seen[camera_id] = seen
         self._mean[camera_id] = self._mean.get(camera_id, 0) * (1 - weight) + turn * weight
         self._arrange(period_ns)
@@ -50,7 +64,7 @@ class Phases:
         turns = {
             camera: (cmath.phase(mean) / tau) % 1.0
             for camera, mean in self._mean.items()
-            if self._seen[camera] >= _WARM_UP and abs(mean) >= _COHERENCE
+            if self._seen[camera] >= _TUNING.warm_up and abs(mean) >= _TUNING.coherence
         }
         if len(turns) < 2:
             self.offsets_ns = dict.fromkeys(self.offsets_ns, 0)
@@ -61,12 +75,12 @@ class Phases:
             for index, camera in enumerate(order)
         }
         widest = max(order, key=lambda camera: gaps[camera])
-        if self._cut_before not in gaps or gaps[widest] > gaps[self._cut_before] + _HYSTERESIS:
+        if self._cut_before not in gaps or gaps[widest] > gaps[self._cut_before] + _TUNING.hysteresis:
             self._cut_before = widest
         start = turns[self._cut_before]
         unwrapped = {camera: (turns[camera] - start) % 1.0 for camera in order}
         # Just before the cut on noise alone: this camera is the first of the set, not the last.
-        unwrapped = {c: u - 1.0 if u > 1.0 - _HYSTERESIS / 2 else u for c, u in unwrapped.items()}
+        unwrapped = {c: u - 1.0 if u > 1.0 - _TUNING.hysteresis / 2 else u for c, u in unwrapped.items()}
         middle = (max(unwrapped.values()) + min(unwrapped.values())) / 2
         for camera in self.offsets_ns:
             turn = unwrapped.get(camera)

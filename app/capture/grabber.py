@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -37,12 +38,23 @@ from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
 
-# Frames until a slot is overwritten: at 30 Hz 0.4 s, more than a set waits and an estimate takes.
-SLOTS = 12
-_STATUS_S = 0.5
-_STALLED_S = 1.0
-_RETRY_S = 0.5
+# At most; how soon the word to end is heard.
 _GRAB_S = 0.2
+
+
+@dataclass(frozen=True)
+class GrabberTuning:
+    """`slots` of frames until one is overwritten: at 30 Hz 0.4 s, more than a set waits and an estimate takes.
+
+    `status_s`: a state is told again after so long, in seconds, for those who come later; a policy's `silent_s` is five
+    times that. `stalled_s`: a camera without a frame for so long is stalled. `retry_s`: a lost one is looked for so
+    often.
+    """
+
+    slots: int = 12
+    status_s: float = 0.5
+    stalled_s: float = 1.0
+    retry_s: float = 0.5
 
 
 class Output(Protocol):
@@ -76,7 +88,7 @@ class LocalOutput:
     def open(self, mode: Mode) -> None:
         if self._ring is None or (self._ring.height, self._ring.width) != (mode.height, mode.width):
             self._close_ring()
-            self._ring = RingWriter(mode.height, mode.width, SLOTS)
+            self._ring = RingWriter(mode.height, mode.width, GrabberTuning().slots)
 
     def frame(self, source: Source, header: FrameHeader) -> None:
         assert self._ring is not None
@@ -135,7 +147,15 @@ class Pacer:
 class Grabber:
     """Runs one source until told to stop."""
 
-    def __init__(self, camera_id: str, source: Source, output: Output, pacer: Pacer | None = None) -> None:
+    def __init__(
+        self,
+        camera_id: str,
+        source: Source,
+        output: Output,
+        pacer: Pacer | None = None,
+        tuning: GrabberTuning = GrabberTuning(),
+    ) -> None:
+        self._tuning = tuning
         self._camera_id = camera_id
         self._source = source
         self._output = output
@@ -159,7 +179,7 @@ class Grabber:
                 except SourceError as error:
                     self._source.close()
                     self._change("lost" if self._lost else "failed", str(error))
-                    self._pause(_RETRY_S)
+                    self._pause(self._tuning.retry_s)
                     continue
                 log.info("camera %s: opened, %s", self._camera_id, mode.description)
                 try:
@@ -168,11 +188,11 @@ class Grabber:
                     self._lost += 1
                     self._change("lost", f"{error}; looking for it again")
                     self._source.close()
-                    self._pause(_RETRY_S)
+                    self._pause(self._tuning.retry_s)
                 except EndOfSource:
                     self._change("ended", "the recording ended")
                     while not stop.is_set():
-                        self._pause(_STATUS_S)
+                        self._pause(self._tuning.status_s)
         finally:
             self._source.close()
             self._output.close()
@@ -186,7 +206,7 @@ class Grabber:
             try:
                 stamp = self._source.grab(_GRAB_S)
             except SourceTimeout:
-                if time.monotonic() - heard > _STALLED_S:
+                if time.monotonic() - heard > self._tuning.stalled_s:
                     self._change("stalled", "no frame for more than a second")
                 continue
             heard = time.monotonic()
@@ -244,7 +264,7 @@ class Grabber:
         self._send_status()
 
     def _tick(self) -> None:
-        if time.monotonic() - self._status_at >= _STATUS_S:
+        if time.monotonic() - self._status_at >= self._tuning.status_s:
             self._send_status()
 
     def _pause(self, seconds: float) -> None:

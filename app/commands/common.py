@@ -5,6 +5,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 from app.estimators import ESTIMATORS
 from app.run.process import start_process, stop
@@ -75,11 +76,24 @@ def checkpoint_of(args: argparse.Namespace) -> str:
     return source
 
 
+def run_settings(args: argparse.Namespace, **more: Any) -> RunSettings:
+    """From the flags that `live`, `demo` and `replay` share; `more` are further fields. Raises UserError."""
+    check_publish(args.publish)
+    return RunSettings(
+        estimator=args.estimator,
+        checkpoint=checkpoint_of(args),
+        engine=args.engine,
+        publish=args.publish,
+        mesh=not args.no_mesh,
+        **more,
+    )
+
+
 def add_view_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-viewer", action="store_true", help="no window and no video")
     parser.add_argument("--headless", type=Path, metavar="OUT.mp4", help="render into a video, without a screen")
     parser.add_argument("--snapshot", type=Path, metavar="OUT.png", help="write a picture of the last view")
-    parser.add_argument("--seconds", type=positive, metavar="N", help="end after N seconds")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="end N seconds after the first picture")
     parser.add_argument("--no-mesh", action="store_true", help="fit no hand mesh: joints only")
     parser.add_argument(
         "--publish", metavar="ADDRESS", help="publish the poses there too, on this host: tcp://127.0.0.1:PORT"

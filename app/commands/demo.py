@@ -15,13 +15,11 @@ from app.commands.common import (
     add_estimator_flags,
     add_overlap_flag,
     add_view_flags,
-    check_publish,
-    checkpoint_of,
     report,
     run_rig,
+    run_settings,
     viewer_settings,
 )
-from app.run.settings import RunSettings
 from calibration.cached_folder import user_cache
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
@@ -53,16 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"`--cameras {args.cameras}`: a rig has 2 to {MAX_CAMERAS} cameras.")
     if args.seed < 0:
         raise UserError(f"`--seed {args.seed}`: a seed is a whole number from 0.")
-    check_publish(args.publish)
-    settings = RunSettings(
-        estimator=args.estimator,
-        checkpoint=checkpoint_of(args),
-        engine=args.engine,
-        overlap=args.overlap,
-        seed=args.seed,
-        publish=args.publish,
-        mesh=not args.no_mesh,
-    )
+    settings = run_settings(args, overlap=args.overlap, seed=args.seed)
     if args.drawn and args.estimator != "simulated":
         raise UserError(f"`--drawn --estimator {args.estimator}`: a drawing is no hand to it. Leave `--drawn` out.")
     how = "simulated detections" if args.estimator == "simulated" else args.estimator

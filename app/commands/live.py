@@ -8,15 +8,13 @@ from app.commands.common import (
     add_estimator_flags,
     add_overlap_flag,
     add_view_flags,
-    check_publish,
-    checkpoint_of,
     positive,
     report,
     run_rig,
+    run_settings,
     viewer_settings,
 )
 from app.run.policy import LivePolicy
-from app.run.settings import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
@@ -69,16 +67,11 @@ def run(args: argparse.Namespace) -> int:
     keys = Keys(args.keys) if args.keys else None
     if args.listen:
         check_address(args.listen, keys)
-    check_publish(args.publish)
-    settings = RunSettings(
-        estimator=args.estimator,
-        checkpoint=checkpoint_of(args),
-        engine=args.engine,
+    settings = run_settings(
+        args,
         overlap=args.overlap,
         policy=LivePolicy(max_age_ms=args.max_age_ms),
         listen=args.listen,
-        publish=args.publish,
         keys=str(args.keys.resolve()) if args.keys else None,
-        mesh=not args.no_mesh,
     )
     return report(run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds), args.json)

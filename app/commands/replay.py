@@ -12,14 +12,12 @@ from app.commands.common import (
     add_command,
     add_estimator_flags,
     add_view_flags,
-    check_publish,
-    checkpoint_of,
     report,
     run_rig,
+    run_settings,
     viewer_settings,
 )
 from app.run.policy import ReplayPolicy
-from app.run.settings import RunSettings
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, SyncSettings
@@ -60,37 +58,27 @@ def run(args: argparse.Namespace) -> int:
     viewer = viewer_settings(args, f"UST-Hand live: {args.session}")
     session = check_session(args.session)
     rig = recorded_rig(session)
-    settings = RunSettings(
-        estimator=args.estimator,
-        checkpoint=checkpoint_of(args),
-        engine=args.engine,
-        policy=ReplayPolicy(pace="fast"),
-        sets=args.sets,
-        phases_ns=recorded_phases_of(session, rig),
-        estimate_offsets=True,
-        mesh=False,
-    )
-    check_publish(args.publish)
-    offsets_ms = None
-    if args.estimate_offsets and not session.rig.time_offsets_known:
-        first = run_rig(rig, settings, None)
-        offsets_ms = first.summary.get("time_offsets_ms")
-        if first.exit_code or offsets_ms is None:
-            return first.exit_code or 1
-        rig = rig.with_time_offsets({camera_id: round(offset * 1e6) for camera_id, offset in offsets_ms.items()})
-    settings = msgspec.structs.replace(
-        settings,
-        phases_ns=recorded_phases_of(session, rig),
+    settings = run_settings(
+        args,
         policy=ReplayPolicy(
             pace="fast" if args.fast else "recorded",
             viewers=0 if viewer is None else 1,
             shows_every_set=viewer is not None and viewer.headless is not None,
         ),
+        sets=args.sets,
         poses=str(args.poses.resolve()) if args.poses else None,
-        estimate_offsets=False,
-        publish=args.publish,
-        mesh=not args.no_mesh,
+        phases_ns=recorded_phases_of(session, rig),
     )
+    offsets_ms = None
+    if args.estimate_offsets and not session.rig.time_offsets_known:
+        fast = ReplayPolicy(pace="fast")
+        alone = {"policy": fast, "estimate_offsets": True, "publish": None, "poses": None, "mesh": False}
+        first = run_rig(rig, msgspec.structs.replace(settings, **alone), None)
+        offsets_ms = first.summary.get("time_offsets_ms")
+        if first.exit_code or offsets_ms is None:
+            return first.exit_code or 1
+        rig = rig.with_time_offsets({camera_id: round(offset * 1e6) for camera_id, offset in offsets_ms.items()})
+        settings = msgspec.structs.replace(settings, phases_ns=recorded_phases_of(session, rig))
     outcome = run_rig(rig, settings, viewer, args.seconds)
     if outcome.summary and offsets_ms is not None:
         outcome.summary["time_offsets_ms"] = offsets_ms

@@ -23,12 +23,12 @@ class LivePolicy(
 ):
     """The newest wins, so that latency is bounded: what is late, stale or superseded is counted and left out.
 
-    `max_age_ms`: a frame that was grabbed longer ago is stale; the limit of `usthand live --max-age-ms`.
+    `max_age_ms`: a frame that was grabbed longer ago is stale; what `usthand live --max-age-ms` sets.
     `deadline_periods`: a set waits so long after its first frame for the others, where rig.yaml has no `deadline_ms`:
     one period, in which each camera delivers, and a half for jitter. `silent_periods`: a camera that was silent for so
-    many of its periods is not waited for; three in a row are lost on a busy USB bus. `max_pending`: so many frames of a
-    camera wait for their sets, two seconds at 30 Hz; more come only where the clocks are apart. `silent_s`: a grabber
-    speaks every half second at least; one that missed five times is gone.
+    many of its periods is not waited for; one that dropped up to three frames is. `max_pending`: so many frames of a
+    camera may wait for their sets, two seconds at 30 Hz. `silent_s`: a grabber speaks every half second at least; one
+    that missed five times is gone.
     """
 
     max_age_ms: float = 500.0

@@ -67,6 +67,10 @@ class RunFolder:
         self.poses_address = ipc_address(self.path / "poses")
         self.pace_address = ipc_address(self.path / "pace")
 
+    def begun(self, process: str) -> Path:
+        """There as soon as the worker knows of every camera, or the viewer has drawn its first picture."""
+        return self.path / f"{process}.begun"
+
     def frames_address(self, camera_id: str) -> str:
         return ipc_address(self.path / f"frames-{camera_id}")
 

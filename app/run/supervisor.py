@@ -23,13 +23,27 @@ from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
 
-_TERM_S = 1.5
-# A video that is not closed cannot be played.
-_CLOSE_VIDEO_S = 10.0
-_RESTART_S = 0.5
-# A process that dies this often in this time will not get better.
-_DEATHS, _DEATHS_S = 5, 20.0
-_FINISH_VIDEO_S = 120.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long the supervisor waits, in seconds.
+
+    `stop_s`: for what was told to end, so that Ctrl-C is over within two seconds. `finish_s`: for the worker where
+    nobody presses Ctrl-C, and for a viewer that writes a video, which cannot be played unless it is closed; long
+    enough on a machine that has ten other things to do. `last_poses_s`: for a viewer to draw what is left of a replay.
+    `restart_s`: before what died is started again; what dies `deaths` times in `deaths_s` will not get better.
+    `begin_s`: for the first picture, from which the seconds of a run count, and then they count without it.
+    """
+
+    stop_s: float = 1.5
+    finish_s: float = 10.0
+    last_poses_s: float = 120.0
+    restart_s: float = 0.5
+    deaths: int = 5
+    deaths_s: float = 20.0
+    begin_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class _Child:
     name: str
     command: list[str]
     process: subprocess.Popen | None = None
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=_DEATHS))
+    deaths: deque[float]
     restart_at: float = 0.0
 
     def start(self) -> None:
@@ -70,21 +84,24 @@ class _Child:
 class Supervisor:
     """Runs one rig: a grabber per local camera, the worker, and a viewer if one is asked for."""
 
-    def __init__(self, rig: Rig, settings: RunSettings, viewer: ViewerSettings | None) -> None:
+    def __init__(
+        self, rig: Rig, settings: RunSettings, viewer: ViewerSettings | None, patience: Patience | None = None
+    ) -> None:
         self._rig, self._settings, self._viewer = rig, settings, viewer
+        self._patience = patience or Patience()
 
     @property
     def _writes_video(self) -> bool:
         return self._viewer is not None and self._viewer.headless is not None
 
     def run(self, seconds: float | None = None) -> Outcome:
-        """Until the worker is done, the viewer is closed, `seconds` are over, or a signal says stop."""
+        """Until the worker is done, the viewer is closed, a signal says stop, or `seconds` from the first picture."""
         with run_folder(self._rig, self._settings) as folder:
             children = self._children(folder)
             try:
                 for child in children.values():
                     child.start()
-                exit_code = self._watch(children, seconds)
+                exit_code = self._watch(children, folder, seconds)
             finally:
                 self._end(children)
             return Outcome(exit_code, _read_summary(folder))
@@ -93,7 +110,8 @@ class Supervisor:
         parent = str(os.getpid())
 
         def child(name: str, module: str, *arguments: str) -> _Child:
-            return _Child(name=name, command=[sys.executable, "-m", module, str(folder.path), parent, *arguments])
+            command = [sys.executable, "-m", module, str(folder.path), parent, *arguments]
+            return _Child(name=name, command=command, deaths=deque(maxlen=self._patience.deaths))
 
         worker = "app.wizard.process" if self._settings.wizard else "app.worker.process"
         children = {"worker": child("worker", worker)}
@@ -109,11 +127,15 @@ class Supervisor:
                 viewer.command += ["--snapshot", str(self._viewer.snapshot)]
         return children
 
-    def _watch(self, children: dict[str, _Child], seconds: float | None) -> int:
-        end_at = None if seconds is None else time.monotonic() + seconds
-        while not stop.wait(0.05):
+    def _watch(self, children: dict[str, _Child], folder: RunFolder, seconds: float | None) -> int:
+        begun_at, begin_by = None, time.monotonic() + self._patience.begin_s
+        while not stop.wait(_POLL_S):
             now = time.monotonic()
-            if end_at is not None and now > end_at:
+            if begun_at is None and (
+                now > begin_by or all(folder.begun(name).exists() for name in ("worker", "viewer") if name in children)
+            ):
+                begun_at = now
+            if seconds is not None and begun_at is not None and now > begun_at + seconds:
                 log.info("%g s are over", seconds)
                 return 0
             for child in children.values():
@@ -144,20 +166,21 @@ class Supervisor:
             log.error("%s died (%s): the video cannot be finished. Start it again.", child.name, how)
             return True
         child.deaths.append(now)
-        if len(child.deaths) == _DEATHS and now - child.deaths[0] < _DEATHS_S:
-            log.error("%s died %d times in %.0f s (%s); giving up", child.name, _DEATHS, now - child.deaths[0], how)
+        patience, lasted_s = self._patience, now - child.deaths[0]
+        if len(child.deaths) == patience.deaths and lasted_s < patience.deaths_s:
+            log.error("%s died %d times in %.0f s (%s); giving up", child.name, patience.deaths, lasted_s, how)
             return True
         log.warning("%s died (%s); starting it again, the others go on", child.name, how)
         child.process = None
-        child.restart_at = now + _RESTART_S
+        child.restart_at = now + patience.restart_s
         return False
 
     def _let_viewer_finish(self, children: dict[str, _Child]) -> int:
         """The worker has published its last pose: the viewer shows or writes it and ends by itself."""
         viewer = children.get("viewer")
         if viewer is not None and viewer.process is not None:
-            end_at = time.monotonic() + _FINISH_VIDEO_S
-            while viewer.poll() is None and time.monotonic() < end_at and not stop.wait(0.05):
+            end_at = time.monotonic() + self._patience.last_poses_s
+            while viewer.poll() is None and time.monotonic() < end_at and not stop.wait(_POLL_S):
                 pass
             return 0 if viewer.poll() == 0 or stop.is_set() else 1
         return 0
@@ -169,7 +192,8 @@ class Supervisor:
                 process.terminate()
         began = time.monotonic()
         for child, process in running:
-            limit_s = _CLOSE_VIDEO_S if child.name == "viewer" and self._writes_video else _TERM_S
+            finishes = self._writes_video if child.name == "viewer" else child.name == "worker" and not stop.is_set()
+            limit_s = self._patience.finish_s if finishes else self._patience.stop_s
             try:
                 process.wait(max(0.0, began + limit_s - time.monotonic()))
             except subprocess.TimeoutExpired:

@@ -43,7 +43,7 @@ class Overlay:
         self._labels: Mesh | None = None
         self._label_quads: list[np.ndarray] = []
         self._labels_for: list[tuple[str, bytes]] = []
-        self._undistort: dict[str, Undistorter] = {}
+        self._undistort = {camera.camera_id: Undistorter(camera.camera) for camera in rig.cameras}
         self._drawn_ns = -_REDRAW_NS
         self._drawn_for: tuple | None = None
         self._images_changed = True
@@ -79,14 +79,8 @@ class Overlay:
             if image is None:
                 continue
             tile.show(image, pose_set.hands, now_ns)
-            tile.large = self._without_distortion(tile, image) if tile.number == through else None
+            tile.large = self._undistort[camera_id](image) if tile.number == through else None
             self._images_changed = True
-
-    def _without_distortion(self, tile: Tile, image: np.ndarray) -> np.ndarray:
-        key = f"{tile.camera.camera_id} {image.shape}"
-        if key not in self._undistort:
-            self._undistort[key] = Undistorter(tile.camera.camera, image.shape[1], image.shape[0])
-        return self._undistort[key](image)
 
     def update(
         self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int, labels: list[Label]

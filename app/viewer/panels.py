@@ -167,10 +167,14 @@ def greyed(image: np.ndarray) -> np.ndarray:
 
 
 class Undistorter:
-    """Takes the lens distortion out of scaled images of one camera."""
+    """Takes the lens distortion out of images of one camera, scaled in any way; keeps the maps of the last scale."""
 
-    def __init__(self, camera: Camera, width: int, height: int) -> None:
-        self.size = width, height
+    def __init__(self, camera: Camera) -> None:
+        self._camera = camera
+        self._size = 0, 0
+
+    def _set_size(self, width: int, height: int) -> None:
+        camera, self._size = self._camera, (width, height)
         scale = np.diag([width / camera.width, height / camera.height, 1.0])
         half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
         matrix = np.linalg.inv(half) @ scale @ half @ camera.matrix
@@ -178,4 +182,6 @@ class Undistorter:
         self._maps = make(matrix, camera.distortion, np.eye(3), matrix, (width, height), cv2.CV_16SC2)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
+        if image.shape[1::-1] != self._size:
+            self._set_size(*image.shape[1::-1])
         return cv2.remap(image, self._maps[0], self._maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

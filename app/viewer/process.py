@@ -69,6 +69,7 @@ def main() -> int:
                 title=args.title,
                 rate_hz=rig.sync.fps if every_set and rig.sync.fps else VIEWER_HZ,
                 every_set=every_set,
+                on_first_picture=folder.begun("viewer").touch,
             )
         finally:
             feed.close()

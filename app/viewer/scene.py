@@ -33,7 +33,7 @@ class _CameraItems:
         self.picture = Picture(window)
         self.depth_m = frustum_depth_m(scene.stage, camera)
         self.picture.set_corners(image_corners_m(camera, self.depth_m))
-        self.undistort: Undistorter | None = None
+        self._undistort = Undistorter(camera.camera)
         self.drawn: tuple[int, bool] | None = None
         self.colour = palette.FRUSTUM
 
@@ -48,11 +48,7 @@ class _CameraItems:
 
     def undistorted(self, tile: Tile) -> np.ndarray | None:
         """The tile's image without lens distortion; None where it has none."""
-        if tile.image is None:
-            return None
-        if self.undistort is None or self.undistort.size != (tile.width, tile.height):
-            self.undistort = Undistorter(self.camera.camera, tile.width, tile.height)
-        return self.undistort(tile.image)
+        return None if tile.image is None else self._undistort(tile.image)
 
     def update_state(self, live: bool, colour: np.ndarray) -> None:
         """Colour the frustum by the camera's state; quietly while all is well."""

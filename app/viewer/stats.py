@@ -1,7 +1,7 @@
 """Rolling figures for the viewer's text line."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,26 +48,15 @@ class RollingStats:
         if self._newest is None:
             return Figures()
         reports = self._newest.cameras.values()
-        alive = sum(report.state == "streaming" for report in reports)
-        dropped = sum(report.dropped for report in reports)
+        figures = Figures(
+            cameras_alive=sum(report.state == "streaming" for report in reports),
+            cameras=len(reports),
+            dropped=sum(report.dropped for report in reports),
+        )
         if len(self._times) < 2:
-            return Figures(
-                rate_hz=None,
-                latency_p50_ms=None,
-                latency_p99_ms=None,
-                cameras_alive=alive,
-                cameras=len(reports),
-                dropped=dropped,
-            )
+            return figures
         span_s = (max(self._times[-1][0], now_ns) - self._times[0][0]) / 1e9
         latencies_ms = [latency for _, latency in self._times]
         p50, p99 = np.percentile(latencies_ms, [50, 99])
         rate = (len(self._times) - 1) / span_s if span_s > 0 else None
-        return Figures(
-            rate_hz=rate,
-            latency_p50_ms=float(p50),
-            latency_p99_ms=float(p99),
-            cameras_alive=alive,
-            cameras=len(reports),
-            dropped=dropped,
-        )
+        return replace(figures, rate_hz=rate, latency_p50_ms=float(p50), latency_p99_ms=float(p99))

@@ -4,7 +4,6 @@ The window is pumped at a steady rate on the main thread. It never waits for the
 Run in a process of its own, so that a window that is covered, minimised or slow cannot slow anything else.
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +25,7 @@ from app.viewer.video import Mp4Writer
 from app.viewer.view import Viewpoint, camera_view, home_view
 from calibration.errors import UserError
 from calibration.rig import Rig
-
-log = logging.getLogger(__name__)
+from calibration.yamlfile import write_atomic
 
 _ESCAPE = 256
 # Open3D gives these keys meanings of its own that would spoil the scene.
@@ -186,13 +184,14 @@ def run_viewer(
     snapshot: Path | None = None,
     title: str = "UST-Hand live",
     every_set: bool = False,
+    on_first_picture: Callable[[], None] = lambda: None,
 ) -> str:
     """Show what `feed` gives until it ends ("end") or the user quits ("quit"); returns which.
 
     `headless` renders to that mp4 without a screen: `rate_hz` pictures a second of wall time, or with `every_set`
     exactly one picture for each pose set, skipping none, however fast they come. `snapshot` is written as PNG at the
     end: the last view, headless the last one that showed the most hands. An exception (Ctrl-C too) still finishes
-    both files.
+    both files. `on_first_picture` is called when one was drawn.
 
     Raises UserError where no window can be opened or a file cannot be written.
     """
@@ -201,10 +200,10 @@ def run_viewer(
             # Smooth edges cost four times the pixels: they are for what need not keep up with the clock.
             fine = 2 if every_set or snapshot is not None else 1
             window = ViewerWindow(rig, feed, size=size, title=title, screen=False, fine=fine)
-            return _run_headless(window, feed, video, rate_hz, snapshot, every_set)
+            return _run_headless(window, feed, video, rate_hz, snapshot, every_set, on_first_picture)
     window = ViewerWindow(rig, feed, size=size, title=title)
     try:
-        return _run_on_screen(window, feed, rate_hz)
+        return _run_on_screen(window, feed, rate_hz, on_first_picture)
     finally:
         if snapshot is not None:
             window.update(time.monotonic_ns())
@@ -212,14 +211,18 @@ def run_viewer(
         window.close()
 
 
-def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float) -> str:
+def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float, on_first_picture: Callable[[], None]) -> str:
     due_s = time.monotonic()
+    first = True
     while True:
         now_ns = time.monotonic_ns()
         window.receive(feed.poll(), now_ns)
         window.update(now_ns)
         if not window.pump():
             return "quit"
+        if first:
+            first = False
+            on_first_picture()
         if window.shown.ended is not None or stop.is_set():
             return "end"
         # A tick that is already late starts the clock anew: no burst makes up for a window that was blocked.
@@ -228,7 +231,13 @@ def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float) -> str:
 
 
 def _run_headless(
-    window: ViewerWindow, feed: Feed, video: Mp4Writer, rate_hz: float, snapshot: Path | None, every_set: bool
+    window: ViewerWindow,
+    feed: Feed,
+    video: Mp4Writer,
+    rate_hz: float,
+    snapshot: Path | None,
+    every_set: bool,
+    on_first_picture: Callable[[], None],
 ) -> str:
     best: np.ndarray | None = None
     most_hands = 0
@@ -241,6 +250,8 @@ def _run_headless(
         window.update(now_ns)
         picture = window.capture()
         video.write(picture, number)
+        if video.frames == 1:
+            on_first_picture()
         hands = window.shown.hands(now_ns)
         if best is None or hands >= most_hands:
             best, most_hands = picture, hands
@@ -270,13 +281,7 @@ def _run_headless(
 
 
 def _write_png(path: Path, picture_rgb: np.ndarray) -> None:
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(data.tobytes())
-        partial.replace(path)
+        write_atomic(path, cv2.imencode(".png", cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}). Give another place.") from None
-    if not done:
-        log.warning("%s: the picture could not be encoded", path)

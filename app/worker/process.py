@@ -10,6 +10,7 @@ Writes the run's `summary.json` every few seconds and at the end, and the poses 
 
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -31,7 +32,7 @@ from app.transport.sockets import Publisher, flush
 from app.worker.hand_meshes import HandMeshes
 from app.worker.pose_file import PoseFile
 from app.worker.run_summary import RunSummary, simulated_truth
-from app.worker.timing import SetTiming
+from app.worker.timing import SetTiming, set_timing
 from calibration.frames import FrameSet
 from calibration.rig import Rig
 from calibration.solve.hand_motion import TimeOffsetEstimator
@@ -66,8 +67,8 @@ class Worker:
         self._finisher = ThreadPoolExecutor(1, "finish") if _overlaps(settings) else None
         self._finishing: Future[None] | None = None
         self._sets = 0
-        self._summary_at = time.monotonic()
-        self._sent_at = 0.0
+        self._summary_at = self._sent_at = -math.inf
+        self._begun = False
 
     def run(self) -> None:
         reason = "stopped"
@@ -124,7 +125,7 @@ class Worker:
             within_ms["mesh"] = (end_ns - estimated_ns) / 1e6
         poses = [_hand_pose(hand, vertices.get(hand.track_id)) for hand in estimate.hands]
         cameras = self._intake.reports(frame_set)
-        timing = SetTiming.of(
+        timing = set_timing(
             frame_set, start_ns=start_ns, end_ns=end_ns, published_ns=time.monotonic_ns(), within_ms=within_ms
         )
         self._publish(cameras, frame_set, poses, timing)
@@ -149,6 +150,9 @@ class Worker:
         timing: SetTiming | None = None,
     ) -> None:
         self._sent_at = time.monotonic()
+        if not self._begun and all(report.state != "starting" for report in cameras.values()):
+            self._begun = True
+            self._folder.begun("worker").touch()
         hops_ns = timing.hops_ns if timing else {}
         message = PoseSet(
             set_index=frame_set.index if frame_set else -1,

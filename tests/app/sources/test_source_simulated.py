@@ -94,20 +94,22 @@ def test_a_late_reader_misses_frames() -> None:
 
 
 def test_a_stall_times_out_and_goes_on() -> None:
-    source = source_of(SimulatedSource(fps=100.0, stalls=[(0.1, 0.4)]))
+    source = source_of(SimulatedSource(fps=100.0, stalls=[(0.1, 1.5)]))
+    before_ns = time.monotonic_ns()
     source.open()
-    opened_ns = time.monotonic_ns()
-    timeouts, times_ns = 0, []
-    while time.monotonic_ns() - opened_ns < 0.8e9:
+    after_ns = time.monotonic_ns()
+    timeouts, time_ns, times_ns = 0, 0, []
+    while time_ns < after_ns + 1.7e9:
         try:
-            times_ns.append(source.grab(0.05).capture_time_ns - opened_ns)
+            time_ns = source.grab(0.05).capture_time_ns
+            times_ns.append(time_ns)
         except SourceTimeout:
             timeouts += 1
     source.close()
     assert timeouts >= 3
-    at_s = np.array(times_ns) / 1e9
-    assert not ((at_s > 0.102) & (at_s < 0.498)).any()
-    assert (at_s > 0.5).any()
+    times = np.array(times_ns)
+    # It was opened between the two times.
+    assert not ((times > after_ns + 0.1e9) & (times < before_ns + 1.6e9)).any()
 
 
 def test_a_disconnect_loses_the_camera_until_its_span_is_over() -> None:

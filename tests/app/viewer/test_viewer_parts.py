@@ -240,7 +240,7 @@ def test_undistorted_image_shows_a_point_where_an_ideal_camera_would():
         u, v = (camera.camera.project(np.array([x, y, z])) + 0.5) / 2 - 0.5
         columns, rows = np.meshgrid(np.arange(640), np.arange(360))
         image[..., 0] = np.exp(-((columns - u) ** 2 + (rows - v) ** 2) / 8)
-        straight = Undistorter(camera.camera, 640, 360)(image)[..., 0]
+        straight = Undistorter(camera.camera)(image)[..., 0]
         weight = straight / straight.sum()
         found = np.array([(weight * columns).sum(), (weight * rows).sum()])
         ideal = (camera.camera.matrix @ [x / z, y / z, 1])[:2]
