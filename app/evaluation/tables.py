@@ -17,6 +17,7 @@ _COLUMNS = {
     "withheld_percent_median": ("% of hand", ".2f"),
     "withheld_missed": ("missed", _SHARE),
     "leave_one_out_px_median": ("leave-one-out px", ".2f"),
+    "reprojection_px_median": ("reprojection px", ".2f"),
     "bone_length_cv_mean": ("bone variation", ".3f"),
     "hands_per_set_mean": ("hands a set", ".2f"),
     "sets_with_hand": ("sets with a hand", "d"),

@@ -29,6 +29,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from calibration.found_files import read_found, remove_folder
+from calibration.hand import Definition
 from calibration.yamlfile import write_atomic
 
 CACHE_VERSION = 1
@@ -36,13 +37,15 @@ MARGIN = 1.25
 
 
 class CacheManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`manifest.json`: side of the crops, views at most, and what made them, so that they can be made again."""
+    """`manifest.json`: side of the crops, views at most, where on the hand the labels' points lie, and what made
+    them, so that they can be made again."""
 
     size_px: int
     views: int
     margin: float = MARGIN
     truth: bool = False
     source: str = ""
+    definition: Definition = "anatomical"
     settings: dict[str, Any] = {}
     version: int = CACHE_VERSION
 

@@ -81,6 +81,7 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160) -> int:
             margin=MARGIN,
             truth=truth is not None,
             source="session",
+            definition=labels.definition,
             settings=settings,
         ),
     )

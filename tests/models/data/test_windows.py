@@ -299,6 +299,14 @@ def labelled_session(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_cache_of_a_session_says_where_on_the_hand_its_labels_points_lie(labelled_session: Path, tmp_path: Path):
+    labels = read_labels(labelled_session / "labels.npz", VIEWS)
+    write_labels(labelled_session / "labels.npz", replace(labels, definition="detector"), VIEWS)
+    cache_session(labelled_session, tmp_path / "cache")
+    manifest, _ = read_cache(tmp_path / "cache")
+    assert manifest.definition == "detector"
+
+
 def test_a_session_becomes_a_cache(labelled_session: Path, tmp_path: Path) -> None:
     """The cache of the videos is that of the images: the same geometry, and the dot where the label says."""
     crops = cache_session(labelled_session, tmp_path / "cache")
