@@ -15,7 +15,8 @@ from models.network.config import NetworkConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EngineShape:
-    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D; what its joints are."""
+    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D; what its joints are, and whether
+    its crops are upright (models/hand/upright.py)."""
 
     crop_px: int
     hypotheses: int
@@ -23,6 +24,7 @@ class EngineShape:
     frames: int
     width: int
     definition: Definition = "anatomical"
+    upright: bool = False
 
     @classmethod
     def of(cls, config: NetworkConfig) -> "EngineShape":
@@ -32,6 +34,8 @@ class EngineShape:
             anchors=config.cloud_points // JOINTS,
             frames=config.frames,
             width=config.width,
+            definition=config.definition,
+            upright=config.landmarks,
         )
 
 
@@ -40,7 +44,8 @@ class Clouds(NamedTuple):
     transformer's first spatial attention, which concerns one frame alone.
 
     `anchors_m` (H, M * J, 3), `anchor_features` (H, A * J, D), `queries_m` (H, J, 3), `query_features` (H, J, D),
-    `keypoints_px` (H, V, J, 2), `confidence` (H, V, J).
+    `keypoints_px` (H, V, J, 2), `confidence` (H, V, J). `presence` (H, V) and `right` (H, V) are probabilities: that a
+    hand is in the crop, and that it is one of the side that the crop is to show; 0.5 where the network does not say.
     """
 
     anchors_m: np.ndarray
@@ -49,6 +54,8 @@ class Clouds(NamedTuple):
     query_features: np.ndarray
     keypoints_px: np.ndarray
     confidence: np.ndarray
+    presence: np.ndarray
+    right: np.ndarray
 
 
 class CloudWindow(NamedTuple):
@@ -98,10 +105,13 @@ def empty_crops(hands: int, views: int, crop_px: int) -> CropBatch:
 
 
 class Stage1Keypoints(NamedTuple):
-    """What a hand is judged by, of a frame's Clouds: `keypoints_px` (H, V, J, 2), pixels, `confidence` (H, V, J)."""
+    """What a hand is judged by, of a frame's Clouds: `keypoints_px` (H, V, J, 2), pixels, `confidence` (H, V, J),
+    `presence` (H, V), `right` (H, V)."""
 
     keypoints_px: np.ndarray
     confidence: np.ndarray
+    presence: np.ndarray
+    right: np.ndarray
 
 
 def empty_window(shape: EngineShape, hands: int) -> CloudWindow:

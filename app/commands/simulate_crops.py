@@ -32,11 +32,13 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--people", type=int, default=200, metavar="N", help="default: %(default)s")
     parser.add_argument("--clips", type=int, default=8, metavar="N", help="of each person (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=10, metavar="N", help="of each clip (default: %(default)s)")
+    parser.add_argument("--fps", type=float, default=30.0, metavar="HZ", help="frames a second (default: %(default)s)")
     parser.add_argument("--views", type=int, default=4, metavar="V", help="cameras kept of each rig (%(default)s)")
     parser.add_argument(
         "--pictured", type=int, metavar="V", help="how many of them have pictures, the others labels alone (all)"
     )
     parser.add_argument("--size", type=int, default=128, metavar="PX", help="of the network's crops (%(default)s)")
+    parser.add_argument("--upright", action="store_true", help="turned as recipe `live` takes them: give --size 224")
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="train", help="default: %(default)s"
     )
@@ -63,9 +65,11 @@ def run(args: argparse.Namespace) -> int:
         people=args.people,
         clips=args.clips,
         frames=args.frames,
+        fps=args.fps,
         views=args.views,
         pictured=args.pictured,
         size_px=round(args.size * MARGIN),
+        upright=args.upright,
         grades=args.labels,
         backgrounds=None if args.backgrounds is None else str(args.backgrounds.resolve()),
     )

@@ -74,6 +74,10 @@ class FinderSettings:
     """For so long the place where a hand was lost is looked at first."""
     found_sd_m: float = 0.01
     """Error of the joints that a finder gives."""
+    missed_for_s: float = 0.14
+    """A hand that was not where it was looked for is the finder's after so long: four frames of a usual camera."""
+    vague_sd_m: float = 0.012
+    """A hand whose place is less certain than this, a tenth of a crop, is looked for once more in the same set."""
     step_m: float = 0.09
     """Between places of the volume: half a crop, so that a hand is whole in one of them."""
     half_width_m: float = 0.13
@@ -96,9 +100,10 @@ class FinderSettings:
 class JudgeSettings:
     """When what the network makes of a hand's crops is no hand."""
 
-    least_peak: float = 0.032
-    """Heatmaps are trained to peak at 0.07. On simulated hands they reach 0.045 and more, on parts of one up to 0.037,
-    and elsewhere they stay below 0.023."""
+    least_presence: float = 0.5
+    """Mean probability, in the two views that are surest, that a hand is in the crop."""
+    least_presence_of_view: float = 0.25
+    """A view that says less of it does not count, nor its keypoints."""
     disagreement: float = 0.12
     """Median distance of keypoints from the joints' projections, as a share of the crop; beyond is no hand."""
     span_m: tuple[float, float] = (0.025, 0.26)

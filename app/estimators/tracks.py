@@ -105,6 +105,11 @@ class HandTrack:
         self.joints_m, self.seen_time_ns, self.misses = joints_m, time_ns, 0
         self.sure = middle(variance_m2) < settings.sure_sd_m**2
 
+    def restart(self, time_ns: int, joints_m: np.ndarray, variance_m2: float) -> None:
+        """The hand was found elsewhere than its motion says: it goes on from there, and is not seen by that yet."""
+        self.motion = Motion.start(time_ns, joints_m, variance_m2, self.motion.settings)
+        self.joints_m = joints_m
+
     def miss(self) -> None:
         self.misses += 1
         self.sure = False

@@ -72,6 +72,8 @@ def stage1_interface(config: NetworkConfig) -> Interface:
             TensorSpec("query_features", "float32", ("hands", J, D)),
             TensorSpec("keypoints_px", "float32", ("hands", "views", J, 2)),
             TensorSpec("confidence", "float32", ("hands", "views", J)),
+            TensorSpec("presence", "float32", ("hands", "views")),
+            TensorSpec("right", "float32", ("hands", "views")),
         ),
     )
 

@@ -80,7 +80,7 @@ class CloudRings:
         with self._lock:
             for hand, (ring, origin) in enumerate(zip(rings, origins_world_m, strict=True)):
                 ring.push(clouds, hand, origin)
-        return Stage1Keypoints(clouds.keypoints_px, clouds.confidence)
+        return Stage1Keypoints(*(getattr(clouds, name) for name in Stage1Keypoints._fields))
 
     def refine(self, slots: Sequence[int]) -> Refined:
         return self._engine.refine(self._window_of(slots))

@@ -5,6 +5,8 @@ nearer to the truth than any one label (on simulated labels of mixed grades by a
 view's label was wrong or missing it is there, too. Still nothing but 2D labels enters.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from calibration.hand import JOINTS
@@ -12,15 +14,28 @@ from calibration.triangulation import Observations, triangulate
 from models.data.crop_cache import Shard
 from models.data.hand_sequence import label_std
 from models.hand.crop import to_pixels
+from models.hand.definition import Definition, convert
 
 _HALF_TRUST_STD_M = 0.004
 """A joint known this well counts half; beyond, as the inverse of its variance."""
 
 
-def fuse(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+def in_definition(shard: Shard, source: Definition, target: Definition) -> Shard:
+    """The shard with its fused labels, and its truth, moved from one definition of the keypoints to another."""
+    labels_px, confidence = fuse(shard, source, target)
+    joints_m = shard.joints_m
+    if joints_m is not None:
+        joints_m = convert(joints_m.astype(np.float64), source, target).astype(np.float32)
+    return replace(shard, labels_px=labels_px, label_confidence=confidence, joints_m=joints_m)
+
+
+def fuse(
+    shard: Shard, source: Definition = "anatomical", target: Definition = "anatomical"
+) -> tuple[np.ndarray, np.ndarray]:
     """Fused labels (R, 21, 2) in crop pixels and their confidence (R, 21) of a shard's R crops, float32.
 
-    Confidence 0: fewer than two views have a label of the joint.
+    Confidence 0: fewer than two views have a label of the joint. They are moved from the definition `source`, which is
+    that of the labels, to `target`.
     """
     there = shard.rows >= 0
     P_crop = shard.P_crop[shard.rows].astype(np.float64)
@@ -34,14 +49,13 @@ def fuse(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
             (confidence > 0).swapaxes(1, 2),
         )
     )
+    points_m = convert(found.points_m, source, target)
     variance_m2 = np.einsum("njaa->nj", found.covariance_m2) / 3
     trust = 1 / (1 + variance_m2 / _HALF_TRUST_STD_M**2)
     fused_px = np.zeros(shard.labels_px.shape, np.float32)
     fused_confidence = np.zeros(shard.label_confidence.shape, np.float32)
     frame, view = np.nonzero(there)
-    seen_px = np.stack(
-        [to_pixels(P, joints) for P, joints in zip(P_crop[frame, view], found.points_m[frame], strict=True)]
-    )
+    seen_px = np.stack([to_pixels(P, joints) for P, joints in zip(P_crop[frame, view], points_m[frame], strict=True)])
     known = np.isfinite(seen_px).all(-1) & np.isfinite(trust[frame])
     at = shard.rows[frame, view]
     fused_px[at] = np.where(known[..., None], seen_px, 0)

@@ -59,7 +59,8 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
 
     Of the views only `pictured` have pictures (None: all); of the others there are the detector's labels.
     `grades` maps names of GRADES to how often a clip's detector is of that grade. `size_px` is the side of the cached
-    crops, MARGIN times the network's. `backgrounds` is a folder of pictures.
+    crops, MARGIN times the network's; `upright` turns them as models/hand/upright.py says. `backgrounds` is a folder of
+    pictures.
     """
 
     split: Split = "train"
@@ -71,6 +72,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     views: int = 4
     pictured: int | None = None
     size_px: int = 160
+    upright: bool = False
     grades: dict[str, float] = msgspec.field(default_factory=lambda: {"moderate": 0.6, "noisy": 0.4})
     backgrounds: str | None = None
 
@@ -234,7 +236,7 @@ def _render(
         keypoints_px = np.array([[view[hand].keypoints_px for view in row] for row in truth])
         visible = np.array([[view[hand].visible for view in row] for row in truth])
         sequence = _labelled(rig, posed.side, frames, settings.fps, keypoints_px, visible, grade, seed)
-        planned.append((hand, sequence, visible, *crops_of(sequence, settings.size_px)))
+        planned.append((hand, sequence, visible, *crops_of(sequence, settings.size_px, settings.upright)))
     images: list[list[np.ndarray]] = [[] for _ in planned]
     for frame, state in enumerate(states):
         for place, (_, _, _, crops, _) in enumerate(planned):

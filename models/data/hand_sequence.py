@@ -11,6 +11,7 @@ from calibration.rig import RigCamera
 from calibration.triangulation import Observations, triangulate
 from models.data.crop_cache import MARGIN, Shard
 from models.hand.crop import Crop, hand_box, make_crop
+from models.hand.upright import make_upright_crop
 
 _STD_OF_SIZE = 0.036
 _LEAST_CONFIDENCE = 0.02
@@ -61,12 +62,12 @@ def label_std(keypoints_px: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return size[..., None] / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE))
 
 
-def boxes(sequence: HandSequence) -> tuple[np.ndarray, np.ndarray]:
-    """Target (N, 3) in world metres and half width (N,) of each frame's crops; NaN where the labels do not tell.
+def boxes(joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Target (N, 3) in world metres and half width (N,) of each frame's crops; NaN where the joints do not tell.
 
-    Joints far from the others are left out first. A frame that tells nothing takes the box of the frame before it.
+    Of the joints (N, 21, 3), those far from the others are left out first. A frame that tells nothing takes the box of
+    the frame before it.
     """
-    joints_m = triangulate_labels(sequence)
     targets_m, half_widths_m = np.full((len(joints_m), 3), np.nan), np.full(len(joints_m), np.nan)
     for frame, joints in enumerate(joints_m):
         known = joints[np.isfinite(joints).all(-1)]
@@ -80,23 +81,28 @@ def boxes(sequence: HandSequence) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crops_of(
-    sequence: HandSequence, size_px: int, margin: float = MARGIN
+    sequence: HandSequence, size_px: int, upright: bool = False, margin: float = MARGIN
 ) -> tuple[list[list[Crop | None]], np.ndarray]:
     """The crops [N][V] of a sequence and their targets (N, 3) in world metres.
 
-    None where the hand's place is not known or not in the camera's image. They show `margin` times the hand's box.
+    None where the hand's place is not known or not in the camera's image. They show `margin` times the hand's box or,
+    where they are to be `upright`, the square of models/hand/upright.py, and none of a frame with an unknown joint.
     """
-    targets_m, half_widths_m = boxes(sequence)
+    joints_m = triangulate_labels(sequence)
+    targets_m, half_widths_m = boxes(joints_m)
     crops: list[list[Crop | None]] = []
-    for target_m, half_width_m in zip(targets_m, half_widths_m, strict=True):
+    for joints, target_m, half_width_m in zip(joints_m, targets_m, half_widths_m, strict=True):
+        known = np.isfinite(half_width_m) and (not upright or bool(np.isfinite(joints).all()))
         row: list[Crop | None] = []
         for camera in sequence.cameras:
-            target_px = camera.project(target_m) if np.isfinite(half_width_m) else np.full(2, np.nan)
+            target_px = camera.project(target_m) if known else np.full(2, np.nan)
             limit = (camera.camera.width, camera.camera.height)
-            inside = bool(((target_px >= 0) & (target_px < limit)).all())
-            row.append(
-                make_crop(camera, target_m, half_width_m * margin, size_px, not sequence.right) if inside else None
-            )
+            if not bool(((target_px >= 0) & (target_px < limit)).all()):
+                row.append(None)
+            elif upright:
+                row.append(make_upright_crop(camera, target_m, joints, size_px, not sequence.right, margin))
+            else:
+                row.append(make_crop(camera, target_m, half_width_m * margin, size_px, not sequence.right))
         crops.append(row)
     return crops, targets_m
 

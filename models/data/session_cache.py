@@ -26,7 +26,7 @@ _FEWEST_FRAMES = 5
 _MAY_LACK = 3
 
 
-def cache_session(session_dir: Path, out: Path, size_px: int = 160) -> int:
+def cache_session(session_dir: Path, out: Path, size_px: int = 160, upright: bool = False) -> int:
     """Write the crops of a session's labelled hands to a new cache directory; returns how many crops there are.
 
     Frames of the cameras are matched by time, each with the nearest of the camera that has most. A hand is followed
@@ -60,7 +60,7 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160) -> int:
                 for right, keypoints_px, sure in hands
                 for run in _runs((sure[part] > 0).any(2).sum(1) >= 2)
             ]
-            parts = _cut(images, frames[part], sequences, size_px, truth)
+            parts = _cut(images, frames[part], sequences, size_px, upright, truth)
             if parts:
                 whole = join(parts)
                 write_shard(out, shards, whole)
@@ -88,7 +88,7 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160) -> int:
     return crops
 
 
-def cache_of(path: Path, size_px: int = 160) -> Path:
+def cache_of(path: Path, size_px: int = 160, upright: bool = False) -> Path:
     """The crop cache at `path`, or that of the session at `path`, which is made where it is not there or out of date.
 
     Raises UserError as `cache_session` does.
@@ -101,11 +101,15 @@ def cache_of(path: Path, size_px: int = 160) -> Path:
 
     def make(folder: Path) -> None:
         log.info("%s: cutting out the labelled hands, once", session.path)
-        cache_session(path, folder, size_px)
+        cache_session(path, folder, size_px, upright)
 
     # Whole or not at all, since a training and an evaluation may both want it first.
     return cached_folder(
-        session.path, f"crops_{size_px}", key, lambda folder: (folder / "manifest.json").is_file(), make
+        session.path,
+        f"crops_{size_px}{'_upright' * upright}",
+        key,
+        lambda folder: (folder / "manifest.json").is_file(),
+        make,
     )
 
 
@@ -188,10 +192,11 @@ def _cut(
     frames: np.ndarray,
     sequences: list[tuple[HandSequence, slice]],
     size_px: int,
+    upright: bool,
     truth: Truth | None,
 ) -> list[Shard]:
     """The shard of each sequence; `frames` (N, V) are those that the slices count."""
-    planned = [crops_of(sequence, size_px) for sequence, _ in sequences]
+    planned = [crops_of(sequence, size_px, upright) for sequence, _ in sequences]
     cut: list[list[list[np.ndarray]]] = [[[] for _ in crops] for crops, _ in planned]
     for number, row in enumerate(frames):
         for view, frame in enumerate(row):

@@ -18,7 +18,10 @@ from torch.utils.data import Dataset, Sampler
 from calibration.errors import UserError
 from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, WindowChange, draw
 from models.data.crop_cache import CacheManifest, Shard, read_cache
-from models.data.fused_labels import fuse
+from models.data.fused_labels import fuse, in_definition
+from models.data.sightings import read_sightings
+from models.hand.definition import Definition
+from models.network.landmark_features import SIGHTING
 
 FRAMES = 5
 WindowKey = tuple[int, int, int]
@@ -38,8 +41,10 @@ class WindowDataset(Dataset):
     An item's key is its number, or (number, epoch, views): how many views it has at most (0: all). The same seed and
     key give the same item: a dict of tensors
 
-        crops_rgb uint8 (T, V, S, S, 3); P_crop float32 (T, V, 3, 4) from hand-centred metres to crop pixels; view_mask
-        bool (T, V); frame_mask bool (T,); origins_m float32 (T, 3), each frame's crop target relative to the newest
+        crops_rgb uint8 (T, V, S, S, 3), or with `sightings` what the landmark network said of each, float16 (T, V,
+        SIGHTING), as models/data/sightings.py keeps it; P_crop float32 (T, V, 3, 4) from hand-centred metres to crop
+        pixels; view_mask bool (T, V); frame_mask bool (T,); origins_m float32 (T, 3), each frame's crop target relative
+        to the newest
         frame's; labels_px float32 (T, V, 21, 2) and label_confidence float32 (T, V, 21), 0 for no label; with `truth`
         joints_m float32 (T, 21, 3), hand-centred, and visible bool (T, V, 21); with `unseen` the cameras and labels of
         U views that were not drawn or have no picture, without theirs: unseen_P_crop (T, U, 3, 4), unseen_labels_px,
@@ -48,7 +53,9 @@ class WindowDataset(Dataset):
 
     Frame T - 1 is the newest. Views and frames that are absent hold zeros, and False in the masks. V is the key's
     number of views, else `views`, else the most that a cache has. With fewer views than a cache has they are drawn
-    at random. Raises UserError for a cache that is none or holds no window.
+    at random. Labels and truth are in the `definition` asked for (models/hand/definition.py); where that is not the
+    cache's own, the labels are what all views' agree on. A cache of single views gives windows of one view. Raises
+    UserError for a cache that is none, holds no window, or lacks its sightings.
     """
 
     def __init__(
@@ -62,15 +69,22 @@ class WindowDataset(Dataset):
         seed: int = 0,
         unseen: bool = False,
         fused: bool = False,
+        sightings: bool = False,
+        definition: Definition = "anatomical",
     ) -> None:
         self.size_px, self.frames, self.augmentation, self.truth, self.seed = size_px, frames, augmentation, truth, seed
         self.unseen = unseen
         self._shards: list[tuple[Shard, int, float]] = []
+        self._sightings: list[tuple[np.ndarray, np.ndarray]] = []
         windows = []
         for cache in caches:
             manifest, shards = read_cache(cache, truth) if isinstance(cache, Path) else cache
+            if sightings and isinstance(cache, Path):
+                self._sightings += _read_all_sightings(cache, len(shards))
+            if manifest.source == "simulated" and definition != "anatomical":
+                shards = [in_definition(shard, "anatomical", definition) for shard in shards]
             for shard in shards:
-                newest = _newest_frames(shard, frames)
+                newest = _newest_frames(shard, frames, 1 if manifest.views == 1 else 2)
                 windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))
                 self._shards.append((shard, manifest.size_px, manifest.margin))
         self._fused = [fuse(shard) for shard, _, _ in self._shards] if fused else []
@@ -117,14 +131,20 @@ class WindowDataset(Dataset):
         chosen = _choose(usable, labelled, min(slots, len(usable)), random)
         rows = rows[:, chosen]
         change = draw(self.augmentation, random, self.frames, len(chosen), cached_px, self.size_px, margin)
+        seen = self._sightings[shard_number] if self._sightings else None
+        if seen is not None:
+            change, variant = _as_seen(change, seen[1], rows, random, self.augmentation is NO_AUGMENTATION)
         rows = _slots(np.where(change.keep, rows, -1), slots)
         mask = rows >= 0
         frame, view = np.nonzero(mask)
 
         T, S = self.frames, self.size_px
-        crops = np.zeros((T, slots, S, S, 3), np.uint8)
+        crops = np.zeros((T, slots, S, S, 3), np.uint8) if seen is None else np.zeros((T, slots, SIGHTING), np.float16)
         for t, v in zip(frame, view, strict=True):
-            crops[t, v] = change.image(shard.crops_rgb[rows[t, v]], t, v, S)
+            if seen is None:
+                crops[t, v] = change.image(shard.crops_rgb[rows[t, v]], t, v, S)
+            else:
+                crops[t, v] = seen[0][rows[t, v], variant[t, v]]
         item = {
             "crops_rgb": crops,
             "P_crop": _cameras(shard, change, rows),
@@ -191,15 +211,35 @@ def quiet_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _newest_frames(shard: Shard, frames: int) -> np.ndarray:
-    """Frames (n,) that end a window of one hand and have at least two views with labels."""
+def _read_all_sightings(cache: Path, shards: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    found = [read_sightings(cache, index) for index in range(shards)]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        raise UserError(
+            f"{cache}: lacks what the landmark network says of its crops. Run: python -m models.data.sightings "
+            f"WEIGHTS {cache}"
+        )
+    return known
+
+
+def _as_seen(
+    change: WindowChange, variants: np.ndarray, rows: np.ndarray, random: np.random.Generator, plain: bool
+) -> tuple[WindowChange, np.ndarray]:
+    """The change with the affine maps of the variants that are drawn, and the variants' numbers (T, n); the first
+    where it is to be `plain`."""
+    variant = random.integers(1 if plain else variants.shape[1], size=rows.shape)
+    return replace(change, affine=variants[rows, variant].astype(np.float64), colour=None), variant
+
+
+def _newest_frames(shard: Shard, frames: int, least_views: int) -> np.ndarray:
+    """Frames (n,) that end a window of one hand and have at least so many views with labels."""
     rows, sequence = np.asarray(shard.rows), np.asarray(shard.sequence)
     labelled = (np.asarray(shard.label_confidence) > 0).any(1)
     count = (_pictured(shard, rows) & labelled[rows]).sum(1) if len(labelled) else np.zeros(len(rows))
     last = np.arange(len(rows))
     whole = last >= frames - 1
     whole &= sequence == sequence[np.maximum(last - frames + 1, 0)]
-    return last[whole & (count >= 2)]
+    return last[whole & (count >= least_views)]
 
 
 def _pictured(shard: Shard, rows: np.ndarray) -> np.ndarray:

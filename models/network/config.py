@@ -26,12 +26,17 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     `cross` attention, and the whole transformer, `stpt` (off: the result is stage 1's mode). `view_weights` lets the
     network learn a weight of each view and joint on top of its confidence, `camera_embedding` tells the graph
     convolution from where each view looks.
+
+    `backbone` "mediapipe" is MediaPipe's landmark network with its own weights, held as they are, whose points are the
+    2D estimates instead of heatmaps' means (models/network/landmark_net.py); it takes upright crops of 224 pixels, and
+    `base_channels` and `decoder_channels` are of no use to it. `robust_rounds`: how often the DLT is solved again with
+    less weight for views that disagree.
     """
 
     recipe: str = "paper"
 
     crop_px: int = 256
-    backbone: Literal["resnet18", "resnet34"] = "resnet34"
+    backbone: Literal["resnet18", "resnet34", "mediapipe"] = "resnet34"
     base_channels: int = 64
     decoder_channels: int = 128
     width: int = 128
@@ -44,6 +49,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     blocks: int = 4
     neighbours: int = 16
     anchors: int = 16
+    robust_rounds: int = 0
 
     casa: bool = True
     gcn: bool = True
@@ -58,10 +64,13 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if type(value) is int and value < 1:
-                raise ValueError(f"{name} is {value}, expected 1 or more")
+            least = 0 if name == "robust_rounds" else 1
+            if type(value) is int and value < least:
+                raise ValueError(f"{name} is {value}, expected {least} or more")
         if self.crop_px % 32:
             raise ValueError(f"crop_px is {self.crop_px}, expected a multiple of 32, the backbone's coarsest stride")
+        if self.landmarks and self.crop_px != 224:
+            raise ValueError(f"crop_px is {self.crop_px}, expected 224, for which the backbone `mediapipe` is made")
         if self.width % self.heads:
             raise ValueError(f"width is {self.width}, expected a multiple of heads ({self.heads})")
         if self.neighbours > self.cloud_points:
@@ -69,6 +78,16 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 f"neighbours is {self.neighbours}, but {self.cloud_points // JOINTS} hypotheses of {JOINTS} joints "
                 f"give a cloud of {self.cloud_points} points"
             )
+
+    @property
+    def landmarks(self) -> bool:
+        """Whether a landmark network's own points are the 2D estimates, and crops are upright."""
+        return self.backbone == "mediapipe"
+
+    @property
+    def definition(self) -> Literal["anatomical", "detector"]:
+        """Where the joints that it gives lie: see models/hand/definition.py."""
+        return "detector" if self.landmarks else "anatomical"
 
     @property
     def heatmap_px(self) -> int:
@@ -97,6 +116,19 @@ RECIPES = {
         blocks=2,
         anchors=4,
         neighbours=8,
+    ),
+    "live": NetworkConfig(
+        recipe="live",
+        crop_px=224,
+        backbone="mediapipe",
+        width=96,
+        hypotheses=8,
+        flow_layers=4,
+        flow_width=96,
+        blocks=2,
+        anchors=4,
+        neighbours=8,
+        robust_rounds=3,
     ),
     "tiny": NetworkConfig(
         recipe="tiny",

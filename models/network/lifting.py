@@ -18,6 +18,8 @@ from models.network.crop_coordinates import normalise
 from models.network.precision import float32_region
 
 REFINEMENTS = 2
+_AGREEMENT = 0.04
+"""A distance between a view's point and all views', as a share of the crop's side, that quarters the view's weight."""
 RIDGE = 3e-7
 """The share of the mean diagonal of N added to it."""
 
@@ -69,6 +71,17 @@ def triangulate(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int
             points_m = points_m + _solve(N + ridge, -(weighted * left.unsqueeze(-1)).sum((-3, -2)))
             left = equations[..., 3] + (equations[..., :3] * points_m[..., None, None, :]).sum(-1)
         return points_m
+
+
+def agreement(points_m: Tensor, points_px: Tensor, P_crop: Tensor, crop_px: int) -> Tensor:
+    """How much views' images (B, V, J, 2) of points (B, J, 3) are to be trusted: (B, V, J) in 0..1.
+
+    1 / (1 + (r / _AGREEMENT)^2)^2 of the distance r to the point's projection (S. Geman and D. McClure, 1987).
+    """
+    with float32_region(points_px):
+        seen, _ = project(points_m.unsqueeze(1), condition_cameras(P_crop, crop_px)[:, :, None])
+        squared = ((normalise(points_px.float(), crop_px) - seen) / 2).square().sum(-1)
+        return (1 + squared / _AGREEMENT**2) ** -2
 
 
 def _solve(N: Tensor, b: Tensor) -> Tensor:

@@ -56,6 +56,16 @@ def position_loss(keypoints_px: Tensor, labels: LabelBatch, huber: float, crop_p
     return _weighted_mean(_robust((keypoints_px - labels.keypoints_px) / crop_px, labels, huber), labels.confidence)
 
 
+def spread_loss(keypoints_px: Tensor, log_spread: Tensor, labels: LabelBatch, crop_px: int) -> Tensor:
+    """L_spread: how unlikely the labels' distances r to points (N, V, J, 2) are, whose expected error (N, V, J) is s.
+
+    log s + r / s, which is least where s is the mean of r: of a Laplace distribution over the plane, per coordinate.
+    """
+    offset = torch.where(labels.confidence[..., None] > 0, (keypoints_px - labels.keypoints_px) / crop_px, 0)
+    distance = offset.float().square().sum(-1).clamp_min(1e-12).sqrt()
+    return _weighted_mean(log_spread + distance * (-log_spread).exp(), labels.confidence)
+
+
 def nll_loss(nll: Tensor, labels: LabelBatch) -> Tensor:
     """L_nll of the flow's negative log-likelihoods (N, V) in nats per number, averaged over the labelled views.
 

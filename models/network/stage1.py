@@ -3,6 +3,7 @@
 B frames, V views (absent ones masked), S crop side, J=21 joints, M hypotheses, D width, h = w = S / 4.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,11 +13,14 @@ from calibration.hand import JOINTS
 from models.network.backbone import Backbone
 from models.network.casa import ConfidenceAwareAttention
 from models.network.config import NetworkConfig
+from models.network.crop_coordinates import normalise
 from models.network.flow import ConditionalFlow
 from models.network.gcn import AdaptiveGraphConvolution
 from models.network.heatmap_head import HeatmapHead
 from models.network.joint_features import JointFeatures
-from models.network.lifting import triangulate
+from models.network.landmark_features import LandmarkFeatures, Sightings, confidence_of, sight
+from models.network.landmark_net import LandmarkNet
+from models.network.lifting import agreement, condition_cameras, project, triangulate
 from models.network.point_features import PointFeatures
 from models.network.precision import float32_region
 
@@ -24,15 +28,28 @@ MAX_REACH_M = 0.5
 """Points are kept this near to the crop's target along each axis: a hand is, a bad triangulation may not be."""
 
 
+_DISAGREEMENT = 0.03
+"""A usual distance between a view's point and what all views agree on, a share of the crop's side."""
+HAND_PEAK = 0.032
+"""Mean peak of heatmaps that are as likely of a hand as not. They are trained to peak at 0.07; on simulated hands they
+reach 0.045 and more, on parts of one up to 0.037, and elsewhere they stay below 0.023."""
+
+
 class Stage1Output(NamedTuple):
     """All float32; zeros in absent views."""
 
-    heatmaps: Tensor
-    """(B, V, J, h, w), each summing to 1."""
+    heatmaps: Tensor | None
+    """(B, V, J, h, w), each summing to 1. None of a landmark network."""
     keypoints_px: Tensor
-    """(B, V, J, 2) crop pixels: the heatmaps' means."""
+    """(B, V, J, 2) crop pixels: the heatmaps' means, or the landmark network's points."""
     confidence: Tensor
-    """(B, V, J) in 0..1: the heatmaps' peaks."""
+    """(B, V, J) in 0..1: the heatmaps' peaks, or how small an error the points are expected to have."""
+    log_spread: Tensor | None
+    """(B, V, J): the logarithm of that error, a share of the crop's side. None of heatmaps."""
+    presence: Tensor
+    """(B, V) in 0..1: that a hand is in the crop; 0.5 is as likely as not."""
+    right: Tensor
+    """(B, V) in 0..1: that the crop shows a right hand, as it should; 0.5 where the network does not say."""
     features: Tensor
     """(B, V, J, D): F_fuse, the flow's condition."""
     hypotheses_px: Tensor
@@ -52,11 +69,17 @@ class Stage1Output(NamedTuple):
 class _View(NamedTuple):
     """What one view tells by itself; first dimension N = B * V."""
 
-    heatmaps: Tensor
+    heatmaps: Tensor | None
+    maps: Tensor | None
     keypoints_px: Tensor
     confidence: Tensor
-    maps: Tensor
+    log_spread: Tensor | None
+    presence: Tensor
+    right: Tensor
     features: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "_View":
+        return _View(*(None if part is None else change(part) for part in self))  # type: ignore[arg-type]
 
 
 class Stage1(nn.Module):
@@ -65,9 +88,17 @@ class Stage1(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config)
-        self.heatmap_head = HeatmapHead(config, self.backbone.channels)
-        self.joint_features = JointFeatures(config, self.backbone.channels)
+        if config.landmarks:
+            self.backbone = LandmarkNet().requires_grad_(False)
+            self.heatmap_head = None
+            self.joint_features = LandmarkFeatures(config)
+            self.presence, self.right = Calibration(), Calibration()
+            self.consensus = nn.Sequential(nn.Linear(3, config.width), nn.GELU(), nn.Linear(config.width, config.width))
+        else:
+            self.backbone = Backbone(config)
+            self.heatmap_head = HeatmapHead(config, self.backbone.channels)
+            self.joint_features = JointFeatures(config, self.backbone.channels)
+            self.consensus = None
         self.casa = ConfidenceAwareAttention(config) if config.casa else None
         self.gcn = AdaptiveGraphConvolution(config) if config.gcn else None
         self.norm = nn.LayerNorm(config.width)
@@ -82,17 +113,22 @@ class Stage1(nn.Module):
         """One frame of each of B batches.
 
         Args:
-            crops_rgb: (B, V, S, S, 3) uint8.
+            crops_rgb: (B, V, S, S, 3) uint8; of a landmark network also what it said of them, (B, V, SIGHTING) float16.
             P_crop: (B, V, 3, 4) float32, hand-centred metres to crop pixels.
             view_mask: (B, V) bool, True where the view is present.
             latents: (B, M, V, 2J) normal numbers, the flow's z.
         """
         views = view_mask.shape[1]
-        found = _View(*(part.unflatten(0, (-1, views)) for part in self._see(crops_rgb, view_mask)))
-        features = found.features if self.gcn is None else self.gcn(found.features, P_crop, view_mask)
+        found = self._see(crops_rgb, view_mask).map(lambda part: part.unflatten(0, (-1, views)))
+        features = found.features
+        if self.consensus is not None:
+            features = features + self.consensus(self._disagreement(found, P_crop, view_mask))
+        if self.gcn is not None:
+            features = self.gcn(features, P_crop, view_mask)
         features = self.norm(features).float() * view_mask[..., None, None]
         poses_px = self._poses_px(latents, features, found.keypoints_px) * view_mask[:, None, :, None, None]
-        weights = self._dlt_weights(found.confidence, features, view_mask)
+        weights = self._dlt_weights(self._trust(found), features, view_mask)
+        weights = self._agreeing(weights, poses_px[:, 0], P_crop)
         points_m = triangulate(
             poses_px.transpose(2, 3), weights.transpose(1, 2).unsqueeze(1), P_crop[:, None, None], self.config.crop_px
         ).clamp(-MAX_REACH_M, MAX_REACH_M)
@@ -110,6 +146,9 @@ class Stage1(nn.Module):
             heatmaps=found.heatmaps,
             keypoints_px=found.keypoints_px,
             confidence=found.confidence,
+            log_spread=found.log_spread,
+            presence=found.presence,
+            right=found.right,
             features=features,
             hypotheses_px=poses_px[:, 1:],
             mode_px=poses_px[:, 0],
@@ -140,15 +179,17 @@ class Stage1(nn.Module):
         """Each view by itself. In training absent views are left out, so that no batch statistic knows of them."""
         crops, present = crops_rgb.flatten(0, 1), view_mask.flatten()
         if not self.training:
-            seen = self._see_views(crops)
-            return _View(*(part * present.view(-1, *[1] * (part.ndim - 1)) for part in seen))
+            return self._see_views(crops).map(lambda part: part * present.view(-1, *[1] * (part.ndim - 1)))
         index = present.nonzero().squeeze(1)
         if len(index) == len(present):
             return self._see_views(crops)
         seen = self._see_views(crops[index])
-        return _View(*(part.new_zeros(len(present), *part.shape[1:]).index_copy(0, index, part) for part in seen))
+        return seen.map(lambda part: part.new_zeros(len(present), *part.shape[1:]).index_copy(0, index, part))
 
     def _see_views(self, crops_rgb: Tensor) -> _View:
+        if isinstance(self.joint_features, LandmarkFeatures):
+            return self._sight_views(crops_rgb)
+        assert isinstance(self.backbone, Backbone) and self.heatmap_head is not None
         levels = self.backbone(crops_rgb)
         found = self.heatmap_head(levels)
         features = self.joint_features(levels, found)
@@ -156,9 +197,35 @@ class Stage1(nn.Module):
             features = self.casa(features, found.confidence)
         return _View(
             heatmaps=found.heatmaps,
+            maps=found.fine,
             keypoints_px=found.keypoints_px,
             confidence=found.confidence,
-            maps=found.fine,
+            log_spread=None,
+            presence=(found.confidence.mean(-1) / (2 * HAND_PEAK)).clamp(max=1.0),
+            right=torch.full_like(found.confidence[:, 0], 0.5),
+            features=features,
+        )
+
+    def _sight_views(self, crops: Tensor) -> _View:
+        """Of pictures, or of what the landmark network said of them."""
+        assert isinstance(self.backbone, LandmarkNet) and isinstance(self.joint_features, LandmarkFeatures)
+        if crops.ndim == 2:
+            seen = Sightings.unpack(crops)
+        else:
+            with torch.no_grad():
+                seen = sight(self.backbone, crops)
+        features, log_spread = self.joint_features(seen)
+        confidence = confidence_of(log_spread)
+        if self.casa is not None:
+            features = self.casa(features, confidence)
+        return _View(
+            heatmaps=None,
+            maps=None,
+            keypoints_px=seen.keypoints_px[..., :2],
+            confidence=confidence,
+            log_spread=log_spread,
+            presence=self.presence(seen.presence_logit),
+            right=self.right(seen.right_logit),
             features=features,
         )
 
@@ -172,6 +239,10 @@ class Stage1(nn.Module):
         offsets = x.unflatten(0, (-1, latents.shape[2])).transpose(1, 2).unflatten(3, (JOINTS, 2))
         return keypoints_px.unsqueeze(1) + offsets * self.config.crop_px
 
+    def _trust(self, found: _View) -> Tensor:
+        """(B, V, J): the confidence; of a landmark network less where there may be no hand in the view."""
+        return found.confidence if found.log_spread is None else found.confidence * found.presence.unsqueeze(-1)
+
     def _dlt_weights(self, confidence: Tensor, features: Tensor, view_mask: Tensor) -> Tensor:
         """(B, V, J): the confidence, times a learned factor from 1/e^2 to e^2 where switched on; 0 in absent views."""
         weights = confidence
@@ -179,3 +250,37 @@ class Stage1(nn.Module):
             with float32_region(features):
                 weights = weights * (2 * torch.tanh(self.view_weight(features).squeeze(-1))).exp()
         return weights * view_mask.unsqueeze(-1)
+
+    def _disagreement(self, found: _View, P_crop: Tensor, view_mask: Tensor) -> Tensor:
+        """(B, V, J, 3): how far each view's points are from what all views agree on, and how far they are trusted."""
+        with float32_region(found.features):
+            weights = self._trust(found) * view_mask.unsqueeze(-1)
+            agreeing = self._agreeing(weights, found.keypoints_px, P_crop)
+            points_m = triangulate(
+                found.keypoints_px.transpose(1, 2), agreeing.transpose(1, 2), P_crop[:, None], self.config.crop_px
+            )
+            seen, _ = project(points_m.unsqueeze(1), condition_cameras(P_crop, self.config.crop_px)[:, :, None])
+            apart = (normalise(found.keypoints_px, self.config.crop_px) - seen) / (2 * _DISAGREEMENT)
+            trust = (agreeing / weights.clamp_min(1e-9)).unsqueeze(-1)
+            return torch.cat([3 * torch.tanh(apart / 3), trust], -1).detach() * view_mask[..., None, None]
+
+    def _agreeing(self, weights: Tensor, poses_px: Tensor, P_crop: Tensor) -> Tensor:
+        """The weights (B, V, J), less where a view disagrees with what all views say of a joint."""
+        agreeing = weights
+        for _ in range(self.config.robust_rounds):
+            points_m = triangulate(
+                poses_px.transpose(1, 2), agreeing.transpose(1, 2), P_crop[:, None], self.config.crop_px
+            )
+            agreeing = weights * agreement(points_m, poses_px, P_crop, self.config.crop_px)
+        return agreeing
+
+
+class Calibration(nn.Module):
+    """A logit's probability: sigmoid(scale x logit + shift), the two learned (J. Platt, 1999)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale, self.shift = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+
+    def forward(self, logit: Tensor) -> Tensor:
+        return torch.sigmoid(self.log_scale.exp() * logit + self.shift)

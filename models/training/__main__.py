@@ -64,9 +64,12 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
     size_px = round(MARGIN * network.crop_px)
     if processes.rank == 0:
         for path in (*data.train, *data.validation):
-            cache_of(Path(path), size_px)
+            cache_of(Path(path), size_px, network.landmarks)
     processes.wait()
-    caches = {part: [cache_of(Path(path), size_px) for path in getattr(data, part)] for part in ("train", "validation")}
+    caches = {
+        part: [cache_of(Path(path), size_px, network.landmarks) for path in getattr(data, part)]
+        for part in ("train", "validation")
+    }
 
     def train(frames: int) -> WindowDataset:
         return WindowDataset(
@@ -77,14 +80,23 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
             seed=config.seed,
             unseen=data.unseen,
             fused=data.fused,
+            sightings=data.sightings,
+            definition=network.definition,
         )
 
     # Too short sequences are named now, not when the first stage has been trained.
-    WindowDataset(caches["train"], network.crop_px, config.window_frames)
+    train(config.window_frames)
     validation = None
     if data.validation:
         truth = all(read_manifest(path).truth for path in caches["validation"])
-        validation = WindowDataset(caches["validation"], network.crop_px, config.window_frames, truth=truth)
+        validation = WindowDataset(
+            caches["validation"],
+            network.crop_px,
+            config.window_frames,
+            truth=truth,
+            sightings=data.sightings,
+            definition=network.definition,
+        )
     return TrainingData(train, validation, _provenance(config, caches))
 
 

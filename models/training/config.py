@@ -18,10 +18,11 @@ def _at_least(name: str, value: float, least: float) -> None:
 
 
 class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Weights of the losses, the paper's but for `covariance`, and `huber`; see models/network/losses.py."""
+    """Weights of the losses, the paper's but for `spread` and `covariance`, and `huber`: models/network/losses.py."""
 
     heatmap: float = 0.001
     position: float = 10.0
+    spread: float = 0.03
     nll: float = 0.1
     projection: float = 10.0
     covariance: float = 0.01
@@ -36,7 +37,8 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Crop caches, or labelled sessions, to train on and to validate on (paths relative to the YAML file).
 
     `views` are the numbers of views that batches draw; with `unseen` the labels of the others supervise the 3D as well.
-    With `fused` positions are learned from what the labels of all views agree on: models/data/fused_labels.py.
+    With `fused` positions are learned from what the labels of all views agree on: models/data/fused_labels.py. With
+    `sightings` a landmark network is not run: what it said of the crops is read (models/data/sightings.py).
     """
 
     train: tuple[str, ...]
@@ -44,6 +46,7 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     views: tuple[int, ...] = (2, 3, 4)
     unseen: bool = True
     fused: bool = False
+    sightings: bool = False
     augmentation: AugmentationConfig = AugmentationConfig()
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from models.network.losses import (
     nll_loss,
     position_loss,
     projection_loss,
+    spread_loss,
 )
 from models.network.ust_hand import UstHand
 from models.training.config import LossConfig
@@ -53,9 +54,13 @@ def window_losses(
     if refined is not None:
         queries_m = torch.cat([queries_m, refined], dim=1)
     P_crop, everywhere = _with_unseen(batch, labels, "unseen_fused" if "fused_px" in batch else "unseen")
-    losses = {
-        "heatmap": heatmap_loss(found.heatmaps, frames, size_px),
-        "position": position_loss(found.keypoints_px, frames, config.huber, size_px),
+    losses: dict[str, Tensor] = {}
+    if found.heatmaps is not None:
+        losses["heatmap"] = heatmap_loss(found.heatmaps, frames, size_px)
+        losses["position"] = position_loss(found.keypoints_px, frames, config.huber, size_px)
+    if found.log_spread is not None:
+        losses["spread"] = spread_loss(found.keypoints_px, found.log_spread, frames, size_px)
+    losses |= {
         "nll": nll_loss(model.stage1.pose_nll(found, *frames), frames),
         "projection": projection_loss(queries_m, P_crop, everywhere, config.huber, size_px),
     }

@@ -26,6 +26,7 @@ from models.network.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
+from models.network.landmark_net import LandmarkNet, read_landmark_net
 from models.network.ust_hand import UstHand, draw_latents
 from models.training.batches import EndlessBatches, ValidationBatches, Windows, load_batches
 from models.training.config import FREE_FIELDS, TrainConfig
@@ -60,13 +61,22 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = UstHand(config.network_config()).to(self.device)
         if config.backbone_weights:
-            self.model.stage1.backbone.load_imagenet(Path(config.backbone_weights))
+            self._load_backbone(Path(config.backbone_weights))
         if config.start and not resume:
             load_beginning(config.start, self.model)
         self.averaged = copy.deepcopy(self.model).eval()
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.optimiser = torch.optim.Adam(
+            [each for each in self.model.parameters() if each.requires_grad], lr=config.learning_rate
+        )
         if resume:
             self._load(self.folder / RESUME)
+
+    def _load_backbone(self, path: Path) -> None:
+        backbone = self.model.stage1.backbone
+        if isinstance(backbone, LandmarkNet):
+            backbone.load_state_dict(read_landmark_net(path).state_dict())
+        else:
+            backbone.load_imagenet(path)
 
     def run(self) -> dict[str, float]:
         """Train to the last step, or to `stop`; returns the figures of the last validation."""
@@ -178,9 +188,11 @@ class Trainer:
         loader = load_batches(self.data.validation, ValidationBatches(len(self.data.validation), config), 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             figures = validate(self.averaged, loader, config.losses, self.device, stage1_only)
-            pictures = draw_windows(self.averaged, next(iter(loader)), self.device)
+            # Of crops that are kept as what the landmark network said of them there are no pictures.
+            pictures = [] if config.data.sightings else draw_windows(self.averaged, next(iter(loader)), self.device)
         monitor.show(self.step, "validation", figures)
-        monitor.show_pictures(self.step, pictures)
+        if len(pictures):
+            monitor.show_pictures(self.step, pictures)
         monitor.say(f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         error = figures.get("mpjpe_mm", figures["projection"])
         if not stage1_only and error < self.best:

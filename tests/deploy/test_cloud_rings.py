@@ -13,7 +13,8 @@ MIRROR_X = np.diag([-1.0, 1.0, 1.0])
 def clouds(random: np.random.Generator) -> Clouds:
     points = {"anchors_m": 42, "anchor_features": 21, "queries_m": 21, "query_features": 21}
     arrays = {name: random.normal(size=(2, count, 3)).astype(np.float32) for name, count in points.items()}
-    return Clouds(**arrays, keypoints_px=np.zeros((2, 3, 21, 2)), confidence=np.zeros((2, 3, 21)))
+    zeros = {"keypoints_px": (2, 3, 21, 2), "confidence": (2, 3, 21), "presence": (2, 3), "right": (2, 3)}
+    return Clouds(**arrays, **{name: np.zeros(shape) for name, shape in zeros.items()})
 
 
 @pytest.mark.parametrize("mirror", [np.eye(3), MIRROR_X])

@@ -30,7 +30,7 @@ class Recorder:
         self.windows: list[CloudWindow] = []
         self.out: dict[int, Clouds] = {}
         for hands in range(1, 9):
-            sizes = ((168, 3), (168, 16), (21, 3), (21, 16), (4, 21, 2), (4, 21))
+            sizes = ((168, 3), (168, 16), (21, 3), (21, 16), (4, 21, 2), (4, 21), (4,), (4,))
             self.out[hands] = Clouds(*(np.zeros((hands, *size), np.float32) for size in sizes))
 
     def prepare(self, hands: Iterable[int], views: int) -> None:
@@ -296,7 +296,7 @@ class ListRings:
         for slot, crops_rgb in zip(slots, crops.crops_rgb, strict=True):
             self.rings[slot].values.append(float(crops_rgb.flat[0]))
         clouds = self.engine.run_stage1(*crops)
-        return Stage1Keypoints(clouds.keypoints_px, clouds.confidence)
+        return Stage1Keypoints(*clouds[4:])
 
     def refine(self, slots: Sequence[int]) -> Refined:
         joints = np.array([self.rings[slot].values[-1] for slot in slots])[:, None, None] * np.ones((1, 21, 3))

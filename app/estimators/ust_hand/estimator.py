@@ -15,12 +15,13 @@ import numpy as np
 from app.estimators.estimator import Estimate, Hand
 from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
 from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
+from app.estimators.ust_hand.bone_fit import fit_bones
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from calibration.frames import FrameSet
 from calibration.hand import Definition, Side, bone_lengths
 from calibration.rig import Rig
-from deploy.batches import Refined, Stage1Keypoints
+from deploy.batches import CropBatch, Refined, Stage1Keypoints, empty_crops
 from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR_X, hand_box
@@ -109,8 +110,10 @@ class UstHandEstimator:
             find_ms = _since(clock)
 
             clock = time.perf_counter()
+            places_m = self._places(now_ns, frame_set)
             for track in self._tracks:
-                track.views = self._look(track, now_ns, frame_set)
+                into = pipeline.crops.hand(track.slot)
+                track.views = self._look(track, frame_set, places_m[track.slot], into)
             seen = sorted((each for each in self._tracks if len(each.views.cameras) >= 2), key=lambda each: each.slot)
             self._miss([track for track in self._tracks if track not in seen])
             rings = [pipeline.ring(track.slot) for track in seen]
@@ -152,8 +155,8 @@ class UstHandEstimator:
                 ring.withdraw(frame)
                 track.miss()
                 continue
+            joints_m = hand.joints_world_m
             track.see(begun.now_ns, joints_m, np.einsum("jaa->j", covariance_m2) / 3)
-            track.bones.add(joints_m)
             track.half_width_m += 0.2 * (hand_box(joints_m)[1] - track.half_width_m)
             hands.append(hand)
         hands = self._one_of_each(hands)
@@ -166,22 +169,27 @@ class UstHandEstimator:
         self.pipeline.close()
 
     def _find(self, frame_set: FrameSet) -> None:
-        """Begin to follow what the finder finds beside the hands that are followed."""
+        """Begin to follow what the finder finds beside the hands that are followed; one that was not where it was
+        looked for is looked for by the finder, too, and followed from there."""
         now_ns, search = frame_set.reference_time_ns, self._search
         recent = self._asked_ns is not None and 0 <= now_ns - self._asked_ns < search.period_s * 1e9
-        if self._tracks.full or (len(self._tracks) and recent):
+        missed = [track for track in self._tracks if now_ns - track.seen_time_ns >= search.missed_for_s * 1e9]
+        if (self._tracks.full and not missed) or (len(self._tracks) and recent):
             return
         self._asked_ns = now_ns
         self._lost = [each for each in self._lost if 0 <= now_ns - each[0] < search.lost_for_s * 1e9]
-        followed_m, lost_m = [track.joints_m for track in self._tracks], [joints_m for _, joints_m in self._lost]
+        followed = [track for track in self._tracks if track not in missed]
+        followed_m, lost_m = [track.joints_m for track in followed], [joints_m for _, joints_m in self._lost]
         for found in self.finder.find(frame_set, followed_m, lost_m):
+            if any(same_hand(track.joints_m, found.joints_m, self._tracks.settings) for track in followed):
+                continue
+            same = next((track for track in missed if track.side == found.side), None)
             evidence = [*(track.right_log_odds for track in self._tracks), found.right_log_odds]
             rights = decide_sides(evidence, self._tracks.settings)
-            if (
-                not self._tracks.full
-                and not self._tracks.near(found.joints_m)
-                and rights[-1] == (found.side == "right")
-            ):
+            if same is not None:
+                missed.remove(same)
+                same.restart(now_ns, found.joints_m, search.found_sd_m**2)
+            elif not (self._tracks.full or self._tracks.near(found.joints_m)) and rights[-1] == (found.side == "right"):
                 self._follow(found, now_ns)
 
     def _follow(self, found: Found, now_ns: int) -> None:
@@ -197,12 +205,38 @@ class UstHandEstimator:
         )
         self._tracks.add(track)
 
-    def _look(self, track: _FollowedHand, now_ns: int, frame_set: FrameSet) -> HandViews:
-        motion = track.motion.predict(now_ns)
-        target_m, _ = hand_box(motion.position_m)
-        velocity_m_s = motion.velocity_m_s.mean(0)
-        into = self.pipeline.crops.hand(track.slot)
-        return HandViews.look(self.rig, frame_set, target_m, velocity_m_s, track.half_width_m, track.mirror, into)
+    def _places(self, now_ns: int, frame_set: FrameSet) -> dict[int, np.ndarray]:
+        """Where the joints (21, 3) of each slot's hand are to be expected: where its motion says or, where that is
+        vague because much time has passed, where the network sees them in crops around there."""
+        motions = {track.slot: track.motion.predict(now_ns) for track in self._tracks}
+        places_m = {slot: motion.position_m for slot, motion in motions.items()}
+        shape, most_m2 = self.pipeline.engine.shape, self._search.vague_sd_m**2
+        vague = [track for track in self._tracks if motions[track.slot].variance[:, 0, 0].mean() > most_m2]
+        if not (shape.upright and vague):
+            return places_m
+        crops = empty_crops(len(vague), len(self.rig.cameras), shape.crop_px)
+        looks = [
+            self._look(track, frame_set, places_m[track.slot], crops.hand(index)) for index, track in enumerate(vague)
+        ]
+        clouds = self.pipeline.probe(crops)
+        for index, (track, views) in enumerate(zip(vague, looks, strict=True)):
+            count = len(views.cameras)
+            if count < 2 or not show_a_hand(clouds.presence[index, :count], self._judging):
+                continue
+            joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
+            apart = np.median(views.crop_distance(clouds.keypoints_px[index, :count], joints_m)) / shape.crop_px
+            if np.isfinite(joints_m).all() and apart < self._judging.disagreement:
+                places_m[track.slot] = joints_m
+        return places_m
+
+    def _look(self, track: _FollowedHand, frame_set: FrameSet, joints_m: np.ndarray, into: CropBatch) -> HandViews:
+        """The views of a hand whose joints (21, 3) are expected there, drawn into one hand's arrays."""
+        target_m, _ = hand_box(joints_m)
+        velocity_m_s = track.motion.velocity_m_s.mean(0)
+        upright_m = joints_m if self.pipeline.engine.shape.upright else None
+        return HandViews.look(
+            self.rig, frame_set, target_m, velocity_m_s, track.half_width_m, track.mirror, into, upright_m
+        )
 
     def _judge(
         self,
@@ -214,18 +248,25 @@ class UstHandEstimator:
         covariance_m2: np.ndarray,
     ) -> Hand | None:
         """The hand to publish, or None where what the views say is no hand."""
-        judge, count = self._judging, len(views.cameras)
-        keypoints_px = begun.keypoints.keypoints_px[index, :count].astype(np.float64)
-        confidence = begun.keypoints.confidence[index, :count].astype(np.float64)
+        judge, said = self._judging, begun.keypoints
+        presence = said.presence[index, : len(views.cameras)]
+        show = np.flatnonzero(presence >= judge.least_presence_of_view)
         finite = np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()
-        if not (finite and show_a_hand(confidence, judge)):
+        if len(show) < 2 or not (finite and show_a_hand(presence, judge)):
             return None
+        views = views.only(show)
+        keypoints_px = said.keypoints_px[index, show].astype(np.float64)
+        confidence = said.confidence[index, show].astype(np.float64)
         apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
         if np.median(apart) > judge.disagreement or not judge.span_m[0] < span_m < judge.span_m[1]:
             return None
         if bone_lengths(joints_m).max() > judge.longest_bone_m:
             return None
+        right = said.right[index, show].astype(np.float64)
+        track.add_handedness_evidence(1 - right if track.mirror else right)
+        track.bones.add(joints_m)
+        joints_m = fit_bones(joints_m, covariance_m2, track.bones.links_m, track.bones.links_sd_m)
         std_m = np.sqrt(np.einsum("jaa->j", covariance_m2))
         errors = errors_px(views, keypoints_px, confidence, joints_m)
         agree = apart < 2 * np.median(apart) + 0.02

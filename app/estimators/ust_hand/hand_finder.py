@@ -134,7 +134,7 @@ class VolumeSearch:
         hands = []
         for index, ((side, _, _), views) in enumerate(zip(tries, looks, strict=True)):
             count = len(views.cameras)
-            if count < 2 or not show_a_hand(clouds.confidence[index, :count], self._judge):
+            if count < 2 or not show_a_hand(clouds.presence[index, :count], self._judge):
                 continue
             joints_m = views.to_world_m(clouds.queries_m[index].astype(np.float64))
             apart = np.median(views.crop_distance(clouds.keypoints_px[index, :count], joints_m))

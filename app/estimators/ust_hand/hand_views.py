@@ -12,6 +12,7 @@ from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations, triangulate_without_each
 from deploy.batches import CropBatch
 from models.hand.crop import MIRROR_X, Crop, make_crop, to_pixels
+from models.hand.upright import make_upright_crop
 
 _LEAST_CONFIDENCE = 1e-3
 _NEAREST_M = 0.05
@@ -41,9 +42,11 @@ class HandViews:
         half_width_m: float,
         mirror: bool,
         into: CropBatch,
+        joints_world_m: np.ndarray | None = None,
     ) -> Self:
         """Crops around a target (3,) that moves with `velocity_m_s` (3,), where it is in the image.
 
+        They show a box of `half_width_m` or, where the hand's joints (21, 3) are given, the upright square around them.
         They become the first views of `into`, one hand's arrays (V, ...); its other views become absent.
         """
         views = cls(target_world_m=target_world_m, mirror=mirror)
@@ -58,7 +61,10 @@ class HandViews:
             depth_m = camera.T_cam_world[2] @ np.append(target_world_m, 1)
             if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < (lens.width, lens.height))).all():
                 continue
-            crop = make_crop(camera, target_world_m, half_width_m, size_px, mirror=mirror)
+            if joints_world_m is None:
+                crop = make_crop(camera, target_world_m, half_width_m, size_px, mirror=mirror)
+            else:
+                crop = make_upright_crop(camera, target_world_m, joints_world_m, size_px, mirror=mirror)
             at = len(views.cameras)
             crop.image(frame.pixels, into.crops_rgb[at])
             if not frame.intact():
@@ -73,6 +79,16 @@ class HandViews:
             views.crops.append(crop)
             views.P_crop.append(P_crop)
         return views
+
+    def only(self, numbers: np.ndarray) -> "HandViews":
+        """The views of those numbers (n,) alone."""
+        return HandViews(
+            target_world_m=self.target_world_m,
+            mirror=self.mirror,
+            cameras=[self.cameras[number] for number in numbers],
+            crops=[self.crops[number] for number in numbers],
+            P_crop=[self.P_crop[number] for number in numbers],
+        )
 
     @property
     def turn(self) -> np.ndarray:
@@ -93,12 +109,12 @@ class HandViews:
         return np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3)
 
 
-def show_a_hand(confidence: np.ndarray, judge: JudgeSettings) -> bool:
-    """Whether at least two views do, by their heatmaps' peaks (V, J).
+def show_a_hand(presence: np.ndarray, judge: JudgeSettings) -> bool:
+    """Whether at least two views do, by their probabilities (V,) of it.
 
     That keypoints agree is not enough: without a hand a network gives each view the same likely pose, which agrees.
     """
-    return bool(np.sort(confidence.mean(axis=1))[-2:].mean() >= judge.least_peak)
+    return bool(np.sort(presence)[-2:].mean() >= judge.least_presence)
 
 
 class ViewErrors(NamedTuple):

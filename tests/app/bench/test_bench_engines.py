@@ -88,7 +88,7 @@ class StillEngine:
     def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         hands, views = view_mask.shape
         self.stage1_inputs.append((crops_rgb.copy(), P_crop.copy(), view_mask.copy()))
-        shapes = ((2 * J, 3), (2 * J, 4), (J, 3), (J, 4), (views, J, 2), (views, J))
+        shapes = ((2 * J, 3), (2 * J, 4), (J, 3), (J, 4), (views, J, 2), (views, J), (views,), (views,))
         return Clouds(*(np.zeros((hands, *shape), np.float32) for shape in shapes))
 
     def refine(self, window: CloudWindow) -> Refined:

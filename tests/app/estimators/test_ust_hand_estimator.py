@@ -126,6 +126,8 @@ class DotEngine:
             query_features=spread[:, :JOINTS],
             keypoints_px=keypoints_px,
             confidence=confidence,
+            presence=np.minimum(confidence.mean(-1) / 0.064, 1),
+            right=np.full((hands, V), 0.5, np.float32),
         )
 
     def refine(self, window: CloudWindow) -> Refined:
@@ -342,7 +344,7 @@ def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
             clouds.queries_m[1] = left_at.to_hand_m(joints_m)
             clouds.keypoints_px[1, : len(left_at.P_crop)] = [to_pixels(P, clouds.queries_m[1]) for P in left_at.P_crop]
             clouds.keypoints_px[1, :, ::3] += 9
-            clouds.confidence[1] = clouds.confidence[0]
+            clouds.confidence[1], clouds.presence[1] = clouds.confidence[0], clouds.presence[0]
         return clouds
 
     engine.run_stage1 = see_double
@@ -387,7 +389,7 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
 
     def unsure(crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
         clouds = plain(crops_rgb, P_crop, view_mask)
-        return clouds._replace(confidence=np.full_like(clouds.confidence, 0.012))
+        return clouds._replace(presence=np.full_like(clouds.presence, 0.2))
 
     for number in range(6):
         estimator.estimate(frame_set(number))

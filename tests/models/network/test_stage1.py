@@ -42,6 +42,9 @@ def network(config: NetworkConfig = TINY) -> Stage1:
 
 def assert_same(found: Stage1Output, expected: Stage1Output, atol: float) -> None:
     for name, ours, theirs in zip(Stage1Output._fields, found, expected, strict=True):
+        if ours is None or theirs is None:
+            assert ours is theirs
+            continue
         torch.testing.assert_close(ours, theirs, rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 
 
@@ -133,7 +136,8 @@ def test_permuting_views_changes_nothing() -> None:
 
 
 def _pick_views(output: Stage1Output, views: list[int]) -> Stage1Output:
-    by_view = {name: getattr(output, name)[:, views] for name in ("heatmaps", "keypoints_px", "confidence", "features")}
+    names = ("heatmaps", "keypoints_px", "confidence", "log_spread", "presence", "right", "features")
+    by_view = {name: getattr(output, name)[:, views] for name in names if getattr(output, name) is not None}
     return output._replace(**by_view, hypotheses_px=output.hypotheses_px[:, :, views], mode_px=output.mode_px[:, views])
 
 
@@ -143,7 +147,7 @@ def test_frames_without_any_view_or_light_stay_finite() -> None:
     crops[0] = 0
     for training in (False, True):
         output = network().train(training)(crops, P, mask, latents)
-        assert all(value.isfinite().all() for value in output)
+        assert all(value.isfinite().all() for value in output if value is not None)
 
 
 def test_results_are_float32_and_near_under_bf16_autocast() -> None:
@@ -152,7 +156,7 @@ def test_results_are_float32_and_near_under_bf16_autocast() -> None:
     expected = stage1(*given)
     with torch.autocast("cpu", torch.bfloat16):
         found = stage1(*given)
-    assert {value.dtype for value in found} == {torch.float32}
+    assert {value.dtype for value in found if value is not None} == {torch.float32}
     assert (found.keypoints_px - expected.keypoints_px).abs().max() < 0.5
     assert (found.queries_m - expected.queries_m).abs().max() < 0.002
 
@@ -175,7 +179,7 @@ def test_gradients_reach_every_parameter() -> None:
     output = stage1(*given, latents)
     labels_px = TINY.crop_px * torch.rand(2, 3, JOINTS, 2)
     loss = stage1.pose_nll(output, labels_px, torch.rand(2, 3, JOINTS)).sum()
-    (loss + sum((part * torch.randn_like(part)).sum() for part in output)).backward()
+    (loss + sum((part * torch.randn_like(part)).sum() for part in output if part is not None)).backward()
     without_gradient = [name for name, p in stage1.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert not without_gradient
 
@@ -270,6 +274,7 @@ def test_exports_to_onnx_for_any_number_of_views(tmp_path: Path) -> None:
     import onnxruntime
 
     stage1, names = network().eval(), ["crops_rgb", "P_crop", "view_mask", "latents"]
+    given_names = [name for name in Stage1Output._fields if name != "log_spread"]  # which heatmaps do not have
     views = torch.export.Dim("views", min=2, max=8)
     program = torch.onnx.export(
         stage1,
@@ -278,7 +283,7 @@ def test_exports_to_onnx_for_any_number_of_views(tmp_path: Path) -> None:
         opset_version=20,
         dynamic_shapes=({1: views}, {1: views}, {1: views}, {2: views}),
         input_names=names,
-        output_names=list(Stage1Output._fields),
+        output_names=given_names,
     )
     assert program is not None
     program.save(tmp_path / "stage1.onnx")
@@ -289,4 +294,5 @@ def test_exports_to_onnx_for_any_number_of_views(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = stage1(*given)
         found = session.run(None, dict(zip(names, (value.numpy() for value in given), strict=True)))
-        assert_same(Stage1Output(*map(torch.from_numpy, found)), expected, atol=1e-4)  # measured 1e-5
+        outputs = dict(zip(given_names, map(torch.from_numpy, found), strict=True))
+        assert_same(Stage1Output(**outputs, log_spread=None), expected, atol=1e-4)  # measured 1e-5
