@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import least_squares
 
-from models.hand.bone_lengths import LINKS
 from app.estimators.ust_hand.bone_fit import fit_bones
+from models.hand.bone_lengths import LINKS
 from models.simulation.hands import hands_at
 
 TRUTH_M = hands_at(0.7)["right"]
