@@ -12,6 +12,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from deploy.artefact.manifest import VIEWS
+from deploy.batches import EngineShape
 from deploy.engines import has_bf16, make_engine
 from deploy.engines.cloud_rings import CloudRing
 from deploy.engines.engine import Engine
@@ -90,7 +91,7 @@ def check_parity(checkpoint: str, directory: Path, windows: int = 4) -> list[Par
 def compare_engines(reference: Engine, engines: Sequence[tuple[Engine, Tolerance, str]], windows: int) -> list[Parity]:
     """Engines, each with its tolerance and what to call it, against the reference on simulated crops of a few views."""
     log.info("check: rendering simulated crops")
-    crops = list(simulated_windows(reference.shape.crop_px, reference.shape.frames, windows))
+    crops = list(simulated_windows(reference.shape, windows))
     found = []
     for views in (VIEWS[0], 4, VIEWS[1]):
         some = [with_views(window, views) for window in crops]
@@ -120,12 +121,19 @@ def compare(
     )
 
 
-def simulated_windows(crop_px: int, frames: int, count: int) -> Iterator[Window]:
+def simulated_windows(shape: EngineShape, count: int) -> Iterator[Window]:
     """Windows of simulated hands as models/data/windows.py gives them, as arrays, of the most views."""
     settings = GenerateSettings(
-        split="test", people=count, clips=1, frames=frames + 3, views=VIEWS[1], size_px=crop_px, grades={"perfect": 1.0}
+        split="test",
+        people=count,
+        clips=1,
+        frames=shape.frames + 3,
+        views=VIEWS[1],
+        size_px=shape.crop_px,
+        upright=shape.upright,
+        grades={"perfect": 1.0},
     )
-    for item in islice(SimulatedWindows(settings, crop_px, frames), count):
+    for item in islice(SimulatedWindows(settings, shape.crop_px, shape.frames), count):
         yield {name: value.numpy() for name, value in item.items()}
 
 

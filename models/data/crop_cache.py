@@ -145,6 +145,14 @@ def read_manifest(path: Path) -> CacheManifest:
     return manifest
 
 
+def check_upright(path: Path, upright: bool) -> None:
+    """Raises UserError where simulated crops are upright and should not be, or the other way around."""
+    manifest = read_manifest(path)
+    if manifest.source == "simulated" and bool(manifest.settings.get("upright")) != upright:
+        wanted = "upright crops: add `--upright --size 224`" if upright else "plain crops: leave out `--upright`"
+        raise UserError(f"{path}: not the crops that this network takes. Make a cache of {wanted}.")
+
+
 def read_cache(path: Path, truth: bool = False) -> tuple[CacheManifest, list[Shard]]:
     """A cache's manifest and shards, the crops memory-mapped. Without `truth` the files of the truth are not opened.
 

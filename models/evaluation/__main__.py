@@ -14,7 +14,7 @@ import torch
 from calibration.errors import UserError
 from calibration.programs import exit_code
 from calibration.yamlfile import write_atomic
-from models.data.crop_cache import MARGIN
+from models.data.crop_cache import MARGIN, check_upright
 from models.data.relabel import relabel
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.ablate:
         network = _ablated(network, args.ablate)
     size = network.config
-    cache = cache_of(path, round(size.crop_px * MARGIN))
+    cache = cache_of(path, round(size.crop_px * MARGIN), size.landmarks)
+    check_upright(cache, size.landmarks)
     data = WindowDataset([cache], size.crop_px, size.frames, truth=True)
     if args.labels:
         data.change_shards(lambda number, shard: relabel(shard, GRADES[args.labels], args.seed + number))

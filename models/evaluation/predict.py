@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from models.data.windows import WindowDataset
+from models.hand.definition import Definition, convert
 from models.network.lifting import triangulate
 from models.network.ust_hand import UstHand, draw_latents
 
@@ -27,7 +28,7 @@ _OUTSIDE_M = 0.5
 class Predictions:
     """Windows (n) with their number in the data set. Joints (n, 21, 3) in hand-centred metres, by method of METHODS.
 
-    `covariance_m2` (n, 21, 3, 3) is UST-Hand's. `keypoint_error` and `label_error` are the distances, as shares of the
+    All are in the definition of the truth (models/hand/definition.py). `covariance_m2` (n, 21, 3, 3) is UST-Hand's. `keypoint_error` and `label_error` are the distances, as shares of the
     crop's side, of stage 1's keypoints and of the labels to the truth's projection, over the views and joints that have
     one. `widest_deg` (n,) is the widest angle between two views' directions to the hand. A joint that fewer than two
     views have a label of has no DLT: there the labels' DLT holds NaN.
@@ -74,15 +75,18 @@ def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) 
     mode_m = out.stage1.queries_m.unflatten(0, (count, T))[:, -1]
     P, mask, truth = batch["P_crop"][:, -1], batch["view_mask"][:, -1], batch["joints_m"][:, -1]
     labels_px, trust = batch["labels_px"][:, -1], batch["label_confidence"][:, -1]
+    definition = network.config.definition
     joints = {
-        "ust_hand": out.joints_m,
-        "stage1_mode": mode_m,
-        "dlt_heatmaps": _dlt(stage1["keypoints_px"], stage1["confidence"] * mask[..., None], P, crop_px),
+        "ust_hand": _converted(out.joints_m, definition, "anatomical"),
+        "stage1_mode": _converted(mode_m, definition, "anatomical"),
+        "dlt_heatmaps": _converted(
+            _dlt(stage1["keypoints_px"], stage1["confidence"] * mask[..., None], P, crop_px), definition, "anatomical"
+        ),
         "dlt_labels": _dlt(labels_px, trust, P, crop_px),
     }
-    homogeneous = torch.einsum("nvab,njb->nvja", P[..., :3], truth) + P[:, :, None, :, 3]
-    truth_px = homogeneous[..., :2] / torch.where(mask[..., None, None], homogeneous[..., 2:], 1.0)
-    keypoint = (stage1["keypoints_px"] - truth_px).norm(dim=-1) / crop_px
+    seen_px = _projected(_converted(truth, "anatomical", definition), P, mask)
+    truth_px = _projected(truth, P, mask)
+    keypoint = (stage1["keypoints_px"] - seen_px).norm(dim=-1) / crop_px
     label = (labels_px - truth_px).norm(dim=-1) / crop_px
     return {
         "joints": joints,
@@ -92,6 +96,17 @@ def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) 
         "label": label[trust > 0],
         "widest": widest_angle_deg(P, mask),
     }
+
+
+def _projected(joints_m: Tensor, P_crop: Tensor, mask: Tensor) -> Tensor:
+    """Crop pixels (n, V, J, 2) of joints (n, J, 3)."""
+    homogeneous = torch.einsum("nvab,njb->nvja", P_crop[..., :3], joints_m) + P_crop[:, :, None, :, 3]
+    return homogeneous[..., :2] / torch.where(mask[..., None, None], homogeneous[..., 2:], 1.0)
+
+
+def _converted(joints_m: Tensor, source: Definition, target: Definition) -> Tensor:
+    """Joints (n, J, 3) in another definition of the keypoints."""
+    return torch.from_numpy(convert(joints_m.double().numpy(), source, target)).float()
 
 
 def widest_angle_deg(P_crop: Tensor, view_mask: Tensor) -> Tensor:

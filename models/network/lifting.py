@@ -43,7 +43,9 @@ def project(points_m: Tensor, P: Tensor) -> tuple[Tensor, Tensor]:
     return seen[..., :2] / depth.clamp_min(1e-2), depth
 
 
-def triangulate(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int) -> Tensor:
+def triangulate(
+    points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int, refinements: int = REFINEMENTS
+) -> Tensor:
     """Hand-centred points (..., 3) in metres, float32, from their images in V views.
 
     Args:
@@ -51,6 +53,7 @@ def triangulate(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int
         weights: (..., V), 0 or more; only their ratios matter, and 0 removes a view exactly.
         P_crop: (..., V, 3, 4), hand-centred metres to crop pixels.
         crop_px: side of the crops.
+        refinements: how often it is solved again for what is left over.
 
     Leading dimensions broadcast. With fewer than two views of weight the result is finite: the point of the ray
     nearest to the origin, or the origin.
@@ -67,7 +70,7 @@ def triangulate(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int
         trace = N.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         ridge = (RIDGE / 3 * trace + 1e-9) * torch.eye(3, device=N.device)
         points_m, left = equations.new_zeros(3), equations[..., 3]
-        for _ in range(1 + REFINEMENTS):
+        for _ in range(1 + refinements):
             points_m = points_m + _solve(N + ridge, -(weighted * left.unsqueeze(-1)).sum((-3, -2)))
             left = equations[..., 3] + (equations[..., :3] * points_m[..., None, None, :]).sum(-1)
         return points_m

@@ -11,7 +11,7 @@ import msgspec
 import torch
 
 from calibration.programs import exit_code, say
-from models.data.crop_cache import MARGIN, read_manifest
+from models.data.crop_cache import MARGIN, check_upright, read_manifest
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
 from models.training.arguments import add_arguments
@@ -70,6 +70,9 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
         part: [cache_of(Path(path), size_px, network.landmarks) for path in getattr(data, part)]
         for part in ("train", "validation")
     }
+
+    for path in (*caches["train"], *caches["validation"]):
+        check_upright(path, network.landmarks)
 
     def train(frames: int) -> WindowDataset:
         return WindowDataset(
