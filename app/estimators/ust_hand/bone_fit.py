@@ -26,13 +26,14 @@ def fit_bones(joints_m: np.ndarray, covariance_m2: np.ndarray, lengths_m: np.nda
         found_m = np.maximum(np.linalg.norm(apart_m, axis=1), 1e-6)
         along = apart_m / found_m[:, None]
         block = weights[:, None, None] * along[:, :, None] * along[:, None, :]
-        A, b = fixed.copy(), np.einsum("jab,jb->ja", information, joints_m - fitted_m)
-        np.add.at(A, (first, slice(None), first), block)
-        np.add.at(A, (second, slice(None), second), block)
-        np.add.at(A, (first, slice(None), second), -block)
-        np.add.at(A, (second, slice(None), first), -block)
         pull = (weights * (lengths_m - found_m))[:, None] * along
-        np.add.at(b, second, pull)
-        np.add.at(b, first, -pull)
+        A, b = fixed.copy(), np.einsum("jab,jb->ja", information, joints_m - fitted_m)
+        for link, (one, other) in enumerate(zip(first, second, strict=True)):
+            A[one, :, one] += block[link]
+            A[other, :, other] += block[link]
+            A[one, :, other] -= block[link]
+            A[other, :, one] -= block[link]
+            b[one] -= pull[link]
+            b[other] += pull[link]
         fitted_m = fitted_m + np.linalg.solve(A.reshape(3 * count, 3 * count), b.ravel()).reshape(count, 3)
     return fitted_m
