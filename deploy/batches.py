@@ -15,8 +15,8 @@ from models.network.config import NetworkConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EngineShape:
-    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D; what its joints are, and whether
-    its crops are upright (models/hand/upright.py)."""
+    """The sizes that a checkpoint was trained with: crop side in pixels, M, A, T and D; what its joints are, and
+    whether its crops are upright (models/hand/upright.py)."""
 
     crop_px: int
     hypotheses: int

@@ -26,8 +26,8 @@ _OUTSIDE_M = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Windows (n) with their number in the data set. Joints (n, 21, 3) in hand-centred metres, by method of METHODS, all
-    in the definition of the truth (models/hand/definition.py).
+    """Windows (n) with their number in the data set. Joints (n, 21, 3) in hand-centred metres, by method of METHODS,
+    all in the definition of the truth (models/hand/definition.py).
 
     `covariance_m2` (n, 21, 3, 3) is UST-Hand's. `keypoint_error` and `label_error` are the distances, as shares of the
     crop's side, of stage 1's keypoints and of the labels to the truth's projection, over the views and joints that have

@@ -52,8 +52,8 @@ def read_tflite(path: Path) -> dict[str, Tensor]:
 
 def _constant(output: openvino.Output) -> np.ndarray:
     """The value of a constant, behind whatever only converts, turns or reshapes it."""
-    outs = openvino.Model([openvino.opset8.result(output)], [])
-    compiled = openvino.Core().compile_model(outs, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = openvino.Model([openvino.opset8.result(output)], [])  # pyright: ignore
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.asarray(compiled([])[0], dtype=np.float32)
 
 

@@ -189,9 +189,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             figures = validate(self.averaged, loader, config.losses, self.device, stage1_only)
             # Of crops that are kept as what the landmark network said of them there are no pictures.
-            pictures = [] if config.data.sightings else draw_windows(self.averaged, next(iter(loader)), self.device)
+            pictures = None
+            if not config.data.sightings:
+                pictures = draw_windows(self.averaged, next(iter(loader)), self.device)
         monitor.show(self.step, "validation", figures)
-        if len(pictures):
+        if pictures is not None:
             monitor.show_pictures(self.step, pictures)
         monitor.say(f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         error = figures.get("mpjpe_mm", figures["projection"])
