@@ -66,7 +66,7 @@ class _Reader:
         if self._mirror:
             turn = turn @ np.diag([-1.0, 1.0])
         shift_px = square.centre_px - turn @ np.full(2, (size_px - 1) / 2)
-        affine = np.concatenate([turn, shift_px[:, None]], axis=1)
+        affine = np.hstack([turn, shift_px[:, None]]).astype(np.float64)
         flags = (cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(image_bgr, affine, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         return np.ascontiguousarray(crop[..., ::-1]), affine
