@@ -3,7 +3,8 @@
 The original is `hand_landmark_full.tflite` of mediapipe 0.10.21 (Apache-2.0): inverted residual blocks (M. Sandler et
 al., "MobileNetV2", CVPR 2018; M. Tan and Q. Le, "EfficientNet", ICML 2019) with folded normalisation and relu6, and
 TensorFlow's SAME padding: where a convolution halves the size, what is odd of the padding comes after, not before.
-With its weights (models/tools/landmark_weights.py reads them) the module gives the same numbers; its images are 224 pixels wide.
+With its weights, which models/tools/landmark_weights.py reads, the module gives the same numbers; its images are 224
+pixels wide.
 """
 
 from pathlib import Path

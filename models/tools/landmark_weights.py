@@ -1,7 +1,7 @@
 """`python -m models.tools.landmark_weights OUT`: the packaged hand landmark network as safetensors, in half precision.
 
-The original's weights are of half precision, so that nothing is lost. A training of the recipe `live` from the beginning
-takes them as its `backbone_weights`; a checkpoint of that recipe holds them, too.
+The original's weights are of half precision, so that nothing is lost. A training of the recipe `live` from the
+beginning takes them as its `backbone_weights`; a checkpoint of that recipe holds them, too.
 """
 
 import sys
