@@ -84,17 +84,17 @@ def run_settings(args: argparse.Namespace, **more: Any) -> RunSettings:
         checkpoint=checkpoint_of(args),
         engine=args.engine,
         publish=args.publish,
-        mesh=not args.no_mesh,
+        mesh=args.mesh,
         **more,
     )
 
 
 def add_view_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-viewer", action="store_true", help="no window and no video")
+    parser.add_argument("--no-viewer", action="store_false", dest="viewer", help="no window and no video")
     parser.add_argument("--headless", type=Path, metavar="OUT.mp4", help="render into a video, without a screen")
     parser.add_argument("--snapshot", type=Path, metavar="OUT.png", help="write a picture of the last view")
     parser.add_argument("--seconds", type=positive, metavar="N", help="end N seconds after the first picture")
-    parser.add_argument("--no-mesh", action="store_true", help="fit no hand mesh: joints only")
+    parser.add_argument("--no-mesh", action="store_false", dest="mesh", help="fit no hand mesh: joints only")
     parser.add_argument(
         "--publish", metavar="ADDRESS", help="publish the poses there too, on this host: tcp://127.0.0.1:PORT"
     )
@@ -118,7 +118,7 @@ def check_publish(address: str | None) -> None:
 
 def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | None:
     """From the view flags. Raises UserError where they contradict each other or a path cannot be written."""
-    if args.no_viewer:
+    if not args.viewer:
         if args.headless or args.snapshot:
             raise UserError("`--no-viewer` renders nothing, so `--headless` and `--snapshot` cannot go with it.")
         return None

@@ -52,7 +52,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--hands", choices=("right", "left", "both"), default="both", help="default: %(default)s")
     parser.add_argument("--in-front", action="store_true", help="hands as over a desk, not in any orientation")
     parser.add_argument(
-        "--no-things", action="store_true", help="no held objects, nothing that floats before the hands"
+        "--no-things", action="store_false", dest="things", help="no held objects, nothing that floats before the hands"
     )
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to put behind the hands")
     parser.add_argument(
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     total = round(wanted)
     if total < args.sessions:
         raise UserError(f"{total} frame sets in {args.sessions} sessions; each needs at least one.")
-    settings = SceneSettings(args.hands, not args.in_front, not args.no_things, args.backgrounds)
+    settings = SceneSettings(args.hands, not args.in_front, args.things, args.backgrounds)
     rigs = [given or _random_rig(args, index, fps) for index in range(args.sessions)]
     paths = [args.out] if args.sessions == 1 else [args.out / f"{index:04d}" for index in range(args.sessions)]
     counts = [total // args.sessions + (index < total % args.sessions) for index in range(args.sessions)]

@@ -4,6 +4,7 @@ The topology never changes, so that a new pose only replaces vertices and colour
 """
 
 import numpy as np
+import open3d as o3d
 
 from app.viewer import palette
 from app.viewer.shading import Shape
@@ -18,24 +19,9 @@ _UNSURE = 0.35
 
 def _ball(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     """Unit sphere: vertices (N, 3) and triangles (M, 3), by splitting an octahedron."""
-    vertices = [np.array(corner) for corner in np.concatenate([np.eye(3), -np.eye(3)])]
-    triangles = [(0, 1, 2), (1, 3, 2), (3, 4, 2), (4, 0, 2), (1, 0, 5), (3, 1, 5), (4, 3, 5), (0, 4, 5)]
-    for _ in range(subdivisions):
-        middle: dict[tuple[int, int], int] = {}
-        finer = []
-        for a, b, c in triangles:
-            edges = []
-            for pair in ((a, b), (b, c), (c, a)):
-                key = (min(pair), max(pair))
-                if key not in middle:
-                    point = vertices[key[0]] + vertices[key[1]]
-                    middle[key] = len(vertices)
-                    vertices.append(point / np.linalg.norm(point))
-                edges.append(middle[key])
-            ab, bc, ca = edges
-            finer += [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
-        triangles = finer
-    return np.array(vertices), np.array(triangles, dtype=np.int32)
+    mesh = o3d.geometry.TriangleMesh.create_octahedron().subdivide_midpoint(subdivisions)
+    vertices = np.asarray(mesh.vertices)
+    return vertices / np.linalg.norm(vertices, axis=1, keepdims=True), np.asarray(mesh.triangles)
 
 
 _BALL, _BALL_TRIANGLES = _ball(2)
