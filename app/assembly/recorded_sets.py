@@ -1,4 +1,4 @@
-"""The frame sets of a recorded session, one after another: each frame is decoded once, and none is kept."""
+"""A recorded session as a rig and as frame sets, one after another: each frame is decoded once, and none is kept."""
 
 import heapq
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,45 @@ from dataclasses import replace
 from statistics import median
 
 import cv2
+import numpy as np
 
+from app.assembly.phases import recorded_phases
 from app.assembly.synchroniser import Synchroniser
 from app.run.policy import ReplayPolicy
+from calibration.camera_source import RecordedSource
 from calibration.frames import Frame, FrameSet
-from calibration.rig import Rig, RigCamera
+from calibration.rig import Rig, RigCamera, SyncSettings
 from calibration.session import Session
+
+
+def recorded_rig(session: Session) -> Rig:
+    """The session's rig with its recorded cameras as sources, matched by time at the recording's rate."""
+    path = str(session.path.resolve())
+    cameras = tuple(
+        replace(camera, source=RecordedSource(path, camera.camera_id), remote=False) for camera in session.rig.cameras
+    )
+    steps_ns = [np.diff(session.frame_times_ns(camera_id)) for camera_id in session.camera_ids]
+    periods_ns = [float(np.median(steps)) for steps in steps_ns if len(steps)]
+    fps = 1e9 / min(periods_ns) if periods_ns else None
+    sync = SyncSettings("time", fps, session.rig.sync.tolerance_ms, session.rig.sync.deadline_ms)
+    return replace(session.rig, cameras=cameras, sync=sync)
+
+
+def recorded_phases_of(session: Session, rig: Rig) -> dict[str, int] | None:
+    """What to take off each camera's times, besides its time offset, to match frames; None where the rate is unknown.
+
+    Time offsets regroup frames by whole periods only: the estimator bridges the rest, and a set keeps the frames that
+    were recorded together.
+    """
+    if rig.sync.fps is None:
+        return None
+    period_ns = 1e9 / rig.sync.fps
+    times_ns = {camera_id: session.frame_times_ns(camera_id) for camera_id in session.camera_ids}
+    phases_ns = recorded_phases(times_ns, period_ns)
+    for camera in rig.cameras:
+        periods = round(camera.time_offset_ns / period_ns)
+        phases_ns[camera.camera_id] += round(periods * period_ns) - camera.time_offset_ns
+    return phases_ns
 
 
 def recorded_sets(session: Session, rig: Rig, phases_ns: Mapping[str, int] | None) -> Iterator[FrameSet]:

@@ -5,8 +5,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.common import add_command, positive, run_rig
-from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import ESTIMATORS
 from app.run.policy import ReplayPolicy
 from app.run.settings import RunSettings
@@ -29,6 +29,19 @@ def add_parser(subparsers) -> None:
     live.add_argument("--estimator", choices=detectors, default="mediapipe", help="default: %(default)s")
     live.add_argument("--seconds", type=positive, default=20.0, help="of the simulated live run (%(default)s)")
     _add_engines(parts)
+    detector = add_command(
+        parts,
+        "detector",
+        run_detector,
+        "hand detection by engine: crops and sets a second, start-up, memory, beside MediaPipe's wheel",
+        "  usthand bench detector session/\n  usthand bench detector session/ --wheel-python wheel/bin/python --json",
+    )
+    detector.add_argument("session", type=Path, help="a recorded session")
+    detector.add_argument(
+        "--wheel-python", type=Path, metavar="PYTHON", help="of an environment with mediapipe 0.10.21, to compare with"
+    )
+    detector.add_argument("--seconds", type=positive, default=10.0, help="of each measurement (%(default)s)")
+    detector.add_argument("--rounds", type=int, choices=range(1, 21), default=2, metavar="N", help="(%(default)s)")
     hand = add_command(
         parts, "hand", run_hand, "the fit of the hand's mesh, beside a general solver", "  usthand bench hand --json"
     )
@@ -129,6 +142,32 @@ def run_engines(args: argparse.Namespace) -> int:
         print(table.markdown() if args.markdown else table.aligned(), end="\n\n")
     for line in summary(result):
         print(line + ("  " if args.markdown else ""))
+    if args.json:
+        print(json.dumps(result))
+    return 0
+
+
+def run_detector(args: argparse.Namespace) -> int:
+    from app.bench.detector import bench
+
+    check_session(args.session)
+    result = bench(args.session, args.seconds, args.rounds, args.wheel_python)
+    print(f"{'':14} {'crops/s':>15} {'sets/s':>15} {'first hand s':>15} memory MB   (in brackets: of processor time)")
+    for row in result["rows"]:
+        cells = [
+            f"{row[name]:.4g} ({row[cpu]:.4g})" if row[name] else "none"
+            for name, cpu in (
+                ("crops_per_s", "crops_per_cpu_s"),
+                ("sets_per_s", "sets_per_cpu_s"),
+                ("first_hand_s", "first_hand_cpu_s"),
+            )
+        ]
+        print(f"{row['kind']:14} {' '.join(f'{cell:>15}' for cell in cells)} {row['memory_mb']:9g}")
+    for kind, of in result.get("of_wheel", {}).items():
+        rates = ", ".join(
+            f"{of[f'{what}_per_s']:g} ({of[f'{what}_per_cpu_s']:g}) times the {what}" for what in ("crops", "sets")
+        )
+        print(f"{kind}: {rates} of the wheel, {of['memory_mb']:+g} MB")
     if args.json:
         print(json.dumps(result))
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.estimators import ESTIMATORS
+from app.estimators.detectors.user_settings import read_user_settings
 from app.run.process import start_process, stop
 from app.run.settings import OVERLAP, RunSettings
 from app.run.supervisor import Outcome, Supervisor, ViewerSettings
@@ -45,6 +46,25 @@ def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapi
     parser.add_argument(
         "--engine", choices=ENGINES, default="auto", help="what runs the network of ust-hand (default: %(default)s)"
     )
+
+
+def add_detector_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detector",
+        type=Path,
+        metavar="FILE.onnx",
+        help="a 21-keypoint network of your own, described in FILE.yaml (docs/detectors.md)",
+    )
+
+
+def detector_of(args: argparse.Namespace) -> str | None:
+    """The detector that the flags name, as other processes find it. Raises UserError where it cannot be one."""
+    if args.detector is None:
+        return None
+    if args.estimator == "simulated":
+        raise UserError("`--detector`: the estimator simulated looks at no image. Leave one of the two out.")
+    read_user_settings(args.detector)
+    return str(args.detector.resolve())
 
 
 def add_overlap_flag(parser: argparse.ArgumentParser) -> None:

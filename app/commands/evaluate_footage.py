@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.common import checkpoint_of
-from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import make_estimator
 from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 from app.evaluation.evaluation import REFERENCE, Recording, evaluate_footage

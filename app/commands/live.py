@@ -5,9 +5,11 @@ from pathlib import Path
 
 from app.commands.common import (
     add_command,
+    add_detector_flag,
     add_estimator_flags,
     add_overlap_flag,
     add_view_flags,
+    detector_of,
     positive,
     report,
     run_rig,
@@ -34,6 +36,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
     add_estimator_flags(parser)
+    add_detector_flag(parser)
     add_overlap_flag(parser)
     parser.add_argument(
         "--max-age-ms",
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         check_address(args.listen, keys)
     settings = run_settings(
         args,
+        detector=detector_of(args),
         overlap=args.overlap,
         policy=LivePolicy(max_age_ms=args.max_age_ms),
         listen=args.listen,

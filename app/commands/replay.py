@@ -1,27 +1,25 @@
 """`usthand replay`: a recorded session through the live path, at recorded speed or as fast as possible."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from app.assembly.phases import recorded_phases
+from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.common import (
     add_command,
+    add_detector_flag,
     add_estimator_flags,
     add_view_flags,
+    detector_of,
     report,
     run_rig,
     run_settings,
     viewer_settings,
 )
 from app.run.policy import ReplayPolicy
-from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
-from calibration.rig import Rig, SyncSettings
-from calibration.session import Session, check_session
+from calibration.session import check_session
 
 
 def add_parser(subparsers) -> None:
@@ -35,6 +33,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
     add_estimator_flags(parser)
+    add_detector_flag(parser)
     parser.add_argument("--fast", action="store_true", help="as fast as possible, not at the recorded speed")
     parser.add_argument(
         "--poses", type=Path, metavar="OUT.npz", help="write time, hand, joints, covariance, confidence"
@@ -60,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     rig = recorded_rig(session)
     settings = run_settings(
         args,
+        detector=detector_of(args),
         policy=ReplayPolicy(
             pace="fast" if args.fast else "recorded",
             viewers=0 if viewer is None else 1,
@@ -83,33 +83,3 @@ def run(args: argparse.Namespace) -> int:
     if outcome.summary and offsets_ms is not None:
         outcome.summary["time_offsets_ms"] = offsets_ms
     return report(outcome, args.json)
-
-
-def recorded_rig(session: Session) -> Rig:
-    """The session's rig with its recorded cameras as sources, matched by time at the recording's rate."""
-    path = str(session.path.resolve())
-    cameras = tuple(
-        replace(camera, source=RecordedSource(path, camera.camera_id), remote=False) for camera in session.rig.cameras
-    )
-    steps_ns = [np.diff(session.frame_times_ns(camera_id)) for camera_id in session.camera_ids]
-    periods_ns = [float(np.median(steps)) for steps in steps_ns if len(steps)]
-    fps = 1e9 / min(periods_ns) if periods_ns else None
-    sync = SyncSettings("time", fps, session.rig.sync.tolerance_ms, session.rig.sync.deadline_ms)
-    return replace(session.rig, cameras=cameras, sync=sync)
-
-
-def recorded_phases_of(session: Session, rig: Rig) -> dict[str, int] | None:
-    """What to take off each camera's times, besides its time offset, to match frames; None where the rate is unknown.
-
-    Time offsets regroup frames by whole periods only: the estimator bridges the rest, and a set keeps the frames that
-    were recorded together.
-    """
-    if rig.sync.fps is None:
-        return None
-    period_ns = 1e9 / rig.sync.fps
-    times_ns = {camera_id: session.frame_times_ns(camera_id) for camera_id in session.camera_ids}
-    phases_ns = recorded_phases(times_ns, period_ns)
-    for camera in rig.cameras:
-        periods = round(camera.time_offset_ns / period_ns)
-        phases_ns[camera.camera_id] += round(periods * period_ns) - camera.time_offset_ns
-    return phases_ns

@@ -1,6 +1,7 @@
 """Estimators: frame sets in, hands out. `make_estimator` is where their names are."""
 
 import logging
+from pathlib import Path
 
 from app.estimators.detection import Detector
 from app.estimators.estimator import Estimator
@@ -39,6 +40,16 @@ def make_estimator(
     if name == "ust-hand":
         return _ust_hand(rig, checkpoint, engine, detector)
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")
+
+
+def make_detector(path: str | None) -> Detector | None:
+    """A user's own detector, see docs/detectors.md; None without a path. Raises UserError where it cannot be one."""
+    if path is None:
+        return None
+    from app.estimators.detectors.mediapipe_hands import MediaPipeHands
+    from app.estimators.detectors.user_detector import UserDetector
+
+    return UserDetector(Path(path), MediaPipeHands())
 
 
 def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | None) -> Estimator:

@@ -36,7 +36,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     `keys` the folder of CURVE keys. `wizard` is the folder of captures of a run that calibrates: its frame sets go to
     the calibration wizard instead of the worker. `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set
     is finished in one thread while the next one begins in another, where the policy lets it. `checkpoint`, or an engine
-    directory, and `engine` are those of the estimator `ust-hand`.
+    directory, and `engine` are those of the estimator `ust-hand`. `detector` is a user's own, see docs/detectors.md.
     """
 
     estimator: str
@@ -53,6 +53,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     mesh: bool = True
     checkpoint: str = "shipped"
     engine: str = "auto"
+    detector: str | None = None
     overlap: Overlap = "auto"
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from app.assembly.intake import Intake
-from app.estimators import make_estimator
+from app.estimators import make_detector, make_estimator
 from app.estimators.estimator import Estimate, Hand
 from app.run.process import process_parser, run_process, stop
 from app.run.settings import RunFolder, RunSettings
@@ -59,7 +59,14 @@ class Worker:
         if settings.publish:
             log.info("poses are published at %s", self._publisher.bind(settings.publish))
         self._intake = Intake(rig, settings, folder)
-        self._estimator = make_estimator(settings.estimator, rig, settings.seed, settings.checkpoint, settings.engine)
+        self._estimator = make_estimator(
+            settings.estimator,
+            rig,
+            settings.seed,
+            settings.checkpoint,
+            settings.engine,
+            make_detector(settings.detector),
+        )
         self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
         self._motion = TimeOffsetEstimator() if settings.estimate_offsets else None

@@ -1,4 +1,6 @@
-"""What ONNX Runtime and OpenVINO find on this machine."""
+"""What this machine has for the runtimes."""
+
+from pathlib import Path
 
 
 def has_cuda() -> bool:
@@ -13,3 +15,8 @@ def has_bf16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def has_gpu_device() -> bool:
+    """Whether the kernel shows an NVIDIA GPU, on WSL any GPU; says it without loading CUDA."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()

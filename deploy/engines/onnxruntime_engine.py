@@ -57,7 +57,7 @@ class OnnxruntimeImages:
     """An ImageNetwork that takes batches of any size as they come; on CUDA filled up to one of few sizes."""
 
     def __init__(self, path: Path, content: bytes, image_shape: tuple[int, ...]) -> None:
-        session = _session(content, 0)
+        session = _session(content, 0, spin=False)
         sizes = [tuple(size if isinstance(size, int) else None for size in each.shape) for each in session.get_inputs()]
         check_input(path, sizes, image_shape)
         self._input = session.get_inputs()[0].name
@@ -86,13 +86,14 @@ def _title(device: str) -> str:
     return f"ONNX Runtime {onnxruntime.__version__} on {'CUDA' if device == 'cuda' else 'the CPU'}"
 
 
-def _session(onnx: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """Raises RuntimeError where ONNX Runtime cannot take the file."""
+def _session(onnx: bytes, threads: int, spin: bool = True) -> onnxruntime.InferenceSession:
+    """`spin`: threads wait for work at full speed. Raises RuntimeError where ONNX Runtime cannot take the file."""
     installed = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in installed]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
         return onnxruntime.InferenceSession(onnx, options, providers=providers)
     except Exception as error:  # its errors have no class of their own to catch, nor one of Python's

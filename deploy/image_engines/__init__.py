@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.errors import UserError
-from deploy.engines.devices import has_bf16, has_cuda
+from deploy.engines.devices import has_bf16, has_cuda, has_gpu_device
 from deploy.engines.engine import FAILURES
 from deploy.image_network import ImageNetwork, WrongImage
 
@@ -16,11 +16,13 @@ IMAGE_ENGINES = ("auto", "tensorrt", "onnxruntime", "openvino", "openvino-bf16")
 INSTALL = 'pip install "usthand-live[cpu]"'
 
 
-def load_image_network(path: Path, image_shape: tuple[int, ...], engine: str = "auto") -> ImageNetwork:
+def load_image_network(
+    path: Path, image_shape: tuple[int, ...], engine: str = "auto", bfloat16: bool = True
+) -> ImageNetwork:
     """The network of an ONNX file for images of `image_shape`, (H, W, 3) or (3, H, W).
 
     `auto` is the first engine that works of those whose packages and devices are here: TensorRT, ONNX Runtime on
-    CUDA, OpenVINO in bfloat16 where the processor calculates in it, OpenVINO, ONNX Runtime.
+    CUDA, OpenVINO in bfloat16 where the processor calculates in it (and `bfloat16` lets it), OpenVINO, ONNX Runtime.
 
     Raises UserError for an unknown name, a file that cannot be read or takes other images, and where no engine works.
     """
@@ -29,7 +31,9 @@ def load_image_network(path: Path, image_shape: tuple[int, ...], engine: str = "
     if engine != "auto":
         return _load(path, image_shape, engine)
     reason = "neither OpenVINO nor ONNX Runtime is installed"
-    for name in _by_speed():
+    for name in engines_here():
+        if name == "openvino-bf16" and not bfloat16:
+            continue
         try:
             network = _load(path, image_shape, name)
         except WrongImage:
@@ -43,8 +47,10 @@ def load_image_network(path: Path, image_shape: tuple[int, ...], engine: str = "
     raise UserError(f"{path}: no engine works for hand detection ({reason}). Install one: {INSTALL}")
 
 
-def _by_speed() -> Iterator[str]:
-    if all(importlib.util.find_spec(name) for name in ("cuda", "tensorrt_rtx_bindings", "onnx")):
+def engines_here() -> Iterator[str]:
+    """Names of the engines whose packages and devices are here, the fastest first."""
+    packages = ("cuda", "tensorrt_rtx_bindings", "onnx")
+    if has_gpu_device() and all(importlib.util.find_spec(name) for name in packages):
         yield "tensorrt"
     onnxruntime = importlib.util.find_spec("onnxruntime") is not None
     on_cuda = onnxruntime and has_cuda()

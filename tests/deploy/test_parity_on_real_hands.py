@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.bench.live import read_sets
-from app.commands.replay import recorded_phases_of, recorded_rig
 from app.estimators import make_estimator
 from app.estimators.ust_hand.hand_views import HandViews
 from calibration.session import check_session

@@ -31,7 +31,7 @@ class HandDetectorSettings:
     least_std_px: float = 1.0
 
 
-class Candidate(NamedTuple):
+class _Candidate(NamedTuple):
     """A crop of the image of one view in which a hand may be."""
 
     view: int
@@ -61,7 +61,7 @@ class MediaPipeHands:
             frame.pixels.copy() if search else frame.pixels for frame, search in zip(frames, searched, strict=True)
         ]
         tracked = [
-            Candidate(view, crop_of_keypoints(region.keypoints_px))
+            _Candidate(view, crop_of_keypoints(region.keypoints_px))
             for view, of_view in enumerate(regions)
             for region in of_view
         ]
@@ -69,7 +69,7 @@ class MediaPipeHands:
         intact = [frame.intact() for frame in frames]
         views = [view for view, search in enumerate(searched) if search and intact[view]]
         palms = self._palms.find([images[view] for view in views])
-        new = [Candidate(view, crop) for view, found in zip(views, palms, strict=True) for crop in found]
+        new = [_Candidate(view, crop) for view, found in zip(views, palms, strict=True) for crop in found]
         candidates = tracked + new
         detections = self._read(candidates, crops + self._cut(images, new))
         self._look_again(frames, images, candidates, detections, intact)
@@ -90,7 +90,7 @@ class MediaPipeHands:
         self,
         frames: Sequence[Frame],
         images: Sequence[np.ndarray],
-        candidates: Sequence[Candidate],
+        candidates: Sequence[_Candidate],
         detections: list[Detection | None],
         intact: list[bool],
     ) -> None:
@@ -100,7 +100,7 @@ class MediaPipeHands:
             if detection is not None:
                 crop = crop_of_keypoints(detection.keypoints_px)
                 if not candidate.crop.is_near(crop):
-                    better[index] = Candidate(candidate.view, crop)
+                    better[index] = _Candidate(candidate.view, crop)
         again = list(better.values())
         crops = self._cut(images, again)
         for candidate in again:
@@ -109,10 +109,10 @@ class MediaPipeHands:
             detections[index] = detection or detections[index]
 
     @staticmethod
-    def _cut(images: Sequence[np.ndarray], candidates: Sequence[Candidate]) -> list[np.ndarray]:
+    def _cut(images: Sequence[np.ndarray], candidates: Sequence[_Candidate]) -> list[np.ndarray]:
         return [candidate.crop.cut(images[candidate.view], CROP_PX) for candidate in candidates]
 
-    def _read(self, candidates: Sequence[Candidate], crops_bgr: Sequence[np.ndarray]) -> list[Detection | None]:
+    def _read(self, candidates: Sequence[_Candidate], crops_bgr: Sequence[np.ndarray]) -> list[Detection | None]:
         """The hand in each crop, None where there is none."""
         if not candidates:
             return []

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.assembly.recorded_sets import recorded_sets
-from app.commands.replay import recorded_phases_of, recorded_rig
+from app.assembly.recorded_sets import recorded_phases_of, recorded_rig, recorded_sets
 from app.estimators.detection import Detection, Detector, Region
 from app.estimators.estimator import Estimate, Hand
 from app.evaluation.evaluation import Recording, evaluate_footage

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.commands.replay import recorded_phases_of, recorded_rig
+from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.estimators import make_estimator
 from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 from app.estimators.estimator import Hand
