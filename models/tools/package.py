@@ -1,4 +1,4 @@
-"""`python -m models.tools.package CHECKPOINT`: makes a run's checkpoint the packaged one, in half precision."""
+"""`python -m models.tools.package CHECKPOINT [OUT]`: makes a run's checkpoint the packaged one, in half precision."""
 
 import sys
 from pathlib import Path
@@ -15,9 +15,9 @@ def package(source: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m models.tools.package CHECKPOINT")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python -m models.tools.package CHECKPOINT [OUT]")
     try:
-        package(Path(sys.argv[1]), checkpoint_path(SHIPPED))
+        package(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else checkpoint_path(SHIPPED))
     except UserError as error:
         sys.exit(f"usthand: {error}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 SHIPPED = "shipped"
-_PACKAGED = Path(__file__).resolve().parent / "small.safetensors"
+_PACKAGED = Path(__file__).resolve().parent / "live.safetensors"
 _MEDIAPIPE = Path(__file__).resolve().parent / "mediapipe"
 
 

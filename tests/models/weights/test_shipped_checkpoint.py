@@ -26,7 +26,7 @@ from tests.support.live_run import last_json, usthand
 def test_it_is_small_and_names_its_data_and_settings(tmp_path):
     path = checkpoint_path(SHIPPED)
     assert path.stat().st_size < 30e6
-    _, info = load_checkpoint(SHIPPED, recipe("small"))
+    _, info = load_checkpoint(SHIPPED, recipe("live"))
     assert info.provenance["manifests_sha256"]
     assert info.provenance["config"]["seed"] >= 0
     assert re.fullmatch("[0-9a-f]{12}", info.provenance["commit"])  # one that holds all that made it
@@ -37,7 +37,17 @@ def test_it_is_small_and_names_its_data_and_settings(tmp_path):
 
 def test_it_sees_people_that_it_never_saw(tmp_path):
     """A chance pose in the right place is some 45 mm off; 12 and 20 mm leave room for these few windows."""
-    settings = GenerateSettings(split="test", seed=77, people=3, clips=4, frames=6, views=4, grades={"moderate": 1.0})
+    settings = GenerateSettings(
+        split="test",
+        seed=77,
+        people=3,
+        clips=4,
+        frames=6,
+        views=4,
+        size_px=280,
+        upright=True,
+        grades={"moderate": 1.0},
+    )
     list(generate(tmp_path / "test", settings))
     network, _ = load_checkpoint(SHIPPED)
     data = WindowDataset([tmp_path / "test"], network.config.crop_px, network.config.frames, truth=True)
