@@ -21,7 +21,7 @@ _CODE = ("models/network", "deploy/export/onnx_export.py", "deploy/artefact/mani
 def cached_export(checkpoint: str, cache: Path | None = None) -> Path | None:
     """The engine directory of a checkpoint, a path or `shipped`; None, with the reason logged, where there can be none.
 
-    The first time takes about half a minute. A directory is kept for the checkpoint's content and the code that
+    The first time takes one or two minutes. A directory is kept for the checkpoint's content and the code that
     exported it, in `cache`, by default the user's.
     """
     if not any(importlib.util.find_spec(name) for name in _RUNS_WITH):
