@@ -105,7 +105,11 @@ def _by_speed(directory: Path, passed_over: list[str]) -> Iterator[str]:
     if importlib.util.find_spec("openvino") is None:
         passed_over.append("openvino is not installed")
     else:
-        if has_bf16():
+        if not has_bf16():
+            pass
+        elif read_manifest(directory).network.landmarks:
+            passed_over.append("a landmark network's geometry needs float32")
+        else:
             yield "openvino-bf16"
         yield "openvino"
     if onnxruntime and not on_cuda:

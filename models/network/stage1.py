@@ -269,7 +269,7 @@ class Stage1(nn.Module):
         agreeing = weights
         for _ in range(self.config.robust_rounds):
             points_m = triangulate(
-                poses_px.transpose(1, 2), agreeing.transpose(1, 2), P_crop[:, None], self.config.crop_px, refinements=0
+                poses_px.transpose(1, 2), agreeing.transpose(1, 2), P_crop[:, None], self.config.crop_px, refinements=1
             )
             agreeing = weights * agreement(points_m, poses_px, P_crop, self.config.crop_px)
         return agreeing
