@@ -9,24 +9,29 @@ from dataclasses import replace
 
 import numpy as np
 
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Definition
 from calibration.triangulation import Observations, triangulate
 from models.data.crop_cache import Shard
 from models.data.hand_sequence import label_std
 from models.hand.crop import to_pixels
-from models.hand.definition import Definition, convert
+from models.hand.definition import convert
 
 _HALF_TRUST_STD_M = 0.004
 """A joint known this well counts half; beyond, as the inverse of its variance."""
 
 
 def in_definition(shard: Shard, source: Definition, target: Definition) -> Shard:
-    """The shard with its fused labels, and its truth, moved from one definition of the keypoints to another."""
-    labels_px, confidence = fuse(shard, source, target)
-    joints_m = shard.joints_m
-    if joints_m is not None:
-        joints_m = convert(joints_m.astype(np.float64), source, target).astype(np.float32)
-    return replace(shard, labels_px=labels_px, label_confidence=confidence, joints_m=joints_m)
+    """The shard with its labels, fused where they are of another definition, and with its truth, both in `target`.
+
+    The truth is that of simulated hands, `anatomical`.
+    """
+    if source != target:
+        labels_px, confidence = fuse(shard, source, target)
+        shard = replace(shard, labels_px=labels_px, label_confidence=confidence)
+    if shard.joints_m is None or target == "anatomical":
+        return shard
+    joints_m = convert(shard.joints_m.astype(np.float64), "anatomical", target)
+    return replace(shard, joints_m=joints_m.astype(np.float32))
 
 
 def fuse(

@@ -144,7 +144,10 @@ def write(out: Path, shards: Iterator[Shard], source: str) -> int:
     if waiting:
         write_shard(out, index, join(waiting))
         count += sum(len(each.crops_rgb) for each in waiting)
-    write_manifest(out, CacheManifest(size_px=_CACHED_PX, views=1, source="photos", settings={"photos": source}))
+    write_manifest(
+        out,
+        CacheManifest(size_px=_CACHED_PX, views=1, source="photos", definition="detector", settings={"photos": source}),
+    )
     return count
 
 

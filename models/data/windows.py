@@ -16,11 +16,11 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from calibration.errors import UserError
+from calibration.hand import Definition
 from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, WindowChange, draw
 from models.data.crop_cache import CacheManifest, Shard, read_cache
 from models.data.fused_labels import fuse, in_definition
 from models.data.sightings import read_sightings
-from models.hand.definition import Definition
 from models.network.landmark_features import SIGHTING
 
 FRAMES = 5
@@ -81,8 +81,9 @@ class WindowDataset(Dataset):
             manifest, shards = read_cache(cache, truth) if isinstance(cache, Path) else cache
             if sightings and isinstance(cache, Path):
                 self._sightings += _read_all_sightings(cache, len(shards))
-            if manifest.source == "simulated" and definition != "anatomical":
-                shards = [in_definition(shard, "anatomical", definition) for shard in shards]
+            # Without another view it is not known how far away the labels' points are: they stay.
+            source = manifest.definition if manifest.views > 1 else definition
+            shards = [in_definition(shard, source, definition) for shard in shards]
             for shard in shards:
                 newest = _newest_frames(shard, frames, 1 if manifest.views == 1 else 2)
                 windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))

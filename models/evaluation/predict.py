@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from calibration.hand import Definition
 from models.data.windows import WindowDataset
-from models.hand.definition import Definition, convert
+from models.hand.definition import convert
 from models.network.lifting import triangulate
 from models.network.ust_hand import UstHand, draw_latents
 

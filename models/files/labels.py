@@ -57,7 +57,7 @@ def write_labels(path: Path, labels: Labels, cameras: int) -> None:
 def read_labels(path: Path, cameras: int) -> Labels:
     """Read `labels.npz` of a rig with that many cameras.
 
-    A file without a `definition` has the one that such files were used with before, `anatomical`.
+    A file without a `definition`, as they were before, is of the `detector`'s where its source is MediaPipe.
 
     Raises UserError for a file that is missing or no such file, a wrong shape or kind of number, a camera that the rig
     does not have, a value that is not finite, a confidence outside of [0, 1], or an unknown definition. Nothing in the
@@ -70,7 +70,9 @@ def read_labels(path: Path, cameras: int) -> Labels:
     missing = sorted({*_FIELDS, "source"} - set(arrays))
     if missing:
         raise UserError(f"{path}: no `{missing[0]}`; labels have {', '.join(_FIELDS)}, source. {_AGAIN}")
-    source, definition = str(arrays.pop("source")), str(arrays.pop("definition", "anatomical"))
+    source = str(arrays.pop("source"))
+    before = "detector" if source.lower().startswith("mediapipe") else "anatomical"
+    definition = str(arrays.pop("definition", before))
     _check(path, arrays, cameras)
     return Labels(**arrays, source=source, definition=_check_definition(path, definition))
 

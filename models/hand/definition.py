@@ -8,13 +8,9 @@ of the palm's length (wrist to the middle finger's base). The constants are medi
 network's points fused over the views; `python -m models.data.measure_definition CACHE` measures them again.
 """
 
-from typing import Literal
-
 import numpy as np
 
-from calibration.hand import BONES, JOINTS
-
-Definition = Literal["anatomical", "detector"]
+from calibration.hand import BONES, JOINTS, Definition
 
 _WRIST, _INDEX, _MIDDLE, _LITTLE = 0, 5, 9, 17
 _PARENT = np.zeros(JOINTS, int)

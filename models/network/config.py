@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from calibration.errors import UserError
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Definition
 
 PARTS = ("casa", "gcn", "flow", "spatial", "temporal", "cross", "stpt")
 """What an ablation can switch off."""
@@ -85,7 +85,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return self.backbone == "mediapipe"
 
     @property
-    def definition(self) -> Literal["anatomical", "detector"]:
+    def definition(self) -> Definition:
         """Where the joints that it gives lie: see models/hand/definition.py."""
         return "detector" if self.landmarks else "anatomical"
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration.hand import Definition
 from models.data.augmentation import AugmentationConfig
 from models.data.crop_cache import CacheManifest, Shard
 from models.data.fused_labels import fuse
 from models.data.windows import WindowDataset
+from models.hand.definition import convert
 from tests.models.data.test_windows import VIEWS, shard_of
 
 
@@ -78,3 +80,24 @@ def test_windows_carry_them_through_the_augmentation_beside_the_detectors_own() 
         assert (item["unseen_fused_confidence"] > 0).any()
     plain = WindowDataset(caches, augmentation=AugmentationConfig(), seed=3, unseen=True)[0, 0, 2]
     assert not [name for name in plain if "fused" in name]
+
+
+@pytest.mark.parametrize("definition", ["anatomical", "detector"])
+def test_windows_have_labels_and_truth_in_the_definition_asked_for(definition: Definition) -> None:
+    """Labels that lie where a detector puts its points, beside the anatomical truth."""
+    shard = shard_of(True)
+    assert shard.joints_m is not None
+    moved_m = convert(shard.joints_m.astype(np.float64), "anatomical", "detector")
+    labels_px = truth_px(replace(shard, joints_m=moved_m)).astype(np.float32)
+    manifest = CacheManifest(size_px=160, views=VIEWS, truth=True, definition="detector")
+    cache = manifest, [replace(shard, labels_px=labels_px)]
+    item = WindowDataset([cache], 128, truth=True, definition=definition)[0]
+    window = {name: np.asarray(value) for name, value in item.items()}
+    joints_m = window["joints_m"]
+    wanted_m = convert(shard.joints_m[: len(joints_m)].astype(np.float64), "anatomical", definition)
+    assert np.abs(joints_m - wanted_m).max() < 1e-5
+    P = window["P_crop"][:, :, None]
+    seen = (P[..., :3] @ joints_m[:, None, :, :, None])[..., 0] + P[..., 3]
+    apart_px = np.linalg.norm(seen[..., :2] / seen[..., 2:] - window["labels_px"], axis=-1)
+    # The map and the map back are each a median over hands: together they do not lead to the very same place.
+    assert np.median(apart_px[window["label_confidence"] > 0]) < 0.6

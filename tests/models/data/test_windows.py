@@ -446,6 +446,8 @@ def test_labels_say_where_on_the_hand_their_points_lie(tmp_path: Path) -> None:
     del arrays["definition"]
     np.savez(path, **arrays)
     assert read_labels(path, VIEWS).definition == "anatomical"
+    np.savez(path, **{**arrays, "source": np.array("MediaPipe 0.10.21")})
+    assert read_labels(path, VIEWS).definition == "detector"
     np.savez(path, **arrays, definition=np.array("elbow"))
     with pytest.raises(UserError, match="`definition` is 'elbow'; known: anatomical, detector"):
         read_labels(path, VIEWS)
