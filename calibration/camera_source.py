@@ -50,7 +50,8 @@ class SimulatedSource(
 ):
     """A simulated camera that shows the simulated hands, with scripted faults.
 
-    `images` is a file of rendered images, which `usthand demo` makes; without one the hands are drawn as skeletons.
+    `images` is a file of rendered images, which `usthand demo` makes; without one the hands are drawn as skeletons, of
+    so many `people`.
     Spans are [start, duration] in seconds since the grabber opened it first: `stalls` deliver nothing and then go
     on, `disconnects` fail until the span is over. `corrupt` and `drop` list sequence numbers.
     """
@@ -65,6 +66,7 @@ class SimulatedSource(
     stalls: list[tuple[float, float]] = []
     disconnects: list[tuple[float, float]] = []
     images: str | None = None
+    people: int = 1
 
 
 CameraSource = OpenCvSource | PylonSource | RecordedSource | SimulatedSource

@@ -10,7 +10,7 @@ from typing import Any
 from app.estimators import ESTIMATORS
 from app.estimators.detectors.user_settings import read_user_settings
 from app.run.process import start_process, stop
-from app.run.settings import OVERLAP, RunSettings
+from app.run.settings import MOST_HANDS, OVERLAP, RunSettings
 from app.run.supervisor import Outcome, Supervisor, ViewerSettings
 from app.transport.sockets import check_address, is_loopback
 from calibration.errors import UserError
@@ -37,6 +37,8 @@ def add_command(subparsers, name: str, run, help: str, example: str) -> argparse
 
 def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapipe") -> None:
     parser.add_argument("--estimator", choices=ESTIMATORS, default=default, help="default: %(default)s")
+    hands = range(1, MOST_HANDS + 1)
+    parser.add_argument("--hands", type=int, choices=hands, default=2, metavar="N", help="at most, 1 to 8 (default: 2)")
     parser.add_argument(
         "--checkpoint",
         default="shipped",
@@ -103,6 +105,7 @@ def run_settings(args: argparse.Namespace, **more: Any) -> RunSettings:
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
         engine=args.engine,
+        hands=args.hands,
         publish=args.publish,
         mesh=args.mesh,
         **more,

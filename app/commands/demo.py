@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     viewer = viewer_settings(args, f"UST-Hand live: demo ({how})")
     if args.estimator == "simulated":
         print("simulated cameras and simulated detections: joints of a simulated hand, projected, with noise")
-    rig = ring_rig(args.cameras)
+    # Two people around a table have four hands.
+    rig = ring_rig(args.cameras, people=-(-args.hands // 2))
     if not args.drawn:
         rig = _rendered(rig)
     return report(run_rig(rig, settings, viewer, args.seconds), args.json)

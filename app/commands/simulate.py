@@ -16,7 +16,7 @@ from app.commands.common import add_command, positive
 from calibration.errors import UserError
 from calibration.rig import Rig, read_rig
 from models.simulation.detector_noise import GRADES
-from models.simulation.hands import CENTRE_WORLD_M
+from models.simulation.hands import CENTRE_WORLD_M, MOST_PEOPLE
 from models.simulation.simulated_rig import LAYOUTS, random_rig
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--fps", type=positive, help=f"frame sets per second (default: {_FPS:g})")
     parser.add_argument("--rig", type=Path, help="render this rig.yaml instead of rigs made up")
     parser.add_argument("--hands", choices=("right", "left", "both"), default="both", help="default: %(default)s")
+    people = range(1, MOST_PEOPLE + 1)
+    parser.add_argument("--people", type=int, default=1, choices=people, metavar="N", help="around a table: 1 to 4")
     parser.add_argument("--in-front", action="store_true", help="hands as over a desk, not in any orientation")
     parser.add_argument(
         "--no-things", action="store_false", dest="things", help="no held objects, nothing that floats before the hands"
@@ -95,7 +97,13 @@ def run(args: argparse.Namespace) -> int:
     total = round(wanted)
     if total < args.sessions:
         raise UserError(f"{total} frame sets in {args.sessions} sessions; each needs at least one.")
-    settings = SceneSettings(args.hands, not args.in_front, args.things, args.backgrounds)
+    settings = SceneSettings(
+        hands=args.hands,
+        anywhere=not args.in_front,
+        things=args.things,
+        backgrounds=args.backgrounds,
+        people=args.people,
+    )
     rigs = [given or _random_rig(args, index, fps) for index in range(args.sessions)]
     paths = [args.out] if args.sessions == 1 else [args.out / f"{index:04d}" for index in range(args.sessions)]
     counts = [total // args.sessions + (index < total % args.sessions) for index in range(args.sessions)]
@@ -169,7 +177,7 @@ def _random_rig(args: argparse.Namespace, index: int, fps: float) -> Rig:
     cameras = _CAMERAS if args.cameras is None else args.cameras
     width, height = args.size or _SIZE
     seed = _session_seed(args.seed, index)
-    return random_rig(seed, args.layout, cameras, width, height, fps, offset_ms=args.offset_ms)
+    return random_rig(seed, args.layout, cameras, width, height, fps, offset_ms=args.offset_ms, people=args.people)
 
 
 def _session_seed(seed: int, index: int) -> int:

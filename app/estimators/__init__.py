@@ -20,8 +20,10 @@ def make_estimator(
     checkpoint: str = "shipped",
     engine: str = "auto",
     detector: Detector | None = None,
+    hands: int = 2,
 ) -> Estimator:
-    """The estimator of that name for a rig; `checkpoint`, or an engine directory, and `engine` are those of `ust-hand`.
+    """The estimator of that name for a rig, for at most so many `hands`; `checkpoint`, or an engine directory, and
+    `engine` are those of `ust-hand`.
 
     `detector` takes the place of MediaPipe's own in `mediapipe`, and in what finds hands for `ust-hand`.
 
@@ -32,13 +34,13 @@ def make_estimator(
     if name == "mediapipe":
         from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 
-        return MultiViewEstimator(rig, detector or MediaPipeHands())
+        return MultiViewEstimator(rig, detector or MediaPipeHands(), hands)
     if name == "simulated":
         from app.estimators.multiview.simulated import SimulatedDetector
 
-        return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed), definition="anatomical")
+        return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed), hands, definition="anatomical")
     if name == "ust-hand":
-        return _ust_hand(rig, checkpoint, engine, detector)
+        return _ust_hand(rig, checkpoint, engine, detector, hands)
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")
 
 
@@ -52,7 +54,7 @@ def make_detector(path: str | None) -> Detector | None:
     return UserDetector(Path(path), MediaPipeHands())
 
 
-def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | None) -> Estimator:
+def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | None, hands: int) -> Estimator:
     from app.estimators.ust_hand.estimator import UstHandEstimator
     from app.estimators.ust_hand.hand_finder import DetectorFinder, VolumeSearch
     from deploy.engines import live_engines
@@ -61,9 +63,9 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | 
 
     engine = FailoverEngine(live_engines(checkpoint, engine_name))
     log.info("worker: engine %s", engine.name)
-    pipeline = Pipeline(engine, len(rig.cameras))
+    pipeline = Pipeline(engine, len(rig.cameras), hands)
     try:
-        finder = DetectorFinder(make_estimator("mediapipe", rig, detector=detector))
+        finder = DetectorFinder(make_estimator("mediapipe", rig, detector=detector, hands=hands))
     except UserError as error:
         log.info("worker: hands are first searched for by the network itself, since %s", error)
         finder = VolumeSearch(rig, pipeline)

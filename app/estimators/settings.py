@@ -28,13 +28,13 @@ class TrackerSettings:
     """A hand not seen for so long is lost: at 3 m/s it may be anywhere by then."""
     misses_to_lose: float = math.inf
     """Sets in a row without the hand, after which it is lost."""
-    side_per_view: float = 0.5
-    """What one view's log-odds of a side count: views of one hand err together."""
-    side_limit_per_view: float = 3.0
+    evidence_per_view: float = 0.5
+    """What one view's log-odds of presence or side count: views of one hand err together."""
+    evidence_limit_per_view: float = 3.0
     """The most log-odds that a view gives, a probability of 0.95: detectors are surer than they are right."""
     same_side_log_odds: float = 16.0
     """What a second hand of a side has to have as evidence besides, and a fourth again: people have one of each."""
-    side_limit: float = 12.0
+    evidence_limit: float = 12.0
     """The most log-odds that a track collects, so that a wrong belief is turned in a few sets."""
 
 
@@ -58,6 +58,8 @@ class AssociationSettings:
     """Log-odds of a track that count: what a set's views say can outweigh them."""
     same_side_cost: float = 0.7
     """Support that a second hand of a side has to exceed besides, and a fourth again: people have one of each."""
+    followed_gain: float = 1.5
+    """Support that a hand that is followed has before one that is not, where there are too many: a view and a half."""
     beam: int = 12
     """Sets of hands that are pursued: bounds the time of a search among many hands."""
     near_m: float = 0.08

@@ -74,15 +74,19 @@ class Motion:
 
 @dataclass(eq=False, kw_only=True)
 class HandTrack:
-    """A hand that is followed. `right_log_odds` is the evidence that it is a right hand; `joints_m` (21, 3) as last
-    seen; `misses` the sets in a row without it; `sure` that the last set had it, with small errors; `ended` that it
-    turned out to be none."""
+    """A hand that is followed.
+
+    `right_log_odds` is the evidence that it is a right hand, `presence_log_odds` that it is one at all, of which it is
+    some that two views agree. `joints_m` (21, 3) as last seen; `misses` the sets in a row without it; `sure` that the
+    last set had it, with small errors; `ended` that it turned out to be none.
+    """
 
     track_id: int
     joints_m: np.ndarray
     motion: Motion
     seen_time_ns: int
     right_log_odds: float = 0.0
+    presence_log_odds: float = 2.0
     misses: int = 0
     sure: bool = False
     ended: bool = False
@@ -90,12 +94,22 @@ class HandTrack:
 
     def add_handedness_evidence(self, right_probability: np.ndarray) -> None:
         """The detector's probabilities (n,) that it is a right hand, one for each view."""
+        self.right_log_odds = self._with_evidence(self.right_log_odds, right_probability)
+
+    def add_presence_evidence(self, presence: np.ndarray) -> None:
+        """The detector's probabilities (n,) that it is a hand at all, one for each view."""
+        self.presence_log_odds = self._with_evidence(self.presence_log_odds, presence)
+
+    @property
+    def present(self) -> bool:
+        return self.presence_log_odds > 0
+
+    def _with_evidence(self, log_odds: float, probability: np.ndarray) -> float:
         settings = self.motion.settings
-        odds = right_probability / np.maximum(1 - right_probability, 1e-9)
-        most = settings.side_limit_per_view
-        said = np.clip(np.log(np.maximum(odds, 1e-9)), -most, most)
-        total = self.right_log_odds + settings.side_per_view * float(said.sum())
-        self.right_log_odds = min(max(total, -settings.side_limit), settings.side_limit)
+        odds = np.maximum(probability, 1e-9) / np.maximum(1 - probability, 1e-9)
+        most = settings.evidence_limit_per_view
+        total = log_odds + settings.evidence_per_view * float(np.clip(np.log(odds), -most, most).sum())
+        return min(max(total, -settings.evidence_limit), settings.evidence_limit)
 
     def see(self, time_ns: int, joints_m: np.ndarray, variance_m2: np.ndarray) -> None:
         """The joints (21, 3) measured at a time, with variances (21,)."""

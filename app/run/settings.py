@@ -22,6 +22,7 @@ from calibration.yamlfile import read_yaml, write_yaml
 
 Overlap = Literal["auto", "on", "off"]
 OVERLAP: tuple[Overlap, ...] = get_args(Overlap)
+MOST_HANDS = 8
 _PREFIX = "usthand-"
 # The kernel takes socket paths of up to 107 characters.
 _LONGEST_BASE = 60
@@ -37,6 +38,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     the calibration wizard instead of the worker. `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set
     is finished in one thread while the next one begins in another, where the policy lets it. `checkpoint`, or an engine
     directory, and `engine` are those of the estimator `ust-hand`. `detector` is a user's own, see docs/detectors.md.
+    `hands` are followed at most.
     """
 
     estimator: str
@@ -54,6 +56,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     checkpoint: str = "shipped"
     engine: str = "auto"
     detector: str | None = None
+    hands: int = 2
     overlap: Overlap = "auto"
 
 

@@ -14,7 +14,7 @@ from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, Sour
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import RigCamera
-from models.simulation.hands import hands_at
+from models.simulation.hands import MOST_PEOPLE, hands_of_people_at
 from models.simulation.rendered_loop import RenderedLoop
 
 # Jitter beyond this part of a period would put frames out of order.
@@ -22,7 +22,7 @@ _MAX_JITTER = 0.45
 
 
 class SimulatedCapture:
-    """Shows `hands_at` of the capture time as the rig's camera would see it.
+    """Shows `hands_of_people_at` the capture time as the rig's camera would see it.
 
     Sequences count the grid's periods since the first `open`; the scripted spans count from then too.
     """
@@ -34,6 +34,8 @@ class SimulatedCapture:
         self._source = camera.source
         if not 0 < self._source.fps <= 1000:
             raise SourceError(f"camera `{camera.camera_id}`: fps is {self._source.fps:g}; set it between 0 and 1000.")
+        if not 1 <= self._source.people <= MOST_PEOPLE:
+            raise SourceError(f"{self._label}: people is {self._source.people}; set it from 1 to {MOST_PEOPLE}.")
         self._period_ns = 1e9 / self._source.fps
         self._drop, self._corrupt = frozenset(self._source.drop), frozenset(self._source.corrupt)
         self._first_open_ns: int | None = None
@@ -77,7 +79,8 @@ class SimulatedCapture:
             raise FrameCorrupt(f"simulated {self._label}: frame {self._stamp.sequence} is corrupt")
         time_s = self._stamp.capture_time_ns / 1e9
         if isinstance(self._pictures, HandDrawing):
-            self._pictures.draw(hands_at(time_s).values(), out)
+            hands = hands_of_people_at(time_s, self._source.people)
+            self._pictures.draw([joints_m for _, joints_m in hands], out)
         else:
             np.copyto(out, self._pictures.image(time_s))
 

@@ -66,6 +66,7 @@ class Worker:
             settings.checkpoint,
             settings.engine,
             make_detector(settings.detector),
+            settings.hands,
         )
         self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None

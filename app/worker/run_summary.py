@@ -13,22 +13,24 @@ from app.worker.timing import SetTiming
 from calibration.camera_source import SimulatedSource
 from calibration.hand import Side, bone_lengths
 from calibration.rig import Rig
-from models.simulation.hands import hands_at
+from models.simulation.hands import hands_of_people_at
+from models.simulation.simulated_rig import people_in
 
-Truth = Callable[[int], dict[Side, np.ndarray]]
+Truth = Callable[[int], list[tuple[Side, np.ndarray]]]
 
 
 def simulated_truth(rig: Rig, settings: RunSettings) -> Truth | None:
     """Where the hands are at a time, if all that is seen of them is simulated: images or detections."""
     if settings.estimator == "simulated" or all(isinstance(each.source, SimulatedSource) for each in rig.cameras):
-        return lambda time_ns: hands_at(time_ns / 1e9)
+        return lambda time_ns: hands_of_people_at(time_ns / 1e9, people_in(rig))
     return None
 
 
 class RunSummary:
     """Fed with every set; `result` is the object that `--json` prints.
 
-    `truth` gives the true joints (21, 3) in world metres at a time of the rig's clock, where they are known.
+    `truth` gives each hand's side and true joints (21, 3) in world metres at a time of the rig's clock, where they are
+    known; a hand is held against the nearest of its side.
     """
 
     def __init__(self, truth: Truth | None = None) -> None:
@@ -47,7 +49,7 @@ class RunSummary:
     def add(self, estimate: Estimate, timing: SetTiming) -> None:
         self._sets += 1
         self._with_hand += bool(estimate.hands)
-        self._with_both += len(estimate.hands) == 2
+        self._with_both += len(estimate.hands) >= 2
         self._hands += len(estimate.hands)
         self._detections += estimate.detections
         self._detections_used += estimate.detections_used
@@ -57,8 +59,9 @@ class RunSummary:
             self._leave_one_out.add(hand.leave_one_out_px)
             self._bones.setdefault(hand.side, MeanStd()).add(bone_lengths(hand.joints_world_m))
             if self._truth is not None:
-                true = self._truth(hand.capture_time_ns)[hand.side]
-                self._error_mm.add(np.linalg.norm(hand.joints_world_m - true, axis=1) * 1e3)
+                true_m = [joints_m for side, joints_m in self._truth(hand.capture_time_ns) if side == hand.side]
+                errors_m = [np.linalg.norm(hand.joints_world_m - each, axis=1) for each in true_m]
+                self._error_mm.add(min(errors_m, key=np.mean) * 1e3)
         self._latency.add(timing.latency_ms)
         for stage, milliseconds in timing.stage_ms.items():
             self._stages.setdefault(stage, Quantiles()).add(milliseconds)

@@ -154,7 +154,8 @@ def person_shards(settings: GenerateSettings, person: int) -> list[Shard]:
     pictures = Path(settings.backgrounds) if settings.backgrounds else None
     # The person and the backgrounds take longest to make; the clips share them.
     rig = random_rig(seed, cameras=MAX_CAMERAS, fps=settings.fps)
-    scene = random_scene(rig, seed, SceneSettings(hands, bool(random.random() < 0.8), True, pictures))
+    settings_of_scene = SceneSettings(hands=hands, anywhere=bool(random.random() < 0.8), backgrounds=pictures)
+    scene = random_scene(rig, seed, settings_of_scene)
     shards = []
     for clip in range(settings.clips):
         try:
@@ -224,7 +225,7 @@ def _render(
     rig: Rig,
     pictured: np.ndarray,
     states: list[SceneState],
-    poses: list[dict[Side, PosedJoints]] | None,
+    poses: list[dict[str, PosedJoints]] | None,
     settings: GenerateSettings,
     grade: NoiseGrade,
     seed: list[int],

@@ -37,6 +37,8 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160, upright: boo
     labels = read_labels(session.path / "labels.npz", len(session.camera_ids))
     truth_file = session.path / "truth.npz"
     truth = read_truth(truth_file, len(session.camera_ids)) if truth_file.is_file() else None
+    if truth is not None and not set(truth.hands) <= {"left", "right"}:
+        raise UserError(f"{session.path}: labels do not tell several people's hands apart. Take one person's session.")
     if (out / "manifest.json").exists():
         raise UserError(f"{out}: is a crop cache already. Give a new directory, or remove it.")
     frames, times_ns = match_frames(session)

@@ -1,5 +1,6 @@
 """`truth.npz` of a simulated session: where the hands really were."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.hand import JOINTS, Side
+from calibration.hand import JOINTS
 from models.files.npzfile import read_npz, write_npz
 
-_SIDES: tuple[Side, ...] = ("left", "right")
+_HAND = re.compile(r"((?:left|right)(?:_[2-9])?)_joints_world_m")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,17 +31,21 @@ class HandTruth:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The hands at `times_ns` (S,) int64, the recording's clock, rising. A side that was never there is not in it."""
+    """The hands at `times_ns` (S,) int64, the recording's clock, rising.
+
+    They are called "left" and "right", a second person's "left_2" and "right_2", and so on; one that was never there is
+    not in it.
+    """
 
     times_ns: np.ndarray
-    hands: Mapping[Side, HandTruth]
+    hands: Mapping[str, HandTruth]
 
 
 def write_truth(path: Path, truth: Truth) -> None:
     """Write `truth.npz` atomically."""
     arrays = {"times_ns": truth.times_ns.astype(np.int64)}
-    for side, hand in truth.hands.items():
-        arrays |= {f"{side}_{field.name}": getattr(hand, field.name) for field in fields(hand)}
+    for name, hand in truth.hands.items():
+        arrays |= {f"{name}_{field.name}": getattr(hand, field.name) for field in fields(hand)}
     write_npz(path, arrays)
 
 
@@ -63,10 +68,10 @@ def read_truth(path: Path, cameras: int) -> Truth:
         "shape": (None,),
         "visible": (sets, cameras, JOINTS),
     }
-    present: list[Side] = [side for side in _SIDES if f"{side}_joints_world_m" in arrays]
-    hands: dict[Side, HandTruth] = {
-        side: HandTruth(**{name: _checked(path, arrays, f"{side}_{name}", shape) for name, shape in ends.items()})
-        for side in present
+    present = [match[1] for name in arrays if (match := _HAND.fullmatch(name))]
+    hands = {
+        hand: HandTruth(**{name: _checked(path, arrays, f"{hand}_{name}", shape) for name, shape in ends.items()})
+        for hand in present
     }
     return Truth(times_ns, hands)
 

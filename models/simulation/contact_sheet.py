@@ -27,7 +27,7 @@ def contact_sheet(seed: int = 0, backgrounds: Path | None = None) -> np.ndarray:
     crops = [_crop(seed, index, backgrounds) for index in range(_COLUMNS * _ROWS)]
     rows = [np.hstack(crops[first : first + _COLUMNS]) for first in range(0, len(crops), _COLUMNS)]
     rig = random_rig(seed, "desk", _CAMERAS, *_IMAGE_PX)
-    state = random_scene(rig, seed, SceneSettings("both", anywhere=False, backgrounds=backgrounds)).state(1.0)
+    state = random_scene(rig, seed, SceneSettings(anywhere=False, backgrounds=backgrounds)).state(1.0)
     rows.append(np.hstack([render(camera, state).image for camera in rig.cameras]))
     return np.vstack(rows)
 
@@ -45,7 +45,7 @@ def _crop(seed: int, index: int, backgrounds: Path | None) -> np.ndarray:
     number = int(random.integers(2**31))
     rig = random_rig(number, LAYOUTS[index % len(LAYOUTS)], _CAMERAS, 640, 480)
     hands = ("right", "left", "both")[index % 3]
-    scene = random_scene(rig, number, SceneSettings(hands, backgrounds=backgrounds))
+    scene = random_scene(rig, number, SceneSettings(hands=hands, backgrounds=backgrounds))
     for attempt in range(_TRIES):
         state, camera = scene.state(random.uniform(0, 60)), rig.cameras[attempt % _CAMERAS]
         seen = hands_in_image(camera, state)

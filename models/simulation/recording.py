@@ -95,7 +95,8 @@ def _record(
     writers = [JpegVideo(folder / videos[camera.camera_id], camera.camera.width, camera.camera.height, timing.fps)
                for camera in rig.cameras]  # fmt: skip
     scene = spec.scene()
-    sides = tuple(scene.actors)
+    names = list(scene.actors)
+    sides: list[Side] = [actor.side for actor in scene.actors.values()]
     keypoints_px = np.full((len(sides), *capture_ns.shape, JOINTS, 2), np.nan)
     visible = np.zeros((len(sides), *capture_ns.shape, JOINTS), bool)
     try:
@@ -112,15 +113,15 @@ def _record(
             writer.close()
     times_s = timing.grid_ns() / 1e9
     poses = [scene.hands(float(time_s)) for time_s in times_s]
-    hands: dict[Side, HandTruth] = {
-        side: HandTruth(
-            joints_world_m=np.array([pose[side].joints_world_m for pose in poses]),
-            angles_rad=np.array([pose[side].angles_rad for pose in poses]),
-            T_world_hand=np.array([pose[side].T_world_hand for pose in poses]),
-            shape=scene.actors[side].shape,
+    hands: dict[str, HandTruth] = {
+        name: HandTruth(
+            joints_world_m=np.array([pose[name].joints_world_m for pose in poses]),
+            angles_rad=np.array([pose[name].angles_rad for pose in poses]),
+            T_world_hand=np.array([pose[name].T_world_hand for pose in poses]),
+            shape=scene.actors[name].shape,
             visible=visible[hand],
         )
-        for hand, side in enumerate(sides)
+        for hand, name in enumerate(names)
     }
     write_truth(folder / "truth.npz", Truth(timing.grid_ns(), hands))
     write_labels(

@@ -12,10 +12,11 @@ from calibration.errors import UserError
 from calibration.rig import Rig
 from models.files.npzfile import read_npz
 from models.simulation.hands import LOOP_S
+from models.simulation.simulated_rig import people_in
 
 
 class RenderedLoop:
-    """A camera's images of LOOP_S seconds, evenly spaced; times are those of `hands_at`.
+    """A camera's images of LOOP_S seconds, evenly spaced; times are those of `hands_of_people_at`.
 
     Raises UserError where the file is missing or is none.
     """
@@ -54,7 +55,7 @@ def _is_whole(folder: Path, rig: Rig) -> bool:
 
 
 def render_loop(rig: Rig, folder: Path, workers: int, on_set: Callable[[], object] = lambda: None) -> None:
-    """Render `hands_at` for LOOP_S seconds, at the rig's rate, into `folder`."""
+    """Render `hands_of_people_at` for LOOP_S seconds, at the rig's rate, into `folder`."""
     # Playing a loop needs no renderer.
     from models.simulation.rendering_pool import RenderingPool, SceneSpec
 
@@ -77,7 +78,7 @@ def loop_sets(rig: Rig) -> int:
 
 def _content_key(rig: Rig) -> str:
     """Of the rig and of all code and data that the images depend on."""
-    digest = hashlib.sha256(f"{rig.rig_id} {loop_sets(rig)}".encode())
+    digest = hashlib.sha256(f"{rig.rig_id} {people_in(rig)} {loop_sets(rig)}".encode())
     here = Path(__file__).parent
     for folder in (here, here.parent / "hand"):
         for path in sorted(path for path in folder.iterdir() if path.suffix in (".py", ".npz")):

@@ -9,7 +9,7 @@ from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import MAX_CAMERAS, Rig, RigCamera, SyncSettings
 from calibration.rotations import make_transform
-from models.simulation.hands import CENTRE_WORLD_M, REACH_M
+from models.simulation.hands import CENTRE_WORLD_M, REACH_M, reach_of
 
 Layout = Literal["ring", "dome", "desk"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -27,12 +27,14 @@ def ring_rig(
     distance_m: float = 0.7,
     jitter_ms: float = 0.0,
     seed: int = 0,
+    people: int = 1,
 ) -> Rig:
     """Cameras `cam_0`, `cam_1`, ... evenly around the hands, `distance_m` from their centre, 30 to 50 degrees up.
 
-    Each is a SimulatedSource at `fps` with its own seed. Both hands are inside every image at all times.
+    Each is a SimulatedSource at `fps` with its own seed. All hands of so many people are inside every image
+    at all times.
     """
-    focal_px = 1.95 * distance_m * min(width, height)
+    focal_px = 1.95 * distance_m * min(width, height) * REACH_M / reach_of(people)
     matrix = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
     lens = Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.array(DISTORTION))
     ring = []
@@ -42,10 +44,15 @@ def ring_rig(
         direction = np.array(
             [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
         )
-        source = SimulatedSource(fps=fps, seed=seed * 100 + index, jitter_ms=jitter_ms)
+        source = SimulatedSource(fps=fps, seed=seed * 100 + index, jitter_ms=jitter_ms, people=people)
         T_cam_world = look_at(CENTRE_WORLD_M + distance_m * direction, CENTRE_WORLD_M)
         ring.append(RigCamera(camera_id=f"cam_{index}", camera=lens, T_cam_world=T_cam_world, source=source))
     return Rig(tuple(ring), SyncSettings(fps=fps), time_offsets_known=True)
+
+
+def people_in(rig: Rig) -> int:
+    """How many people a simulated rig shows; 1 where it does not say."""
+    return max((each.source.people for each in rig.cameras if isinstance(each.source, SimulatedSource)), default=1)
 
 
 def random_rig(
@@ -59,6 +66,7 @@ def random_rig(
     offset_ms: float = 0.0,
     jitter_ms: float = 0.0,
     drop_rate: float = 0.0,
+    people: int = 1,
 ) -> Rig:
     """Cameras as people mount them: places, lenses and clocks follow from `seed`, and no two are alike.
 
@@ -79,7 +87,7 @@ def random_rig(
     around = []
     for index, direction in enumerate(_directions(random, layout, cameras)):
         distance_m = random.uniform(0.6, 1.05)
-        lens = _random_lens(random, width, height, distance_m)
+        lens = _random_lens(random, width, height, distance_m, reach_of(people))
         target = CENTRE_WORLD_M + random.uniform(-0.02, 0.02, 3)
         T_cam_world = _rolled(look_at(CENTRE_WORLD_M + distance_m * direction, target), random.normal(0, 0.06))
         source = SimulatedSource(fps=fps, seed=int(random.integers(2**31)), jitter_ms=jitter_ms, drop_rate=drop_rate)
@@ -110,9 +118,9 @@ def _directions(random: np.random.Generator, layout: Layout, cameras: int) -> np
     return np.stack([level * np.cos(azimuth), level * np.sin(azimuth), np.sin(elevation)], axis=1)
 
 
-def _random_lens(random: np.random.Generator, width: int, height: int, distance_m: float) -> Camera:
+def _random_lens(random: np.random.Generator, width: int, height: int, distance_m: float, reach_m: float) -> Camera:
     """A lens whose image holds the working volume, tightly or loosely."""
-    focal_px = random.uniform(0.75, 1.05) * min(width, height) / 2 * distance_m / REACH_M
+    focal_px = random.uniform(0.75, 1.05) * min(width, height) / 2 * distance_m / reach_m
     centre = np.array([width - 1, height - 1]) / 2 + random.normal(0, 0.01, 2) * (width, height)
     matrix = np.array([[focal_px, 0, centre[0]], [0, focal_px * random.normal(1, 0.001), centre[1]], [0, 0, 1]])
     if random.random() < 0.2:

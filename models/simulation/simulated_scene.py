@@ -15,12 +15,13 @@ from calibration.rig import Rig
 from models.hand.builtin import BuiltinHand
 from models.simulation.arm import arm_model, bend_wrist
 from models.simulation.backgrounds import random_background
-from models.simulation.hands import CENTRE_WORLD_M, demo_motions, home_world_m
+from models.simulation.hands import CENTRE_WORLD_M, PERSON_LATER_S, T_world_seat, demo_motions, hand_name, home_world_m
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.motion import HandMotion
 from models.simulation.objects import Thing, random_thing
 from models.simulation.person import MEAN_PERSON, Person, random_person
 from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneState, SceneView, Sensor
+from models.simulation.simulated_rig import people_in
 from models.simulation.skin import hand_surface
 
 Hands = Literal["right", "left", "both"]
@@ -34,18 +35,20 @@ _DEMO_BACKGROUNDS = (8, 17, 33, 12, 6, 21, 4, 26)
 _DEMO_EXPOSURE_S = 0.006
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SceneSettings:
     """What a random scene may hold.
 
     `anywhere` lets hands take any orientation; else they are as before a rig on a desk. `things` are held objects and
-    ones that float through the view. `backgrounds` is a folder of pictures; without one they are made up.
+    ones that float through the view. `backgrounds` is a folder of pictures; without one they are made up. `people` sit
+    around a table, each with those hands.
     """
 
     hands: Hands = "both"
     anywhere: bool = True
     things: bool = True
     backgrounds: Path | None = None
+    people: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,17 @@ class PosedJoints:
 class Actor:
     """A hand of a scene: whose it is and how it moves; it may hold a thing."""
 
-    def __init__(self, motion: HandMotion, person: Person, held: Thing | None = None, held_radius_m: float = 0) -> None:
-        self._motion, self._held = motion, held
+    def __init__(
+        self,
+        motion: HandMotion,
+        person: Person,
+        T_world_seat: np.ndarray,
+        held: Thing | None = None,
+        held_radius_m: float = 0,
+        later_s: float = 0,
+    ) -> None:
+        self._later_s = later_s
+        self._motion, self._held, self._T_world_seat = motion, held, T_world_seat
         self._model = arm_model(motion.side) if person.forearms else BuiltinHand(motion.side)
         self._forearm = person.forearms
         self._surface = hand_surface(self._model.mesh, self._model.faces, person.skin)
@@ -72,8 +84,13 @@ class Actor:
         self._T_hand_held[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
         self._T_hand_held[:3, 3] = _HELD_X_M, 0.0, -_PALM_HALF_M - held_radius_m
 
+    @property
+    def side(self) -> Side:
+        return self._motion.side
+
     def pose(self, time_s: float) -> PosedJoints:
-        angles, T = self._motion.angles_rad(time_s), self._motion.T_world_hand(time_s)
+        of_motion_s = time_s + self._later_s
+        angles, T = self._motion.angles_rad(of_motion_s), self._T_world_seat @ self._motion.T_world_hand(of_motion_s)
         return PosedJoints(self._model.joints(angles, T, self.shape), angles, T, self.shape)
 
     def posed(self, start_s: float, end_s: float) -> tuple[PosedHand, list[PosedObject]]:
@@ -98,23 +115,24 @@ class Actor:
         vertices_m = self._model.pose(pose.angles_rad, pose.T_world_hand, self.shape)[1]
         if not self._forearm:
             return vertices_m
-        return bend_wrist(vertices_m, self._model, pose.T_world_hand, *self._motion.wrist_bend_rad(time_s))
+        bend_rad = self._motion.wrist_bend_rad(time_s + self._later_s)
+        return bend_wrist(vertices_m, self._model, pose.T_world_hand, *bend_rad)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SimulatedScene:
-    """Hands that move in the middle of a rig; `views` by camera id. `random_scene` and `demo_scene` make one."""
+    """Hands in the middle of a rig, by `hand_name`; `views` by camera id. `random_scene` and `demo_scene` make one."""
 
     seed: int
-    actors: Mapping[Side, Actor]
+    actors: Mapping[str, Actor]
     lighting: Lighting
     views: Mapping[str, SceneView]
     exposure_s: float
     floating: tuple[Thing, HandMotion] | None = None
 
-    def hands(self, time_s: float) -> dict[Side, PosedJoints]:
+    def hands(self, time_s: float) -> dict[str, PosedJoints]:
         """Where all hands are at a time."""
-        return {side: actor.pose(time_s) for side, actor in self.actors.items()}
+        return {name: actor.pose(time_s) for name, actor in self.actors.items()}
 
     def state(self, time_s: float) -> SceneState:
         """What there is to see at a time, the middle of the exposure; the hands are in the order of `actors`."""
@@ -135,30 +153,34 @@ class SimulatedScene:
 
 
 def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> SimulatedScene:
-    """A person's hands in the middle of `rig`, somewhere in the world; all of it follows from `seed`.
+    """People's hands in the middle of `rig`, somewhere in the world; all of it follows from `seed`.
 
     Raises UserError for a folder of backgrounds without a picture.
     """
     settings = settings or SceneSettings()
     random = np.random.default_rng([seed, 11])
     sides: tuple[Side, ...] = ("left", "right") if settings.hands == "both" else (settings.hands,)
-    person = random_person(random)
-    if len(sides) == 2 and settings.anywhere:
-        # Two forearms that point anywhere would go through the hands.
-        person = replace(person, forearms=False)
-    actors: dict[Side, Actor] = {}
-    for side in sides:
-        radius_m = random.uniform(*_HELD_RADII_M) if settings.things and random.random() < _HELD_RATE else None
-        motion = HandMotion(
-            (seed, 12, int(side == "left")),
-            side,
-            home_world_m=home_world_m(side, len(sides)),
-            reach_m=0.035 if len(sides) == 2 else 0.07,
-            anywhere=settings.anywhere,
-            held_radius_m=radius_m,
-        )
-        held = None if radius_m is None else _of_radius(random_thing(random), radius_m)
-        actors[side] = Actor(motion, person, held, radius_m or 0.0)
+    actors: dict[str, Actor] = {}
+    for number in range(settings.people):
+        of_person = random if number == 0 else np.random.default_rng([seed, 11, number])
+        person = random_person(of_person)
+        if len(sides) == 2 and settings.anywhere:
+            # Two forearms that point anywhere would go through the hands.
+            person = replace(person, forearms=False)
+        for side in sides:
+            holds = settings.things and of_person.random() < _HELD_RATE
+            radius_m = of_person.uniform(*_HELD_RADII_M) if holds else None
+            motion = HandMotion(
+                (seed, 12, int(side == "left"), *([number] if number else [])),
+                side,
+                home_world_m=home_world_m(side, len(sides)),
+                reach_m=0.035 if len(sides) == 2 else 0.07,
+                anywhere=settings.anywhere,
+                held_radius_m=radius_m,
+            )
+            held = None if radius_m is None else _of_radius(random_thing(of_person), radius_m)
+            seat = T_world_seat(number, settings.people)
+            actors[hand_name(side, number)] = Actor(motion, person, seat, held, radius_m or 0.0)
     floating = None
     if settings.things and random.random() < _FLOATING_RATE:
         away = random.normal(size=3)
@@ -180,8 +202,15 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
 
 
 def demo_scene(rig: Rig) -> SimulatedScene:
-    """The hands of `hands_at` in good light; it repeats as they do."""
-    actors: dict[Side, Actor] = {side: Actor(motion, MEAN_PERSON) for side, motion in demo_motions().items()}
+    """The hands of `hands_of_people_at` in good light, of the rig's people; it repeats as they do."""
+    people = people_in(rig)
+    actors = {
+        hand_name(side, person): Actor(
+            motion, MEAN_PERSON, T_world_seat(person, people), later_s=person * PERSON_LATER_S
+        )
+        for person in range(people)
+        for side, motion in demo_motions().items()
+    }
     window, lamp = Light((-0.5, -0.6, 0.9), (0.6, 0.6, 0.62), 0.5), Light((0.8, 0.5, 0.7), (0.36, 0.33, 0.29), 0.15)
     lighting = Lighting((window, lamp))
     sensor = Sensor(blur_px=0.4, noise=1.5, jpeg_quality=None)

@@ -57,6 +57,7 @@ def choose_hands(
     support = np.where(fit > 0, np.maximum(fit - settings.side_cost * disagree, 0.01), 0.0).reshape(2 * count, -1)
     prior = settings.track_cost * np.clip(proposals.side, -settings.most_track, settings.most_track)
     bonus = np.concatenate([prior, -prior]) - settings.hand_cost
+    favour = np.tile(settings.followed_gain * (np.arange(count) < proposals.followed), 2)
     middle = proposals.in_view_m.mean((1, 2))
     apart = np.linalg.norm(middle[:, None] - middle, axis=-1) >= tracker.same_hand_m
     starts = np.flatnonzero(np.diff(detections.view, prepend=-1))
@@ -65,8 +66,9 @@ def choose_hands(
         """The best choices with one hand more, each set of detections once."""
         free = np.stack([choice.free for choice in choices])
         by_view = np.maximum.reduceat(support * free[:, None], starts, axis=-1)
-        worth = by_view.sum(-1) + bonus + np.array([choice.worth for choice in choices])[:, None]
-        worth[~np.stack([choice.apart for choice in choices]) | ((by_view > 0).sum(-1) < 2)] = -np.inf
+        gain = by_view.sum(-1) + bonus
+        there = (gain > 0) & ((by_view > 0).sum(-1) >= 2) & np.stack([choice.apart for choice in choices])
+        worth = np.where(there, gain + favour + np.array([choice.worth for choice in choices])[:, None], -np.inf)
         surplus = np.array([choice.surplus for choice in choices])[:, None] + np.repeat([1, -1], count)
         order = np.argsort(settings.same_side_cost * (np.abs(surplus) // 2) - worth, axis=None, kind="stable")
         grown: dict[tuple[bytes, int], _Choice] = {}

@@ -26,9 +26,9 @@ _NEVER_SEEN_M = 1.0
 
 
 class MultiViewEstimator:
-    """At most two hands of one person from any two or more views of a rig, with any 2D detector.
+    """At most so many `hands` from any two or more views of a rig, with any 2D detector.
 
-    A hand whose track is sure is looked for around its predicted projection; while fewer than two are, whole images are
+    A hand whose track is sure is looked for around its predicted projection; while fewer are, whole images are
     searched as well: all of them while nothing is tracked or a track was just lost, else as many per set as the time
     between sets allows, in turn. `definition` says where on the hand the detector's keypoints lie.
     """
@@ -37,6 +37,7 @@ class MultiViewEstimator:
         self,
         rig: Rig,
         detector: Detector,
+        hands: int = 2,
         tracker: TrackerSettings = TrackerSettings(),  # noqa: B008 - frozen
         association: AssociationSettings = AssociationSettings(),  # noqa: B008 - frozen
         definition: Definition = "detector",
@@ -45,7 +46,7 @@ class MultiViewEstimator:
         self.definition: Definition = definition
         self.detector = detector
         self.name = detector.name
-        self._tracks: HandTracks[HandTrack] = HandTracks(2, tracker)
+        self._tracks: HandTracks[HandTrack] = HandTracks(hands, tracker)
         self._association = association
         self._trust = CameraTrust()
         self._turn = 0
@@ -106,7 +107,7 @@ class MultiViewEstimator:
     def _search_plan(self, frames: list[Frame], now_ns: int) -> list[bool]:
         """Which views are searched as a whole, besides the regions of the tracks."""
         sure = sum(track.sure and not track.misses for track in self._tracks)
-        if sure == 2:
+        if sure == self._tracks.limit:
             return [False] * len(frames)
         if sure == 0 or self._last_time_ns is None:
             return [True] * len(frames)
@@ -170,6 +171,7 @@ class MultiViewEstimator:
         return [
             to_hand(step, match, track, right, fit, certain, index)
             for index, (match, track, right) in enumerate(zip(matches, tracks, sides, strict=True))
+            if track.present
         ]
 
     def _follow(self, step: Step, fit: HandFit, index: int, match: Match, track: HandTrack | None) -> HandTrack:
@@ -179,7 +181,9 @@ class MultiViewEstimator:
         if track is None:
             track = self._tracks.new(HandTrack, step.now_ns, joints_m, _NEVER_SEEN_M**2)
         track.see(step.now_ns, joints_m, variance_m2)
-        track.add_handedness_evidence(step.detections.right[match.rows[match.views]])
+        seen = match.rows[match.views]
+        track.add_handedness_evidence(step.detections.right[seen])
+        track.add_presence_evidence(step.detections.presence[seen])
         if match.link < 0:
             self._tracks.add(track)
         agreeing = min(len(match.views), middle(fit.inliers[index].sum(-1)))

@@ -45,7 +45,7 @@ def match_anew(step: Step, doubtful: np.ndarray, settings: AssociationSettings) 
     if len(side) and len(pairs):
         apart = np.linalg.norm((pairs[:, None] - predicted[None]).mean((2, 3)), axis=-1)
         side_of_pairs = (side * np.exp(-((apart / settings.near_m) ** 2))).sum(1)
-    proposals = Proposals(np.concatenate([predicted, pairs]), np.concatenate([side, side_of_pairs]))
+    proposals = Proposals(np.concatenate([predicted, pairs]), np.concatenate([side, side_of_pairs]), len(side))
     chosen = choose_hands(step.T_cam_world, detections, proposals, step.tracks.limit, settings, step.tracks.settings)
     if not chosen:
         return []

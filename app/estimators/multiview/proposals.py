@@ -11,7 +11,7 @@ from calibration.triangulation import dlt_equations, moving_projections, solve3
 
 @dataclass(frozen=True)
 class Proposals:
-    """Where hands may be: K proposals.
+    """Where hands may be: K proposals, first the tracks, `followed` of them.
 
     `in_view_m` (K, V, 21, 3) joints in world metres at each view's capture time, `side` (K,) evidence that it is a
     right hand (log-odds) from what was before.
@@ -19,6 +19,7 @@ class Proposals:
 
     in_view_m: np.ndarray
     side: np.ndarray
+    followed: int
 
 
 def pair_proposals(

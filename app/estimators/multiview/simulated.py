@@ -7,9 +7,9 @@ import numpy as np
 
 from app.estimators.detection import Detection, Region
 from calibration.frames import Frame
-from calibration.hand import Side
 from calibration.rig import Rig
-from models.simulation.hands import hands_at
+from models.simulation.hands import hands_of_people_at
+from models.simulation.simulated_rig import people_in
 
 NOISE_PX = 2.0  # standard deviation in an image 640 pixels wide
 MISS_RATE = 0.03
@@ -19,7 +19,7 @@ WRONG_SIDE_RATE = 0.02
 
 
 class SimulatedDetector:
-    """Projects `hands_at` of the frame's capture time into the frame's camera; the pixels are not looked at.
+    """Projects `hands_of_people_at` of the frame's capture time into the frame's camera; the pixels are not looked at.
 
     Each joint gets Gaussian noise of its own `std_px`, around 2 pixels in an image 640 wide, and 2 % of the joints are
     outliers that `std_px` does not tell of. 3 % of the hands are missed and 2 % are given the wrong side. All of it
@@ -30,7 +30,7 @@ class SimulatedDetector:
     name = "simulated"
 
     def __init__(self, rig: Rig, seed: int = 0) -> None:
-        self._rig = rig
+        self._rig, self._people = rig, people_in(rig)
         self._seed = seed
 
     def detect(
@@ -47,7 +47,7 @@ class SimulatedDetector:
         size_px = np.array([camera.camera.width, camera.camera.height])
         random = np.random.default_rng([self._seed, zlib.crc32(frame.camera_id.encode()), frame.sequence])
         detections = []
-        for side, joints_world_m in self.truth_at(frame.capture_time_ns).items():
+        for side, joints_world_m in hands_of_people_at(frame.capture_time_ns / 1e9, self._people):
             truth_px = camera.project(joints_world_m)
             missed = random.random() < MISS_RATE
             detection = _with_errors(truth_px, scale, side == "right", random)
@@ -56,10 +56,6 @@ class SimulatedDetector:
             if not missed and np.isfinite(truth_px).all() and inside.mean() >= 0.5:
                 detections.append(detection)
         return detections
-
-    def truth_at(self, time_ns: int) -> dict[Side, np.ndarray]:
-        """The true joints (21, 3) of both hands, world metres, at a capture time."""
-        return hands_at(time_ns / 1e9)
 
     def close(self) -> None:
         pass

@@ -287,8 +287,9 @@ def test_a_simulated_camera_plays_the_loop_with_the_hands_of_its_capture_time(lo
 def test_the_loops_hands_are_those_of_hands_at() -> None:
     scene = demo_scene(ring_rig(2, 64, 48))
     for time_s in (0.0, 3.3, LOOP_S + 1.7):
-        for side, hand in scene.hands(time_s).items():
-            np.testing.assert_allclose(hand.joints_world_m, hands_at(time_s)[side], atol=1e-9)
+        hands = scene.hands(time_s)
+        for side, joints_m in hands_at(time_s).items():
+            np.testing.assert_allclose(hands[side].joints_world_m, joints_m, atol=1e-9)
 
 
 def test_a_loop_that_does_not_fit_is_told(loop: tuple[Rig, Path], tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def simulate(
                 )
         reference_ns = int(np.median([frame.capture_time_ns for frame in frames.values()]))
         estimate = estimator.estimate(FrameSet(index, reference_ns, frames, 0))
-        truth = detector.truth.truth_at(reference_ns)
+        truth = hands_at(reference_ns / 1e9)
         for hand in estimate.hands:
             difference = hand.joints_world_m - truth[hand.side]
             outcome.errors_mm.append(np.linalg.norm(difference, axis=1) * 1e3)

@@ -166,13 +166,10 @@ def detect(rig: Rig, camera_id: str, sequence: int, seed: int = 0, intact: bool 
 
 def test_detections_have_the_errors_that_they_claim() -> None:
     rig = ring_rig(2, 1280, 960)
-    detector = SimulatedDetector(rig)
     errors, found, right_sides, frames = [], 0, 0, 1500
     for sequence in range(frames):
         frame, detections = detect(rig, "cam_1", sequence)
-        truth = {
-            side: rig["cam_1"].project(joints) for side, joints in detector.truth_at(frame.capture_time_ns).items()
-        }
+        truth = {side: rig["cam_1"].project(joints) for side, joints in hands_at(frame.capture_time_ns / 1e9).items()}
         for detection in detections:
             distances = {side: np.median(np.abs(detection.keypoints_px - px)) for side, px in truth.items()}
             side = min(distances, key=lambda side: distances[side])
