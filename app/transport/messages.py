@@ -74,7 +74,8 @@ class HandPose(msgspec.Struct, kw_only=True):
     `joints_world_m` 21x3, `covariance_m2` 21x3x3, `confidence` 21 in [0, 1], `views` the cameras used. `hops_ns` has
     the monotonic time at each hop: grab (the first of the frames), last_grab, publish, set_closed, estimate_start,
     estimate_end, published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
-    `vertices_world_m` has a mesh's vertices, Nx3 little-endian float32.
+    `vertices_world_m` has a mesh's vertices, Nx3 little-endian float32. `right_probability` is what all views have said
+    so far.
     """
 
     hand: Literal["left", "right"]
@@ -87,6 +88,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     hops_ns: dict[str, int] = {}
     detections_px: dict[str, list[list[float]]] = {}
     vertices_world_m: bytes | None = None
+    right_probability: float = 0.5
 
 
 class CameraReport(msgspec.Struct, kw_only=True):

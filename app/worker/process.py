@@ -227,6 +227,7 @@ def _hand_pose(hand: Hand, vertices_world_m: bytes | None) -> HandPose:
         views=list(hand.detections_px),
         detections_px={camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
         vertices_world_m=vertices_world_m,
+        right_probability=1 / (1 + math.exp(-hand.right_log_odds)),
     )
 
 
