@@ -44,7 +44,7 @@ class Outcome:
 
 
 def follow(rig: Rig, detector, truth: Truth, hands: int, sets: int = SETS) -> Outcome:
-    estimator = MultiViewEstimator(rig, detector, hands, threads=1)
+    estimator = MultiViewEstimator(rig, detector, hands)
     outcome = Outcome([[] for _ in truth(0.0)])
     for index in range(sets):
         time_ns = round(index / FPS * 1e9)
@@ -82,7 +82,12 @@ class Exact:
     def __init__(self, rig: Rig, truth: Truth, presence: float = 0.9) -> None:
         self._rig, self._truth, self._presence = rig, truth, presence
 
-    def detect(self, frame: Frame, regions: Sequence[Region], search: bool) -> list[Detection]:
+    def detect(
+        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
+    ) -> list[list[Detection]]:
+        return [self._detect_in(frame) for frame in frames]
+
+    def _detect_in(self, frame: Frame) -> list[Detection]:
         random = np.random.default_rng([frame.sequence, int(frame.camera_id[-1])])
         hands = self._truth(frame.capture_time_ns / 1e9)
         middles = [joints_m.mean(0) for _, joints_m in hands]
