@@ -18,7 +18,7 @@ _CELLS = ((24, 2), (12, 6))
 """Cells a side, and anchors a cell, of the strides 8 and 16."""
 _OVERLAP = 0.3
 _WRIST, _MIDDLE = 0, 2
-_MOST_PALMS = 4
+_MOST_PALMS = 8
 _WIDE = 1.2
 
 
@@ -37,7 +37,7 @@ class PalmSearch:
         self._network = network
 
     def find(self, images_bgr: Sequence[np.ndarray]) -> list[list[HandCrop]]:
-        """For each image the crops of at most four palms; of at most twelve where fewer than two are found at once.
+        """For each image the crops of at most eight palms; of at most 24 where fewer than two are found at once.
 
         There the image is searched again in two squares that overlap, for palms that are too small or too near the
         border for the whole.
@@ -136,5 +136,5 @@ def _overlap(corners: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def crops_of_palms(palms: Sequence[Palm]) -> list[HandCrop]:
-    """The crops of the likeliest palms, at most four."""
+    """The crops of the likeliest palms, at most eight."""
     return [crop_of_palm(palm.box, palm.points[_WRIST], palm.points[_MIDDLE]) for palm in palms[:_MOST_PALMS]]
