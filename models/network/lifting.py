@@ -60,20 +60,43 @@ def triangulate(
     """
     with float32_region(points_px):
         P = condition_cameras(P_crop, crop_px)
-        image = normalise(points_px.float(), crop_px).unsqueeze(-1)
-        equations = image * P[..., 2:, :] - P[..., :2, :]
-        weights = weights.float()
-        weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-20)
-        weighted = equations[..., :3] * weights[..., None, None]
-        # Row by row: OpenVINO 2026.4 multiplies tensors of seven axes wrongly.
-        N = torch.stack([(row * equations[..., :3]).sum((-3, -2)) for row in weighted.split(1, -1)], -2)
-        trace = N.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-        ridge = (RIDGE / 3 * trace + 1e-9) * torch.eye(3, device=N.device)
-        points_m, left = equations.new_zeros(3), equations[..., 3]
-        for _ in range(1 + refinements):
-            points_m = points_m + _solve(N + ridge, -(weighted * left.unsqueeze(-1)).sum((-3, -2)))
-            left = equations[..., 3] + (equations[..., :3] * points_m[..., None, None, :]).sum(-1)
-        return points_m
+        return _least_squares(_equations(normalise(points_px.float(), crop_px), P), weights.float(), refinements)
+
+
+def agreeing_weights(points_px: Tensor, weights: Tensor, P_crop: Tensor, crop_px: int, rounds: int) -> Tensor:
+    """The weights (..., V), less where a view disagrees with the point that all views give, solved for so many rounds.
+
+    Arguments as of `triangulate`; each round weighs by `agreement` with the point of the last weights.
+    """
+    with float32_region(points_px):
+        image, P = normalise(points_px.float(), crop_px), condition_cameras(P_crop, crop_px)
+        equations, agreeing = _equations(image, P), weights.float()
+        for _ in range(rounds):
+            seen, _ = project(_least_squares(equations, agreeing, 1).unsqueeze(-2), P)
+            agreeing = weights * _agreement(image, seen)
+        return agreeing
+
+
+def _equations(image: Tensor, P: Tensor) -> Tensor:
+    """(..., V, 2, 4): what the images (..., V, 2) say of a point, with conditioned cameras (..., V, 3, 4)."""
+    return image.unsqueeze(-1) * P[..., 2:, :] - P[..., :2, :]
+
+
+def _least_squares(equations: Tensor, weights: Tensor, refinements: int) -> Tensor:
+    """(..., 3): the weighted least-squares solution of equations (..., V, 2, 4)."""
+    weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-20)
+    weighted = equations[..., :3] * weights[..., None, None]
+    # Row by row: OpenVINO 2026.4 multiplies tensors of seven axes wrongly.
+    N = torch.stack([(row * equations[..., :3]).sum((-3, -2)) for row in weighted.split(1, -1)], -2)
+    trace = N.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    N = N + (RIDGE / 3 * trace + 1e-9) * torch.eye(3, device=N.device)
+    adjugate, determinant = _adjugate(N)
+    points_m, left = equations.new_zeros(3), equations[..., 3]
+    for _ in range(1 + refinements):
+        b = -(weighted * left.unsqueeze(-1)).sum((-3, -2))
+        points_m = points_m + (adjugate * b.unsqueeze(-2)).sum(-1) / determinant
+        left = equations[..., 3] + (equations[..., :3] * points_m[..., None, None, :]).sum(-1)
+    return points_m
 
 
 def agreement(points_m: Tensor, points_px: Tensor, P_crop: Tensor, crop_px: int) -> Tensor:
@@ -83,16 +106,19 @@ def agreement(points_m: Tensor, points_px: Tensor, P_crop: Tensor, crop_px: int)
     """
     with float32_region(points_px):
         seen, _ = project(points_m.unsqueeze(1), condition_cameras(P_crop, crop_px)[:, :, None])
-        squared = ((normalise(points_px.float(), crop_px) - seen) / 2).square().sum(-1)
-        return (1 + squared / _AGREEMENT**2) ** -2
+        return _agreement(normalise(points_px.float(), crop_px), seen)
 
 
-def _solve(N: Tensor, b: Tensor) -> Tensor:
-    """N^-1 b for positive definite N (..., 3, 3) and b (..., 3); the cross products of N's rows are its adjugate."""
+def _agreement(image: Tensor, seen: Tensor) -> Tensor:
+    return (1 + ((image - seen) / 2).square().sum(-1) / _AGREEMENT**2) ** -2
+
+
+def _adjugate(N: Tensor) -> tuple[Tensor, Tensor]:
+    """Of positive definite N (..., 3, 3) the adjugate, which the cross products of its rows are, and the determinant
+    (..., 1)."""
     rows = N.unbind(-2)
     adjugate = torch.stack([_cross(rows[1], rows[2]), _cross(rows[2], rows[0]), _cross(rows[0], rows[1])], -2)
-    determinant = (rows[0] * adjugate[..., 0, :]).sum(-1, keepdim=True)
-    return (adjugate * b.unsqueeze(-2)).sum(-1) / determinant.clamp_min(1e-30)
+    return adjugate, (rows[0] * adjugate[..., 0, :]).sum(-1, keepdim=True).clamp_min(1e-30)
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:

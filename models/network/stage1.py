@@ -20,7 +20,7 @@ from models.network.heatmap_head import HeatmapHead
 from models.network.joint_features import JointFeatures
 from models.network.landmark_features import LandmarkFeatures, Sightings, confidence_of, sight
 from models.network.landmark_net import LandmarkNet
-from models.network.lifting import agreement, condition_cameras, project, triangulate
+from models.network.lifting import agreeing_weights, condition_cameras, project, triangulate
 from models.network.point_features import PointFeatures
 from models.network.precision import float32_region
 
@@ -266,13 +266,10 @@ class Stage1(nn.Module):
 
     def _agreeing(self, weights: Tensor, poses_px: Tensor, P_crop: Tensor) -> Tensor:
         """The weights (B, V, J), less where a view disagrees with what all views say of a joint."""
-        agreeing = weights
-        for _ in range(self.config.robust_rounds):
-            points_m = triangulate(
-                poses_px.transpose(1, 2), agreeing.transpose(1, 2), P_crop[:, None], self.config.crop_px, refinements=1
-            )
-            agreeing = weights * agreement(points_m, poses_px, P_crop, self.config.crop_px)
-        return agreeing
+        if not self.config.robust_rounds:
+            return weights
+        by_joint = poses_px.transpose(1, 2), weights.transpose(1, 2), P_crop[:, None]
+        return agreeing_weights(*by_joint, self.config.crop_px, self.config.robust_rounds).transpose(1, 2)
 
 
 class Calibration(nn.Module):

@@ -56,7 +56,8 @@ def test_it_sees_people_that_it_never_saw(tmp_path):
     assert methods["ust_hand"]["median_mm"] < 12
     assert methods["ust_hand"]["mpjpe_mm"] < 20
     assert methods["ust_hand"]["mpjpe_mm"] < methods["dlt_heatmaps"]["mpjpe_mm"]
-    assert by_views["4"]["ust_hand"] < by_views["2"]["ust_hand"] < by_views["2"]["dlt_labels"]
+    assert by_views["4"]["ust_hand"] < by_views["2"]["ust_hand"]
+    assert by_views["4"]["ust_hand"] < by_views["4"]["dlt_heatmaps"]
     assert 0.75 < figures["coverage"]["0.9"] < 0.98
 
 
