@@ -33,6 +33,11 @@ def check_engine(source: str, name: str) -> None:
         manifest = read_manifest(Path(source))
         if name == "tensorrt":
             read_tensorrt_manifest(Path(source), manifest)
+        if name == "openvino-bf16" and manifest.network.landmarks:
+            raise UserError(
+                f"{source}: the recipe {manifest.network.recipe} needs float32: bfloat16 moves its 2D points. "
+                "Choose the engine openvino."
+            )
 
 
 def make_engine(source: str, name: str = "auto") -> Engine:
