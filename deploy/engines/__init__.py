@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.errors import UserError
-from deploy.artefact.manifest import read_manifest
+from deploy.artefact.manifest import MANIFEST, read_manifest
 from deploy.engines.devices import has_bf16, has_cuda
 from deploy.engines.engine import FAILURES, Engine
 from deploy.tensorrt.manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
@@ -110,15 +110,15 @@ def _by_speed(directory: Path, passed_over: list[str]) -> Iterator[str]:
     if importlib.util.find_spec("openvino") is None:
         passed_over.append("openvino is not installed")
     else:
-        if not has_bf16():
-            pass
-        elif read_manifest(directory).network.landmarks:
-            passed_over.append("a landmark network's geometry needs float32")
-        else:
+        if has_bf16() and not _needs_float32(directory):
             yield "openvino-bf16"
         yield "openvino"
     if onnxruntime and not on_cuda:
         yield "onnxruntime"
+
+
+def _needs_float32(directory: Path) -> bool:
+    return (directory / MANIFEST).is_file() and read_manifest(directory).network.landmarks
 
 
 def _make(source: str, name: str) -> Engine:
