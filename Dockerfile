@@ -2,10 +2,10 @@
 # docker run --rm usthand replay SESSION ...
 # With a window:  docker run --rm -e DISPLAY -v /tmp/.X11-unix:/tmp/.X11-unix usthand demo
 # With cameras:   add --device /dev/video0 (USB) or --network host (GigE)
-# NVIDIA:         docker build --build-arg EXTRAS=mediapipe,gpu -t usthand-gpu . && docker run --rm --gpus all usthand-gpu ...
+# NVIDIA:         docker build --build-arg EXTRAS=gpu -t usthand-gpu . && docker run --rm --gpus all usthand-gpu ...
 FROM python:3.11-slim-bookworm
 
-ARG EXTRAS=mediapipe
+ARG EXTRAS=cpu
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-extras="mediapipe,basler,train,cpu,export,tensorrt-rtx,test,dev"
+extras="basler,train,cpu,export,tensorrt-rtx,test,dev"
 runtime_packages="libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri"
 test_packages="xvfb ffmpeg xdotool"
 apt_line=""
@@ -46,14 +46,14 @@ install_system_packages() {
 
 find_python() {
     local candidate
-    for candidate in ${PYTHON:-python3 python3.11 python3.12 python}; do
-        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null
+    for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13 python}; do
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
         then
             echo "$candidate"
             return
         fi
     done
-    echo "setup: no Python 3.11 or 3.12 with its venv module among: ${PYTHON:-python3 python3.11 python3.12 python}." >&2
+    echo "setup: no Python 3.11, 3.12 or 3.13 with its venv module among: ${PYTHON:-python3 python3.11 python3.12 python3.13 python}." >&2
     echo "Install one (Debian 12: sudo apt-get install python3 python3-venv), or name it: make venv PYTHON=/path/to/python3.11" >&2
     exit 1
 }
