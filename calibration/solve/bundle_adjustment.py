@@ -144,12 +144,27 @@ def _reduced(
     B = normal.B.reshape(len(normal.D), cameras * n, 6)[:, free]
     diagonal = np.einsum("sii->si", normal.D)
     D = normal.D + (damping * diagonal + 1e-9)[..., None] * np.eye(6)
-    inverse = np.linalg.inv(D)
+    inverse = inverse_definite(D)
     back = inverse @ np.swapaxes(B, 1, 2)
     board_part = (inverse @ normal.board_gradient[..., None])[..., 0]
     # Many small products: one large one would start BLAS threads, which cost more than they save at this size.
     S = A - (B @ back).sum(0)
     return S, gradient - (B @ board_part[..., None]).sum(0)[:, 0], back, board_part
+
+
+def inverse_definite(matrices: np.ndarray) -> np.ndarray:
+    """Inverses of positive definite matrices (S, n, n), by Gauss-Jordan elimination of all at once.
+
+    LAPACK, asked for each alone, wakes BLAS threads for every one, which on a busy machine wait for one another.
+    """
+    out = matrices.copy()
+    for k in range(out.shape[1]):
+        pivot, column = 1 / out[:, k, k], out[:, :, k].copy()
+        row = out[:, k] * pivot[:, None]
+        out -= column[:, :, None] * row[:, None]
+        out[:, k], out[:, :, k] = row, -column * pivot[:, None]
+        out[:, k, k] = pivot
+    return out
 
 
 def _step(problem: Problem, state: RigState, normal: NormalEquations, damping: float) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from calibration.board.board import Board
 from calibration.camera import Camera
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rotations import rotation_from_vector
+from calibration.solve.bundle_adjustment import inverse_definite
 from calibration.solve.calibrate import calibrate
 from calibration.solve.lens_derivatives import camera_from_vector, lens_vector, project_views, project_with_derivatives
 from calibration.solve.rig_state import (
@@ -93,6 +94,16 @@ def test_projection_agrees_with_the_camera_model(lens: str) -> None:
     np.testing.assert_allclose(project_views(points, vector[None], fisheye)[0], expected, atol=1e-9)
     again = camera_from_vector(vector, lens, (1280, 720))  # type: ignore[arg-type]
     np.testing.assert_array_equal(again.distortion, camera.distortion)
+
+
+def test_blocks_of_very_different_scales_are_inverted() -> None:
+    jacobian = np.random.default_rng(0).normal(size=(50, 40, 6)) * [1e4, 1e3, 1e2, 1, 0.1, 1e-3]
+    blocks = np.swapaxes(jacobian, 1, 2) @ jacobian
+    before = blocks.copy()
+    product = inverse_definite(blocks) @ blocks
+    scale = np.sqrt(np.einsum("sii->si", blocks))
+    np.testing.assert_allclose(product * scale[:, :, None] / scale[:, None], np.tile(np.eye(6), (50, 1, 1)), atol=1e-12)
+    np.testing.assert_array_equal(blocks, before)
 
 
 def _calibrated(seed: int) -> CalibrationResult:
