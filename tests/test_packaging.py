@@ -60,6 +60,7 @@ def test_the_wheel_has_all_modules_and_their_data_and_nothing_else(wheel: Path) 
         "models/weights/mediapipe/hand_landmark.onnx",
         "models/weights/mediapipe/palm_detection.onnx",
         "models/weights/small.json",
+        "models/weights/live.json",
         "models/weights/live.safetensors",
         "models/weights/small.safetensors",
     }
