@@ -61,7 +61,7 @@ class WithheldErrors:
 
     @property
     def given(self) -> np.ndarray:
-        return np.isfinite(self.px).all(1)
+        return np.all(np.isfinite(self.px), axis=1)
 
     @classmethod
     def join(cls, parts: "Sequence[WithheldErrors]") -> "WithheldErrors":

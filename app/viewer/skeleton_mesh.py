@@ -82,7 +82,7 @@ def skeleton_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray
     `thickness` multiplies all radii. An unsure joint turns grey. A joint that is not finite vanishes, and the bones at
     it.
     """
-    known = np.isfinite(joints_world_m).all(axis=1)
+    known = np.all(np.isfinite(joints_world_m), axis=1)
     middle = joints_world_m[known].mean(axis=0) if known.any() else np.zeros(3)
     joints_m = np.where(known[:, None], joints_world_m, middle)
     radius_m = RADIUS_OF_JOINT * palm_length_m(joints_m) * known * thickness

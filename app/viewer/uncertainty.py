@@ -29,7 +29,7 @@ def cloud(
 
     Sure joints are white, unsure ones red. Where joint or covariance is not finite, the points are left out.
     """
-    known = np.isfinite(joints_world_m).all(axis=1) & np.isfinite(covariance_m2).all(axis=(1, 2))
+    known = np.all(np.isfinite(joints_world_m), axis=1) & np.all(np.isfinite(covariance_m2), axis=(1, 2))
     covariance_m2 = np.where(known[:, None, None], covariance_m2, 0.0)
     variances, axes = np.linalg.eigh((covariance_m2 + covariance_m2.transpose(0, 2, 1)) / 2)
     root = axes * np.sqrt(np.clip(variances, 0, None))[:, None]

@@ -65,7 +65,7 @@ class PoseFile:
             rows = np.frombuffer(self._rows.read(), _RECORD)
             with temporary.open("wb") as file:
                 arrays = {name: rows[field] for field, name in _NAMES.items()}
-                np.savez_compressed(file, **arrays, definition=np.array(definition))
+                np.savez_compressed(file, **arrays, definition=np.array(definition))  # pyright: ignore[reportArgumentType]
             os.replace(temporary, self.path)
         except OSError as error:
             raise UserError(f"{self.path}: the poses could not be written ({error.strerror}).") from None

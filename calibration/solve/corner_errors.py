@@ -59,7 +59,7 @@ def corner_errors(table: BoardTable, rig: RigState, use: np.ndarray | None = Non
     pixels = np.full((sets, corners, cameras, 2), np.nan)
     pixels[moved.set, :, moved.camera] = np.where(moved.seen[..., None], moved.pixels, np.nan)
     pixels = pixels.reshape(-1, cameras, 2)
-    seen = np.isfinite(pixels).all(-1)
+    seen = np.all(np.isfinite(pixels), axis=-1)
     wanted = seen.sum(1) >= 2
     observed, kept = np.where(seen[..., None], pixels, 0.0)[wanted], seen[wanted]
     residual = np.full((len(pixels), cameras, 2), np.nan)

@@ -46,7 +46,7 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray) -> BoardTable:
         velocity.append(slope[there])
         nearest.append(views[near[there]])
     pixel, view = np.concatenate(pixels), np.concatenate(nearest)
-    seen = np.isfinite(pixel).all(-1)
+    seen = np.all(np.isfinite(pixel), axis=-1)
     cameras = np.concatenate(camera)
     heights = np.array([(size[1] - 1) / 2 for size in table.image_size])
     pixel = np.where(seen[..., None], pixel, 0.0)

@@ -70,7 +70,7 @@ class Intrinsics:
     @property
     def given(self) -> np.ndarray:
         """Which cameras' lenses (C,) were given."""
-        return ~self.free.any(1)
+        return ~np.any(self.free, axis=1)
 
 
 def lens_prior(lens: np.ndarray, models: Sequence[LensModel], sizes: Sequence[tuple[int, int]]) -> LensPrior:

@@ -139,7 +139,7 @@ def to_shard(
         return None if points_world_m is None else ((points_world_m - targets_m[:, None]) * axes).astype(np.float32)
 
     # Frames without a crop stay, so that the others keep their places in time.
-    targets_m = np.where(there.any(1)[:, None], targets_m, 0.0)
+    targets_m = np.where(np.any(there, axis=1)[:, None], targets_m, 0.0)
     return Shard(
         crops_rgb=np.stack(images_rgb),
         P_crop=np.stack([crop.P_crop for crop in flat]).astype(np.float32),

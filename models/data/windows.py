@@ -143,7 +143,7 @@ class WindowDataset(Dataset):
         crops = np.zeros((T, slots, S, S, 3), np.uint8) if seen is None else np.zeros((T, slots, SIGHTING), np.float16)
         for t, v in zip(frame, view, strict=True):
             if seen is None:
-                crops[t, v] = change.image(shard.crops_rgb[rows[t, v]], t, v, S)
+                crops[t, v] = change.image(shard.crops_rgb[rows[t, v]], int(t), int(v), S)
             else:
                 crops[t, v] = seen[0][rows[t, v], variant[t, v]]
         item = {
@@ -151,7 +151,7 @@ class WindowDataset(Dataset):
             "P_crop": _cameras(shard, change, rows),
             "view_mask": mask,
             "frame_mask": mask.any(1),
-            "origins_m": change.origins(shard.targets_m[span]).astype(np.float32) * mask.any(1)[:, None],
+            "origins_m": change.origins(shard.targets_m[span]).astype(np.float32) * np.any(mask, axis=1)[:, None],
         }
         own = (shard.labels_px, shard.label_confidence)
         item["labels_px"], item["label_confidence"] = _labels(own, change, rows)
@@ -159,7 +159,7 @@ class WindowDataset(Dataset):
             item["fused_px"], item["fused_confidence"] = _labels(self._fused[shard_number], change, rows)
         if shard.joints_m is not None and shard.visible is not None:
             joints = change.joints(shard.joints_m[span].astype(np.float64))
-            item["joints_m"] = (joints * mask.any(1)[:, None, None]).astype(np.float32)
+            item["joints_m"] = (joints * np.any(mask, axis=1)[:, None, None]).astype(np.float32)
             item["visible"] = np.zeros((T, slots, 21), bool)
             item["visible"][frame, view] = shard.visible[rows[frame, view]]
         if self.unseen:
@@ -235,7 +235,7 @@ def _as_seen(
 def _newest_frames(shard: Shard, frames: int, least_views: int) -> np.ndarray:
     """Frames (n,) that end a window of one hand and have at least so many views with labels."""
     rows, sequence = np.asarray(shard.rows), np.asarray(shard.sequence)
-    labelled = (np.asarray(shard.label_confidence) > 0).any(1)
+    labelled = np.any(np.asarray(shard.label_confidence) > 0, axis=1)
     count = (_pictured(shard, rows) & labelled[rows]).sum(1) if len(labelled) else np.zeros(len(rows))
     last = np.arange(len(rows))
     whole = last >= frames - 1

@@ -34,7 +34,7 @@ def window_picture(data: WindowDataset, number: int, views: int, joints_m: np.nd
 def _draw(tile: np.ndarray, keypoints_px: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Bones between keypoints (21, 2), crop pixels, with the shift that enlarging by whole pixels brings."""
     points = ((keypoints_px + 0.5) * _SCALE - 0.5) * 16
-    there = np.isfinite(points).all(1) & (np.abs(points) < 1e5).all(1)
+    there = np.all(np.isfinite(points), axis=1) & np.all(np.abs(points) < 1e5, axis=1)
     for a, b in BONES:
         if there[a] and there[b]:
             start, end = ([int(each) for each in points[joint].round()] for joint in (a, b))

@@ -52,7 +52,7 @@ def beyond_border(lens: Camera, H_px_cam: np.ndarray, size: int) -> np.ndarray |
     at = (np.arange(size, dtype=np.float32)) * ((_INSIDE_NODES - 1) / (size - 1))
     u, v = np.meshgrid(at, at)
     fine = cv2.remap(pixels.astype(np.float32), u, v, cv2.INTER_LINEAR)
-    return ((fine < -0.5) | (fine > np.array([lens.width, lens.height]) - 0.5)).any(axis=-1)
+    return np.any((fine < -0.5) | (fine > np.array([lens.width, lens.height]) - 0.5), axis=-1)
 
 
 def with_board(image: np.ndarray, posed: PosedBoard, camera: RigCamera) -> np.ndarray:

@@ -84,7 +84,7 @@ def detect(
     One call is about one hand in one camera. What is said of a frame depends on the frame's number, its truth and the
     seed alone, not on the other frames asked for. A hand with a keypoint that is not finite is not found.
     """
-    whole = np.isfinite(keypoints_px).all((1, 2))
+    whole = np.all(np.isfinite(keypoints_px), axis=(1, 2))
     truth = np.where(whole[:, None, None], keypoints_px, 0.0)
     size = np.maximum(hand_size_px(truth), 1e-3)
     random = _Random(frames, seed)

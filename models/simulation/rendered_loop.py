@@ -32,7 +32,7 @@ class RenderedLoop:
         """The image (H, W, 3) uint8 BGR taken nearest to a time."""
         index = round(time_s / LOOP_S * len(self._ends)) % len(self._ends)
         start = self._ends[index - 1] if index else 0
-        return cv2.imdecode(self._jpegs[start : self._ends[index]], cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(self._jpegs[start : self._ends[index]], cv2.IMREAD_COLOR))
 
 
 def loop_files(folder: Path, rig: Rig) -> dict[str, Path]:

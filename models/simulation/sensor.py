@@ -34,7 +34,7 @@ def develop(image: np.ndarray, sensor: Sensor, seed: Sequence[int]) -> np.ndarra
         image = _noisy(image, sensor.noise, seed)
     if sensor.jpeg_quality is not None:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg_quality])
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return image
 
 

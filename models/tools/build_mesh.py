@@ -133,7 +133,7 @@ def palm_side(hand: HandForm, vertices: np.ndarray, faces: np.ndarray) -> np.nda
 
 def main() -> None:
     file = BytesIO()
-    np.savez_compressed(file, **build())
+    np.savez_compressed(file, **build())  # pyright: ignore[reportArgumentType]
     write_atomic(MESH_FILE, file.getvalue())
 
 

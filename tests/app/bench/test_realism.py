@@ -53,7 +53,7 @@ def test_the_contact_sheet_shows_a_hand_in_every_tile(tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "blue.png"), np.full((60, 80, 3), (250, 0, 0), np.uint8))
     write_contact_sheet(tmp_path / "new" / "sheet.png", seed=4, backgrounds=tmp_path)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["sheet.png"]
-    sheet = cv2.imread(str(tmp_path / "new" / "sheet.png"))
+    sheet = np.asarray(cv2.imread(str(tmp_path / "new" / "sheet.png")))
     assert sheet.shape == (4 * 192 + 384, 8 * 192, 3)
     # Sensors turn blue to many blues, but never to one in which red is strongest.
     tiles = sheet[: 4 * 192].reshape(4, 192, 8, 192, 3).swapaxes(1, 2).reshape(32, -1, 3).astype(int)

@@ -106,7 +106,7 @@ class DotEngine:
         confidence = np.full((hands, V, JOINTS), 0.01, np.float32)
         for hand in range(hands):
             places = right_hand(crops_rgb[hand])
-            there = np.isfinite(places).all(-1)
+            there = np.all(np.isfinite(places), axis=-1)
             known = there.sum(0) >= 2
             if known.sum() < 12:
                 continue  # as a network that sees nothing: everything in the middle
@@ -484,7 +484,7 @@ def test_the_volume_search_gives_a_place_to_the_side_that_fits_better() -> None:
         found = plain(crops_rgb, P_crop, view_mask)
         flip = np.array([[-1.0, 0, 127], [0, 1, 0], [0, 0, 1]])
         other = plain(mirrored, (flip @ P_crop).astype(np.float32), view_mask)
-        swapped = (other.confidence > 0.1).any((1, 2)) & ~(found.confidence > 0.1).any((1, 2))
+        swapped = np.any(other.confidence > 0.1, axis=(1, 2)) & ~np.any(found.confidence > 0.1, axis=(1, 2))
         back_px = other.keypoints_px.copy()
         back_px[..., 0] = 127 - back_px[..., 0]
         back_px[..., 1] += np.where(np.arange(JOINTS) % 2, 4, -4)

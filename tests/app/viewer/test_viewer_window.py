@@ -241,7 +241,7 @@ def test_keys_reach_the_window_and_q_quits(x_display, tmp_path):
     finally:
         viewer.kill()
     assert output.split() == ["quit"] and viewer.returncode == 0
-    shown = cv2.imread(str(picture))
+    shown = np.asarray(cv2.imread(str(picture)))
     assert shown.shape == (360, 640, 3)
     card = np.array(palette.bgr(palette.BAR))
     assert np.abs(shown[100:260, 140:180] - card).max(axis=2).mean() < 40
@@ -267,7 +267,7 @@ def test_headless_without_a_display_draws_every_set_once(tmp_path):
     assert len(frames) == 12 and frames[0].shape == (360, 640, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.png", "out.mp4"]
     # The same scene: the last frame is the snapshot but for the video's compression, and it shows fingers.
-    last = cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2RGB)
+    last = cv2.cvtColor(np.asarray(cv2.imread(str(picture))), cv2.COLOR_BGR2RGB)
     assert np.abs(frames[-1].astype(int) - last).mean() < 4
     scene = cv2.cvtColor(last[40:230], cv2.COLOR_RGB2HSV)
     assert (scene[..., 1:] > 110).all(axis=2).sum() > 300

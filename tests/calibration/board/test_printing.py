@@ -38,7 +38,7 @@ def render_pdf(pdf: Path) -> np.ndarray:
     else:
         pytest.skip("neither pdftoppm (poppler-utils) nor gs (ghostscript) is installed to render the PDF with")
     subprocess.run(command, check=True, capture_output=True)
-    return cv2.imread(str(out), cv2.IMREAD_GRAYSCALE)
+    return np.asarray(cv2.imread(str(out), cv2.IMREAD_GRAYSCALE))
 
 
 def draw(tmp_path: Path, name: str) -> Board:
@@ -80,7 +80,7 @@ def test_ruler_measures_what_it_says(tmp_path):
 def test_png_holds_the_board_and_states_its_resolution(tmp_path, name):
     board = draw(tmp_path, name)
     png = tmp_path / name / "board.png"
-    found = detect_board(cv2.imread(str(png), cv2.IMREAD_GRAYSCALE), board)
+    found = detect_board(np.asarray(cv2.imread(str(png), cv2.IMREAD_GRAYSCALE)), board)
     content = png.read_bytes()
     at = content.index(b"pHYs")
     per_m = int.from_bytes(content[at + 4 : at + 8], "big")

@@ -110,7 +110,7 @@ def test_the_mesh_of_true_joints_is_near_the_true_mesh_and_moves_with_them(cache
     """The fitter has to learn the bones and does not know how thick the fingers are: some millimetres remain."""
     data = WindowDataset([cache], CONFIG.crop_px, CONFIG.frames, truth=True)
     found = predict(UstHand(CONFIG), data, np.arange(12), 3)
-    known = np.isfinite(found.truth_m).all((1, 2))
+    known = np.all(np.isfinite(found.truth_m), axis=(1, 2))
     joints_m = dict.fromkeys(METHODS, found.truth_m) | {"stage1_mode": found.truth_m + [0.02, 0, 0]}
     figures = mesh_summaries(data, replace(found, joints_m=joints_m), known)
     assert set(figures) == set(METHODS)
