@@ -16,6 +16,7 @@ from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, RigCamera, write_rig
 from calibration.session import Session, check_session
+from models.data.session_cache import cache_session
 from models.files.labels import read_labels
 from models.files.truth import Truth, read_truth
 from models.simulation.hands import LOOP_S, hands_at
@@ -314,3 +315,22 @@ def test_the_contact_sheet_and_a_name_that_is_no_picture(tmp_path: Path, capsys:
     assert main(["simulate", "--contact-sheet", str(tmp_path / "hands.png"), "--seed", "5"]) == 0
     assert np.asarray(cv2.imread(str(tmp_path / "hands.png"))).std() > 20
     assert [path.name for path in tmp_path.iterdir()] == ["hands.png"]
+
+
+def test_two_people_have_four_hands_that_no_cache_of_labels_mixes_up(tmp_path: Path) -> None:
+    rig = random_rig(5, cameras=2, width=128, height=96, people=2)
+    settings = SceneSettings(things=False, anywhere=False, people=2)
+    with RenderingPool(1) as pool:
+        record_session(tmp_path / "two", SceneSpec(rig, 5, settings), Timing(6), pool, labels="perfect")
+    truth = read_truth(tmp_path / "two" / "truth.npz", 2)
+    assert set(truth.hands) == {"left", "right", "left_2", "right_2"}
+    ways_m = {name: hand.joints_world_m[0, 9, :2] - hand.joints_world_m[0, 0, :2] for name, hand in truth.hands.items()}
+    for side in ("left", "right"):
+        # They sit opposite one another, and are not of one size.
+        assert ways_m[side] @ ways_m[f"{side}_2"] < 0
+        assert np.abs(truth.hands[side].shape - truth.hands[f"{side}_2"].shape).max() > 1e-3
+    labels = read_labels(tmp_path / "two" / "labels.npz", 2)
+    _, counts = np.unique(np.stack([labels.camera, labels.right, labels.time_ns]), axis=1, return_counts=True)
+    assert counts.max() == 2
+    with pytest.raises(UserError, match="do not tell several people's hands apart"):
+        cache_session(tmp_path / "two", tmp_path / "cache")

@@ -27,7 +27,7 @@ from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
 from deploy.engines.cloud_rings import CloudRings
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import to_pixels
-from models.simulation.hands import hands_at
+from models.simulation.hands import hands_at, hands_of_people_at
 from models.simulation.simulated_rig import ring_rig
 
 RIG = ring_rig(4)
@@ -40,10 +40,10 @@ STEP, SUM = 8, 295
 """Dot i has red 40 + 8 i, and red and green add up to 295, which no mixture with the background does."""
 
 
-def draw(joints_m: dict[Side, np.ndarray], rig: Rig, camera_number: int) -> np.ndarray:
+def draw(hands: Iterable[tuple[Side, np.ndarray]], rig: Rig, camera_number: int) -> np.ndarray:
     camera = rig.cameras[camera_number]
     image = np.zeros((camera.camera.height, camera.camera.width, 3), np.uint8)
-    for side, joints in joints_m.items():
+    for side, joints in hands:
         dots_px = camera.project(joints)
         turn = np.array([0, 1, 2]) * 2 * np.pi / 3 * (1 if side == "right" else -1)
         dots_px = np.concatenate([dots_px, dots_px.mean(0) + 20 * np.stack([np.cos(turn), np.sin(turn)], axis=1)])
@@ -164,7 +164,7 @@ def frame_set(number: int, sides: Sequence[Side] = BOTH, cameras: Sequence[int] 
     for index in cameras:
         time_ns = now_ns + LAGS_NS[index]
         hands = hands_at(time_ns / 1e9)
-        pixels = draw({side: hands[side] for side in sides}, rig, index)
+        pixels = draw([(side, hands[side]) for side in sides], rig, index)
         camera_id = rig.cameras[index].camera_id
         frames[camera_id] = Frame(
             camera_id=camera_id,
@@ -267,6 +267,38 @@ def test_a_hand_is_lost_and_found_again_while_sets_overlap() -> None:
     rights = [each.get("right") for each in tracks]
     assert rights[8] == 2 and set(rights[11:19]) == {None} and rights[25] == 3
     assert set(rights[36:]) in ({3}, {4})  # as long as it takes to be lost
+
+
+def test_two_people_have_four_hands_each_with_its_slot_and_the_finder_rests() -> None:
+    rig = ring_rig(6, width=1280, height=960, people=2)
+    truth = [hands_of_people_at(number * PERIOD_NS / 1e9, 2) for number in range(12)]
+
+    class FourHands(ListFinder):
+        def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()):
+            self.asked += 1
+            return [Found(side, joints_m + 0.01, side_log_odds=12.0) for side, joints_m in truth[0]]
+
+    finder = FourHands()
+    estimator = UstHandEstimator(rig, Pipeline(DotEngine(), 6, hands=4), finder)
+    for number, hands in enumerate(truth):
+        now_ns = number * PERIOD_NS
+        frames = {
+            camera.camera_id: Frame(
+                camera_id=camera.camera_id,
+                sequence=number,
+                capture_time_ns=now_ns,
+                grab_time_ns=0,
+                publish_time_ns=0,
+                pixels=draw(hands, rig, index),
+            )
+            for index, camera in enumerate(rig.cameras)
+        }
+        found = estimator.estimate(FrameSet(number, now_ns, frames, 0)).hands
+        assert {hand.track_id: hand.side for hand in found} == {1: "left", 2: "right", 3: "left", 4: "right"}
+    assert finder.asked == 1
+    for hand, (side, joints_m) in zip(sorted(found, key=lambda hand: hand.track_id), hands, strict=True):
+        assert hand.side == side
+        assert np.median(np.linalg.norm(hand.joints_world_m - joints_m, axis=1)) < 0.005
 
 
 def test_views_that_are_absent_for_a_while_change_little() -> None:
