@@ -12,9 +12,9 @@ def has_cuda() -> bool:
 
 def has_bf16() -> bool:
     """Whether OpenVINO finds a processor that calculates in bfloat16."""
-    import openvino
+    from deploy.engines.openvino_core import openvino_core
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def has_gpu_device() -> bool:

@@ -10,6 +10,7 @@ import openvino
 
 from calibration.errors import UserError
 from deploy.engines.exported import ExportedEngine, Shapes
+from deploy.engines.openvino_core import openvino_core
 from deploy.image_network import check_input
 
 _MOST_STREAMS = 8
@@ -19,8 +20,8 @@ class OpenvinoNetwork:
     """Compiled for each prepared size, which runs a quarter to a third faster, and once, when first needed, for any."""
 
     def __init__(self, onnx: bytes, settings: dict[str, str | int]) -> None:
-        self._core, self._settings = openvino.Core(), settings
-        self._model = self._core.read_model(onnx)
+        self._settings = settings
+        self._model = openvino_core().read_model(onnx)
         self._requests: dict[tuple, openvino.InferRequest] = {}
         self._any: openvino.InferRequest | None = None
 
@@ -38,7 +39,7 @@ class OpenvinoNetwork:
         return list(request.infer(dict(given), share_inputs=True, share_outputs=True).to_tuple())
 
     def _compile(self, model: openvino.Model) -> openvino.InferRequest:
-        return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+        return openvino_core().compile_model(model, "CPU", self._settings).create_infer_request()
 
 
 def openvino_engine(directory: Path, precision: Literal["f32", "bf16"] = "f32", threads: int = 0) -> ExportedEngine:
@@ -61,9 +62,8 @@ class OpenvinoImages:
     def __init__(
         self, path: Path, content: bytes, image_shape: tuple[int, ...], precision: Literal["f32", "bf16"] = "f32"
     ) -> None:
-        core = openvino.Core()
         try:
-            model = core.read_model(content)
+            model = openvino_core().read_model(content)
         except RuntimeError as error:
             raise UserError(f"{path}: OpenVINO cannot read it ({str(error).strip().splitlines()[-1]}).") from None
         shapes = [tuple(None if d.is_dynamic else d.get_length() for d in port.partial_shape) for port in model.inputs]
@@ -76,7 +76,7 @@ class OpenvinoImages:
             "NUM_STREAMS": min(cores, _MOST_STREAMS),
             "INFERENCE_NUM_THREADS": cores,
         }
-        compiled = core.compile_model(model, "CPU", settings)
+        compiled = openvino_core().compile_model(model, "CPU", settings)
         self.name = f"OpenVINO {openvino.__version__.split('-')[0]} {precision} on the CPU"
         self.outputs = tuple(port.get_any_name() for port in compiled.outputs)
         self._requests = [compiled.create_infer_request() for _ in range(settings["NUM_STREAMS"])]
