@@ -46,6 +46,13 @@ def add_parser(subparsers) -> None:
         "--labels", type=_shares, default=_GRADES, metavar="GRADE=SHARE,...", help=f"default: {_GRADES}"
     )
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to put behind the hands")
+    parser.add_argument(
+        "--flat",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="hands that hold something flat by its edge (default: 0)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="everything follows from it (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
 
@@ -72,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         upright=args.upright,
         grades=args.labels,
         backgrounds=None if args.backgrounds is None else str(args.backgrounds.resolve()),
+        flat=args.flat,
     )
     began = time.monotonic()
     try:

@@ -60,7 +60,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     Of the views only `pictured` have pictures (None: all); of the others there are the detector's labels.
     `grades` maps names of GRADES to how often a clip's detector is of that grade. `size_px` is the side of the cached
     crops, MARGIN times the network's; `upright` turns them as models/hand/upright.py says. `backgrounds` is a folder of
-    pictures.
+    pictures, `flat` the share of people whose hands hold something flat by its edge.
     """
 
     split: Split = "train"
@@ -75,6 +75,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     upright: bool = False
     grades: dict[str, float] = msgspec.field(default_factory=lambda: {"moderate": 0.6, "noisy": 0.4})
     backgrounds: str | None = None
+    flat: float = 0.0
 
 
 def check_settings(settings: GenerateSettings) -> None:
@@ -88,6 +89,8 @@ def check_settings(settings: GenerateSettings) -> None:
         raise UserError(f"`pictured` is {settings.pictured}; it must be from 2 to `views`, {settings.views}.")
     if settings.seed < 0 or not 1 <= settings.fps <= 1000:
         raise UserError(f"`seed` {settings.seed} must be at least 0, `fps` {settings.fps:g} from 1 to 1000.")
+    if not 0 <= settings.flat <= 1:
+        raise UserError(f"`flat` is {settings.flat:g}; it must be a share from 0 to 1.")
     shares = [*settings.grades.values()]
     if set(settings.grades) - set(GRADES) or not min(shares, default=-1) >= 0 or not 0 < sum(shares) < np.inf:
         raise UserError(f"`grades` is {settings.grades}; give shares, not all zero, of {', '.join(GRADES)}.")
@@ -154,7 +157,9 @@ def person_shards(settings: GenerateSettings, person: int) -> list[Shard]:
     pictures = Path(settings.backgrounds) if settings.backgrounds else None
     # The person and the backgrounds take longest to make; the clips share them.
     rig = random_rig(seed, cameras=MAX_CAMERAS, fps=settings.fps)
-    settings_of_scene = SceneSettings(hands=hands, anywhere=bool(random.random() < 0.8), backgrounds=pictures)
+    settings_of_scene = SceneSettings(
+        hands=hands, anywhere=bool(random.random() < 0.8), backgrounds=pictures, flat=settings.flat
+    )
     scene = random_scene(rig, seed, settings_of_scene)
     shards = []
     for clip in range(settings.clips):

@@ -143,6 +143,13 @@ def text_table(evaluation: Evaluation) -> str:
         lines.append(f"2 views {angle} degrees apart ({values['windows']} windows): {errors}")
     held = ", ".join(f"{float(level):.0%}: {share:.1%}" for level, share in figures["coverage"].items())
     lines.append(f"the ellipsoids hold {held} of the true joints")
+    for name in ("presence", "side"):
+        if name in figures:
+            said = figures[name]
+            lines.append(
+                f"{name} in {said['n']} crops: expected calibration error {said['expected_calibration_error']:.3f}, "
+                f"Brier score {said['brier']:.3f}, {said['wrong']:.1%} on the wrong side of 0.5"
+            )
     for name, what in (("keypoint", "stage 1's keypoints"), ("label", "the labels")):
         error = figures[f"{name}_error_of_crop"]
         lines.append(f"2D error of {what}: median {error['median']:.2%} of the crop's side, 90 % {error['p90']:.2%}")

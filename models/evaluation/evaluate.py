@@ -19,10 +19,13 @@ from models.evaluation.metrics import (
     summary,
 )
 from models.evaluation.predict import METHODS, Predictions, predict
+from models.evaluation.reliability import judged, reliability
 from models.network.ust_hand import UstHand
 
 LEVELS = (0.5, 0.9)
 ANGLES_DEG = (0, 30, 60, 120, 180)
+_JUDGED = 64
+"""Windows of whose crops it is asked whether there is a hand, and of which side."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ def evaluate(network: UstHand, data: WindowDataset, windows: int, views: int | N
     figures["coverage"] = {f"{level:g}": share for level, share in held.items()}
     figures["keypoint_error_of_crop"] = _spread(predictions.keypoint_error)
     figures["label_error_of_crop"] = _spread(predictions.label_error)
+    some = numbers[:: max(len(numbers) // _JUDGED, 1)]
+    presence, side = judged(network, data, some, views or most, seed)
+    if len(presence.true):
+        figures["presence"] = reliability(presence)
+    if len(side.true) and network.config.landmarks:  # heatmaps do not say which side it is
+        figures["side"] = reliability(side)
     figures["acceleration_error_mm"] = {
         name: _acceleration(data, predictions, predictions.joints_m[name]) for name in METHODS
     }

@@ -29,6 +29,7 @@ _DWELL = 4
 _DRIFT_RAD = np.deg2rad(1.2)
 _MARGIN_RAD = 2 * _DRIFT_RAD
 _DRIFT_HZ = 0.3
+_TREMOR_RAD = np.deg2rad(0.5)
 # Largest flexion and deviation of the wrist, to either side.
 _BEND_RAD = np.deg2rad([40.0, 16.0])
 _WIGGLE_RATE, _WAVE_RATE, _FLICK_RATE = 0.2, 0.12, 0.12
@@ -58,7 +59,8 @@ class HandMotion:
 
     The hand's middle travels within `reach_m` of `home_world_m`, to each side. `anywhere` gives any orientation; else
     the hand is as before a rig on a desk: fingers along world +y and upwards, turning to both sides. With `period_s`
-    the motion repeats without a seam. `held_radius_m` keeps the hand around a round thing of that radius. A left hand's
+    the motion repeats without a seam. `held_radius_m` keeps the hand around a round thing of that radius,
+    `held_angles_rad` (21,) in that pose but for a tremor. A left hand's
     motion is the mirror image, in world x about its home, of a right one's.
     """
 
@@ -72,11 +74,13 @@ class HandMotion:
         anywhere: bool = False,
         period_s: float | None = None,
         held_radius_m: float | None = None,
+        held_angles_rad: np.ndarray | None = None,
     ) -> None:
         self._seed = (seed,) if isinstance(seed, int) else tuple(seed)
         self.side: Side = side
         self._home_world_m = np.asarray(home_world_m, float)
-        self._reach_m, self._anywhere, self._held_radius_m = reach_m, anywhere, held_radius_m
+        self._reach_m, self._anywhere = reach_m, anywhere
+        self._held_radius_m, self._held_angles_rad = held_radius_m, held_angles_rad
         tempo = self._random(0).uniform(0.8, 1.5)
         self._keys, self._key_s = _grid(_KEY_S * tempo, period_s, 1)
         self._knots, self._knot_s = _grid(_KNOT_S * tempo, period_s, _DWELL)
@@ -160,7 +164,8 @@ class HandMotion:
             0.0,
         )
         wiggle_rad = np.minimum(np.deg2rad(random.uniform(5, 20)) * np.where(_BENDS, 1.0, 0.3), room_rad)
-        wiggles = self._held_radius_m is None and random.random() < _WIGGLE_RATE
+        holds = self._held_radius_m is not None or self._held_angles_rad is not None
+        wiggles = not holds and random.random() < _WIGGLE_RATE
         lag = random.uniform(-1.2, 1.2)
         wave_rad = random.uniform(0.15, 0.4) * (random.random() < _WAVE_RATE)
         return _Key(
@@ -180,6 +185,9 @@ class HandMotion:
 
     def _gesture(self, index: int) -> np.ndarray:
         random = self._random(4, index, self._keys)
+        if self._held_angles_rad is not None:
+            angles = self._held_angles_rad + random.normal(0, _TREMOR_RAD, ANGLES)
+            return np.clip(angles, LIMITS_RAD[:, 0] + _MARGIN_RAD, LIMITS_RAD[:, 1] - _MARGIN_RAD)
         if self._held_radius_m is not None:
             return grasp(random, self._held_radius_m, _MARGIN_RAD)
         return random_gesture(random, _MARGIN_RAD)

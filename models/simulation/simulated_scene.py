@@ -12,6 +12,7 @@ import numpy as np
 
 from calibration.hand import Side
 from calibration.rig import Rig
+from calibration.rotations import make_transform
 from models.hand.builtin import BuiltinHand
 from models.simulation.arm import arm_model, bend_wrist
 from models.simulation.backgrounds import random_background
@@ -20,6 +21,7 @@ from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.motion import HandMotion
 from models.simulation.objects import Thing, random_thing
 from models.simulation.person import MEAN_PERSON, Person, random_person
+from models.simulation.plate_grip import PlateGrip, random_plate_grip
 from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneState, SceneView, Sensor
 from models.simulation.simulated_rig import people_in
 from models.simulation.skin import hand_surface
@@ -41,7 +43,7 @@ class SceneSettings:
 
     `anywhere` lets hands take any orientation; else they are as before a rig on a desk. `things` are held objects and
     ones that float through the view. `backgrounds` is a folder of pictures; without one they are made up. `people` sit
-    around a table, each with those hands.
+    around a table, each with those hands. `flat` is the share of hands that hold something flat by its edge.
     """
 
     hands: Hands = "both"
@@ -49,6 +51,7 @@ class SceneSettings:
     things: bool = True
     backgrounds: Path | None = None
     people: int = 1
+    flat: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,19 +73,16 @@ class Actor:
         person: Person,
         T_world_seat: np.ndarray,
         held: Thing | None = None,
-        held_radius_m: float = 0,
+        T_hand_held: np.ndarray | None = None,
         later_s: float = 0,
     ) -> None:
         self._later_s = later_s
-        self._motion, self._held, self._T_world_seat = motion, held, T_world_seat
+        self._motion, self._T_world_seat = motion, T_world_seat
+        self._held, self._T_hand_held = held, np.eye(4) if T_hand_held is None else T_hand_held
         self._model = arm_model(motion.side) if person.forearms else BuiltinHand(motion.side)
         self._forearm = person.forearms
         self._surface = hand_surface(self._model.mesh, self._model.faces, person.skin)
         self.shape = person.shape
-        self._T_hand_held = np.eye(4)
-        # Things are long in z: they lie across the palm.
-        self._T_hand_held[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-        self._T_hand_held[:3, 3] = _HELD_X_M, 0.0, -_PALM_HALF_M - held_radius_m
 
     @property
     def side(self) -> Side:
@@ -170,6 +170,7 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
         for side in sides:
             holds = settings.things and of_person.random() < _HELD_RATE
             radius_m = of_person.uniform(*_HELD_RADII_M) if holds else None
+            grip = _plate_grip(seed, number, side, person, settings.flat)
             motion = HandMotion(
                 (seed, 12, int(side == "left"), *([number] if number else [])),
                 side,
@@ -177,10 +178,14 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
                 reach_m=0.035 if len(sides) == 2 else 0.07,
                 anywhere=settings.anywhere,
                 held_radius_m=radius_m,
+                held_angles_rad=None if grip is None else grip.angles_rad,
             )
             held = None if radius_m is None else _of_radius(random_thing(of_person), radius_m)
+            T_hand_held = _across_palm(radius_m or 0.0)
+            if grip is not None:
+                held, T_hand_held = grip.plate, grip.T_hand_plate
             seat = T_world_seat(number, settings.people)
-            actors[hand_name(side, number)] = Actor(motion, person, seat, held, radius_m or 0.0)
+            actors[hand_name(side, number)] = Actor(motion, person, seat, held, T_hand_held)
     floating = None
     if settings.things and random.random() < _FLOATING_RATE:
         away = random.normal(size=3)
@@ -224,6 +229,17 @@ def demo_scene(rig: Rig) -> SimulatedScene:
 def _moved(thing: Thing, T_world_start: np.ndarray, T_world_end: np.ndarray) -> PosedObject:
     start_m, end_m = (thing.vertices_m @ T[:3, :3].T + T[:3, 3] for T in (T_world_start, T_world_end))
     return PosedObject(start_m, end_m, thing.surface)
+
+
+def _plate_grip(seed: int, number: int, side: Side, person: Person, flat: float) -> PlateGrip | None:
+    random = np.random.default_rng([seed, 14, number, int(side == "left")])
+    return random_plate_grip(random, side, person.shape) if random.random() < flat else None
+
+
+def _across_palm(radius_m: float) -> np.ndarray:
+    """T_hand_held (4, 4) of a thing of that radius in the palm. Things are long in z: they lie across it."""
+    across = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+    return make_transform(across, np.array([_HELD_X_M, 0.0, -_PALM_HALF_M - radius_m]))
 
 
 def _of_radius(thing: Thing, radius_m: float) -> Thing:
