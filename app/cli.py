@@ -24,6 +24,7 @@ _COMMANDS = (
     "cameras",
     "grab",
     "keys",
+    "label",
     "train",
     "evaluate",
     "export",

@@ -18,7 +18,11 @@ def keep_backup(path: Path) -> Path | None:
     backup, number = path.with_name(name), 2
     while backup.exists():
         backup, number = path.with_name(f"{name}-{number}"), number + 1
-    shutil.copy2(path, backup)
+    try:
+        shutil.copy2(path, backup)
+    except OSError:
+        backup.unlink(missing_ok=True)  # A part of a copy, on a full disk, is none.
+        raise
     return backup
 
 

@@ -5,7 +5,6 @@ real detector gives are then taken for the truth, the simulated detector labels 
 labels go through the same comparison.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,11 @@ import numpy as np
 from app.bench.live import read_sets
 from app.bench.self_occlusion import hidden_by_own_hand
 from app.estimators import make_estimator
-from app.estimators.detection import Detection, Detector, Region
+from app.estimators.detectors.remembered import RememberedDetector
 from app.estimators.estimator import Hand
 from app.estimators.multiview.estimator import MultiViewEstimator
 from app.worker.statistics import rounded
 from calibration.errors import UserError
-from calibration.frames import Frame
 from calibration.rig import Rig, RigCamera
 from calibration.session import Session
 from calibration.triangulation import Observations, triangulate_without_each
@@ -58,27 +56,6 @@ class _Residuals:
         }
 
 
-class _ScoreKeeper:
-    """Passes calls on to a detector and remembers the score of each hand by its keypoints."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self.name = detector.name
-        self.scores: dict[bytes, float] = {}
-
-    def detect(
-        self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
-    ) -> list[list[Detection]]:
-        found = self._detector.detect(frames, regions, searched)
-        self.scores |= {
-            each.keypoints_px.astype(np.float64).tobytes(): each.presence for of_view in found for each in of_view
-        }
-        return found
-
-    def close(self) -> None:
-        self._detector.close()
-
-
 def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estimator_name: str) -> dict:
     """Figures of the session's own detector and of the simulated grades; see the module and docs/labels.md.
 
@@ -86,11 +63,12 @@ def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estima
     """
     estimator = make_estimator(estimator_name, rig)
     assert isinstance(estimator, MultiViewEstimator)
-    keeper = _ScoreKeeper(estimator.detector)
-    estimator.detector = keeper
+    detector = estimator.detector
+    estimator.detector = remembered = RememberedDetector(detector)
     sets = read_sets(session, rig, phases_ns)
     hands = [(number, hand) for number, frames in enumerate(sets) for hand in estimator.estimate(frames).hands]
     estimator.close()
+    detector.close()
     # Without a view two others must remain.
     hands = [(number, hand) for number, hand in hands if len(hand.detections_px) >= 3]
     if not hands:
@@ -98,7 +76,7 @@ def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estima
             f"{session.path}: no hand was found in three views, which a comparison of views needs. Give a recording of "
             "three cameras or more that shows hands."
         )
-    result: dict = {"sets": len(sets), "hands": len(hands), estimator_name: _measured(hands, keeper.scores).summary()}
+    result: dict = {"sets": len(sets), "hands": len(hands), estimator_name: _measured(hands, remembered).summary()}
     steps = np.diff([frames.reference_time_ns for frames in sets])
     frames_per_set = max(1, round(float(np.median(steps)) * 1e-9 * _SIMULATED_FPS)) if len(steps) else 1
     for name, grade in GRADES.items():
@@ -106,14 +84,15 @@ def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estima
     return result
 
 
-def _measured(hands: list[tuple[int, Hand]], scores: dict[bytes, float]) -> _Residuals:
+def _measured(hands: list[tuple[int, Hand]], remembered: RememberedDetector) -> _Residuals:
     """What the estimator measured; its leave-one-out residuals are joint by joint, in the order of its detections."""
     px, size, confidence = [], [], []
     for _, hand in hands:
         keypoints = list(hand.detections_px.values())
         px.append(hand.leave_one_out_px.reshape(21, len(keypoints)).T)
         size += [float(hand_size_px(each)) for each in keypoints]
-        confidence += [np.full(21, scores[each.tobytes()]) for each in keypoints]
+        said = [remembered.detection_of(each) for each in keypoints]
+        confidence += [np.full(21, each.presence) for each in said if each is not None]
     return _Residuals(np.concatenate(px), np.array(size), np.array(confidence))
 
 

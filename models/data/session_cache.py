@@ -35,6 +35,11 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160, upright: boo
     """
     session = check_session(session_dir)
     labels = read_labels(session.path / "labels.npz", len(session.camera_ids))
+    if labels.rig_id not in ("", session.rig.rig_id):
+        raise UserError(
+            f"{session.path}: the labels were made with the calibration {labels.rig_id}, but rig.yaml is "
+            f"{session.rig.rig_id}. Label the session again: `usthand label {session.path}`."
+        )
     truth_file = session.path / "truth.npz"
     truth = read_truth(truth_file, len(session.camera_ids)) if truth_file.is_file() else None
     if truth is not None and not set(truth.hands) <= {"left", "right"}:

@@ -10,7 +10,7 @@ from calibration.errors import UserError
 from calibration.hand import JOINTS, Definition
 from models.files.npzfile import read_npz, write_npz
 
-_TEXTS = ("source", "definition")
+_TEXTS = ("source", "definition", "rig_id", "made_of")
 _AGAIN = "Write it again: docs/labels.md says how."
 
 
@@ -20,7 +20,8 @@ class Labels:
 
     `camera` (L,) int16 counts the rig's cameras, `time_ns` (L,) int64 is the frame's capture time, `right` (L,) bool
     whether it is a right hand, `keypoints_px` (L, 21, 2) float32 distorted pixels, `confidence` (L, 21) float32 in
-    [0, 1]; `source` says what made them, `definition` where on the hand their points lie.
+    [0, 1]; `source` says what made them, `definition` where on the hand their points lie. `rig_id` is the calibration
+    by which views were compared and `made_of` tells labels made of something else apart; both are empty where unknown.
     """
 
     camera: np.ndarray
@@ -30,6 +31,8 @@ class Labels:
     confidence: np.ndarray
     source: str
     definition: Definition = "anatomical"
+    rig_id: str = ""
+    made_of: str = ""
 
     def __len__(self) -> int:
         return len(self.camera)
@@ -74,7 +77,8 @@ def read_labels(path: Path, cameras: int) -> Labels:
     before = "detector" if source.lower().startswith("mediapipe") else "anatomical"
     definition = str(arrays.pop("definition", before))
     _check(path, arrays, cameras)
-    return Labels(**arrays, source=source, definition=_check_definition(path, definition))
+    more = {name: str(arrays.pop(name, "")) for name in ("rig_id", "made_of")}
+    return Labels(**arrays, source=source, definition=_check_definition(path, definition), **more)
 
 
 def _check_definition(path: Path, name: str) -> Definition:
