@@ -30,10 +30,10 @@ def test_hands_are_read_as_they_were_written(recording, tmp_path):
     folder = OpenPoseFolder(write_openpose(tmp_path / "json", session, score=0.64), session)
     ((left, right),) = folder.detect([frame("cam_1", 3)], [[]], [True])
     time_s = float(session.frame_times_ns("cam_1")[3]) * 1e-9
-    for detection, side in ((left, "left"), (right, "right")):
-        truth_px = session.rig["cam_1"].project(hands_at(time_s)[side])
-        assert detection.keypoints_px == pytest.approx(truth_px, abs=1e-6)
-        assert (detection.right_probability > 0.5) == (side == "right")
+    truth_m = hands_at(time_s)
+    for detection, joints_m, is_right in ((left, truth_m["left"], False), (right, truth_m["right"], True)):
+        assert detection.keypoints_px == pytest.approx(session.rig["cam_1"].project(joints_m), abs=1e-6)
+        assert (detection.right_probability > 0.5) == is_right
         assert detection.presence == 1
     # A joint of confidence 0.64 is expected to err by 1 / 0.8 of what one of confidence 1 does.
     size_px = 2 * np.sqrt(left.keypoints_px.var(0).sum())
