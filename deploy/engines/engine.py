@@ -88,8 +88,8 @@ class HandRings(Protocol):
 
 
 class Engine(Protocol):
-    """The arrays that a method returns may change when it is called again. Called from one thread, but for what
-    `HandRings.refine_later` returns.
+    """The arrays that a method returns may change when it is called again, but not with those that it was given. Called
+    from one thread, but for what `HandRings.refine_later` returns.
     """
 
     @property

@@ -151,13 +151,17 @@ class UstHandEstimator:
             joints_m = views.to_world_m(refined.joints_m[index].astype(np.float64))
             covariance_m2 = views.turn @ refined.covariance_m2[index].astype(np.float64) @ views.turn
             hand = self._judge(track, views, begun, index, joints_m, covariance_m2)
+            # Found elsewhere when the next set began: the track goes on from there, whatever this one says.
+            overtaken = track.motion.time_ns > begun.now_ns
             if hand is None:
                 ring.withdraw(frame)
-                track.miss()
+                if not overtaken:
+                    track.miss()
                 continue
             joints_m = hand.joints_world_m
-            track.see(begun.now_ns, joints_m, np.einsum("jaa->j", covariance_m2) / 3)
-            track.half_width_m += 0.2 * (hand_box(joints_m)[1] - track.half_width_m)
+            if not overtaken:
+                track.see(begun.now_ns, joints_m, np.einsum("jaa->j", covariance_m2) / 3)
+                track.half_width_m += 0.2 * (hand_box(joints_m)[1] - track.half_width_m)
             hands.append(hand)
         hands = self._one_of_each(hands)
         if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the slots that there are

@@ -5,7 +5,7 @@ a right hand and the other way on a left one, so that the engine sees, as the ne
 mirrored crops the left one. All that is not the network is the real thing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -132,7 +132,7 @@ class DotEngine:
 
     def refine(self, window: CloudWindow) -> Refined:
         self.windows.append(CloudWindow(*(array.copy() for array in window)))
-        joints_m = window.queries_m[:, -1]
+        joints_m = window.queries_m[:, -1].copy()  # the window's memory takes the next set's
         return Refined(joints_m, np.broadcast_to(np.eye(3, dtype=np.float32) * 0.002**2, (len(joints_m), JOINTS, 3, 3)))
 
     def make_rings(self, hands: int, lock: AbstractContextManager) -> CloudRings:
@@ -267,6 +267,29 @@ def test_a_hand_is_lost_and_found_again_while_sets_overlap() -> None:
     rights = [each.get("right") for each in tracks]
     assert rights[8] == 2 and set(rights[11:19]) == {None} and rights[25] == 3
     assert set(rights[36:]) in ({3}, {4})  # as long as it takes to be lost
+
+
+def test_a_hand_that_is_found_again_is_not_lost_by_what_an_older_set_says() -> None:
+    """Each set is finished when the next one has looked for hands and comes to stage 1."""
+    estimates: list[Estimate] = []
+
+    class LateEngine(DotEngine):
+        finish: Callable[[], Estimate] | None = None
+
+        def run_stage1(self, crops_rgb: np.ndarray, P_crop: np.ndarray, view_mask: np.ndarray) -> Clouds:
+            if self.finish is not None:
+                estimates.append(self.finish())
+            return super().run_stage1(crops_rgb, P_crop, view_mask)
+
+    engine, finder = LateEngine(), ListFinder()
+    estimator = UstHandEstimator(RIG, Pipeline(engine, 4), finder)
+    for number in range(20):
+        gone = 10 <= number < 14
+        finder.here = {side: joints for side, joints in hands_at(number * PERIOD_NS / 1e9).items() if not gone}
+        engine.finish = estimator.begin(frame_set(number, ["left"] if gone else BOTH))
+    # The finder finds it in set 14, before set 13 says for the fourth time that it is not there.
+    assert [len(each.hands) for each in estimates] == [2] * 10 + [1] * 4 + [2] * 5
+    assert {one(each, "right").track_id for each in estimates[14:]} == {2}
 
 
 def test_two_people_have_four_hands_each_with_its_slot_and_the_finder_rests() -> None:
