@@ -35,7 +35,6 @@ from app.worker.run_summary import RunSummary, simulated_truth
 from app.worker.timing import SetTiming, set_timing
 from calibration.frames import FrameSet
 from calibration.rig import Rig
-from calibration.solve.hand_motion import TimeOffsetEstimator
 from calibration.yamlfile import write_atomic
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,12 @@ class Worker:
         )
         self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
-        self._motion = TimeOffsetEstimator() if settings.estimate_offsets else None
+        self._motion = None
+        if settings.estimate_offsets:
+            # Not in every run: what it imports of scipy takes half a second.
+            from calibration.solve.hand_motion import TimeOffsetEstimator
+
+            self._motion = TimeOffsetEstimator()
         # More would wait anyway: sets are finished in order, and the newest is the one to begin with.
         self._finisher = ThreadPoolExecutor(1, "finish") if _overlaps(settings) else None
         self._finishing: Future[None] | None = None

@@ -1,15 +1,10 @@
 """Soft distances between the points of a group, which then are solved for together."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs
 
 from calibration.triangulation.settings import ROBUST
-
-_SLICE = 15
-_posv, _potrf, _potrs = get_lapack_funcs(("posv", "potrf", "potrs"), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -55,36 +50,13 @@ def with_links(
 
 def solve_groups(information: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Steps (3, G, J) of groups with information (G, 3J, 3J) and gradient (G, 3J)."""
-    solved = [_solve(M, g) for M, g in zip(information, gradient, strict=True)]
-    return np.array(solved).reshape(len(solved), -1, 3).transpose(2, 0, 1)
+    solved = np.linalg.solve(information, gradient[..., None])
+    return solved.reshape(len(solved), -1, 3).transpose(2, 0, 1)
 
 
 def own_covariances(information: np.ndarray) -> np.ndarray:
     """The points' own blocks (G, J, 3, 3) of the inverse of the groups' information (G, 3J, 3J)."""
     joints = information.shape[-1] // 3
-    inverse = np.array([_inverse(M) for M in information]).reshape(-1, joints, 3, joints, 3)
+    inverse = np.linalg.inv(information).reshape(-1, joints, 3, joints, 3)
     own = np.arange(joints)
     return np.swapaxes(inverse[:, own, :, own, :], 0, 1)
-
-
-def _solve(M: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Solve with a symmetric, positive definite matrix, by LU where rounding made it not quite that."""
-    _, solution, failed = _posv(M, b)
-    return np.linalg.solve(M, b) if failed else solution
-
-
-def _inverse(M: np.ndarray) -> np.ndarray:
-    """Inverse of a symmetric, positive definite matrix.
-
-    In slices so thin that OpenBLAS does not start its threads, which cost many times what there is to be done.
-    """
-    factor, failed = _potrf(M, lower=1)
-    if failed:
-        return np.linalg.inv(M)
-    return np.hstack([_potrs(factor, columns, lower=1)[0] for columns in _unit_slices(len(M))])
-
-
-@lru_cache
-def _unit_slices(size: int) -> list[np.ndarray]:
-    unit = np.eye(size)
-    return [np.asfortranarray(unit[:, start : start + _SLICE]) for start in range(0, size, _SLICE)]

@@ -8,8 +8,8 @@ together have the most support are the hands; a detection supports one of them o
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from app.estimators.multiview.assignment import best_assignment
 from app.estimators.multiview.detection_batch import DetectionBatch, distances
 from app.estimators.multiview.proposals import Proposals
 from app.estimators.settings import AssociationSettings, TrackerSettings
@@ -130,8 +130,7 @@ def assign(
         members = np.flatnonzero(detections.view == view)
         # A hand that has no detection here takes one of the last columns.
         options = np.column_stack([fit[:, members], np.full((hands, hands), -1.0)])
-        chosen, picks = linear_sum_assignment(options, maximize=True)
-        for hand, pick in zip(chosen, picks, strict=True):
+        for hand, pick in enumerate(best_assignment(options)):
             if pick < len(members):
                 rows[hand, view] = members[pick]
     return rows
