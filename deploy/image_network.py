@@ -1,6 +1,6 @@
 """A network over a batch of images: one ONNX file, whose one input and whose outputs begin with the same batch axis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +15,11 @@ class ImageNetwork(Protocol):
     name: str
     outputs: tuple[str, ...]
 
-    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """The outputs (N, ...) for N images; they are the caller's to keep. N is at least 1."""
+    def __call__(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """The outputs (N, ...) for N images, an array or one by one; they are the caller's to keep. N is at least 1.
+
+        A runtime that runs each image by itself begins with the first while the next ones are still being made.
+        """
         ...
 
     def close(self) -> None: ...
@@ -40,6 +43,11 @@ def check_input(path: Path, inputs: Sequence[tuple[int | None, ...]], image_shap
     if not fits:
         shown = " x ".join("any" if size is None else str(size) for size in found)
         raise WrongImage(f"{path}: takes images of {shown}, expected batch x {' x '.join(map(str, image_shape))}.")
+
+
+def batch_of(images: Iterable[np.ndarray]) -> np.ndarray:
+    """The images as one array (N, ...)."""
+    return images if isinstance(images, np.ndarray) else np.stack(list(images))
 
 
 BATCHES = (1, 2, 4, 8, 16)

@@ -1,13 +1,13 @@
 """ONNX Runtime: CUDA where its package and a GPU are there, else the CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from deploy.engines.exported import ExportedEngine, Shapes
-from deploy.image_network import check_input, padded
+from deploy.image_network import batch_of, check_input, padded
 
 _ERRORS = 3
 
@@ -67,12 +67,13 @@ class OnnxruntimeImages:
         self.name = _title(_device())
         self.outputs = tuple(output.name for output in session.get_outputs())
 
-    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
         if self._alone:
-            found = [self._network({self._input: images[index : index + 1]}) for index in range(len(images))]
+            found = [self._network({self._input: image[None]}) for image in images]
             return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
-        batch = padded(images) if self._on_cuda else images
-        return [array[: len(images)] for array in self._network({self._input: batch})]
+        batch = batch_of(images)
+        given = padded(batch) if self._on_cuda else batch
+        return [array[: len(batch)] for array in self._network({self._input: given})]
 
     def close(self) -> None:
         pass

@@ -1,7 +1,9 @@
 """OpenVINO on the CPU: float32, or bfloat16 where the CPU has it."""
 
+import ctypes
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -80,17 +82,36 @@ class OpenvinoImages:
         self.name = f"OpenVINO {openvino.__version__.split('-')[0]} {precision} on the CPU"
         self.outputs = tuple(port.get_any_name() for port in compiled.outputs)
         self._requests = [compiled.create_infer_request() for _ in range(settings["NUM_STREAMS"])]
+        # The first inference, which takes several times as long, is not a hand's.
+        for request in self._requests:
+            request.infer()
+        _give_back_memory()
 
-    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        count, at_once, found = len(images), len(self._requests), []
-        for index in range(count + at_once):
-            request = self._requests[index % at_once]
-            if 0 <= index - at_once < count:
-                request.wait()
-                found.append([np.array(tensor.data[0]) for tensor in request.output_tensors])
-            if index < count:
-                request.start_async({0: images[index : index + 1]}, share_inputs=True)
+    def __call__(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
+        running: deque[tuple[openvino.InferRequest, np.ndarray]] = deque()
+        found = []
+
+        def finish() -> openvino.InferRequest:
+            request, _ = running.popleft()
+            request.wait()
+            found.append([np.array(tensor.data[0]) for tensor in request.output_tensors])
+            return request
+
+        for index, image in enumerate(images):
+            request = self._requests[index] if index < len(self._requests) else finish()
+            given = image[None]
+            request.start_async({0: given}, share_inputs=True)
+            running.append((request, given))
+        while running:
+            finish()
         return [np.stack(arrays) for arrays in zip(*found, strict=True)]
 
     def close(self) -> None:
         self._requests.clear()
+
+
+def _give_back_memory() -> None:
+    """What compiling a model needed, 10 MB for these, is free, but glibc keeps it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,6 +1,7 @@
 """An image network as TensorRT engine in float32, built when it is first asked for and kept in the user's cache."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import TensorProto
 from calibration.cached_folder import cached_folder, user_cache
 from calibration.errors import UserError
 from deploy.artefact.manifest import Interface, TensorSpec
-from deploy.image_network import BATCHES, check_input, padded
+from deploy.image_network import BATCHES, batch_of, check_input, padded
 from deploy.tensorrt.build import build_engine
 from deploy.tensorrt.cuda import Stream, find_gpu
 from deploy.tensorrt.library import Library, load_library
@@ -87,9 +88,9 @@ class TensorRTImages:
             raise
         self._input = self._network.inputs[interface.inputs[0].name]
 
-    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        largest = BATCHES[-1]
-        parts = [self._run(images[first : first + largest]) for first in range(0, len(images), largest)]
+    def __call__(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
+        batch, largest = batch_of(images), BATCHES[-1]
+        parts = [self._run(batch[first : first + largest]) for first in range(0, len(batch), largest)]
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def close(self) -> None:

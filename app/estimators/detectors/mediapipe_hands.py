@@ -56,68 +56,52 @@ class MediaPipeHands:
         self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
     ) -> list[list[Detection]]:
         """See Detector."""
-        # Crops are cut first, from the live frames; a search needs all pixels for longer and takes a copy.
-        images = [
-            frame.pixels.copy() if search else frame.pixels for frame, search in zip(frames, searched, strict=True)
-        ]
+        images = [frame.pixels for frame in frames]
         tracked = [
             _Candidate(view, crop_of_keypoints(region.keypoints_px))
             for view, of_view in enumerate(regions)
             for region in of_view
         ]
-        crops = self._cut(images, tracked)
-        intact = [frame.intact() for frame in frames]
-        views = [view for view, search in enumerate(searched) if search and intact[view]]
+        views = [view for view, search in enumerate(searched) if search]
         palms = self._palms.find([images[view] for view in views])
-        new = [_Candidate(view, crop) for view, found in zip(views, palms, strict=True) for crop in found]
-        candidates = tracked + new
-        detections = self._read(candidates, crops + self._cut(images, new))
-        self._look_again(frames, images, candidates, detections, intact)
-        return [
-            merge_duplicates(
-                [d for c, d in zip(candidates, detections, strict=True) if c.view == view and d is not None]
-            )
-            if intact[view]
-            else []
-            for view in range(len(frames))
+        candidates = tracked + [
+            _Candidate(view, crop) for view, found in zip(views, palms, strict=True) for crop in found
         ]
+        detections = self._read(images, candidates)
+        self._look_again(images, candidates, detections)
+        in_view: list[list[Detection]] = [[] for _ in frames]
+        for candidate, detection in zip(candidates, detections, strict=True):
+            if detection is not None:
+                in_view[candidate.view].append(detection)
+        # Asked last: a frame that was overwritten meanwhile says nothing.
+        return [merge_duplicates(found) if frame.intact() else [] for frame, found in zip(frames, in_view, strict=True)]
 
     def close(self) -> None:
         self._landmarks.close()
         self._palm_network.close()
 
     def _look_again(
-        self,
-        frames: Sequence[Frame],
-        images: Sequence[np.ndarray],
-        candidates: Sequence[_Candidate],
-        detections: list[Detection | None],
-        intact: list[bool],
+        self, images: Sequence[np.ndarray], candidates: Sequence[_Candidate], detections: list[Detection | None]
     ) -> None:
-        """Read hands again whose crop was not around them; tells `intact` of frames that were overwritten meanwhile."""
+        """Read hands again whose crop was not around them."""
         better = {}
         for index, (candidate, detection) in enumerate(zip(candidates, detections, strict=True)):
             if detection is not None:
                 crop = crop_of_keypoints(detection.keypoints_px)
                 if not candidate.crop.is_near(crop):
                     better[index] = _Candidate(candidate.view, crop)
-        again = list(better.values())
-        crops = self._cut(images, again)
-        for candidate in again:
-            intact[candidate.view] = intact[candidate.view] and frames[candidate.view].intact()
-        for index, detection in zip(better, self._read(again, crops), strict=True):
+        for index, detection in zip(better, self._read(images, list(better.values())), strict=True):
             detections[index] = detection or detections[index]
 
-    @staticmethod
-    def _cut(images: Sequence[np.ndarray], candidates: Sequence[_Candidate]) -> list[np.ndarray]:
-        return [candidate.crop.cut(images[candidate.view], CROP_PX) for candidate in candidates]
-
-    def _read(self, candidates: Sequence[_Candidate], crops_bgr: Sequence[np.ndarray]) -> list[Detection | None]:
-        """The hand in each crop, None where there is none."""
+    def _read(self, images: Sequence[np.ndarray], candidates: Sequence[_Candidate]) -> list[Detection | None]:
+        """The hand in each candidate's crop, None where there is none."""
         if not candidates:
             return []
-        batch = np.stack([cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) for crop in crops_bgr])
-        landmarks, presence, handedness = self._landmarks(batch)[:3]
+        crops_rgb = (
+            cv2.cvtColor(candidate.crop.cut(images[candidate.view], CROP_PX), cv2.COLOR_BGR2RGB)
+            for candidate in candidates
+        )
+        landmarks, presence, handedness = self._landmarks(crops_rgb)[:3]
         return [
             detection_of(self.settings, candidate.crop.image_from_crop(CROP_PX), crop_px, float(here), float(right))
             for candidate, crop_px, here, right in zip(

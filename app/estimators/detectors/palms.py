@@ -63,7 +63,7 @@ class PalmSearch:
         """Each image's palms in its pixels, the likeliest first."""
         if not images_bgr:
             return []
-        boxes, scores = self._network(np.stack([_letterbox(image) for image in images_bgr]))[:2]
+        boxes, scores = self._network(_letterbox(image) for image in images_bgr)[:2]
         return [_in_image(_decode(*each), image) for *each, image in zip(boxes, scores, images_bgr, strict=True)]
 
 
