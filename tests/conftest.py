@@ -22,6 +22,15 @@ def real_rig_dir() -> Path:
     return found
 
 
+@pytest.fixture(scope="session")
+def calibration_cases_dir() -> Path:
+    """Rendered recordings with exact truth, and foreign files, which are kept outside the repository."""
+    found = Path(os.environ.get("USTHAND_TEST_DATA") or ROOT.parent / "shared" / "data") / "calibration_cases"
+    if not found.is_dir():
+        pytest.skip(f"no calibration cases at {found}; set USTHAND_TEST_DATA to the directory that holds them")
+    return found
+
+
 @pytest.fixture
 def write_video() -> Callable[..., Path]:
     """Writes a small MPEG-4 video: write_video(path, width, height, frames, fps)."""

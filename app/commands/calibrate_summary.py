@@ -89,14 +89,18 @@ def _camera(one: CameraFigures, lens: Camera, detections: Detections) -> dict[st
 
 
 def _parameter_std(result: CalibrationResult, camera_id: str) -> dict[str, Any]:
-    """One standard deviation of every parameter by name, from the covariance; zero for what was held."""
+    """One standard deviation of every parameter by name, from the covariance; zero for what was held, null where the
+    fit has not converged."""
     std = np.sqrt(np.maximum(np.diag(result.covariance[camera_id]), 0))
     fisheye = result.rig[camera_id].camera.lens == "fisheye4"
     names = [*_POSE_NAMES, *_LENS_NAMES, *(_FISHEYE_NAMES if fisheye else _PINHOLE_NAMES)]
-    stds = {name: float(f"{value:.4g}") for name, value in zip(names, std, strict=False)}
+    stds = {
+        name: float(f"{value:.4g}") if math.isfinite(value) else None for name, value in zip(names, std, strict=False)
+    }
     one = result.cameras[camera_id]
     times_ns = {"time_offset_ms": one.time_offset_std_ns, "row_time_ms": one.row_time_std_ns}
-    return {"parameter_std": stds | {name: float(f"{ns / 1e6:.4g}") for name, ns in times_ns.items() if ns is not None}}
+    times = {name: float(f"{ns / 1e6:.4g}") for name, ns in times_ns.items() if ns is not None and math.isfinite(ns)}
+    return {"parameter_std": stds | times}
 
 
 def rounded(value: float, digits: int = 4) -> float | None:

@@ -80,7 +80,8 @@ class CameraFigures:
     where corners were seen; `region_rmse_px` (3, 3) the joint fit's RMSE by image region, of corners that two or
     more cameras saw, NaN where those are fewer than 12.
     `lens_note` says what was held and why; empty where all was freed. `intrinsics_std` follows fx, fy, cx, cy and the
-    distortion coefficients, zero for what was held.
+    distortion coefficients, zero for what was held. All standard deviations are NaN, that of the offset None, where the
+    fit has not converged.
     """
 
     camera_id: str

@@ -12,13 +12,14 @@ _LEVELS: tuple[Verdict, ...] = ("good", "usable", "poor")
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the verdict rests on. `pixel_scale` makes pixels those of an image 1280 wide; `working_distance_m` is the
-    board's median distance.
+    """What the verdict rests on. `converged`: whether the fit got to where its cost is least. `pixel_scale` makes
+    pixels those of an image 1280 wide; `working_distance_m` is the board's median distance.
 
     `focal_std` and `tilt_deg` (the spread of board tilts) per camera; `held` names cameras whose focal length could not
     be determined; `scale_bias_percent` against known distances, None without them.
     """
 
+    converged: bool
     heldout: ImageFigures | None
     pixel_scale: float
     square_m: float
@@ -52,6 +53,12 @@ class _Findings:
 def judge(evidence: Evidence) -> tuple[Verdict, list[str], list[str]]:
     """The verdict, its reasons, and a remedy for each."""
     findings = _Findings()
+    if not evidence.converged:
+        findings.add(
+            "poor",
+            "the fit has not settled, so that nobody knows how uncertain it is",
+            "film more board poses, tilted, that neighbouring cameras see together, or give lenses with `--intrinsics`",
+        )
     _judge_footage(evidence, findings)
     _judge_errors(evidence, findings)
     _judge_cameras(evidence, findings)
@@ -125,22 +132,27 @@ def _judge_cameras(evidence: Evidence, findings: _Findings) -> None:
                 f"{evidence.median_rmse_px:.1f}",
                 f"check {camera_id}: its time stamps, that it did not move, that its image is not stabilised",
             )
-        share = figures.position_std_mm / 1000 / evidence.working_distance_m
-        findings.graded(
-            share, 0.004, 0.02,
-            f"the position of camera {camera_id} is uncertain by {figures.position_std_mm:.1f} mm",
-            f"film more board poses that {camera_id} and its neighbours see together, over the whole working volume",
-        )  # fmt: skip
-        if camera_id not in evidence.held:
-            uncertain = evidence.focal_std.get(camera_id, 0.0)
-            findings.graded(
-                uncertain, 0.012, 0.03,
-                f"the focal length of camera {camera_id} is uncertain by {100 * uncertain:.1f} %",
-                f"tilt the board more in front of {camera_id}, and move it nearer and farther",
-            )  # fmt: skip
+        if evidence.converged:
+            _judge_uncertainty(evidence, camera_id, figures, findings)
         if np.isfinite(figures.coverage) and figures.coverage < 0.15:
             findings.add(
                 "usable",
                 f"camera {camera_id} saw corners in only {100 * figures.coverage:.1f} % of its image",
                 f"move the board through the whole image of {camera_id}, into the corners too",
             )
+
+
+def _judge_uncertainty(evidence: Evidence, camera_id: str, figures: CameraFigures, findings: _Findings) -> None:
+    share = figures.position_std_mm / 1000 / evidence.working_distance_m
+    findings.graded(
+        share, 0.004, 0.02,
+        f"the position of camera {camera_id} is uncertain by {figures.position_std_mm:.1f} mm",
+        f"film more board poses that {camera_id} and its neighbours see together, over the whole working volume",
+    )  # fmt: skip
+    if camera_id not in evidence.held:
+        uncertain = evidence.focal_std.get(camera_id, 0.0)
+        findings.graded(
+            uncertain, 0.012, 0.03,
+            f"the focal length of camera {camera_id} is uncertain by {100 * uncertain:.1f} %",
+            f"tilt the board more in front of {camera_id}, and move it nearer and farther",
+        )  # fmt: skip

@@ -77,8 +77,8 @@ def _of_camera(solve: RigSolve, folds: FoldDifferences, number: int) -> CameraFi
         heldout_px = float(np.sqrt(np.nanmean(away**2))) if np.isfinite(away).any() else np.nan
         loo_px = float(np.nanmedian(loo)) if np.isfinite(loo).any() else np.nan
     free = solve.problem.free[number]
-    std = np.sqrt(np.maximum(np.diag(solve.covariance[number, :, number]), 0))
-    timed = solve.offsets_known and bool(free[OFFSET])
+    std = np.sqrt(np.maximum(np.diag(solve.stated_covariance[number, :, number]), 0))
+    timed = solve.offsets_known and bool(free[OFFSET]) and solve.converged
     held = "focal length held" if solve.held_focal_std[number] else ""
     return CameraFigures(
         camera_id=moved.camera_ids[number],

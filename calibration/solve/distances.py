@@ -15,7 +15,7 @@ def camera_distances(solve: RigSolve, folds: FoldDifferences) -> tuple[dict[Pair
     """Distances between camera centres, and their standard deviations, in metres."""
     distances, stds = {}, {}
     R, centres, ids = solve.state.R, solve.state.centres_world_m, solve.table.camera_ids
-    blocks = solve.covariance[:, 3:6, :, 3:6]
+    blocks = solve.stated_covariance[:, 3:6, :, 3:6]
     for a in range(len(ids)):
         for b in range(a + 1, len(ids)):
             between = centres[b] - centres[a]

@@ -22,6 +22,7 @@ def gather_evidence(
     shared = used & (np.bincount(table.set, minlength=table.set_count) >= 2)[table.set]
     depth = np.linalg.norm(solve.state.boards_in_cameras_m(table), axis=1)
     return Evidence(
+        converged=solve.converged,
         heldout=heldout,
         pixel_scale=_REFERENCE_WIDTH / float(np.median([width for width, _ in table.image_size])),
         square_m=board.square_m,

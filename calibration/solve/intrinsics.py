@@ -13,8 +13,9 @@ import numpy as np
 
 from calibration.camera import Camera, LensModel
 from calibration.rig import Rig
-from calibration.solve.bundle_adjustment import LensPrior, Problem, minimise, robust_sigma
+from calibration.solve.bundle_adjustment import minimise
 from calibration.solve.lens_derivatives import LENS_PARAMETERS, lens_count, lens_vector, project_views
+from calibration.solve.problem import LensPrior, Problem, robust_sigma
 from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, RigState, residuals
 from calibration.solve.view_poses import refine_poses, view_poses
 from calibration.solve.view_table import BoardTable
@@ -173,7 +174,7 @@ def fit_intrinsics(table: BoardTable, start: Intrinsics) -> Intrinsics:
     )  # fmt: skip
     problem = Problem(alone, free, lens_prior(start.lens, start.models, table.image_size), 2.0)
     for _ in range(2):
-        solution = minimise(problem, state, 12, 1e-4)
+        solution = minimise(problem, state)
         sigma = robust_sigma(alone, solution.residuals_px, 6 * alone.set_count + int(free.sum()))
         state, problem = solution.state, replace(problem, sigma=max(sigma, 0.1))
     squared = (residuals(alone, state) ** 2).sum(-1)

@@ -109,7 +109,7 @@ def _world(solve: RigSolve, T_world_board: np.ndarray, options: CalibrationOptio
 
 def _camera_covariance(solve: RigSolve, number: int) -> np.ndarray:
     size = 6 + lens_count(solve.intrinsics.models[number])
-    full = solve.covariance[number, :size, number, :size].copy()
+    full = solve.stated_covariance[number, :size, number, :size].copy()
     # The centre moves by minus the translation's change, seen in the camera's axes.
     full[3:6] *= -1
     full[:, 3:6] *= -1

@@ -17,12 +17,13 @@ from functools import cached_property
 
 import numpy as np
 
-from calibration.solve.bundle_adjustment import Problem, covariance, minimise, robust_cost, robust_sigma
+from calibration.solve.bundle_adjustment import covariance, minimise
 from calibration.solve.corner_errors import HeldOut, corner_errors
 from calibration.solve.corner_tracks import at_set_times
 from calibration.solve.input_checks import check_linked
 from calibration.solve.intrinsics import Intrinsics, lens_prior
 from calibration.solve.pair_graph import BoardPoses, PairGraph, board_poses
+from calibration.solve.problem import Problem, robust_cost, robust_sigma
 from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, OFFSET, POSE, ROW, MovedViews, RigState, residuals
 from calibration.solve.set_choice import choose_sets, fold_sets
 from calibration.solve.settings import SolveSettings
@@ -36,8 +37,9 @@ class RigSolve:
 
     `boards`: where the board of every set was put before any fit. `state`: all unknowns as they are now, fitted to the
     sets `use` (S,). `problem`: the last fit, with the corners as it had them, what was `free`, and the noise it found.
-    `held_focal_std` (C,): how unsure a focal length was that is held for it, zero for others. `notes` say what was
-    tried and why it was kept or not. `tested`: the earlier value whose held-out errors stand for this one's.
+    `held_focal_std` (C,): how unsure a focal length was that is held for it, zero for others. `converged`: whether the
+    last fit got to where its cost is least. `notes` say what was tried and why it was kept or not. `tested`: the
+    earlier value whose held-out errors stand for this one's.
     """
 
     poses: ViewPoses
@@ -47,6 +49,7 @@ class RigSolve:
     use: np.ndarray
     problem: Problem
     held_focal_std: np.ndarray
+    converged: bool = False
     notes: tuple[str, ...] = ()
     tested: "RigSolve | None" = field(default=None, repr=False)
     settings: SolveSettings = SolveSettings()
@@ -105,6 +108,7 @@ class RigSolve:
         settings, wanted, free = self.settings, self.problem.free, self.problem.free.copy()
         timed = bool(wanted[:, [OFFSET, ROW]].any())
         state, problem, offset_s = self.state, self.problem, np.full(len(free), np.inf)
+        converged = False
         sigma = settings.first_sigma if afresh else problem.sigma
         for number in range(rounds):
             free[:, OFFSET] = wanted[:, OFFSET] & (number > 0 or not afresh)
@@ -112,7 +116,7 @@ class RigSolve:
             moved = at_set_times(self.table, state.offset_s)
             problem = replace(problem, table=moved.select(self.use[moved.set]), free=free.copy(), sigma=sigma)
             solution = minimise(problem, state, settings.steps, settings.tolerance)
-            state = solution.state
+            state, converged = solution.state, solution.converged
             unknowns = 6 * len(np.unique(problem.table.set)) + int(free.sum())
             last, sigma = sigma, robust_sigma(problem.table, solution.residuals_px, unknowns)
             sigma = max(sigma, settings.least_sigma)
@@ -120,7 +124,7 @@ class RigSolve:
             offset_s = state.offset_s
             if settled and abs(np.log(sigma / last)) < settings.settled_sigma and number >= (1 + timed) * afresh:
                 break
-        return replace(self, state=state, problem=replace(problem, sigma=sigma))
+        return replace(self, state=state, problem=replace(problem, sigma=sigma), converged=converged)
 
     def hold_undetermined(self) -> "RigSolve":
         """With the focal lengths held that the footage leaves too unsure."""
@@ -211,6 +215,11 @@ class RigSolve:
     def covariance(self) -> np.ndarray:
         """Of the cameras' parameters, (C, 20, C, 20); zero for what was held."""
         return covariance(self.problem, self.state)
+
+    @property
+    def stated_covariance(self) -> np.ndarray:
+        """The covariance as it may be told: NaN where the fit has not converged, as it holds at the least cost."""
+        return self.covariance if self.converged else np.full_like(self.covariance, np.nan)
 
     def _std(self, parameter: int) -> np.ndarray:
         cameras = np.arange(len(self.covariance))

@@ -9,10 +9,10 @@ class SolveSettings:
     """Noise of a corner, over what its detector expects, while poses are still rough: keeps far corners in the fit."""
     least_sigma: float = 0.05
     """Noise is never taken for less: simulated corners are exact, and would make weights infinite."""
-    steps: int = 12
-    """Levenberg-Marquardt steps of a round, at most; between rounds the corners are moved anew."""
-    tolerance: float = 1e-4
-    """A round ends where the cost falls by less than this share of itself."""
+    steps: int = 50
+    """Levenberg-Marquardt steps of a round, at most: a fit that takes more is not to be trusted."""
+    tolerance: float = 0.05
+    """A round ends so many standard deviations from the least cost: a twentieth of what noise does anyway."""
     settled_s: float = 2e-4
     """Rounds end where no offset changes more: a corner at 500 px/s then moves by a tenth of a pixel."""
     settled_sigma: float = 0.03

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
 
 from calibration.board.board import Board
 from calibration.board.views import BoardView, Detections
@@ -146,9 +147,10 @@ def pose_errors(found: Rig, true: Rig) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def tour(
     rig: Rig, board: Board, rng: np.random.Generator, *, near_poses: int = 8, shared_poses: int = 30,
-    pace_s: float = 1.0, reach_m: float = 0.15,
+    pace_s: float = 1.0, reach_m: float = 0.15, to_all: bool = False,
 ) -> tuple[BoardPath, float]:  # fmt: skip
-    """A good recording: the board fills each camera's image in turn, tilted to all sides, then moves where all see it.
+    """A good recording: the board fills each camera's image in turn, tilted to all sides, then moves where all see it,
+    facing forward or, in a ring, `to_all` of them in turn.
 
     Gives the path and its length in seconds.
     """
@@ -162,14 +164,17 @@ def tour(
             room = 0.35 * depth * (number % 3 + 1) / 3
             at = np.array([*(rng.uniform(-room, room, 2) * [lens.width / lens.height, 1] / 2), depth])
             tilt = 0.7 * np.array([np.cos(2.4 * number), np.sin(2.4 * number), rng.uniform(-1, 1)])
-            R = T_world_cam[:3, :3] @ rotation_from_vector(tilt)
-            angle = np.arccos(np.clip((np.trace(R) - 1) / 2, -1, 1))
-            axis = np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
             place.append(T_world_cam[:3, :3] @ at + T_world_cam[:3, 3])
-            turn.append(axis * angle / (2 * np.sin(angle)))
-    for _ in range(shared_poses):
+            turn.append(_vector(T_world_cam[:3, :3] @ rotation_from_vector(tilt)))
+    for number in range(shared_poses):
         place.append(rng.uniform(-reach_m, reach_m, 3) * [1, 0.7, 1])
-        turn.append(rng.uniform(-0.5, 0.5, 3) * [1, 1, 1.5])
+        tilt = rng.uniform(-0.5, 0.5, 3) * [1, 1, 1.5]
+        facing = rig.cameras[number % len(rig.cameras)].T_cam_world[:3, :3].T
+        turn.append(_vector(facing @ rotation_from_vector(tilt)) if to_all else tilt)
     knots = np.arange(len(place)) * pace_s
     path = BoardPath(CubicSpline(knots, place), CubicSpline(knots, turn), board.corners_board_m.mean(0))
     return path, float(knots[-1])
+
+
+def _vector(R: np.ndarray) -> np.ndarray:
+    return Rotation.from_matrix(R).as_rotvec()

@@ -9,9 +9,9 @@ from calibration.board.board import Board
 from calibration.camera import Camera
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rotations import rotation_from_vector
-from calibration.solve.bundle_adjustment import inverse_definite
 from calibration.solve.calibrate import calibrate
 from calibration.solve.lens_derivatives import camera_from_vector, lens_vector, project_views, project_with_derivatives
+from calibration.solve.normal_equations import inverse_definite
 from calibration.solve.rig_state import (
     CAMERA_PARAMETERS,
     OFFSET,
