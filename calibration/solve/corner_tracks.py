@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from calibration.solve.view_table import BoardTable, frame_period_s
+from calibration.solve.view_table import BoardTable, frame_periods_s
 
 _MAX_GAP_PERIODS = 1.7
 # Views farther apart than this are no film of a motion: the board was held still for each.
@@ -26,8 +26,7 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray) -> BoardTable:
     A frame without neighbours in time is taken as it is: the board was held still for it. Corners are ordered by their
     number, so that N = M.
     """
-    period = frame_period_s(table.time_s, table.camera)
-    max_gap = min(_MAX_GAP_PERIODS * period, _MAX_GAP_S)
+    periods = frame_periods_s(table.time_s, table.camera, len(table.camera_ids))
     true_s = table.time_s - offset_s[table.camera]
     camera, sets, pixels, velocity, nearest = [], [], [], [], []
     for number in range(len(table.camera_ids)):
@@ -38,7 +37,8 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray) -> BoardTable:
         track = np.full((len(views), len(table.corners_m), 2), np.nan)
         for position, view in enumerate(views):
             track[position, table.views[view].corner_ids] = table.pixels[view, table.seen[view]]
-        value, slope, near = read_track(true_s[views], track, table.set_times_s, period, max_gap)
+        max_gap = min(_MAX_GAP_PERIODS * periods[number], _MAX_GAP_S)
+        value, slope, near = read_track(true_s[views], track, table.set_times_s, periods[number], max_gap)
         there = np.isfinite(value).all(-1).sum(1) >= _LEAST_CORNERS
         camera.append(np.full(there.sum(), number))
         sets.append(np.flatnonzero(there))

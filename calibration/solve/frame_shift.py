@@ -7,7 +7,7 @@ import numpy as np
 from calibration.solve.pair_graph import relative_pose, shared_views
 from calibration.solve.rig_solve import RigSolve
 from calibration.solve.view_poses import ViewPoses
-from calibration.solve.view_table import frame_period_s, group_by_time
+from calibration.solve.view_table import frame_periods_s, group_by_time
 
 _MOST_FRAMES = 6
 # A shift must lower the error of relative poses to this share.
@@ -35,7 +35,7 @@ def find_frame_shift_s(solve: RigSolve) -> dict[str, float]:
 def _late_by_s(poses: ViewPoses, camera: int) -> float:
     """By how many seconds, of whole frames, the camera's stamps are late; zero where no shift fits clearly better."""
     table = poses.table
-    period = frame_period_s(table.time_s[table.camera == camera], table.camera[table.camera == camera])
+    period = frame_periods_s(table.time_s, table.camera, len(table.camera_ids))[camera]
     costs: dict[int, float] = {}
     for frames in range(-_MOST_FRAMES, _MOST_FRAMES + 1):
         offset = table.offset_s.copy()
@@ -56,13 +56,13 @@ def _late_by_s(poses: ViewPoses, camera: int) -> float:
 def late_cameras(solve: RigSolve) -> list[str]:
     """A warning for each camera whose stamps are nearly a frame or more off the others'."""
     table, offset_s = solve.problem.table, solve.state.offset_s
-    period = frame_period_s(table.time_s, table.camera)
+    periods = frame_periods_s(table.time_s, table.camera, len(table.camera_ids))
     away = offset_s - np.median(offset_s)
     if len(offset_s) == 2:
         away = np.array([0.0, offset_s[1] - offset_s[0]])
     return [
         f"the time stamps of camera {table.camera_ids[camera]} are {abs(away[camera]) * 1000:.0f} ms "
-        f"({abs(away[camera]) / period:.1f} frames) {'late' if away[camera] > 0 else 'early'} against the "
+        f"({abs(away[camera]) / periods[camera]:.1f} frames) {'late' if away[camera] > 0 else 'early'} against the "
         "other cameras'; the rig's time offset puts that right, but check how its frames are stamped"
-        for camera in np.flatnonzero(np.abs(away) > _LATE_FRAMES * period)
+        for camera in np.flatnonzero(np.abs(away) > _LATE_FRAMES * periods)
     ]

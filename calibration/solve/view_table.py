@@ -115,19 +115,21 @@ def _median_times(time_s: np.ndarray, sets: np.ndarray) -> np.ndarray:
     return time_s[order[first + count // 2]]
 
 
-def frame_period_s(time_s: np.ndarray, camera: np.ndarray) -> float:
-    """The period of the fastest camera, from the median time between its board views; 0.1 s where none has two."""
-    periods = []
+def frame_periods_s(time_s: np.ndarray, camera: np.ndarray, cameras: int) -> np.ndarray:
+    """Each camera's period (C,), the median time between its board views; of one with fewer than two, the fastest's,
+    and 0.1 s where none has two."""
+    periods = np.full(cameras, np.nan)
     for number in np.unique(camera):
         steps = np.diff(np.sort(time_s[camera == number]))
         if (steps > 0).any():
-            periods.append(float(np.median(steps[steps > 0])))
-    return min(periods, default=0.1)
+            periods[number] = np.median(steps[steps > 0])
+    known = periods[~np.isnan(periods)]
+    return np.where(np.isnan(periods), known.min() if len(known) else 0.1, periods)
 
 
 def group_by_time(time_s: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """Set numbers (V,) in order of time: at most one view of each camera, all within 0.6 frame periods."""
-    span = 0.6 * frame_period_s(time_s, camera)
+    """Set numbers (V,) in order of time: at most one view of each camera, all within 0.6 periods of the fastest."""
+    span = 0.6 * frame_periods_s(time_s, camera, int(camera.max()) + 1).min()
     sets = np.empty(len(time_s), dtype=int)
     number, start, members = -1, -np.inf, set[int]()
     for view in np.argsort(time_s, kind="stable"):

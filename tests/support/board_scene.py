@@ -81,19 +81,23 @@ def observe(
     rng: np.random.Generator,
     *,
     noise_px: float = 0.5,
-    fps: float = 5.0,
+    fps: float | dict[str, float] = 5.0,
     late_s: dict[str, float] | None = None,
     jitter_s: float = 0.0,
     row_time_s: float = 0.0,
     sees: dict[str, range] | None = None,
 ) -> Detections:
-    """What each camera sees. `late_s`: how late its stamps are. `sees`: the frames in which it looks."""
+    """What each camera sees. `late_s`: how late its stamps are. `sees`: the frames in which it looks. `frames` are those
+    of the fastest camera, where `fps` tells of each."""
     views: dict[str, list[BoardView]] = {}
+    fastest = max(fps.values()) if isinstance(fps, dict) else fps
     for camera in rig.cameras:
         camera_id = camera.camera_id
+        rate = fps[camera_id] if isinstance(fps, dict) else fps
+        count = int(frames * rate / fastest)
         own = []
-        for frame in sees.get(camera_id, range(frames)) if sees else range(frames):
-            true_s = frame / fps + rng.uniform(-jitter_s, jitter_s)
+        for frame in sees.get(camera_id, range(count)) if sees else range(count):
+            true_s = frame / rate + rng.uniform(-jitter_s, jitter_s)
             pixels = _project(camera, board, path, np.full(len(board.corners_board_m), true_s))
             if row_time_s:
                 row = pixels[:, 1] - (camera.camera.height - 1) / 2

@@ -110,6 +110,22 @@ def test_constant_latencies_are_found_and_named() -> None:
     assert pose_errors(result.rig, rig)[1].max() < 10
 
 
+@pytest.mark.parametrize(
+    ("rates", "late_s"), [((20.0, 10.0, 10.0), 0.0), ((30.0, 7.5, 30.0), 0.02), ((25.0, 30.0, 30.0), 0.02)]
+)
+def test_cameras_of_different_rates(rates: tuple[float, ...], late_s: float) -> None:
+    """Each camera's motion is read at its own rate; offsets of its time stamps are found, and none where none are."""
+    rig, _, rng = _three_cameras()
+    fps = dict(zip(rig.camera_ids, rates, strict=True))
+    path = board_path(BOARD, 12, rng, pace_s=1.2)
+    seen = observe(rig, BOARD, path, int(10 * max(rates)), rng, fps=fps, noise_px=0.1, late_s={"cam_1": late_s})
+    result = calibrate(seen, BOARD)
+    between_ns = result.rig["cam_1"].time_offset_ns - result.rig["cam_0"].time_offset_ns
+    assert between_ns == pytest.approx(late_s * 1e9, abs=1e6)
+    assert result.heldout.rmse_px < 0.3
+    assert result.verdict != "poor"
+
+
 def test_a_slow_board_leaves_offsets_at_zero_and_says_so() -> None:
     rig, _, rng = _three_cameras()
     path = board_path(BOARD, 40, rng, pace_s=20.0)
