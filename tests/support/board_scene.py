@@ -87,8 +87,10 @@ def observe(
     row_time_s: float = 0.0,
     sees: dict[str, range] | None = None,
 ) -> Detections:
-    """What each camera sees. `late_s`: how late its stamps are. `sees`: the frames in which it looks. `frames` are those
-    of the fastest camera, where `fps` tells of each."""
+    """What each camera sees. `late_s`: how late its stamps are. `sees`: the frames in which it looks.
+
+    `frames` are those of the fastest camera, where `fps` tells of each.
+    """
     views: dict[str, list[BoardView]] = {}
     fastest = max(fps.values()) if isinstance(fps, dict) else fps
     for camera in rig.cameras:
