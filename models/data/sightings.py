@@ -52,11 +52,13 @@ def _of_shard(
     shard: Shard, network: LandmarkNet, random: np.random.Generator, variants: int, cached_px: int, margin: float
 ) -> tuple[np.ndarray, np.ndarray]:
     R = len(shard.crops_rgb)
-    affine = np.stack([_affines(random, variants, cached_px, margin) for _ in range(R)]).astype(np.float32)
+    affine = np.stack([draw_variants(random, variants, cached_px, margin) for _ in range(R)]).astype(np.float32)
     packed = np.zeros((R, variants, SIGHTING), np.float16)
     flat = [(row, variant) for row in range(R) for variant in range(variants)]
     for some in _chunks(flat):
-        crops = np.stack([_seen(shard.crops_rgb[row], affine[row, variant], random, variant) for row, variant in some])
+        crops = np.stack(
+            [variant_image(shard.crops_rgb[row], affine[row, variant], random, variant) for row, variant in some]
+        )
         found = sight(network, torch.from_numpy(crops)).pack().numpy()
         for (row, variant), each in zip(some, found, strict=True):
             packed[row, variant] = each
@@ -68,7 +70,7 @@ def _chunks(items: list) -> Iterator[list]:
         yield items[start : start + _BATCH]
 
 
-def _affines(random: np.random.Generator, variants: int, cached_px: int, margin: float) -> np.ndarray:
+def draw_variants(random: np.random.Generator, variants: int, cached_px: int, margin: float) -> np.ndarray:
     """(A, 3, 3): the first nearly the plain crop; the others as far off as a crop of a predicted hand may be."""
     strength = np.where(np.arange(variants) == 0, 0.3, 1.0)
     angle = strength * random.normal(0, np.deg2rad(10), variants)
@@ -83,7 +85,7 @@ def _affines(random: np.random.Generator, variants: int, cached_px: int, margin:
     return affine
 
 
-def _seen(crop_rgb: np.ndarray, affine: np.ndarray, random: np.random.Generator, variant: int) -> np.ndarray:
+def variant_image(crop_rgb: np.ndarray, affine: np.ndarray, random: np.random.Generator, variant: int) -> np.ndarray:
     """The variant (224, 224, 3) of a cached crop."""
     image = cv2.warpAffine(crop_rgb, affine[:2], (IMAGE_PX, IMAGE_PX), flags=cv2.INTER_LINEAR)
     return degrade(image, random, 0.3 if variant == 0 else 1.0)

@@ -1,0 +1,86 @@
+"""What the landmark network's first blocks make of a cache's crops, kept beside them: its last blocks learn from that.
+
+    python -m models.data.landmark_maps WEIGHTS CACHE
+
+A shard gets three files more (R pictures, A variants of each): `maps.npy` (R, A, 112, 14, 14) float16, the level of
+stride 16; `map_answers.npy` (R, A, 65) float32, the original network's 63 image coordinates, its logit of presence and
+that of the right side; `map_variants.npy` (R, A, 3, 3), from pixels of the cached crop to those that it saw. Variants
+are those of models/data/sightings.py: worse pictures of the hand.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from calibration.errors import UserError
+from models.data.crop_cache import Shard, read_cache, read_manifest
+from models.data.sightings import draw_variants, variant_image
+from models.network.landmark_net import CHANNELS, IMAGE_PX, LandmarkNet, read_landmark_net
+
+log = logging.getLogger(__name__)
+
+STRIDE, LEVEL = 16, 2
+VARIANTS = 2
+_BATCH = 16
+_SEED = 77
+
+
+def add_maps(cache: Path, network: LandmarkNet, variants: int = VARIANTS) -> int:
+    """Write the files of each shard that lacks them; returns how many crops were looked at."""
+    manifest, shards = read_cache(cache)
+    network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    count = 0
+    for index, (folder, shard) in enumerate(zip(sorted(cache.glob("shard_*")), shards, strict=True)):
+        if (folder / "maps.npy").exists():
+            continue
+        random = np.random.default_rng([_SEED, index])
+        R = len(shard.crops_rgb)
+        affine = np.stack([draw_variants(random, variants, manifest.size_px, manifest.margin) for _ in range(R)])
+        maps, answers = _of_shard(shard, network, random, affine)
+        np.save(folder / "map_variants.npy", affine.astype(np.float32))
+        np.save(folder / "map_answers.npy", answers)
+        np.save(folder / ".maps.npy", maps)
+        (folder / ".maps.npy").rename(folder / "maps.npy")
+        count += R * variants
+        log.info("%s: %d crops seen", folder, count)
+    return count
+
+
+@torch.inference_mode()
+def _of_shard(
+    shard: Shard, network: LandmarkNet, random: np.random.Generator, affine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    R, A = affine.shape[:2]
+    side = IMAGE_PX // STRIDE
+    maps, answers = np.zeros((R, A, CHANNELS[LEVEL], side, side), np.float16), np.zeros((R, A, 65), np.float32)
+    flat = [(row, variant) for row in range(R) for variant in range(A)]
+    for start in range(0, len(flat), _BATCH):
+        some = flat[start : start + _BATCH]
+        crops = [variant_image(shard.crops_rgb[row], affine[row, which], random, which) for row, which in some]
+        found = network(torch.from_numpy(np.stack(crops)))
+        logits = torch.stack([found.presence_logit, found.right_logit], 1)
+        said = torch.cat([found.image.flatten(1), logits], 1).numpy()
+        for (row, which), level, answer in zip(some, found.levels[LEVEL].numpy(), said, strict=True):
+            maps[row, which], answers[row, which] = level, answer
+    return maps, answers
+
+
+def main() -> int:
+    if len(sys.argv) != 3:
+        sys.stderr.write("usage: python -m models.data.landmark_maps WEIGHTS CACHE\n")
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        read_manifest(Path(sys.argv[2]))
+        add_maps(Path(sys.argv[2]), read_landmark_net(Path(sys.argv[1])))
+    except UserError as error:
+        sys.stderr.write(f"usthand: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
