@@ -64,8 +64,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     frames as the network takes, or `frames`: one frame teaches all but the temporal attention, at a fifth of the cost.
     The rate of Adam rises over `warmup_steps` to `learning_rate`, then falls as a cosine. Batches are per process.
     `ema` is the decay of the averaged weights, which are those that are validated and saved. `start` is the checkpoint,
-    or `shipped`, that the run begins from: of a network that has all parts of this one, in the same sizes. `bad_steps`
-    is how many steps in a row may end in NaN before the run does.
+    or `shipped`, that the run begins from: of a network that has all parts of this one, in the same sizes.
+    `backbone_weights` is a file with the backbone's, which are taken even where there is a `start`. `bad_steps` is how
+    many steps in a row may end in NaN before the run does.
     """
 
     data: DataConfig

@@ -60,10 +60,10 @@ class Trainer:
             raise UserError(f"{self.folder}: holds a run already. Add --resume to go on, or give another --output.")
         torch.manual_seed(config.seed)
         self.model = UstHand(config.network_config()).to(self.device)
-        if config.backbone_weights:
-            self._load_backbone(Path(config.backbone_weights))
         if config.start and not resume:
             load_beginning(config.start, self.model)
+        if config.backbone_weights:
+            self._load_backbone(Path(config.backbone_weights))
         self.averaged = copy.deepcopy(self.model).eval()
         self.optimiser = torch.optim.Adam(
             [each for each in self.model.parameters() if each.requires_grad], lr=config.learning_rate

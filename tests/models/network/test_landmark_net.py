@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.network.checkpoint import load_checkpoint
 from models.network.landmark_features import Sightings, sight
 from models.network.landmark_net import IMAGE_PX, LandmarkNet
-from models.weights import checkpoint_path
+from models.tools.landmark_weights import read_onnx
+from models.weights import mediapipe_model
 
 RECORDED = Path(__file__).parents[2] / "data" / "hand_landmark_full.json"
 
@@ -34,9 +34,9 @@ def images_rgb() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def network() -> LandmarkNet:
-    backbone = load_checkpoint(checkpoint_path("shipped"))[0].stage1.backbone
-    assert isinstance(backbone, LandmarkNet)
-    return backbone.eval()
+    network = LandmarkNet()
+    network.load_state_dict(read_onnx(mediapipe_model("hand_landmark")))
+    return network.eval()
 
 
 def test_it_gives_the_numbers_of_the_original(network: LandmarkNet) -> None:
