@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.errors import UserError
-from deploy.artefact.manifest import MANIFEST, read_manifest
+from deploy.artefact.manifest import read_manifest
 from deploy.engines.devices import has_bf16, has_cuda
 from deploy.engines.engine import FAILURES, Engine
 from deploy.tensorrt.manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
@@ -33,11 +33,6 @@ def check_engine(source: str, name: str) -> None:
         manifest = read_manifest(Path(source))
         if name == "tensorrt":
             read_tensorrt_manifest(Path(source), manifest)
-        if name == "openvino-bf16" and manifest.network.landmarks:
-            raise UserError(
-                f"{source}: the recipe {manifest.network.recipe} needs float32: bfloat16 moves its 2D points. "
-                "Choose the engine openvino."
-            )
 
 
 def make_engine(source: str, name: str = "auto") -> Engine:
@@ -110,15 +105,11 @@ def _by_speed(directory: Path, passed_over: list[str]) -> Iterator[str]:
     if importlib.util.find_spec("openvino") is None:
         passed_over.append("openvino is not installed")
     else:
-        if has_bf16() and not _needs_float32(directory):
+        if has_bf16():
             yield "openvino-bf16"
         yield "openvino"
     if onnxruntime and not on_cuda:
         yield "onnxruntime"
-
-
-def _needs_float32(directory: Path) -> bool:
-    return (directory / MANIFEST).is_file() and read_manifest(directory).network.landmarks
 
 
 def _make(source: str, name: str) -> Engine:

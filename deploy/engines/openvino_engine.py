@@ -3,7 +3,7 @@
 import ctypes
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -11,48 +11,25 @@ import numpy as np
 import openvino
 
 from calibration.errors import UserError
-from deploy.engines.exported import ExportedEngine, Shapes
+from deploy.artefact.manifest import read_manifest
+from deploy.engines.exported import ExportedEngine
 from deploy.engines.openvino_core import openvino_core
+from deploy.engines.openvino_network import OpenvinoNetwork, Precision
 from deploy.image_network import check_input
 
 _MOST_STREAMS = 8
 
 
-class OpenvinoNetwork:
-    """Compiled for each prepared size, which runs a quarter to a third faster, and once, when first needed, for any."""
+def openvino_engine(directory: Path, precision: Literal["f32", "bf16"] = "f32") -> ExportedEngine:
+    """Raises UserError for a directory that is not as it was exported.
 
-    def __init__(self, onnx: bytes, settings: dict[str, str | int]) -> None:
-        self._settings = settings
-        self._model = openvino_core().read_model(onnx)
-        self._requests: dict[tuple, openvino.InferRequest] = {}
-        self._any: openvino.InferRequest | None = None
-
-    def prepare(self, shapes: Shapes) -> None:
-        key = tuple(shapes.values())
-        if key not in self._requests:
-            model = self._model.clone()
-            model.reshape({name: list(shape) for name, shape in shapes.items()})
-            self._requests[key] = self._compile(model)
-
-    def __call__(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        request = self._requests.get(tuple(array.shape for array in given.values()), self._any)
-        if request is None:
-            request = self._any = self._compile(self._model)
-        return list(request.infer(dict(given), share_inputs=True, share_outputs=True).to_tuple())
-
-    def _compile(self, model: openvino.Model) -> openvino.InferRequest:
-        return openvino_core().compile_model(model, "CPU", self._settings).create_infer_request()
-
-
-def openvino_engine(directory: Path, precision: Literal["f32", "bf16"] = "f32", threads: int = 0) -> ExportedEngine:
-    """`threads` 0 is OpenVINO's choice. Raises UserError for a directory that is not as it was exported.
-
-    `bf16` is a hint for the whole graph, geometry and all.
+    `bf16` is for the whole graph, geometry and all; of a landmark network for its convolutions alone, since views are
+    weighed there by how their points agree, and those move by pixels where its last layers are bfloat16, too.
     """
-    # Said for f32, too: with AMX, OpenVINO's own choice is bfloat16.
-    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    name = f"OpenVINO {openvino.__version__.split('-')[0]} {precision} on the CPU"
-    return ExportedEngine(directory, name, lambda onnx: OpenvinoNetwork(onnx, settings))
+    landmarks = read_manifest(directory).network.landmarks
+    inside: Precision = "bf16 convolutions" if precision == "bf16" and landmarks else precision
+    name = f"OpenVINO {openvino.__version__.split('-')[0]} {inside} on the CPU"
+    return ExportedEngine(directory, name, lambda onnx: OpenvinoNetwork(onnx, inside))
 
 
 class OpenvinoImages:

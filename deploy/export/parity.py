@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from calibration.errors import UserError
 from deploy.artefact.manifest import VIEWS, read_manifest
@@ -18,19 +19,22 @@ from deploy.engines.cloud_rings import CloudRing
 from deploy.engines.engine import Engine
 from models.data.generate import GenerateSettings
 from models.data.simulated_windows import SimulatedWindows
+from models.network.lifting import triangulate
 
 log = logging.getLogger(__name__)
 
 
 class Tolerance(NamedTuple):
-    """How far joints may be from torch's: the farthest of a window, in half of the windows, or the mean of all.
+    """How far joints may be from torch's: the farthest of a window, in half of the windows, or all's mean or median.
 
     Not in every window: where two points of a cloud are equally near, to a hair, another one may be taken for a joint's
-    neighbour, which moves that hand by some hundredths of a millimetre. What is wrong moves all.
+    neighbour, which moves that hand by some hundredths of a millimetre. What is wrong moves all. `error_percent`: how
+    much larger the mean error may be, where a tolerance is by effect, too.
     """
 
     mm: float
-    of: Literal["most", "mean"]
+    of: Literal["most", "mean", "median"]
+    error_percent: float | None = None
 
 
 FLOAT32 = Tolerance(0.01, "most")
@@ -41,8 +45,14 @@ RUNTIMES = {"onnxruntime": FLOAT32, "openvino": FLOAT32, "openvino-bf16": LOWER}
 _LANDMARKS_FLOAT32 = Tolerance(0.05, "mean")
 """Of a landmark network's recipe, whose lifting weighs views by how they agree: where two cameras stand side by side a
 difference of 1e-5 pixels moves some joints by a tenth of a millimetre."""
-LANDMARK_RUNTIMES = {"onnxruntime": _LANDMARKS_FLOAT32, "openvino": _LANDMARKS_FLOAT32}
-"""Without bfloat16: it moves the points of a regression by 0.4 of 224 pixels, and those of a hand half seen by many."""
+LANDMARKS_LOWER = Tolerance(0.5, "median", error_percent=2.0)
+"""By effect: views that hardly agree on a joint may weigh otherwise, which moves it far, but to no worse place. With
+convolutions in bfloat16 joints move by 0.17 mm in the median, 0.45 in the mean, and the error changes by 0.5 %."""
+LANDMARK_RUNTIMES = {
+    "onnxruntime": _LANDMARKS_FLOAT32,
+    "openvino": _LANDMARKS_FLOAT32,
+    "openvino-bf16": LANDMARKS_LOWER,
+}
 STAGE1 = ("crops_rgb", "P_crop", "view_mask")
 Window = dict[str, np.ndarray]
 
@@ -51,7 +61,8 @@ Window = dict[str, np.ndarray]
 class Parity:
     """Distances in mm between joints of an engine and of torch, over `windows` windows of `views` views.
 
-    Half of the windows have no joint further than `half_mm`.
+    Half of the windows have no joint further than `half_mm`, half of all joints are nearer than `median_mm`.
+    `error_percent`: by how much the engine's mean error against the simulation is above torch's, where it is known.
     """
 
     engine: str
@@ -60,22 +71,32 @@ class Parity:
     mean_mm: float
     max_mm: float
     half_mm: float
+    median_mm: float
+    error_percent: float | None = None
     tolerance: Tolerance = FLOAT32
 
     @property
     def holds(self) -> bool:
-        judged_mm = self.half_mm if self.tolerance.of == "most" else self.mean_mm
-        return bool(np.isfinite(self.max_mm)) and judged_mm <= self.tolerance.mm
+        judged_mm = {"most": self.half_mm, "mean": self.mean_mm, "median": self.median_mm}[self.tolerance.of]
+        near = bool(np.isfinite(self.max_mm)) and judged_mm <= self.tolerance.mm
+        if self.tolerance.error_percent is None:
+            return near
+        return near and self.error_percent is not None and self.error_percent <= self.tolerance.error_percent
 
     def figures(self) -> dict:
         figures = asdict(self)
-        mm, of = figures.pop("tolerance")
-        return figures | {"tolerance_mm": mm, "tolerance_of": of, "holds": self.holds}
+        mm, of, error_percent = figures.pop("tolerance")
+        limits = {"tolerance_mm": mm, "tolerance_of": of, "tolerance_error_percent": error_percent}
+        return figures | limits | {"holds": self.holds}
 
     def __str__(self) -> str:
+        limit, error = f"{self.tolerance.mm:g} mm ({self.tolerance.of})", ""
+        if self.error_percent is not None and self.tolerance.error_percent is not None:
+            error = f", their error {self.error_percent:+.1f} %"
+            limit += f" and {self.tolerance.error_percent:g} %"
         return (
             f"{self.engine}, {self.views} views: joints {self.mean_mm:.2g} mm (mean) and {self.max_mm:.2g} mm (most) "
-            f"from torch's, {'within' if self.holds else 'NOT WITHIN'} {self.tolerance.mm:g} mm ({self.tolerance.of})"
+            f"from torch's{error}, {'within' if self.holds else 'NOT WITHIN'} {limit}"
         )
 
 
@@ -98,6 +119,7 @@ def compare_engines(reference: Engine, engines: Sequence[tuple[Engine, Tolerance
     """Engines, each with its tolerance and what to call it, against the reference on simulated crops of a few views."""
     log.info("check: rendering simulated crops")
     crops = list(simulated_windows(reference.shape, windows))
+    true_m = np.stack([_true_joints_m(window, reference.shape.crop_px) for window in crops])
     found = []
     for views in (VIEWS[0], 4, VIEWS[1]):
         some = [with_views(window, views) for window in crops]
@@ -105,16 +127,23 @@ def compare_engines(reference: Engine, engines: Sequence[tuple[Engine, Tolerance
         for engine, tolerance, name in engines:
             engine.prepare([1], views)
             joints_m = np.stack([run_window(engine, window) for window in some])
-            found.append(compare(name, views, joints_m, expected_m, tolerance))
+            found.append(compare(name, views, joints_m, expected_m, tolerance, true_m))
     return found
 
 
 def compare(
-    engine: str, views: int, joints_m: np.ndarray, expected_m: np.ndarray, tolerance: Tolerance = FLOAT32
+    engine: str,
+    views: int,
+    joints_m: np.ndarray,
+    expected_m: np.ndarray,
+    tolerance: Tolerance = FLOAT32,
+    true_m: np.ndarray | None = None,
 ) -> Parity:
-    """Of joints (windows, 21, 3). A joint that is not finite is infinitely far."""
-    apart_mm = np.linalg.norm(joints_m - expected_m, axis=-1) * 1e3
-    apart_mm[~np.isfinite(apart_mm)] = np.inf
+    """Of joints (windows, 21, 3), the engine's, torch's and the true ones. One that is not finite is infinitely far."""
+    apart_mm = _apart_mm(joints_m, expected_m)
+    error_percent = None
+    if true_m is not None:
+        error_percent = 100 * float(_apart_mm(joints_m, true_m).mean() / _apart_mm(expected_m, true_m).mean() - 1)
     farthest_mm = np.sort(apart_mm.max(axis=1))
     half_mm = farthest_mm[len(farthest_mm) // 2]
     return Parity(
@@ -124,8 +153,22 @@ def compare(
         mean_mm=float(apart_mm.mean()),
         max_mm=float(farthest_mm[-1]),
         half_mm=float(half_mm),
+        median_mm=float(np.median(apart_mm)),
+        error_percent=error_percent,
         tolerance=tolerance,
     )
+
+
+def _apart_mm(joints_m: np.ndarray, others_m: np.ndarray) -> np.ndarray:
+    apart_mm = np.linalg.norm(joints_m - others_m, axis=-1) * 1e3
+    return np.where(np.isfinite(apart_mm), apart_mm, np.inf)
+
+
+def _true_joints_m(window: Window, crop_px: int) -> np.ndarray:
+    """Of the newest frame (21, 3), hand-centred, by its exact labels in all views."""
+    labels = window["labels_px"][-1], window["label_confidence"][-1] * window["view_mask"][-1][:, None]
+    points_px, weights = (torch.from_numpy(each).transpose(0, 1) for each in labels)
+    return triangulate(points_px, weights, torch.from_numpy(window["P_crop"][-1])[None], crop_px).numpy()
 
 
 def simulated_windows(shape: EngineShape, count: int) -> Iterator[Window]:

@@ -17,7 +17,7 @@ from deploy import engines
 from deploy.artefact.manifest import MANIFEST, Manifest, read_file, read_manifest, stage1_interface, stpt_interface
 from deploy.engines import check_engine, engines_that_work, live_engines, make_engine, openvino_engine
 from deploy.engines.exported import ExportedEngine
-from deploy.export.parity import FLOAT32, LOWER, STAGE1, compare, run_window
+from deploy.export.parity import FLOAT32, LANDMARKS_LOWER, LOWER, STAGE1, compare, run_window
 from deploy.tensorrt.manifest import TENSORRT_MANIFEST
 from models.network.checkpoint import CheckpointInfo, save_checkpoint
 from models.network.config import recipe
@@ -252,3 +252,21 @@ def test_joints_that_are_off_or_no_numbers_do_not_hold() -> None:
     assert compare("e", 2, far_m, expected_m, LOWER).holds  # by the mean
     assert not compare("e", 2, expected_m + 1e-3, expected_m, LOWER).holds
     assert not compare("e", 2, none_m, expected_m, LOWER).holds
+
+
+def test_a_lower_precision_of_a_landmark_network_is_judged_by_its_effect() -> None:
+    """Joints that move sideways of their error do not matter, joints that move away from the truth do."""
+    true_m, side_m, off_m = np.zeros((2, 21, 3)), np.array([0, 4e-4, 0]), np.array([5e-3, 0, 0])
+    expected_m = true_m + off_m
+    moved = compare("e", 4, expected_m + side_m, expected_m, LANDMARKS_LOWER, true_m)
+    assert moved.holds and moved.error_percent == pytest.approx(100 * (np.hypot(5, 0.4) / 5 - 1))
+    assert moved.figures()["tolerance_error_percent"] == 2
+    worse = compare("e", 4, expected_m * 1.03, expected_m, LANDMARKS_LOWER, true_m)
+    assert worse.mean_mm < 0.2 and worse.error_percent == pytest.approx(3) and not worse.holds
+    assert compare("e", 4, expected_m * 0.9, expected_m, LANDMARKS_LOWER, true_m).holds  # better
+    assert not compare("e", 4, -expected_m, expected_m, LANDMARKS_LOWER, true_m).holds  # as good, but far away
+    assert not compare("e", 4, expected_m, expected_m, LANDMARKS_LOWER).holds  # nobody knows
+    some_m = expected_m.copy()
+    some_m[:, :9] *= -1  # views that hardly agreed
+    assert compare("e", 4, some_m, expected_m, LANDMARKS_LOWER, true_m).holds
+    assert not compare("e", 4, expected_m * np.nan, expected_m, LANDMARKS_LOWER, true_m).holds
