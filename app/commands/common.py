@@ -17,6 +17,7 @@ from calibration.errors import UserError
 from calibration.rig import Rig
 from deploy.artefact.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
+from deploy.image_engines import check_image_engine
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,10 @@ def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapi
         help="of the estimator ust-hand: a file, a directory of `usthand export`, or `shipped` (default)",
     )
     parser.add_argument(
-        "--engine", choices=ENGINES, default="auto", help="what runs the network of ust-hand (default: %(default)s)"
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="what runs ust-hand's network, or mediapipe's hand detection (default: %(default)s)",
     )
 
 
@@ -92,7 +96,9 @@ def checkpoint_of(args: argparse.Namespace) -> str:
             "or a directory of `usthand export`."
         )
     source = args.checkpoint if args.checkpoint == "shipped" else str(path)
-    check_engine(source, args.engine)
+    if args.estimator == "mediapipe":
+        check_image_engine(args.engine)
+    check_engine(source, "auto" if args.estimator == "mediapipe" else args.engine)
     if args.estimator == "ust-hand" and args.engine == "auto" and not path.is_dir():
         return str(cached_export(source) or source)
     return source

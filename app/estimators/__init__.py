@@ -22,9 +22,9 @@ def make_estimator(
     detector: Detector | None = None,
     hands: int = 2,
 ) -> Estimator:
-    """The estimator of that name for a rig, for at most so many `hands`; `checkpoint`, or an engine directory, and
-    `engine` are those of `ust-hand`.
+    """The estimator of that name for a rig, for at most so many `hands`.
 
+    `engine` runs the network of `ust-hand`, whose `checkpoint` may be an engine directory, or those of `mediapipe`.
     `detector` takes the place of MediaPipe's own in `mediapipe`, and in what finds hands for `ust-hand`.
 
     Raises UserError for an unknown name, a missing extra, or a checkpoint or engine that cannot be read.
@@ -34,7 +34,7 @@ def make_estimator(
     if name == "mediapipe":
         from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 
-        return MultiViewEstimator(rig, detector or MediaPipeHands(), hands)
+        return MultiViewEstimator(rig, detector or MediaPipeHands(engine=engine), hands)
     if name == "simulated":
         from app.estimators.multiview.simulated import SimulatedDetector
 
@@ -44,14 +44,17 @@ def make_estimator(
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")
 
 
-def make_detector(path: str | None) -> Detector | None:
-    """A user's own detector, see docs/detectors.md; None without a path. Raises UserError where it cannot be one."""
+def make_detector(path: str | None, engine: str = "auto") -> Detector | None:
+    """A user's own detector, see docs/detectors.md; None without a path. `engine` is one of deploy.image_engines.
+
+    Raises UserError where it cannot be one.
+    """
     if path is None:
         return None
     from app.estimators.detectors.mediapipe_hands import MediaPipeHands
     from app.estimators.detectors.user_detector import UserDetector
 
-    return UserDetector(Path(path), MediaPipeHands())
+    return UserDetector(Path(path), MediaPipeHands(engine=engine), engine)
 
 
 def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | None, hands: int) -> Estimator:

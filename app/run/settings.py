@@ -37,8 +37,8 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     `keys` the folder of CURVE keys. `wizard` is the folder of captures of a run that calibrates: its frame sets go to
     the calibration wizard instead of the worker. `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set
     is finished in one thread while the next one begins in another, where the policy lets it. `checkpoint`, or an engine
-    directory, and `engine` are those of the estimator `ust-hand`. `detector` is a user's own, see docs/detectors.md.
-    `hands` are followed at most.
+    directory, is that of the estimator `ust-hand`; `engine` runs its network, or those of `mediapipe`. `detector` is a
+    user's own, see docs/detectors.md. `hands` are followed at most.
     """
 
     estimator: str

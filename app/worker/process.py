@@ -64,7 +64,7 @@ class Worker:
             settings.seed,
             settings.checkpoint,
             settings.engine,
-            make_detector(settings.detector),
+            make_detector(settings.detector, settings.engine if settings.estimator == "mediapipe" else "auto"),
             settings.hands,
         )
         self._summary = RunSummary(simulated_truth(rig, settings))

@@ -16,6 +16,12 @@ IMAGE_ENGINES = ("auto", "tensorrt", "onnxruntime", "openvino", "openvino-bf16")
 INSTALL = 'pip install "usthand-live[cpu]"'
 
 
+def check_image_engine(name: str) -> None:
+    """Raises UserError for an unknown name."""
+    if name not in IMAGE_ENGINES:
+        raise UserError(f"unknown engine `{name}` of the hand detector; known: {', '.join(IMAGE_ENGINES)}.")
+
+
 def load_image_network(
     path: Path, image_shape: tuple[int, ...], engine: str = "auto", bfloat16: bool = True
 ) -> ImageNetwork:
@@ -24,26 +30,27 @@ def load_image_network(
     `auto` is the first engine that works of those whose packages and devices are here: TensorRT, ONNX Runtime on
     CUDA, OpenVINO in bfloat16 where the processor calculates in it (and `bfloat16` lets it), OpenVINO, ONNX Runtime.
 
-    Raises UserError for an unknown name, a file that cannot be read or takes other images, and where no engine works.
+    Raises UserError for an unknown name, a file that cannot be read or takes other images, and where no engine works,
+    or not the one that is named.
     """
-    if engine not in IMAGE_ENGINES:
-        raise UserError(f"unknown engine `{engine}` of the hand detector; known: {', '.join(IMAGE_ENGINES)}.")
-    if engine != "auto":
-        return _load(path, image_shape, engine)
+    check_image_engine(engine)
+    network = _first_that_works(path, image_shape, bfloat16) if engine == "auto" else _load(path, image_shape, engine)
+    log.info("detector: %s runs on %s", path.stem, network.name)
+    return network
+
+
+def _first_that_works(path: Path, image_shape: tuple[int, ...], bfloat16: bool) -> ImageNetwork:
     reason = "neither OpenVINO nor ONNX Runtime is installed"
     for name in engines_here():
         if name == "openvino-bf16" and not bfloat16:
             continue
         try:
-            network = _load(path, image_shape, name)
+            return _load(path, image_shape, name)
         except WrongImage:
             raise
-        except FAILURES as error:
+        except UserError as error:
             reason = str(error)
             log.warning("detector: %s does not work here: %s", name, error)
-            continue
-        log.info("detector: %s runs on %s", path.stem, network.name)
-        return network
     raise UserError(f"{path}: no engine works for hand detection ({reason}). Install one: {INSTALL}")
 
 
@@ -65,24 +72,35 @@ def engines_here() -> Iterator[str]:
 
 
 def _load(path: Path, image_shape: tuple[int, ...], engine: str) -> ImageNetwork:
+    """Raises UserError where the engine does not work here, or not with this file."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     try:
-        if engine == "tensorrt":
-            from deploy.tensorrt.image_network import TensorRTImages
-
-            return TensorRTImages(path, content, image_shape)
-        if engine == "onnxruntime":
-            from deploy.engines.onnxruntime_engine import OnnxruntimeImages
-
-            return OnnxruntimeImages(path, content, image_shape)
-        from deploy.engines.openvino_engine import OpenvinoImages
-
-        return OpenvinoImages(path, content, image_shape, "bf16" if engine == "openvino-bf16" else "f32")
+        return _make(path, content, image_shape, engine)
     except ModuleNotFoundError as error:
         extra = "tensorrt-rtx" if engine == "tensorrt" else "cpu"
         raise UserError(
             f"the {engine} engine needs the package `{error.name}`. Install it: pip install 'usthand-live[{extra}]'."
         ) from error
+    except UserError:
+        raise
+    except (*FAILURES, OSError) as error:
+        raise UserError(f"{path}: the engine {engine} cannot run it ({error}).") from error
+
+
+def _make(path: Path, content: bytes, image_shape: tuple[int, ...], engine: str) -> ImageNetwork:
+    if engine == "tensorrt":
+        from deploy.tensorrt.image_network import TensorRTImages
+
+        return TensorRTImages(path, content, image_shape)
+    if engine == "onnxruntime":
+        from deploy.engines.onnxruntime_engine import OnnxruntimeImages
+
+        return OnnxruntimeImages(path, content, image_shape)
+    from deploy.engines.openvino_engine import OpenvinoImages
+
+    if engine == "openvino-bf16" and not has_bf16():
+        raise UserError("this processor does not calculate in bfloat16. Choose the engine openvino.")
+    return OpenvinoImages(path, content, image_shape, "bf16" if engine == "openvino-bf16" else "f32")

@@ -43,12 +43,12 @@ class UserNetwork:
     Raises UserError where it takes or gives something else than they say, or answers with what is no number.
     """
 
-    def __init__(self, path: Path, settings: UserDetectorSettings) -> None:
+    def __init__(self, path: Path, settings: UserDetectorSettings, engine: str = "auto") -> None:
         self._settings = settings
         size = settings.input.height, settings.input.width
         shape = (3, *size) if settings.input.layout == "nchw" else (*size, 3)
-        # In float32: how exact a network is in bfloat16 is not known here.
-        self._network = load_image_network(path, shape, bfloat16=False)
+        # In float32 unless asked for: how exact a network is in bfloat16 is not known here.
+        self._network = load_image_network(path, shape, engine, bfloat16=False)
         self.name = self._network.name
         outputs, named = self._network.outputs, settings.output
         extra = [name for name in (named.presence, named.handedness) if name]
@@ -103,9 +103,9 @@ class UserDetector:
     Raises UserError as `read_user_settings` and UserNetwork.
     """
 
-    def __init__(self, path: Path, finder: Detector) -> None:
+    def __init__(self, path: Path, finder: Detector, engine: str = "auto") -> None:
         self._settings = read_user_settings(path)
-        self._network = UserNetwork(path, self._settings)
+        self._network = UserNetwork(path, self._settings, engine)
         self._finder = finder
         self.name = path.stem
 

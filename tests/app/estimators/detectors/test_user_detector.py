@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from app.estimators import make_detector
 from app.estimators.detection import Detection, Region
 from app.estimators.detectors.keypoint_decoding import decode
 from app.estimators.detectors.user_detector import UserDetector
@@ -188,6 +189,25 @@ def test_files_that_are_missing_or_no_network_are_said(tmp_path: Path) -> None:
     path.with_suffix(".yaml").unlink()
     with pytest.raises(UserError, match=r"dots\.yaml: no such file"):
         UserDetector(path, Finder())
+
+
+def test_the_engine_is_the_one_that_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("onnxruntime")
+    caplog.set_level("INFO")
+    detector = make_detector(str(write_network(tmp_path / "dots.onnx", "heatmaps")), "onnxruntime")
+    assert detector is not None
+    detector.close()
+    said = [message for message in caplog.messages if "ONNX Runtime" in message]
+    assert [message.split()[1] for message in said] == ["hand_landmark", "palm_detection", "dots"]
+    with pytest.raises(UserError, match="unknown engine `torch` of the hand detector"):
+        make_detector(str(tmp_path / "dots.onnx"), "torch")
+
+
+def test_an_engine_that_detection_does_not_have_is_refused(tmp_path: Path) -> None:
+    rig = simulated_rig(tmp_path / "rig.yaml")
+    done = usthand("live", rig, "--no-viewer", "--engine", "torch")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "unknown engine `torch` of the hand detector; known: auto" in done.stderr
 
 
 @pytest.mark.parametrize("case", ["20 names", "another size", "nan", "none"])
