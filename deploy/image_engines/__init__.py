@@ -40,7 +40,7 @@ def load_image_network(
 
 
 def _first_that_works(path: Path, image_shape: tuple[int, ...], bfloat16: bool) -> ImageNetwork:
-    reason = "neither OpenVINO nor ONNX Runtime is installed"
+    failure = None
     for name in engines_here():
         if name == "openvino-bf16" and not bfloat16:
             continue
@@ -49,9 +49,11 @@ def _first_that_works(path: Path, image_shape: tuple[int, ...], bfloat16: bool) 
         except WrongImage:
             raise
         except UserError as error:
-            reason = str(error)
+            failure = error
             log.warning("detector: %s does not work here: %s", name, error)
-    raise UserError(f"{path}: no engine works for hand detection ({reason}). Install one: {INSTALL}")
+    if failure is not None:
+        raise UserError(f"no engine is left for hand detection: {failure}") from failure
+    raise UserError(f"hand detection needs OpenVINO or ONNX Runtime, and neither is installed. Run: {INSTALL}")
 
 
 def engines_here() -> Iterator[str]:
