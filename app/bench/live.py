@@ -36,19 +36,20 @@ def read_sets(session: Session, rig: Rig, phases_ns: dict[str, int] | None) -> l
     return list(recorded_sets(session, rig, phases_ns))
 
 
-def detector_alone(rig: Rig, sets: list[FrameSet], estimator_name: str) -> dict:
-    """Run the estimator once to learn the crops, then its detector alone on them."""
+def detector_alone(rig: Rig, sets: list[FrameSet], estimator_name: str) -> tuple[dict, list[int]]:
+    """Run the estimator once to learn the crops, then its detector alone on them. Figures, and each set's hands."""
     estimator = make_estimator(estimator_name, rig)
     assert isinstance(estimator, MultiViewEstimator)
     detector = estimator.detector
     recorder = _RecordingDetector(detector)
     estimator.detector = recorder
-    geometry_ms, whole_s = Quantiles(), 0.0
+    geometry_ms, whole_s, hands = Quantiles(), 0.0, []
     for frame_set in sets:
         began = time.perf_counter()
         estimate = estimator.estimate(frame_set)
         seconds = time.perf_counter() - began
         whole_s += seconds
+        hands.append(len(estimate.hands))
         geometry_ms.add(seconds * 1e3 - estimate.stage_ms["detect"])
     began = time.perf_counter()
     for call in recorder.calls:
@@ -56,10 +57,17 @@ def detector_alone(rig: Rig, sets: list[FrameSet], estimator_name: str) -> dict:
     alone_s = time.perf_counter() - began
     crops = sum(sum(map(len, regions)) + sum(searched) for _, regions, searched in recorder.calls)
     detector.close()
-    return {
+    figures = {
         "sets": len(sets),
         "detector_sets_per_s": rounded(len(sets) / alone_s),
         "estimator_sets_per_s": rounded(len(sets) / whole_s),
         "crops_per_set": rounded(crops / len(sets)),
         "geometry_ms": geometry_ms.summary(),
     }
+    return figures, hands
+
+
+def frames_lost(summary: dict) -> dict:
+    """Of a run's summary, over all cameras: frames, and those that are in no set that was estimated."""
+    cameras = summary["cameras"].values()
+    return {name: sum(camera[name] for camera in cameras) for name in ("frames", "dropped", "late", "stale")}

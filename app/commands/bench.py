@@ -5,6 +5,8 @@ import json
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.common import add_command, positive, run_rig
 from app.estimators import ESTIMATORS
@@ -17,6 +19,9 @@ from deploy.engines import ENGINES
 from models.network.config import RECIPES, recipe
 from models.simulation.simulated_rig import ring_rig
 
+# A video plays from when its grabber opens it, while the worker may still load its networks.
+_STARTS_IN_S = 10.0
+
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser("bench", help="speed on this machine, against its references")
@@ -27,7 +32,7 @@ def add_parser(subparsers) -> None:
     live.add_argument("session", type=Path, help="a recorded session")
     detectors = [name for name in ESTIMATORS if name != "ust-hand"]  # whose engines have a bench of their own
     live.add_argument("--estimator", choices=detectors, default="mediapipe", help="default: %(default)s")
-    live.add_argument("--seconds", type=positive, default=20.0, help="of the simulated live run (%(default)s)")
+    live.add_argument("--seconds", type=positive, default=20.0, help="of each live run (%(default)s)")
     _add_engines(parts)
     detector = add_command(
         parts,
@@ -248,35 +253,47 @@ def _print_row(row: dict, name: str) -> None:
 
 
 def run_live(args: argparse.Namespace) -> int:
-    from app.bench.live import detector_alone, read_sets
+    from app.bench.live import detector_alone, frames_lost, read_sets
+    from app.bench.live_videos import longest_run, write_videos
 
     session = check_session(args.session)
     rig = recorded_rig(session)
     phases_ns = recorded_phases_of(session, rig)
-    result = detector_alone(rig, read_sets(session, rig, phases_ns), args.estimator)
-    replay = RunSettings(estimator=args.estimator, policy=ReplayPolicy(pace="fast"), phases_ns=phases_ns)
-    runs = {
-        "replay_fast": (rig, replay, None),
-        "replay_recorded": (
-            rig,
-            RunSettings(estimator=args.estimator, policy=ReplayPolicy(), phases_ns=phases_ns),
-            None,
-        ),
-        "simulated_live": (ring_rig(4), RunSettings(estimator="simulated"), args.seconds),
-    }
-    for name, (of_rig, settings, seconds) in runs.items():
-        outcome = run_rig(of_rig, settings, None, seconds)
-        if outcome.exit_code or not outcome.summary:
-            return outcome.exit_code or 1
-        summary = outcome.summary
-        result[name] = {key: summary[key] for key in ("frame_sets", "fps", "latency_ms", "stage_ms", "stage_p99_ms")}
+    sets = read_sets(session, rig, phases_ns)
+    result, hands = detector_alone(rig, sets, args.estimator)
+    live = RunSettings(estimator=args.estimator)
+    replay = msgspec.structs.replace(live, policy=ReplayPolicy(), phases_ns=phases_ns)
+    with tempfile.TemporaryDirectory(prefix="usthand-bench-") as folder:
+        videos = write_videos(rig, sets[longest_run(hands)], Path(folder), args.seconds + _STARTS_IN_S)
+        sets.clear()
+        runs = {
+            "replay_fast": (rig, msgspec.structs.replace(replay, policy=ReplayPolicy(pace="fast")), None),
+            "replay_recorded": (rig, replay, None),
+            "simulated_live": (ring_rig(4), RunSettings(estimator="simulated"), args.seconds),
+            "videos_live": (videos, live, args.seconds),
+            "videos_live_without_mesh": (videos, msgspec.structs.replace(live, mesh=False), args.seconds),
+        }
+        for name, (of_rig, settings, seconds) in runs.items():
+            outcome = run_rig(of_rig, settings, None, seconds)
+            if outcome.exit_code or not outcome.summary:
+                return outcome.exit_code or 1
+            summary = outcome.summary
+            kept = ("frame_sets", "sets_with_both_hands", "fps", "latency_ms", "stage_ms", "stage_p99_ms")
+            result[name] = {key: summary[key] for key in kept} | frames_lost(summary)
     result["of_detector"] = round(result["replay_fast"]["fps"] / result["detector_sets_per_s"], 3)
-    print(f"detector alone on the same crops: {result['detector_sets_per_s']} sets/s")
-    print(f"whole path, as fast as possible:  {result['replay_fast']['fps']} sets/s, {result['of_detector']:.0%} of it")
-    for name in ("replay_recorded", "simulated_live"):
-        stages, p99 = result[name]["stage_ms"], result[name]["stage_p99_ms"]
-        print(f"{name}: {result[name]['frame_sets']} sets, latency {result[name]['latency_ms']} ms")
-        print("  median / p99 ms: " + ", ".join(f"{stage} {value:g}/{p99[stage]:g}" for stage, value in stages.items()))
+    _print_live(result)
     if args.json:
         print(json.dumps(result))
     return 0
+
+
+def _print_live(result: dict) -> None:
+    print(f"detector alone on the same crops: {result['detector_sets_per_s']} sets/s")
+    print(f"whole path, as fast as possible:  {result['replay_fast']['fps']} sets/s, {result['of_detector']:.0%} of it")
+    for name in ("replay_recorded", "simulated_live", "videos_live", "videos_live_without_mesh"):
+        run = result[name]
+        lost = ", ".join(f"{run[key]} {key}" for key in ("dropped", "late", "stale"))
+        print(f"{name}: {run['frame_sets']} sets, {run['fps']} a second, latency {run['latency_ms']} ms")
+        print(f"  of {run['frames']} frames {lost}")
+        stages = (f"{stage} {value:g}/{run['stage_p99_ms'][stage]:g}" for stage, value in run["stage_ms"].items())
+        print("  median / p99 ms: " + ", ".join(stages))
