@@ -1,8 +1,16 @@
-"""The process's one OpenVINO."""
+"""The process's one OpenVINO, imported without its tools for converting models: 8 MB that nothing here needs."""
 
 import functools
+import sys
 
-import openvino
+_TOOLS = "openvino.tools.ovc"
+
+# The package does without them where they cannot be imported, which None says.
+sys.modules.setdefault(_TOOLS, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+import openvino  # noqa: E402
+
+if sys.modules[_TOOLS] is None:
+    del sys.modules[_TOOLS]
 
 
 @functools.cache

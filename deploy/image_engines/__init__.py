@@ -101,7 +101,7 @@ def _make(path: Path, content: bytes, image_shape: tuple[int, ...], engine: str)
         from deploy.engines.onnxruntime_engine import OnnxruntimeImages
 
         return OnnxruntimeImages(path, content, image_shape)
-    from deploy.engines.openvino_engine import OpenvinoImages
+    from deploy.engines.openvino_images import OpenvinoImages
 
     if engine == "openvino-bf16" and not has_bf16():
         raise UserError("this processor does not calculate in bfloat16. Choose the engine openvino.")
