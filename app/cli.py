@@ -27,6 +27,7 @@ _COMMANDS = (
     "label",
     "train",
     "evaluate",
+    "validate",
     "export",
     "bench",
 )

@@ -33,7 +33,7 @@ def run_wizard(args: argparse.Namespace) -> int:
     from app.wizard.window import check_screen
 
     rig = read_uncalibrated_rig(args.rig)
-    _check_cameras(rig, args)
+    check_cameras(rig, args)
     board = _board(args)
     rig_path = args.rig / "rig.yaml" if args.rig.is_dir() else args.rig
     output = args.output or rig_path
@@ -57,7 +57,8 @@ def run_wizard(args: argparse.Namespace) -> int:
     return _calibrate(args, rig, board, folder, content, output)
 
 
-def _check_cameras(rig: Rig, args: argparse.Namespace) -> None:
+def check_cameras(rig: Rig, args: argparse.Namespace) -> None:
+    """Raise UserError for a camera of `args.rig` that cannot be opened with these flags."""
     listen, keys = getattr(args, "listen", None), getattr(args, "keys", None)
     for camera in rig.cameras:
         if camera.source is None:

@@ -113,7 +113,11 @@ class Supervisor:
             command = [sys.executable, "-m", module, str(folder.path), parent, *arguments]
             return _Child(name=name, command=command, deaths=deque(maxlen=self._patience.deaths))
 
-        worker = "app.wizard.process" if self._settings.wizard else "app.worker.process"
+        worker = "app.worker.process"
+        if self._settings.wizard:
+            worker = "app.wizard.process"
+        elif self._settings.touch:
+            worker = "app.touch.process"
         children = {"worker": child("worker", worker)}
         for camera in self._rig.cameras:
             if not camera.remote:

@@ -16,20 +16,19 @@ import numpy as np
 from app.wizard.canvas import LEAST_SIZE
 from calibration.errors import UserError
 
-NO_SCREEN = (
-    "the wizard needs a screen, but {}. Set DISPLAY to one that you may use, or record the board and "
-    "calibrate with `usthand calibrate --session DIR --board BOARD`."
-)
+NO_SCREEN = "{} needs a screen, but {}. Set DISPLAY to one that you may use, or {}."
+_CALIBRATE = "record the board and calibrate with `usthand calibrate --session DIR --board BOARD`"
 _SIZE = (1280, 720)
 
 
-def check_screen() -> None:
-    """Raise UserError where no window can be opened: Qt ends the process in that case."""
+def check_screen(what: str = "the wizard", instead: str = _CALIBRATE) -> None:
+    """Raise UserError where no window can be opened, which Qt ends the process for: `what` needs it, and what can be
+    done `instead`."""
     if not sys.platform.startswith("linux"):
         return
     display = os.environ.get("DISPLAY")
     if not display:
-        raise UserError(NO_SCREEN.format("DISPLAY is not set"))
+        raise UserError(NO_SCREEN.format(what, "DISPLAY is not set", instead))
     library = ctypes.util.find_library("X11")
     if library is None:
         return
@@ -37,7 +36,7 @@ def check_screen() -> None:
     x11.XOpenDisplay.restype = ctypes.c_void_p
     handle = x11.XOpenDisplay(None)
     if not handle:
-        raise UserError(NO_SCREEN.format(f"the display `{display}` does not answer"))
+        raise UserError(NO_SCREEN.format(what, f"the display `{display}` does not answer", instead))
     x11.XCloseDisplay(ctypes.c_void_p(handle))
 
 
