@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
 def _track_of(args: argparse.Namespace, session: Session, board: Board) -> TouchTrack:
     rig = recorded_rig(session)
     recording = Recording(session, rig, recorded_phases_of(session, rig))
-    detector, checkpoint = make_detector(detector_of(args)), checkpoint_of(args)
+    checkpoint = checkpoint_of(args)
+    detector = make_detector(detector_of(args), args.engine if args.estimator == "mediapipe" else "auto")
     sets = max(len(session.frame_times_ns(name)) for name in session.camera_ids)
 
     def make(rig: Rig) -> Estimator:

@@ -55,9 +55,10 @@ class TouchProcess:
         self._targets = targets_of(self._board, plan.corners)
         self._guide = TouchGuide([Prompt(*each) for each in plan.touches], self._targets)
         self._finder = BoardFinder(self._board, rig.camera_ids)
+        engine = settings.engine if settings.estimator == "mediapipe" else "auto"
         self._estimator = make_estimator(
             settings.estimator, rig, settings.seed, settings.checkpoint, settings.engine,
-            make_detector(settings.detector), settings.hands,
+            make_detector(settings.detector, engine), settings.hands,
         )  # fmt: skip
         self._recorder = TouchRecorder(place, rig, self._board, self._estimator.definition)
         self._intake = Intake(rig, settings, folder)
