@@ -203,7 +203,7 @@ def test_engines_are_compared_in_one_run():
     done = usthand(
         *("bench", "engines", "--recipe", "tiny", "--engines", "torch", "openvino", "--views", "2", "--hands", "1"),
         *("--blocks", "1", "2", "--seconds", "0.2", "--markdown", "--json"),
-        timeout=280,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr
     assert "| openvino | 2 | 1 |" in done.stdout and "| K | GFLOP stage 1 |" in done.stdout
