@@ -4,6 +4,9 @@ from typing import Literal
 
 import msgspec
 
+MAX_CAMERAS = 8
+"""Of a rig. Here, so that what only counts them needs no OpenCV."""
+
 
 class OpenCvSource(
     msgspec.Struct, tag_field="kind", tag="opencv", forbid_unknown_fields=True, frozen=True, kw_only=True

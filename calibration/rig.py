@@ -12,13 +12,12 @@ import msgspec
 import numpy as np
 
 from calibration.camera import Camera, LensModel
-from calibration.camera_source import CameraSource
+from calibration.camera_source import MAX_CAMERAS, CameraSource
 from calibration.errors import UserError
 from calibration.yamlfile import read_yaml, write_yaml
 
 RIG_VERSION = 1
 _ROTATION_TOLERANCE = 1e-4
-MAX_CAMERAS = 8
 _LONGEST_ID = 32
 _NOMINAL_FOCAL = 0.8
 

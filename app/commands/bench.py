@@ -12,8 +12,8 @@ from app.commands.common import add_command, positive, run_rig
 from app.estimators import ESTIMATORS
 from app.run.policy import ReplayPolicy
 from app.run.settings import RunSettings
+from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
-from calibration.rig import MAX_CAMERAS
 from calibration.session import check_session
 from deploy.engines import ENGINES
 from models.network.config import RECIPES, recipe

@@ -21,9 +21,9 @@ from app.commands.common import (
     viewer_settings,
 )
 from calibration.cached_folder import user_cache
-from calibration.camera_source import SimulatedSource
+from calibration.camera_source import MAX_CAMERAS, SimulatedSource
 from calibration.errors import UserError
-from calibration.rig import MAX_CAMERAS, Rig
+from calibration.rig import Rig
 from models.simulation.rendered_loop import cached_loop, loop_files, loop_sets, render_loop
 from models.simulation.simulated_rig import ring_rig
 

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from calibration.camera import Camera, LensModel
-from calibration.camera_source import CameraSource
+from calibration.camera_source import MAX_CAMERAS, CameraSource
 from calibration.errors import UserError
-from calibration.rig import MAX_CAMERAS, CalibrationRecord, Rig, RigCamera, SyncSettings, check_rigid
+from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings, check_rigid
 
 EXTRAS_KEY = "usthand"
 _UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001}

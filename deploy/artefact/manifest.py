@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
+from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.hand import JOINTS
-from calibration.rig import MAX_CAMERAS
 from deploy.artefact.checksummed_files import read_described, read_description
 from models.network.config import NetworkConfig
 

@@ -150,8 +150,9 @@ def _split(model: openvino.Model, convolutions: int, prefix: str) -> tuple[openv
         for reader in output.get_target_inputs():
             reader.replace_source_output(parameter.output(0))
         added.append(parameter)
-    parameters = rest.get_parameters()
-    return openvino.Model(results, model.get_parameters()), openvino.Model(rest.get_results(), [*parameters, *added])
+    before = openvino.Model(results, model.get_parameters())  # type: ignore[reportGeneralTypeIssues]
+    parameters = [*rest.get_parameters(), *added]
+    return before, openvino.Model(rest.get_results(), parameters)  # type: ignore[reportGeneralTypeIssues]
 
 
 def _made_by(model: openvino.Model, convolutions: int) -> list[openvino.Output]:

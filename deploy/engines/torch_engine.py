@@ -29,13 +29,15 @@ def with_first_spatial(found: Stage1Output, stpt: SpatiotemporalPointTransformer
 
 
 class TorchEngine:
-    """`checkpoint` is a path or `shipped`. On a GPU the sizes that it is prepared for are captured as CUDA graphs.
+    """`checkpoint` is a path or `shipped`, `device` torch's name of one, without it a GPU where there is one.
+
+    On a GPU the sizes that it is prepared for are captured as CUDA graphs.
 
     Raises UserError where the checkpoint cannot be read.
     """
 
-    def __init__(self, checkpoint: str) -> None:
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, checkpoint: str, device: str | None = None) -> None:
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         network, _ = load_checkpoint(checkpoint)
         self._network = network.to(self._device)
         config = network.config

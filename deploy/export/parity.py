@@ -17,8 +17,6 @@ from deploy.batches import EngineShape
 from deploy.engines import has_bf16, make_engine
 from deploy.engines.cloud_rings import CloudRing
 from deploy.engines.engine import Engine
-from models.data.generate import GenerateSettings
-from models.data.simulated_windows import SimulatedWindows
 from models.network.lifting import triangulate
 
 log = logging.getLogger(__name__)
@@ -173,6 +171,10 @@ def _true_joints_m(window: Window, crop_px: int) -> np.ndarray:
 
 def simulated_windows(shape: EngineShape, count: int) -> Iterator[Window]:
     """Windows of simulated hands as models/data/windows.py gives them, as arrays, of the most views."""
+    # A renderer, which a machine that only compares has not.
+    from models.data.generate import GenerateSettings
+    from models.data.simulated_windows import SimulatedWindows
+
     settings = GenerateSettings(
         split="test",
         people=count,

@@ -7,7 +7,6 @@ world's axes are turned, too, since a rig's world may lie any way, and the crops
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -56,6 +55,8 @@ class WindowChange:
 
     def image(self, crop_rgb: np.ndarray, frame: int, view: int, size_px: int) -> np.ndarray:
         """The crop (size, size, 3) made from the cached one."""
+        import cv2  # not where training needs no pictures of a cache, as models/training/gpu_run.py
+
         out = cv2.warpAffine(crop_rgb, self.affine[frame, view, :2], (size_px, size_px), flags=cv2.INTER_LINEAR)
         return out if self.colour is None else cv2.transform(out, self.colour[view])
 

@@ -18,9 +18,10 @@ import cv2
 import msgspec
 import numpy as np
 
+from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.hand import Side
-from calibration.rig import MAX_CAMERAS, Rig
+from calibration.rig import Rig
 from models.data.crop_cache import (
     MARGIN,
     CacheManifest,

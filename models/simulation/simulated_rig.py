@@ -5,9 +5,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from calibration.camera import Camera
-from calibration.camera_source import SimulatedSource
+from calibration.camera_source import MAX_CAMERAS, SimulatedSource
 from calibration.errors import UserError
-from calibration.rig import MAX_CAMERAS, Rig, RigCamera, SyncSettings
+from calibration.rig import Rig, RigCamera, SyncSettings
 from calibration.rotations import make_transform
 from models.simulation.hands import CENTRE_WORLD_M, REACH_M, reach_of
 

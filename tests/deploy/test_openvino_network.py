@@ -21,14 +21,16 @@ def network() -> bytes:
         return numpy_helper.from_array(random.normal(0, 0.3, shape).astype(np.float32), name)
 
     nodes, constants = [helper.make_node("Cast", ["image"], ["x0"], to=TensorProto.FLOAT)], []
-    constants += [numpy_helper.from_array(np.float32(value), name) for name, value in (("low", 0), ("high", 6))]
+    constants += [
+        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("low", 0), ("high", 6))
+    ]
     for index in range(FILTERS):
         constants += [weights(f"w{index}", CHANNELS, CHANNELS, 3, 3), weights(f"b{index}", CHANNELS)]
         given = [f"x{index}", f"w{index}", f"b{index}"]
         nodes.append(helper.make_node("Conv", given, [f"c{index}"], pads=[1] * 4))
         nodes.append(helper.make_node("Clip", [f"c{index}", "low", "high"], [f"r{index}"]))
         nodes.append(helper.make_node("Add", [f"r{index}", f"x{index}"], [f"x{index + 1}"]))
-    constants.append(numpy_helper.from_array(np.float32(1.0001), "scale"))
+    constants.append(numpy_helper.from_array(np.array(1.0001, np.float32), "scale"))
     nodes += [
         helper.make_node("ReduceMax", ["x4"], ["peak"], keepdims=0),
         helper.make_node("GlobalAveragePool", [f"x{FILTERS}"], ["pooled"]),
@@ -115,5 +117,5 @@ def test_a_network_without_convolutions_stays_one_in_float32() -> None:
     )
     opset = helper.make_opsetid("", OPSET)
     content = helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
-    x = np.float32([[1.0001, 2.0001]])
+    x = np.array([[1.0001, 2.0001]], np.float32)
     assert OpenvinoNetwork(content, "bf16 convolutions")({"x": x})[0].tolist() == (-x).tolist()

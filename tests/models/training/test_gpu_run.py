@@ -1,0 +1,136 @@
+"""Packed crops say what their caches do, and the whole path of a run on a GPU goes on a processor, at a small size."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.errors import UserError
+from models.data.pack_crops import pack
+from models.data.packed_crops import PackedCrops, rgb_of
+from models.network.checkpoint import load_checkpoint
+from models.network.lifting import triangulate
+from tests.conftest import ROOT
+from tests.models.data.test_windows import FRAMES, VIEWS, shard_of, write_cache
+
+CPU = torch.device("cpu")
+ABSENT = ("cv2", "scipy", "openvino", "onnxruntime", "onnxscript", "tensorboard", "tqdm", "tensorrt", "open3d")
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two hands to learn from and one to validate on, perfect labels."""
+    folder = tmp_path_factory.mktemp("packed")
+    train = write_cache(folder / "train", [shard_of(False), shard_of(True)])
+    held = write_cache(folder / "held", [shard_of(True)])
+    out = folder / "packed.npz"
+    assert pack(out, [train], [held], mib=20) == 0
+    return out
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_labels_and_cameras_of_windows_give_the_true_joints(packed: Path, drawn: bool) -> None:
+    """Of views that are seen and of those that are not, as they are and through every augmentation."""
+    crops = PackedCrops(packed, CPU)
+    newest, held = crops.windows(5, held=False), crops.windows(5, held=True)
+    assert len(newest) == 2 * (FRAMES - 4) and len(held) == FRAMES - 4
+    generator = torch.Generator().manual_seed(0) if drawn else None
+    batch = crops.batch(newest, 5, 2, SIDE, "anatomical", generator)
+    assert batch["view_mask"].all() and batch["view_mask"].shape[2] == 2
+    for prefix, labels, confidence in (
+        ("", "labels_px", "label_confidence"),
+        ("unseen_", "unseen_labels_px", "unseen_confidence"),
+    ):
+        points_px, weights = batch[labels].transpose(2, 3), batch[confidence].transpose(2, 3)
+        found_m = triangulate(points_px, weights, batch[f"{prefix}P_crop"][:, :, None], SIDE)
+        assert (found_m - batch["joints_m"]).abs().max() < 2e-4, prefix
+    assert batch["unseen_P_crop"].shape[2] == VIEWS - 2
+    last_m, first_m = batch["joints_m"][:, -1, 0], batch["joints_m"][:, 0, 0] + batch["origins_m"][:, 0]
+    world_m = (last_m - first_m).norm(dim=-1)
+    plain = crops.batch(newest, 5, 2, SIDE, "anatomical")
+    plain_m = plain["joints_m"][:, -1, 0] - plain["joints_m"][:, 0, 0] - plain["origins_m"][:, 0]
+    assert world_m == pytest.approx(plain_m.norm(dim=-1), abs=1e-5)  # how far the wrist moved
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_pictures_show_the_dots_where_the_labels_are(packed: Path, drawn: bool) -> None:
+    """The middle finger's tip is red, all else green."""
+    crops = PackedCrops(packed, CPU)
+    generator = torch.Generator().manual_seed(3) if drawn else None
+    batch = crops.batch(crops.windows(1, held=False)[:6], 1, 3, SIDE, "anatomical", generator)
+    v, u = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    checked = 0
+    for crop, label in zip(batch["crops_rgb"].flatten(0, 2), batch["labels_px"].flatten(0, 2)[:, 12], strict=True):
+        if not (label.min() > 5 and label.max() < SIDE - 6):
+            continue
+        red = (crop[..., 0].float() - crop[..., 1].float()).clamp_min(0)
+        red = red * (red > red.max() / 2)
+        centre = torch.stack([(u * red).sum(), (v * red).sum()]) / red.sum()
+        assert red.max() > 40 and (centre - label).norm() < 1.5, (centre, label)
+        checked += 1
+    assert checked > 8
+
+
+def test_colours_come_back() -> None:
+    rgb = torch.tensor([[200, 30, 90], [10, 250, 20], [128, 128, 128], [255, 255, 255]]).double()
+    Y = rgb @ torch.tensor([0.299, 0.587, 0.114]).double()
+    chroma = torch.stack([(rgb[:, 2] - Y) / 1.772 + 128, (rgb[:, 0] - Y) / 1.402 + 128], -1)
+    luma = Y.round().byte()[:, None, None].expand(-1, 2, 2)
+    found = rgb_of(luma, chroma.round().clamp(0, 255).byte()[:, None, None])
+    assert (found[:, 1, 1].double() - rgb).abs().max() <= 3
+
+
+def test_the_file_keeps_to_its_size_and_what_is_none_is_refused(packed: Path, tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "cache", [shard_of(True), shard_of(False)])
+    whole = packed.stat().st_size
+    pack(tmp_path / "small.npz", [cache], [], mib=whole / 2.5 / (1 << 20))
+    assert (tmp_path / "small.npz").stat().st_size < whole / 2
+    assert 0 < len(PackedCrops(tmp_path / "small.npz", CPU).windows(5, held=False)) == FRAMES - 4
+    with pytest.raises(UserError, match="no packed crops"):
+        PackedCrops(cache / "manifest.json", CPU)
+
+
+@pytest.mark.slow
+def test_the_whole_path_goes_on_a_processor_without_what_a_gpu_machine_lacks(packed: Path, tmp_path: Path) -> None:
+    """No OpenCV, no OpenVINO and the like: the recipe is trained, kept, checked and timed, the rest named."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({ABSENT}))\n")
+    out = tmp_path / "out"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    command = ["-m", "models.training.gpu_run", packed, "--out", out, "--minutes", "0.1", "--recipes", "tiny"]
+    done = subprocess.run(
+        [sys.executable, *map(str, command), "--device", "cpu", "--batch", "6"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((out / "result.json").read_text())
+    assert json.loads(done.stdout.splitlines()[-1]) == result
+    tiny = result["recipes"]["tiny"]
+    assert tiny["curve"][-1]["step"] == tiny["steps"] >= 2
+    assert all(np.isfinite(row["mpjpe_mm"]) and row["mpjpe_mm"] > 0 for row in tiny["curve"])
+    assert load_checkpoint(out / tiny["checkpoint"])[1].step == tiny["steps"]
+    ways = {each["way"]: each for each in tiny["ways"]}
+    assert list(ways) == ["torch float32", "torch bfloat16", "torch float16", "ONNX Runtime", "TensorRT"]
+    assert ways["torch float32"]["max_mm"] < 1e-3 < ways["torch bfloat16"]["mean_mm"]
+    assert all(ways[name][key] > 0 for name in list(ways)[:2] for key in ("stage1_ms_1", "stpt_ms_2"))
+    assert "onnxruntime, onnxscript is not installed" in ways["ONNX Runtime"]["left_out"]
+
+
+@pytest.mark.slow
+def test_no_gpu_and_missing_crops_are_named(packed: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    for words, said in (((packed,), "torch finds no GPU here"), ((tmp_path, "--device", "cpu"), "no packed crops")):
+        command = [sys.executable, "-m", "models.training.gpu_run", *map(str, words), "--out", str(tmp_path / "out")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
