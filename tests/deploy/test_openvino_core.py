@@ -14,13 +14,14 @@ NETWORKS_COME_AND_GO = f"""
 import gc, os, signal
 from pathlib import Path
 from deploy.engines.devices import has_bf16
-from deploy.engines.openvino_engine import OpenvinoImages, OpenvinoNetwork
+from deploy.engines.openvino_images import OpenvinoImages
+from deploy.engines.openvino_network import OpenvinoNetwork
 
 signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
 path = Path({str(WEIGHTS)!r})
 has_bf16()
 first = OpenvinoImages(path, path.read_bytes(), (224, 224, 3))
-second = OpenvinoNetwork(path.read_bytes(), {{}})
+second = OpenvinoNetwork(path.read_bytes())
 second.prepare({{"crops_rgb": (1, 224, 224, 3)}})
 del first
 gc.collect()
