@@ -10,6 +10,8 @@ from calibration.frames import Frame
 
 # Shares of the hand's size in the image, by which keypoints of one hand differ from crop to crop.
 _SAME_HAND, _SAME_MIDDLE = 0.3, 0.15
+# A hand that was not found in a crop is not found in one that is moved by less of its size, but in 2 of 50.
+_SAME_PLACE = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Region:
     """Where a tracked hand is expected in an image: its predicted keypoints (21, 2), distorted pixels."""
 
     keypoints_px: np.ndarray
+
+    def is_near(self, other: "Region") -> bool:
+        """Whether looking in the one is as good as looking in the other."""
+        apart = np.linalg.norm(self.keypoints_px - other.keypoints_px, axis=1).mean()
+        return bool(apart < _SAME_PLACE * hand_size_px(self.keypoints_px))
 
 
 class Detector(Protocol):

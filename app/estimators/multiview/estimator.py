@@ -81,7 +81,7 @@ class MultiViewEstimator:
         match_s = time.perf_counter() - start
 
         start = time.perf_counter()
-        again = self._second_look(step, hands, found, searched)
+        again = self._second_look(step, hands, found, regions, searched)
         detect_s += time.perf_counter() - start
         if again:
             start = time.perf_counter()
@@ -123,8 +123,15 @@ class MultiViewEstimator:
         step.detections = gather(step.cameras, found, step.std_scale)
         return match(step, self._association)
 
-    def _second_look(self, step: Step, hands: list[Match], found: list[list[Detection]], searched: list[bool]) -> bool:
-        """Detect again where a hand that is now known was not found; all images where a track was lost.
+    def _second_look(
+        self,
+        step: Step,
+        hands: list[Match],
+        found: list[list[Detection]],
+        looked: list[list[Region]],
+        searched: list[bool],
+    ) -> bool:
+        """Detect again where a hand that is now known was not found nor `looked` for; all images if a track was lost.
 
         Adds to `found`; True where something was added.
         """
@@ -133,7 +140,11 @@ class MultiViewEstimator:
         missing = np.array([hand.rows < 0 for hand in hands]).reshape(len(hands), len(views))
         regions: list[list[Region]] = [[] for _ in views]
         if missing.any():
-            regions = step.regions(np.stack([hand.in_view_m for hand in hands]), missing)
+            missed = step.regions(np.stack([hand.in_view_m for hand in hands]), missing)
+            regions = [
+                [region for region in of_view if not any(region.is_near(other) for other in asked)]
+                for of_view, asked in zip(missed, looked, strict=True)
+            ]
         again = [lost and not searched[view] for view in views]
         wanted = [view for view in views if regions[view] or again[view]]
         if not wanted:

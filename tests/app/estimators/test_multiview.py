@@ -398,6 +398,30 @@ def test_images_are_searched_only_while_hands_are_missing(rig: Rig) -> None:
     assert {regions for regions, _ in later} <= {1, 2}
 
 
+def test_a_hand_that_a_view_does_not_see_is_looked_for_there_once_a_set(rig: Rig) -> None:
+    """Looking again where it was looked for before costs as much as a hand, and finds nothing."""
+    detector = Spoiled(rig, lambda frame, found: [] if frame.camera_id == "cam_1" else found)
+    estimator = MultiViewEstimator(rig, detector)
+    for index in range(12):
+        time_ns = round(index / 30 * 1e9)
+        frames = {
+            name: Frame(
+                camera_id=name,
+                sequence=index,
+                capture_time_ns=time_ns,
+                grab_time_ns=time_ns,
+                publish_time_ns=time_ns,
+                pixels=PIXELS,
+            )
+            for name in rig.camera_ids
+        }
+        estimate = estimator.estimate(FrameSet(index, time_ns, frames, 0))
+        assert len(estimate.hands) == 2
+    estimator.close()
+    calls = [regions for sequence, regions, _ in detector.asked if sequence >= 6]
+    assert len(calls) == 6 * len(rig.cameras) and set(calls) == {2}
+
+
 def test_one_view_or_none_gives_no_hand_and_hands_come_back(rig: Rig) -> None:
     estimator = MultiViewEstimator(rig, SimulatedDetector(rig))
     found = []
