@@ -1,7 +1,7 @@
 """Hands in the frame of a calibration board, set by set: what touches are looked for in."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -41,6 +41,12 @@ class TouchTrack:
 
     def __len__(self) -> int:
         return len(self.times_ns)
+
+    def joined(self, later: "TouchTrack") -> "TouchTrack":
+        """With what came later."""
+        names = [field.name for field in fields(self) if field.name != "definition"]
+        arrays = {name: np.concatenate([getattr(self, name), getattr(later, name)]) for name in names}
+        return TouchTrack(definition=self.definition, **arrays)
 
 
 def touch_track(

@@ -6,6 +6,7 @@ Emits: Pace (through the intake).
 It stands where the worker does. After every touch, and at the end, what was seen is in the test's folder.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 from app.assembly.intake import Intake
 from app.estimators import make_detector, make_estimator
 from app.evaluation.touch_targets import targets_of
+from app.evaluation.touches import find_touches
 from app.run.policy import LivePolicy
 from app.run.process import process_parser, run_process, stop
 from app.run.settings import RunFolder, RunSettings
@@ -31,6 +33,7 @@ from app.wizard.detection import BoardFinder
 from app.wizard.window import WizardWindow
 from app.worker.statistics import Quantiles
 from calibration.board.board import read_board
+from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.rig import Rig
 from calibration.yamlfile import write_atomic
@@ -61,6 +64,7 @@ class TouchProcess:
             make_detector(settings.detector, engine), settings.hands,
         )  # fmt: skip
         self._recorder = TouchRecorder(place, rig, self._board, self._estimator.definition)
+        self._go_on()
         self._intake = Intake(rig, settings, folder)
         self._window = WizardWindow(WINDOW)
         self._images: dict[str, np.ndarray] = {}
@@ -87,6 +91,15 @@ class TouchProcess:
                     break
         finally:
             self._close()
+
+    def _go_on(self) -> None:
+        """Where a test's process died, the touches before do not have to be made again."""
+        if self._recorder.before is None:
+            return
+        with contextlib.suppress(UserError):
+            made = {Prompt(t.side, t.finger, t.target) for t in find_touches(self._recorder.before, self._targets)}
+            while self._guide.current in made:
+                self._guide.skip()
 
     def _look(self, frame_set: FrameSet) -> None:
         estimate = self._estimator.estimate(frame_set)

@@ -23,11 +23,15 @@ ASKED_AGAIN = -2
 
 class TouchRecorder:
     """Hands and views of the board, set by set; the board's pose in a set is known when the next one is there, since
-    cameras are not exposed together and corners are read at the set's very time."""
+    cameras are not exposed together and corners are read at the set's very time.
+
+    What a test in this folder saw before, whose process died, is kept: `before`.
+    """
 
     def __init__(self, folder: Path, rig: Rig, board: Board, definition: Definition) -> None:
         self._path, self._rig, self._board = folder / TRACK, rig, board
         self._definition: Definition = definition
+        self.before = read_track(folder)
         self._views: deque[Mapping[str, BoardView]] = deque(maxlen=3)
         self._pending: tuple[int, Sequence[Hand], tuple[int, int, int]] | None = None
         self._times_ns: list[int] = []
@@ -71,6 +75,8 @@ class TouchRecorder:
     def forget(self, asked: tuple[int, int, int]) -> None:
         """What was seen of a touch does not count."""
         again = (ASKED_AGAIN, ASKED_AGAIN, ASKED_AGAIN)
+        if self.before is not None:
+            self.before.asked[(self.before.asked == asked).all(1)] = again
         self._asked = [again if each == asked else each for each in self._asked]
 
     def write(self) -> None:
@@ -78,6 +84,8 @@ class TouchRecorder:
         if not self._times_ns:
             return
         track = track_of(self._definition, self._times_ns, self._hands, self._poses, np.array(self._asked))
+        if self.before is not None:
+            track = self.before.joined(track)
         write_npz(self._path, {name: np.asarray(value) for name, value in vars(track).items()})
 
 

@@ -113,6 +113,20 @@ def test_what_was_recorded_is_the_scene_and_what_was_asked_again_does_not_count(
     assert [touch.finger for touch in find_touches(track, TARGETS)] == [1, 1]
 
 
+def test_a_test_whose_process_died_keeps_what_it_had(scene, tmp_path):
+    asked = [(1, 1, 0), (1, 0, 3), (1, 1, 1)]
+    for begin, end in ((0, 30), (30, 60)):
+        recorder = TouchRecorder(tmp_path, scene.grips[0].rig, BOARD, "anatomical")
+        for number in range(begin, end):
+            hand = hand_at(scene.joints_m[number], "right")
+            recorder.add(int(scene.times_ns[number]), [hand], views(scene, number), asked[number // scene.sets_each])
+        recorder.write()
+    track = read_track(tmp_path)
+    assert track is not None
+    assert len(track) == len(scene.times_ns) - 2
+    assert [(touch.finger, touch.target) for touch in find_touches(track, TARGETS)] == [(1, 0), (0, 3), (1, 1)]
+
+
 def test_the_picture_shows_the_hand_and_the_corner_that_is_asked_for(scene):
     rig = scene.grips[0].rig
     screen = TouchScreen(
