@@ -20,6 +20,7 @@ from calibration.errors import UserError
 from calibration.hand import FINGERS, JOINTS, Definition, Side
 from calibration.session import check_session
 from calibration.solve.board_in_rig import PosedInRig
+from tests.support.exact_footage import make_session
 from tests.support.grip_scene import BOARD
 from tests.support.touch_scene import PAD_MM, TouchScene, touch_scene
 
@@ -185,15 +186,16 @@ def test_lost_hands_are_dropouts_and_a_hidden_board_is_filled(still):
     assert np.isfinite(track.T_world_board).all()
 
 
-def test_a_session_without_board_hand_or_touch_is_refused(still, recording):
+def test_a_session_without_board_hand_or_touch_is_refused(still, tmp_path, write_video):
+    """Its pictures show nothing; the method may say what it likes."""
+    recording = make_session(tmp_path / "session", write_video)
     sets = len(still.times_ns)
     none = KnownHands(still, np.zeros((sets, JOINTS, 3)), np.ones(sets, bool))
     with pytest.raises(UserError, match="no hand is found in two views"):
         touch_track(recording, BOARD, lambda rig: none)
-    other = Board(type="charuco", columns=6, rows=9, square_m=0.03, dictionary="DICT_6X6_250", marker_m=0.02)
     exact = KnownHands(still, np.zeros((sets, JOINTS, 3)))
     with pytest.raises(UserError, match="the board is not seen by two cameras"):
-        touch_track(recording, other, lambda rig: exact)
+        touch_track(recording, BOARD, lambda rig: exact)
     away = KnownHands(still, np.full((sets, JOINTS, 3), 0.15))
     with pytest.raises(UserError, match=r"no touch was found: the nearest .* was \d+ mm"):
         measured(exact_track(still, away))
