@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 
 from calibration.camera import Camera, LensModel
+from calibration.camera_names import check_camera_id
 from calibration.camera_source import MAX_CAMERAS, CameraSource
 from calibration.errors import UserError
 from calibration.yamlfile import read_yaml, write_yaml
 
 RIG_VERSION = 1
 _ROTATION_TOLERANCE = 1e-4
-_LONGEST_ID = 32
 _NOMINAL_FOCAL = 0.8
 
 
@@ -176,20 +176,44 @@ def _read(path: Path, make_camera: Callable[[_CameraEntry, Path], RigCamera]) ->
     return Rig(tuple(cameras), file.sync, file.calibration, offsets_known)
 
 
+def read_rig_lenses(path: Path) -> dict[str, Camera]:
+    """The lenses by camera that a `rig.yaml` has, of one camera or more; poses are not read. Raises UserError."""
+    file = read_yaml(path / "rig.yaml" if path.is_dir() else path, _RigFile)
+    lenses = {}
+    for entry in file.cameras:
+        check_camera_id(entry.id, str(path))
+        if entry.lens is not None and entry.matrix is not None and entry.distortion is not None:
+            lenses[entry.id] = _lens(entry, entry.lens, entry.matrix, entry.distortion, f"{path}: camera `{entry.id}`")
+    return lenses
+
+
+def _lens(
+    entry: _CameraEntry, lens: LensModel, matrix: list[list[float]], distortion: list[float], name: str
+) -> Camera:
+    width, height = entry.image_size
+    try:
+        return Camera(
+            width=width,
+            height=height,
+            lens=lens,
+            matrix=_matrix(matrix, (3, 3), "matrix"),
+            distortion=np.array(distortion),
+        )
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
 def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
     name = f"{path}: camera `{entry.id}`"
-    _check_id(entry, path)
+    check_camera_id(entry.id, str(path))
     if entry.lens is None or entry.matrix is None or entry.distortion is None or entry.T_cam_world is None:
         missing = [key for key in ("lens", "matrix", "distortion", "T_cam_world") if getattr(entry, key) is None]
         raise UserError(
             f"{name}: missing required field {', '.join(f'`{key}`' for key in missing)}, so it is not calibrated. "
             f"Calibrate the rig with `usthand calibrate {path} --board board.yaml`."
         )
+    camera = _lens(entry, entry.lens, entry.matrix, entry.distortion, name)
     try:
-        matrix = _matrix(entry.matrix, (3, 3), "matrix")
-        width, height = entry.image_size
-        distortion = np.array(entry.distortion)
-        camera = Camera(width=width, height=height, lens=entry.lens, matrix=matrix, distortion=distortion)
         T_cam_world = _matrix(entry.T_cam_world, (4, 4), "T_cam_world")
         check_rigid(T_cam_world)
     except UserError as error:
@@ -208,8 +232,14 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
     )
 
 
+def nominal_rig(image_sizes: Mapping[str, tuple[int, int]]) -> Rig:
+    """As `read_uncalibrated_rig`, for cameras whose images are of these sizes (width, height). Raises UserError."""
+    entries = [_CameraEntry(id=camera_id, image_size=size) for camera_id, size in image_sizes.items()]
+    return Rig(tuple(_nominal_camera(entry, Path("the videos")) for entry in entries))
+
+
 def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
-    _check_id(entry, path)
+    check_camera_id(entry.id, str(path))
     width, height = entry.image_size
     focal_px = _NOMINAL_FOCAL * width
     matrix = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
@@ -218,15 +248,6 @@ def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
     except UserError as error:
         raise UserError(f"{path}: camera `{entry.id}`: {error}") from None
     return RigCamera(camera_id=entry.id, camera=camera, T_cam_world=np.eye(4), source=entry.source, remote=entry.remote)
-
-
-def _check_id(entry: _CameraEntry, path: Path) -> None:
-    bad = not entry.id or len(entry.id) > _LONGEST_ID or any(char in entry.id for char in "/\\\0\n")
-    if bad or entry.id in (".", ".."):
-        raise UserError(
-            f"{path}: camera id `{entry.id}` cannot name a file. "
-            f"Use up to {_LONGEST_ID} letters, digits, `_`, `-` and `.`."
-        )
 
 
 def _matrix(rows: list[list[float]], shape: tuple[int, int], name: str) -> np.ndarray:

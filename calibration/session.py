@@ -43,7 +43,10 @@ class _SessionFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A recording of a rig. `created` is an ISO date; `clock` and `source` are notes for a person."""
+    """A recording of a rig, which is nominal unless it was read as `calibrated`.
+
+    `created` is an ISO date; `clock` and `source` are notes for a person.
+    """
 
     path: Path
     rig: Rig
@@ -52,6 +55,7 @@ class Session:
     videos: Mapping[str, str]
     clock: str = ""
     source: str = ""
+    calibrated: bool = True
 
     @property
     def camera_ids(self) -> tuple[str, ...]:
@@ -100,7 +104,14 @@ def read_session(path: Path, calibrated: bool = True) -> Session:
     _same_cameras(set(rig.camera_ids), set(file.cameras), path / "rig.yaml", path / "session.yaml")
     videos = {camera_id: camera.video for camera_id, camera in file.cameras.items()}
     return Session(
-        path=path, rig=rig, name=file.name, created=file.created, videos=videos, clock=file.clock, source=file.source
+        path=path,
+        rig=rig,
+        name=file.name,
+        created=file.created,
+        videos=videos,
+        clock=file.clock,
+        source=file.source,
+        calibrated=calibrated,
     )
 
 

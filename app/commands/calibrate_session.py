@@ -21,7 +21,7 @@ from calibration.board.session_scan import detect_session
 from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError
-from calibration.formats import read_any
+from calibration.formats import read_lenses
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig, read_uncalibrated_rig
 from calibration.session import Session, check_session
@@ -162,13 +162,11 @@ def parse_moment(text: str, session: Session) -> int:
 
 
 def _given_intrinsics(path: Path, session: Session) -> dict[str, Camera]:
-    rig = read_any(path)
-    known = {camera.camera_id: camera.camera for camera in rig.cameras if camera.camera_id in session.camera_ids}
-    if not known:
-        raise UserError(
-            f"`--intrinsics {path}`: has the cameras {', '.join(rig.camera_ids)}, the session has "
-            f"{', '.join(session.camera_ids)}. Give lenses of the session's cameras, under the same ids."
-        )
+    sizes = {camera.camera_id: (camera.camera.width, camera.camera.height) for camera in session.rig.cameras}
+    known = read_lenses(path, sizes)
+    without = [camera_id for camera_id in session.camera_ids if camera_id not in known]
+    if without:
+        _log.info("%s: no lens of %s, which is calibrated", path, ", ".join(without))
     return known
 
 

@@ -18,26 +18,32 @@ def add_parser(subparsers) -> None:
         subparsers,
         "import",
         run,
-        "turn a recording of caliscope or FreeMoCap into a session",
-        "  usthand import caliscope_workspace/recordings/hands sessions/hands\n  usthand replay sessions/hands",
+        "turn videos, or a recording of caliscope, FreeMoCap or Pose2Sim, into a session",
+        "  usthand import caliscope_workspace/recordings/hands sessions/hands\n  usthand replay sessions/hands\n"
+        "  usthand import folder_of_videos sessions/board                     (to be calibrated)\n"
+        "  usthand calibrate --session sessions/board --board board.yaml -o rig.yaml",
     )
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="the recording, with its videos, times and calibration"
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="the recording: videos, and times and calibration where there are",
     )
     parser.add_argument("session", type=Path, metavar="SESSION", help="the directory to make")
     parser.add_argument("--layout", choices=LAYOUTS, default="auto", help="whose layout DIR has (default: found out)")
     parser.add_argument("--copy", action="store_true", help="copy the videos instead of linking to them")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="use this calibration, not the one in DIR")
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="use this calibration, in any format")
     parser.add_argument(
         "--unit-mm",
         type=positive,
         metavar="N",
-        help="millimetres in one unit of a FreeMoCap calibration's translations, where it does not tell",
+        help="millimetres in one unit of the calibration's lengths, where it does not tell",
     )
     parser.add_argument("--force", action="store_true", help="replace a session that came from another recording")
 
 
 def run(args: argparse.Namespace) -> int:
+    notes: list[str] = []
     with tqdm(desc="videos", disable=None if args.copy else True, file=sys.stderr, unit="") as progress:
         session = import_recording(
             args.folder,
@@ -48,25 +54,31 @@ def run(args: argparse.Namespace) -> int:
             copy=args.copy,
             force=args.force,
             on_video=lambda camera_id: progress.update(),
+            on_note=notes.append,
         )
-    summary = _summary(session)
+    summary = _summary(session, notes)
     print(
         f"{session.path}: {len(session.camera_ids)} cameras, {summary['frames']} frames, {summary['seconds']} s, "
         f"from {session.source}"
     )
-    print(f"Play it with: usthand replay {session.path}")
+    for note in notes:
+        print(note)
+    if session.calibrated:
+        print(f"Play it with: usthand replay {session.path}")
+    else:
+        print(f"Calibrate it with: usthand calibrate --session {session.path} --board board.yaml -o rig.yaml")
     if args.json:
         print(json.dumps(summary))
     return 0
 
 
-def _summary(session: Session) -> dict:
+def _summary(session: Session, notes: list[str]) -> dict:
     times = {camera_id: session.frame_times_ns(camera_id) for camera_id in session.camera_ids}
     span_ns = max(int(values[-1]) for values in times.values()) - min(int(values[0]) for values in times.values())
     return {
         "session": str(session.path),
         "source": session.source,
-        "rig_id": session.rig.rig_id,
+        "rig_id": session.rig.rig_id if session.calibrated else None,
         "cameras": {
             camera_id: {"frames": len(times[camera_id]), "video": str(session.video_path(camera_id))}
             for camera_id in session.camera_ids
@@ -74,4 +86,7 @@ def _summary(session: Session) -> dict:
         "frames": sum(len(values) for values in times.values()),
         "seconds": round(span_ns / 1e9, 3),
         "fps": rate_fps(times),
+        "calibrated": session.calibrated,
+        "times": session.clock,
+        "notes": notes,
     }

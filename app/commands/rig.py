@@ -11,7 +11,7 @@ import numpy as np
 
 from app.commands.common import add_command, positive
 from calibration.errors import UserError
-from calibration.formats import FORMATS, read_any, write_any
+from calibration.formats import FORMATS, WRITTEN, read_any, write_any
 from calibration.rig import Rig, RigCamera
 from calibration.rig_backup import keep_backup
 
@@ -47,7 +47,7 @@ def add_parser(subparsers) -> None:
     convert.add_argument("out", type=Path, metavar="OUT", help="the file, or for COLMAP the directory, to write")
     _add_reading_flags(convert)
     convert.add_argument(
-        "--to", choices=FORMATS, metavar="FORMAT", help="the format of OUT, where its name does not tell"
+        "--to", choices=WRITTEN, metavar="FORMAT", help="the format of OUT, where its name does not tell"
     )
 
 

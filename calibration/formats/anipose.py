@@ -6,20 +6,13 @@ no unit: aniposelib's translations are in that of its board. FreeMoCap tells the
 `metadata.charuco_square_size`, or 1 where translations are in squares. Written are metres, told in `metadata.unit`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from calibration.errors import UserError
-from calibration.formats.parts import (
-    EXTRAS_KEY,
-    RigExtras,
-    camera_extras,
-    decode_extras,
-    make_rig,
-    rig_extras,
-    unit_m,
-    warn_left_out,
-)
+from calibration.formats.found import FoundRig
+from calibration.formats.parts import EXTRAS_KEY, RigExtras, camera_extras, decode_extras, rig_extras
 from calibration.formats.toml_tables import CAMERA_KEYS, camera_from_table, read_toml, table_from_camera, write_toml
 from calibration.rig import CalibrationRecord, Rig
 
@@ -28,31 +21,41 @@ _NO_CAMERAS = ("metadata", "capture_volume", "charuco", "checkerboard", EXTRAS_K
 _OWN_METADATA = ("adjusted", "error", "unit", EXTRAS_KEY, "charuco_square_size", "date_time_calibrated")
 
 
-def read(path: Path, unit_mm: float | None = None) -> Rig:
-    """Read a calibration; a camera goes by its `name`, else by the name of its table.
-
-    `unit_mm` is the length of one unit of the translations where the file does not tell. Raises UserError.
-    """
+def read(path: Path) -> FoundRig:
+    """Read a calibration; a camera goes by its `name`, else by the name of its table. Raises UserError."""
     content = read_toml(path)
-    return rig_from_content(content, path, length_unit_m(content, path, unit_mm), "aniposelib")
+    metadata = metadata_table(content, path)
+    unit, ask = (
+        metadata.get("unit"),
+        "the unit of its translations is not known: `metadata` has no `charuco_square_size`.",
+    )
+    square = metadata.get("charuco_square_size")
+    if "unit" not in metadata and isinstance(square, int | float):
+        unit = 0.001
+        if square == 1:
+            unit, ask = None, "`charuco_square_size` is 1, so translations are in squares of the board."
+    return replace(rig_from_content(content, path, "aniposelib"), unit=unit, told_by="metadata.unit", ask_unit=ask)
 
 
-def rig_from_content(content: dict[str, Any], path: Path, unit: float, tool: str) -> Rig:
-    """A rig from what a file holds; `unit` is the length of one unit of the translations in metres."""
+def rig_from_content(content: dict[str, Any], path: Path, tool: str) -> FoundRig:
+    """The cameras of a file, in metres."""
     tables, metadata = camera_tables(content), metadata_table(content, path)
     if not tables:
         raise UserError(f"{path}: no table of a camera, with `matrix`, `distortions`, `rotation` and so on.")
-    cameras = [camera_from_table(table, str(table.get("name", key)), path, unit) for key, table in tables.items()]
     left_out = [key for table in tables.values() for key in table if key not in CAMERA_KEYS]
     left_out += [f"metadata.{key}" for key in metadata if key not in _OWN_METADATA]
-    warn_left_out(
-        path, left_out + [key for key in content if key not in tables and key not in ("metadata", EXTRAS_KEY)]
-    )
-    extras = decode_extras(metadata.get(EXTRAS_KEY), RigExtras, str(path))
+    left_out += [key for key in content if key not in tables and key not in ("metadata", EXTRAS_KEY)]
     error, date = metadata.get("error"), metadata.get("date_time_calibrated")
     rmse_px = float(error) if isinstance(error, int | float) and error > 0 else None
-    found = CalibrationRecord(str(date)[:10] if date else None, tool, rmse_px=rmse_px)
-    return make_rig(path, cameras, extras, found)
+    return FoundRig(
+        path=path,
+        cameras=tuple(
+            camera_from_table(table, (str(table.get("name", key)), key), path) for key, table in tables.items()
+        ),
+        extras=decode_extras(metadata.get(EXTRAS_KEY), RigExtras, str(path)),
+        record=CalibrationRecord(str(date)[:10] if date else None, tool, rmse_px=rmse_px),
+        left_out=tuple(left_out),
+    )
 
 
 def camera_tables(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -70,25 +73,6 @@ def metadata_table(content: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise UserError(f"{path}: `metadata` must be a table; got {metadata!r}. Correct it.")
     return metadata
-
-
-def length_unit_m(content: dict[str, Any], path: Path, unit_mm: float | None) -> float:
-    """Metres in one unit of the translations. Raises UserError where neither file nor `unit_mm` tells."""
-    metadata = metadata_table(content, path)
-    if unit_mm is None and "unit" not in metadata:
-        square = metadata.get("charuco_square_size")
-        if square == 1:
-            raise UserError(
-                f"{path}: `charuco_square_size` is 1, so translations are in squares of the board. Say the side of a "
-                "square in millimetres, as in `--unit-mm 54`."
-            )
-        if isinstance(square, int | float):
-            return 0.001
-        raise UserError(
-            f"{path}: `metadata` has no `charuco_square_size`, so the unit of its translations is not known. Say it: "
-            "`--unit-mm 1` for millimetres, `--unit-mm 1000` for metres."
-        )
-    return unit_m(metadata.get("unit"), unit_mm, path, "metadata.unit")
 
 
 def write(path: Path, rig: Rig) -> None:

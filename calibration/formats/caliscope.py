@@ -11,64 +11,57 @@ from pathlib import Path
 from typing import Any
 
 from calibration.errors import UserError
-from calibration.formats.parts import (
-    EXTRAS_KEY,
-    RigExtras,
-    camera_extras,
-    decode_extras,
-    make_rig,
-    rig_extras,
-    warn_left_out,
-)
+from calibration.formats.found import FoundRig
+from calibration.formats.parts import EXTRAS_KEY, RigExtras, camera_extras, decode_extras, rig_extras
 from calibration.formats.toml_tables import CAMERA_KEYS, camera_from_table, read_toml, table_from_camera, write_toml
-from calibration.rig import CalibrationRecord, Rig, RigCamera
+from calibration.rig import CalibrationRecord, Rig
 
 FILE_NAME = "camera_array.toml"
 _OWN_KEYS = CAMERA_KEYS | {"cam_id", "port", "ignore"}
 _NUMBERED = re.compile(r"cam_(0|[1-9]\d{0,8})")
 
 
-def read(path: Path, unit_mm: float | None = None) -> Rig:
-    """Read `camera_array.toml`; camera N is named `cam_N`, and those marked `ignore` are left out.
-
-    `unit_mm` is the length of one unit of the translations where it is not a metre. Raises UserError.
-    """
+def read(path: Path) -> FoundRig:
+    """Read `camera_array.toml`; camera N is named `cam_N`, and those marked `ignore` are left out. Raises UserError."""
     content = read_toml(path)
-    cameras, ignored = cameras_from_content(content, path, 1.0 if unit_mm is None else unit_mm / 1000)
-    left_out = [f"camera {number} (ignore)" for number in sorted(ignored)]
-    for table in content["cameras"].values():
-        left_out += [key for key in table if key not in _OWN_KEYS]
-    warn_left_out(path, left_out)
+    tables = _tables_by_number(content, path)
+    left_out = [f"camera {number} (ignore)" for number in sorted(ignored_cameras(path))]
+    left_out += [key for table in tables.values() for key in table if key not in _OWN_KEYS]
     own = content.get(EXTRAS_KEY)
-    extras = decode_extras(own.get("rig") if isinstance(own, dict) else own, RigExtras, str(path))
-    return make_rig(path, list(cameras.values()), extras, CalibrationRecord(tool="caliscope"))
+    return FoundRig(
+        path=path,
+        cameras=tuple(
+            camera_from_table(table, (f"cam_{number}",), path)
+            for number, table in tables.items()
+            if not table.get("ignore", False)
+        ),
+        extras=decode_extras(own.get("rig") if isinstance(own, dict) else own, RigExtras, str(path)),
+        record=CalibrationRecord(tool="caliscope"),
+        left_out=tuple(left_out),
+    )
 
 
-def read_cameras(path: Path) -> tuple[dict[int, RigCamera], set[int]]:
-    """Cameras by number, in the order of the file, and the numbers of the ignored ones. Raises UserError."""
-    return cameras_from_content(read_toml(path), path, 1.0)
+def ignored_cameras(path: Path) -> set[int]:
+    """The numbers of the cameras that are marked `ignore`. Raises UserError."""
+    return {number for number, table in _tables_by_number(read_toml(path), path).items() if table.get("ignore", False)}
 
 
-def cameras_from_content(content: dict[str, Any], path: Path, unit_m: float) -> tuple[dict[int, RigCamera], set[int]]:
-    """As read_cameras, from what a file holds; `unit_m` is the length of one unit of the translations in metres."""
+def _tables_by_number(content: dict[str, Any], path: Path) -> dict[int, dict[str, Any]]:
+    """Tables of cameras by number, in the order of the file."""
     tables = content.get("cameras")
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()) or not tables:
         raise UserError(f"{path}: no `[cameras.N]` tables. Give caliscope's {FILE_NAME}.")
-    cameras: dict[int, RigCamera] = {}
-    ignored: set[int] = set()
+    numbered: dict[int, dict[str, Any]] = {}
     for key, table in tables.items():
         value = table.get("cam_id", table.get("port", key))
         try:
             number = int(value)
         except (TypeError, ValueError):
             raise UserError(f"{path}: the cam_id of `[cameras.{key}]` must be a whole number; got {value!r}.") from None
-        if number in cameras or number in ignored:
+        if number in numbered:
             raise UserError(f"{path}: camera {number} is there twice. Give every camera its own cam_id.")
-        if table.get("ignore", False):
-            ignored.add(number)
-        else:
-            cameras[number] = camera_from_table(table, f"cam_{number}", path, unit_m)
-    return cameras, ignored
+        numbered[number] = table
+    return numbered
 
 
 def write(path: Path, rig: Rig) -> None:

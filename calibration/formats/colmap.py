@@ -1,4 +1,4 @@
-"""COLMAP's sparse model as text: a directory with `cameras.txt` and `images.txt`.
+"""COLMAP's sparse model: a directory with `cameras.txt` and `images.txt`; `cameras.bin` and `images.bin` are read too.
 
 https://colmap.github.io/format.html: a line of `cameras.txt` is CAMERA_ID MODEL WIDTH HEIGHT PARAMS; `images.txt` has
 two lines an image, IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, world to camera, and its points. COLMAP puts the
@@ -9,74 +9,64 @@ What COLMAP does not hold stands in comments of `images.txt`: `# usthand unit m`
 `# usthand image 1 {...}`. COLMAP drops comments when it writes a model again.
 """
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from calibration.camera import Camera
 from calibration.errors import UserError
+from calibration.formats import colmap_binary
+from calibration.formats.colmap_parts import HALF_PIXEL, MODELS, found_lens, found_pose
+from calibration.formats.found import FoundCamera, FoundRig
 from calibration.formats.parts import (
     EXTRAS_KEY,
     CameraExtras,
     RigExtras,
     camera_extras,
     decode_extras,
-    intrinsic_matrix,
-    make_camera,
-    make_rig,
     nearest_rotation,
-    pinhole,
     rig_extras,
-    unit_m,
-    warn_left_out,
 )
 from calibration.found_files import read_found
 from calibration.rig import CalibrationRecord, Rig, RigCamera
-from calibration.rotations import make_transform
 from calibration.yamlfile import write_atomic
 
-_HALF_PIXEL = 0.5
 _OTHER_FILES = ("cameras.bin", "images.bin", "points3D.bin", "rigs.txt", "frames.txt", "rigs.bin", "frames.bin")
-# Parameters of COLMAP's models (src/colmap/sensor/models.h) as OpenCV has them: fx fy cx cy, then its coefficients.
-# f stands for both focal lengths.
-_MODELS = {
-    "SIMPLE_PINHOLE": "f cx cy",
-    "PINHOLE": "fx fy cx cy",
-    "SIMPLE_RADIAL": "f cx cy k1",
-    "RADIAL": "f cx cy k1 k2",
-    "OPENCV": "fx fy cx cy k1 k2 p1 p2",
-    "FULL_OPENCV": "fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6",
-    "SIMPLE_RADIAL_FISHEYE": "f cx cy k1",
-    "RADIAL_FISHEYE": "f cx cy k1 k2",
-    "OPENCV_FISHEYE": "fx fy cx cy k1 k2 k3 k4",
-}
 
 
-def read(path: Path, unit_mm: float | None = None) -> Rig:
-    """Read a model from its directory or one of its files.
+def read(path: Path) -> FoundRig:
+    """Read a model from its directory or one of its files; a camera goes by the name of its image without the ending.
 
-    A camera goes by the name of its image without the ending. `unit_mm` is the length of one unit of the translations;
-    it must be given unless this program wrote the file. Raises UserError.
+    The unit is known only where this program wrote the file. Raises UserError.
     """
     folder = path if path.is_dir() else path.parent
-    lenses = _read_lenses(folder / "cameras.txt")
     images = folder / "images.txt"
-    poses, notes, points = _read_images(images)
-    unit = unit_m(notes.get("unit"), unit_mm, images, "# usthand unit")
+    notes: dict[str, str] = {}
+    if not images.exists() and (folder / "images.bin").exists():
+        images = folder / "images.bin"
+        lenses, (poses, points) = colmap_binary.read_lenses(folder / "cameras.bin"), colmap_binary.read_images(images)
+    else:
+        lenses = _read_lenses(folder / "cameras.txt")
+        poses, notes, points = _read_images(images)
     cameras = []
     for image_id, (T_cam_world, lens_id, name) in sorted(poses.items()):
         place = f"{images}: image {image_id} (`{name}`)"
         if lens_id not in lenses:
-            raise UserError(f"{place}: no camera {lens_id} in {folder / 'cameras.txt'}. Add it.")
-        T_cam_world[:3, 3] *= unit
+            raise UserError(f"{place}: no camera {lens_id} in {folder / images.with_stem('cameras').name}. Add it.")
+        names = ("_".join(PurePosixPath(name).with_suffix("").parts), f"image_{image_id}")
         extras = decode_extras(notes.get(f"image {image_id}"), CameraExtras, place)
-        camera_id = "_".join(PurePosixPath(name).with_suffix("").parts)
-        cameras.append(make_camera(place, camera_id, lenses[lens_id], T_cam_world, extras))
-    if points:
-        warn_left_out(images, ["points of the images"])
-    extras = decode_extras(notes.get("rig"), RigExtras, str(images))
-    return make_rig(folder, cameras, extras, CalibrationRecord(tool="COLMAP"))
+        cameras.append(replace(lenses[lens_id], place=place, names=names, T_cam_world=T_cam_world, extras=extras))
+    return FoundRig(
+        path=images,
+        cameras=tuple(cameras),
+        unit=notes.get("unit"),
+        told_by="# usthand unit",
+        ask_unit="the unit of its translations is not known; COLMAP's have any scale.",
+        extras=decode_extras(notes.get("rig"), RigExtras, str(images)),
+        record=CalibrationRecord(tool="COLMAP"),
+        left_out=("points of the images",) if points else (),
+    )
 
 
 def _lines(path: Path) -> list[str]:
@@ -88,44 +78,24 @@ def _lines(path: Path) -> list[str]:
         raise UserError(f"{path}: cannot be read ({error}). Export the model as text.") from None
 
 
-def _read_lenses(path: Path) -> dict[int, Camera]:
+def _read_lenses(path: Path) -> dict[int, FoundCamera]:
     lenses = {}
     for number, line in enumerate(_lines(path), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         place = f"{path}, line {number}"
-        if len(words) < 5 or words[1] not in _MODELS:
+        if len(words) < 5 or words[1] not in MODELS:
             raise UserError(
-                f"{place}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS with one of the models {', '.join(_MODELS)}; "
+                f"{place}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS with one of the models {', '.join(MODELS)}; "
                 f"got `{line.strip()}`. Calibrate with such a model."
-            )
-        names = _MODELS[words[1]].split()
-        if len(words) != 4 + len(names):
-            raise UserError(
-                f"{place}: {words[1]} has {len(names)} parameters ({' '.join(names)}); got {len(words) - 4}."
             )
         try:
             lens_id, width, height = int(words[0]), int(words[2]), int(words[3])
-            values = dict(zip(names, map(float, words[4:]), strict=True))
-            lenses[lens_id] = _lens(words[1], width, height, values)
+            lenses[lens_id] = found_lens(words[1], width, height, [float(word) for word in words[4:]], place)
         except ValueError as error:
             raise UserError(f"{place}: {error}. Correct the line.") from None
-        except UserError as error:
-            raise UserError(f"{place}: {error}") from None
     return lenses
-
-
-def _lens(model: str, width: int, height: int, values: dict[str, float]) -> Camera:
-    fx, fy = values.get("fx", values.get("f", 0.0)), values.get("fy", values.get("f", 0.0))
-    intrinsics = np.array([fx, fy, values["cx"] - _HALF_PIXEL, values["cy"] - _HALF_PIXEL])
-    if model.endswith("FISHEYE"):
-        coefficients = np.array([values.get(f"k{index}", 0.0) for index in range(1, 5)])
-        return Camera(
-            width=width, height=height, lens="fisheye4", matrix=intrinsic_matrix(intrinsics), distortion=coefficients
-        )
-    coefficients = np.array([values.get(name, 0.0) for name in _MODELS["FULL_OPENCV"].split()[4:]])
-    return pinhole(width, height, intrinsics, coefficients if coefficients[5:].any() else coefficients[:5])
 
 
 def _read_images(path: Path) -> tuple[dict[int, tuple[np.ndarray, int, str]], dict[str, str], bool]:
@@ -163,16 +133,12 @@ def _pose(line: str, place: str) -> tuple[int, tuple[np.ndarray, int, str]]:
     words = line.split(maxsplit=9)
     try:
         image_id, *numbers = int(words[0]), *map(float, words[1:8])
-        quaternion, translation = np.array(numbers[:4]), np.array(numbers[4:])
         lens_id, name = int(words[8]), words[9].strip()
     except (ValueError, IndexError):
         raise UserError(
             f"{place}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME; got `{line.strip()}`. Correct the line."
         ) from None
-    if not abs(np.linalg.norm(quaternion) - 1) < 1e-3:
-        raise UserError(f"{place}: the quaternion {quaternion.tolist()} is not of length 1. Correct the line.")
-    rotation = Rotation.from_quat(np.roll(quaternion, -1)).as_matrix()
-    return image_id, (make_transform(rotation, translation), lens_id, name)
+    return image_id, (found_pose(numbers, place), lens_id, name)
 
 
 def write(path: Path, rig: Rig) -> None:
@@ -223,7 +189,7 @@ def _lens_text(camera: RigCamera) -> str:
         model, coefficients = "FULL_OPENCV", (coefficients + [0.0] * 3)[:8]
     else:
         model, coefficients = "OPENCV", coefficients[:4]
-    numbers = [fx, fy, cx + _HALF_PIXEL, cy + _HALF_PIXEL, *coefficients]
+    numbers = [fx, fy, cx + HALF_PIXEL, cy + HALF_PIXEL, *coefficients]
     return f"{model} {lens.width} {lens.height} {' '.join(map(repr, numbers))}"
 
 

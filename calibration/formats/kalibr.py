@@ -5,19 +5,24 @@ fu fv pu pv), `distortion_model` and `distortion_coeffs` (radtan: k1 k2 p1 p2 of
 none), `resolution`, and from cam1 on `T_cn_cnm1`, 4x4 in metres from the camera before to this one. Against an IMU
 there are `T_cam_imu` and `timeshift_cam_imu`, seconds, t_imu = t_cam + shift, which is minus a rig's time offset.
 
+OpenVINS writes the same with `%YAML:1.0` before it, and may know the cameras only by `T_cam_imu` or its inverse
+`T_imu_cam` (https://docs.openvins.com/gs-calibration.html).
+
 The chain has no world frame: cam0's is taken, or where the entry `T_cam0_world` of this program stands in `cam0`, that
 world's. Kalibr passes over it.
 """
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import yaml
 
-from calibration.camera import Camera
 from calibration.errors import UserError
+from calibration.formats.file_storage import read_yaml_mapping
+from calibration.formats.found import FoundCamera, FoundRig
 from calibration.formats.parts import (
     EXTRAS_KEY,
     CameraExtras,
@@ -25,11 +30,7 @@ from calibration.formats.parts import (
     camera_extras,
     decode_extras,
     intrinsic_matrix,
-    make_camera,
-    make_rig,
-    pinhole,
     rig_extras,
-    warn_left_out,
 )
 from calibration.rig import CalibrationRecord, Rig, RigCamera, check_rigid
 from calibration.yamlfile import write_yaml
@@ -40,54 +41,73 @@ _OWN_KEYS = {
     "camera_model", "intrinsics", "distortion_model", "distortion_coeffs", "resolution", "T_cn_cnm1",
     "timeshift_cam_imu", "rostopic", EXTRAS_KEY, _RIG_KEY, _WORLD_KEY,
 }  # fmt: skip
+_CAMERA = re.compile(r"cam\d+")
 _COEFFICIENTS = {"radtan": 4, "equidistant": 4, "none": 0}
 
 
-def read(path: Path, unit_mm: float | None = None) -> Rig:
+def read(path: Path) -> FoundRig:
     """Read a camera chain; cameras keep Kalibr's names cam0, cam1, ... unless this program wrote others.
 
-    `unit_mm` is the length of one unit of the translations where it is not a metre. Raises UserError.
+    Raises UserError.
     """
-    entries = _read_entries(path)
-    length_m = 1.0 if unit_mm is None else unit_mm / 1000
-    T_cam_world = _matrix(entries["cam0"], _WORLD_KEY, f"{path}: camera `cam0`", np.eye(4))
-    T_cam_world[:3, 3] *= length_m
-    cameras = []
+    entries, left_out = _read_entries(path)
+    T_cam_world: np.ndarray | None = _matrix(entries["cam0"], _WORLD_KEY, f"{path}: camera `cam0`")
+    T_cam_world = np.eye(4) if T_cam_world is None else T_cam_world
+    cameras, before = [], None
     for name, entry in entries.items():
         place = f"{path}: camera `{name}`"
-        if cameras:
-            T_cn_cnm1 = _matrix(entry, "T_cn_cnm1", place)
-            T_cn_cnm1[:3, 3] *= length_m
-            T_cam_world = T_cn_cnm1 @ T_cam_world
+        if before is not None:
+            step = _step(before, entry, place)
+            T_cam_world = None if step is None or T_cam_world is None else step @ T_cam_world
         extras = decode_extras(entry.get(EXTRAS_KEY), CameraExtras, place)
         extras.time_offset_ns = -round(_number(entry.get("timeshift_cam_imu", 0.0), "timeshift_cam_imu", place) * 1e9)
-        cameras.append(make_camera(place, name, _lens(entry, place), T_cam_world, extras))
+        no_pose = "`T_cn_cnm1` is missing. Calibrate again, or add it."
+        cameras.append(
+            replace(_lens(entry, place), names=(name,), T_cam_world=T_cam_world, no_pose=no_pose, extras=extras)
+        )
+        before = entry
     extras = decode_extras(entries["cam0"].get(_RIG_KEY), RigExtras, str(path))
     extras.time_offsets_known = any("timeshift_cam_imu" in entry for entry in entries.values())
-    left_out = [key for entry in entries.values() for key in entry if key not in _OWN_KEYS]
+    left_out += [key for entry in entries.values() for key in entry if key not in _OWN_KEYS]
     left_out += ["rostopic" for name, entry in entries.items() if entry.get("rostopic", _topic(name)) != _topic(name)]
-    warn_left_out(path, left_out)
-    return make_rig(path, cameras, extras, CalibrationRecord(tool="Kalibr"))
+    return FoundRig(
+        path=path,
+        cameras=tuple(cameras),
+        extras=extras,
+        record=CalibrationRecord(tool="Kalibr"),
+        left_out=tuple(left_out),
+    )
+
+
+def _step(before: dict[str, Any], entry: dict[str, Any], place: str) -> np.ndarray | None:
+    """From the camera before to this one (4, 4); of OpenVINS's files by way of the IMU."""
+    step = _matrix(entry, "T_cn_cnm1", place)
+    if step is not None:
+        return step
+    T_imu = [_T_cam_imu(of_camera, place) for of_camera in (before, entry)]
+    return None if T_imu[0] is None or T_imu[1] is None else T_imu[1] @ np.linalg.inv(T_imu[0])
+
+
+def _T_cam_imu(entry: dict[str, Any], place: str) -> np.ndarray | None:
+    T_imu_cam = _matrix(entry, "T_imu_cam", place)
+    return _matrix(entry, "T_cam_imu", place) if T_imu_cam is None else np.linalg.inv(T_imu_cam)
 
 
 def _topic(name: str) -> str:
     return f"/{name}/image_raw"
 
 
-def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Give the path of an existing calibration.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({error}). Write it again with Kalibr.") from None
-    names = [f"cam{index}" for index in range(len(content))] if isinstance(content, dict) else []
-    if not names or set(names) != set(content) or not all(isinstance(entry, dict) for entry in content.values()):
-        raise UserError(f"{path}: expected the entries cam0, cam1, ... of a Kalibr camera chain, and nothing else.")
-    return {name: content[name] for name in names}
+def _read_entries(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The cameras by name, and the names of what else the file has."""
+    content = read_yaml_mapping(path)
+    names = [key for key in content if isinstance(key, str) and _CAMERA.fullmatch(key)]
+    wanted = [f"cam{index}" for index in range(len(names))]
+    if not names or set(names) != set(wanted) or not all(isinstance(content[name], dict) for name in names):
+        raise UserError(f"{path}: expected the entries cam0, cam1, ... of a Kalibr camera chain, and no gap.")
+    return {name: content[name] for name in wanted}, [str(key) for key in content if key not in names]
 
 
-def _lens(entry: dict[str, Any], place: str) -> Camera:
+def _lens(entry: dict[str, Any], place: str) -> FoundCamera:
     model, distortion_model = entry.get("camera_model"), entry.get("distortion_model", "none")
     if model != "pinhole" or distortion_model not in _COEFFICIENTS:
         raise UserError(
@@ -95,26 +115,20 @@ def _lens(entry: dict[str, Any], place: str) -> Camera:
             f"{', '.join(_COEFFICIENTS)}. Calibrate this camera with such a model."
         )
     width, height = (int(value) for value in _numbers(entry, "resolution", 2, place))
-    intrinsics = _numbers(entry, "intrinsics", 4, place)
     count = _COEFFICIENTS[distortion_model]
-    coefficients = _numbers(entry, "distortion_coeffs", count, place) if count else np.zeros(0)
-    try:
-        if distortion_model == "equidistant":
-            return Camera(
-                width=width,
-                height=height,
-                lens="fisheye4",
-                matrix=intrinsic_matrix(intrinsics),
-                distortion=coefficients,
-            )
-        return pinhole(width, height, intrinsics, coefficients)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
+    return FoundCamera(
+        place=place,
+        names=(),
+        image_size=(width, height),
+        matrix=intrinsic_matrix(_numbers(entry, "intrinsics", 4, place)),
+        distortion=_numbers(entry, "distortion_coeffs", count, place) if count else np.zeros(0),
+        fisheye=distortion_model == "equidistant",
+    )
 
 
-def _matrix(entry: dict[str, Any], key: str, place: str, default: np.ndarray | None = None) -> np.ndarray:
-    if key not in entry and default is not None:
-        return default
+def _matrix(entry: dict[str, Any], key: str, place: str) -> np.ndarray | None:
+    if key not in entry:
+        return None
     matrix = _numbers(entry, key, 16, place).reshape(4, 4)
     try:
         check_rigid(matrix)

@@ -4,7 +4,8 @@ Written is the layout of OpenCV's multi-camera calibration (apps/python-calibrat
 OpenCV 5): `cam_ids`, joined by commas; `Ks` Nx3x3; `distortions`, those of all cameras in one row; `models`, 0 pinhole
 or 1 fisheye; `image_sizes` Nx2; `Rs` Nx3x3 and `Ts` Nx3, from the world (camera 0, in OpenCV's own) to each camera.
 Read as well is that of OpenCV's stereo sample (samples/cpp/stereo_calib.cpp): `M1 D1 M2 D2` and `R T`, from camera 1 to
-camera 2, in one file or in `intrinsics.yml` beside `extrinsics.yml`; it has no image size.
+camera 2, in one file or in `intrinsics.yml` beside `extrinsics.yml`; it has no image size. Scripts that follow it write
+`K1 K2`. Of the sample for one camera there are `camera_matrix` and `distortion_coefficients`: a lens, no rig.
 
 Lengths have the unit of the board's square. Written are metres, told in the entry `unit`.
 """
@@ -16,122 +17,91 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from calibration.camera import Camera
 from calibration.errors import UserError
+from calibration.formats.file_storage import Storage
+from calibration.formats.found import FoundCamera, FoundRig
 from calibration.formats.parts import (
     EXTRAS_KEY,
     CameraExtras,
     RigExtras,
     camera_extras,
     decode_extras,
-    make_camera,
-    make_rig,
-    pinhole,
     rig_extras,
-    unit_m,
-    warn_left_out,
 )
-from calibration.rig import CalibrationRecord, Rig, RigCamera
+from calibration.rig import CalibrationRecord, Rig
 from calibration.rotations import make_transform
 from calibration.yamlfile import write_atomic
 
 ENDINGS = (".yml", ".yaml", ".xml", ".json")
 _PINHOLE, _FISHEYE = 0, 1
-_STEREO_KEYS = ("M1", "D1", "M2", "D2", "R", "T")
-_OWN_KEYS = {"cam_ids", "Ks", "distortions", "models", "image_sizes", "Rs", "Ts", "unit", EXTRAS_KEY, *_STEREO_KEYS}
+_OWN_KEYS = {"cam_ids", "Ks", "distortions", "models", "image_sizes", "Rs", "Ts", "unit", EXTRAS_KEY}
+# As the sample has them, and as scripts that follow it do.
+_MATRIX_NAMES = ("M{}", "K{}", "cameraMatrix{}", "camera_matrix_{}")
+_DISTORTION_NAMES = ("D{}", "distCoeffs{}", "dist_coeffs_{}", "dist{}")
 _LONGEST_STRING = 600  # FileStorage takes 4096 bytes, escapes counted, which are up to six a character.
 
 
-def read(path: Path, unit_mm: float | None = None, image_size: tuple[int, int] | None = None) -> Rig:
-    """Read either layout.
-
-    `unit_mm` is the length of one unit of the translations, `image_size` (width, height) that of every image; both only
-    where the file does not tell. Raises UserError.
-    """
-    storage = _open(path)
-    keys = set(storage.root().keys())
-    unit = _string(path, storage.getNode("unit")) if "unit" in keys else None
+def read(path: Path) -> FoundRig:
+    """Read any of these layouts. Raises UserError."""
+    storage = Storage(path)
+    keys = storage.keys
+    extras = RigExtras()
     if {"Ks", "Rs", "Ts"} <= keys:
-        length_m = unit_m(unit, unit_mm, path, "unit")
-        cameras, extras = _read_multiview(path, storage, length_m)
-        warn_left_out(path, sorted(keys - _OWN_KEYS))
-        return make_rig(path, cameras, extras, CalibrationRecord(tool="OpenCV"))
-    if keys & set(_STEREO_KEYS):
-        length_m = unit_m(unit, unit_mm, path, "unit")
-        cameras = _read_stereo(path, storage, length_m, image_size)
-        return make_rig(path, cameras, RigExtras(), CalibrationRecord(tool="OpenCV"))
-    raise UserError(
-        f"{path}: neither `Ks`, `Rs` and `Ts` of OpenCV's multi-camera calibration nor `M1 D1 M2 D2 R T` of its stereo "
-        f"sample; the entries are {', '.join(sorted(keys)) or 'none'}. Give such a file."
+        cameras, extras = _read_multiview(storage)
+        left_out = sorted(keys - _OWN_KEYS)
+    elif _stereo_keys(storage):
+        cameras, left_out = _read_stereo(storage), []
+    elif _key(storage, "camera_matrix"):
+        cameras, left_out = [_read_single(storage)], []
+    else:
+        raise UserError(
+            f"{path}: neither `Ks`, `Rs` and `Ts` of OpenCV's multi-camera calibration nor `M1 D1 M2 D2 R T` of its "
+            "stereo sample (or `K1 K2`) nor the `camera_matrix` of one camera; the entries are "
+            f"{', '.join(sorted(keys)) or 'none'}. Give such a file."
+        )
+    return FoundRig(
+        path=path,
+        cameras=tuple(cameras),
+        unit=storage.text(storage.node("unit")) if "unit" in keys else None,
+        extras=extras,
+        record=CalibrationRecord(tool="OpenCV"),
+        left_out=tuple(left_out),
     )
 
 
-def _open(path: Path) -> cv2.FileStorage:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Give the path of an existing calibration.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
-    try:
-        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-        opened = storage.isOpened() and storage.root().isMap()
-    except (cv2.error, SystemError):
-        opened = False
-    if not opened:
-        raise UserError(
-            f"{path}: OpenCV's FileStorage cannot read it. Write it again with OpenCV, as YAML, XML or JSON."
-        )
-    return storage
-
-
-def _array(path: Path, storage: cv2.FileStorage, key: str) -> np.ndarray:
-    try:
-        matrix = storage.getNode(key).mat()
-    except cv2.error:
-        matrix = None
-    if matrix is None:
-        raise UserError(f"{path}: no matrix `{key}`. Write the file again with OpenCV.")
-    return np.asarray(matrix, dtype=np.float64)
-
-
-def _shaped(path: Path, storage: cv2.FileStorage, key: str, *shape: int) -> np.ndarray:
-    values = _array(path, storage, key)
-    if values.size != np.prod(shape):
-        raise UserError(f"{path}: `{key}` must be {'x'.join(map(str, shape))}; got {'x'.join(map(str, values.shape))}.")
-    return values.reshape(shape)
-
-
-def _read_multiview(path: Path, storage: cv2.FileStorage, length_m: float) -> tuple[list[RigCamera], RigExtras]:
-    count = len(_array(path, storage, "Ks"))
-    Ks, Rs = _shaped(path, storage, "Ks", count, 3, 3), _array(path, storage, "Rs")
+def _read_multiview(storage: Storage) -> tuple[list[FoundCamera], RigExtras]:
+    path = storage.path
+    count = len(storage.array("Ks"))
+    Ks, Rs = storage.shaped("Ks", count, 3, 3), storage.array("Rs")
     # OpenCV's first versions kept Rodrigues vectors.
     if Rs.size == count * 3:
         Rs = np.array([cv2.Rodrigues(rotation)[0] for rotation in Rs.reshape(count, 3)])
     else:
-        Rs = _shaped(path, storage, "Rs", count, 3, 3)
-    Ts = _shaped(path, storage, "Ts", count, 3) * length_m
-    sizes = _shaped(path, storage, "image_sizes", count, 2).astype(int)
-    models = _shaped(path, storage, "models", count).astype(int)
-    ids = [name.strip() for name in _string(path, storage.getNode("cam_ids")).split(",")]
+        Rs = storage.shaped("Rs", count, 3, 3)
+    Ts = storage.shaped("Ts", count, 3)
+    sizes = storage.shaped("image_sizes", count, 2).astype(int)
+    models = storage.shaped("models", count).astype(int)
+    ids = [name.strip() for name in storage.text(storage.node("cam_ids")).split(",")]
     if len(ids) != count:
         raise UserError(f"{path}: `cam_ids` names {len(ids)} cameras; `Ks` has {count}. Correct the names.")
-    rows = _split(path, _array(path, storage, "distortions").reshape(-1), models)
-    notes = storage.getNode(EXTRAS_KEY)
+    rows = _split(path, storage.array("distortions").reshape(-1), models)
     cameras = []
     for index in range(count):
         place = f"{path}: camera `{ids[index]}`"
         width, height = sizes[index].tolist()
-        try:
-            if models[index] == _FISHEYE:
-                lens = Camera(width=width, height=height, lens="fisheye4", matrix=Ks[index], distortion=rows[index])
-            else:
-                lens = pinhole(width, height, Ks[index], rows[index])
-        except UserError as error:
-            raise UserError(f"{place}: {error}") from None
-        extras = decode_extras(_note(path, notes, f"camera_{index}"), CameraExtras, place)
-        cameras.append(make_camera(place, ids[index], lens, make_transform(Rs[index], Ts[index]), extras))
-    return cameras, decode_extras(_note(path, notes, "rig"), RigExtras, str(path))
+        cameras.append(
+            FoundCamera(
+                place=place,
+                names=(ids[index],),
+                image_size=(width, height),
+                matrix=Ks[index],
+                distortion=rows[index],
+                fisheye=models[index] == _FISHEYE,
+                T_cam_world=make_transform(Rs[index], Ts[index]),
+                extras=decode_extras(_note(storage, f"camera_{index}"), CameraExtras, place),
+            )
+        )
+    return cameras, decode_extras(_note(storage, "rig"), RigExtras, str(path))
 
 
 def _split(path: Path, row: np.ndarray, models: np.ndarray) -> list[np.ndarray]:
@@ -151,49 +121,79 @@ def _split(path: Path, row: np.ndarray, models: np.ndarray) -> list[np.ndarray]:
     return np.split(row, ends[:-1])
 
 
-def _string(path: Path, node: cv2.FileNode) -> str:
-    try:
-        return node.string()
-    except (cv2.error, UnicodeDecodeError, SystemError):
-        raise UserError(f"{path}: expected text in `unit`, `cam_ids` and `usthand`. Correct them.") from None
-
-
-def _note(path: Path, notes: cv2.FileNode, key: str) -> str | None:
+def _note(storage: Storage, key: str) -> str | None:
+    notes = storage.node(EXTRAS_KEY)
     if not notes.isMap() or key not in notes.keys():  # noqa: SIM118 (a FileNode cannot be iterated)
         return None
     node = notes.getNode(key)
     # XML does not tell a list of one from its only item.
     nodes = [node.at(index) for index in range(node.size())] if node.isSeq() else [node]
-    return "".join(_string(path, piece)[1:-1] for piece in nodes)
+    return "".join(storage.text(piece)[1:-1] for piece in nodes)
 
 
-def _read_stereo(
-    path: Path, storage: cv2.FileStorage, length_m: float, image_size: tuple[int, int] | None
-) -> list[RigCamera]:
-    found = {key: storage for key in _STEREO_KEYS if key in set(storage.root().keys())}
+def _stereo_keys(storage: Storage) -> dict[str, str]:
+    """The entries of a stereo calibration, under the names that programs have for them, by the sample's own."""
+    found = {
+        own: name.format(number)
+        for number in (1, 2)
+        for own, names in ((f"M{number}", _MATRIX_NAMES), (f"D{number}", _DISTORTION_NAMES))
+        for name in names
+        if name.format(number) in storage.keys
+    }
+    return found | ({key: key for key in ("R", "T") if key in storage.keys})
+
+
+def _read_stereo(storage: Storage) -> list[FoundCamera]:
+    path = storage.path
+    found = {key: (storage, name) for key, name in _stereo_keys(storage).items()}
     other = {"intrinsics": "extrinsics", "extrinsics": "intrinsics"}.get(path.stem)
     if other and (path.with_stem(other)).is_file():
-        beside = _open(path.with_stem(other))
-        found |= {key: beside for key in _STEREO_KEYS if key in set(beside.root().keys())}
-    missing = [key for key in _STEREO_KEYS if key not in found]
+        beside = Storage(path.with_stem(other))
+        found |= {key: (beside, name) for key, name in _stereo_keys(beside).items()}
+    missing = [key for key in ("M1", "D1", "M2", "D2") if key not in found]
     if missing:
         raise UserError(
             f"{path}: no `{'`, `'.join(missing)}`. Put intrinsics.yml and extrinsics.yml of OpenCV's stereo sample "
             "into one directory, and give one of them."
         )
-    if image_size is None:
-        raise UserError(f"{path}: OpenCV's stereo sample keeps no image size. Say it: `--image-size 1280x720`.")
-    T_2_1 = make_transform(_shaped(path, found["R"], "R", 3, 3), _shaped(path, found["T"], "T", 3) * length_m)
+    T_2_1 = None
+    if {"R", "T"} <= set(found):
+        R, T = (file.shaped(name, *shape) for (file, name), shape in ((found["R"], (3, 3)), (found["T"], (3,))))
+        T_2_1 = make_transform(R, T)
     cameras = []
     for number, T_cam_world in ((1, np.eye(4)), (2, T_2_1)):
-        place = f"{path}: camera {number}"
-        matrix = _shaped(path, found[f"M{number}"], f"M{number}", 3, 3)
-        try:
-            lens = pinhole(*image_size, matrix, _array(path, found[f"D{number}"], f"D{number}").reshape(-1))
-        except UserError as error:
-            raise UserError(f"{place}: {error}") from None
-        cameras.append(make_camera(place, f"cam_{number}", lens, T_cam_world, CameraExtras()))
+        (in_file, matrix), (_, distortion) = found[f"M{number}"], found[f"D{number}"]
+        cameras.append(
+            FoundCamera(
+                place=f"{path}: camera {number}",
+                names=(f"cam_{number}",),
+                image_size=in_file.image_size(),
+                matrix=in_file.shaped(matrix, 3, 3),
+                distortion=in_file.array(distortion).reshape(-1),
+                T_cam_world=T_cam_world,
+                no_pose="no `R` and `T` of the stereo sample's extrinsics.yml.",
+            )
+        )
     return cameras
+
+
+def _key(storage: Storage, name: str) -> str | None:
+    return next((key for key in storage.keys if key.lower() == name), None)
+
+
+def _read_single(storage: Storage) -> FoundCamera:
+    """The one camera of OpenCV's calibration sample, samples/cpp/tutorial_code/calib3d/camera_calibration."""
+    matrix, distortion, fisheye, name = (
+        _key(storage, name) for name in ("camera_matrix", "distortion_coefficients", "fisheye_model", "camera_name")
+    )
+    return FoundCamera(
+        place=f"{storage.path}: its camera",
+        names=(storage.text(storage.node(name)) if name else storage.path.stem,),
+        image_size=storage.image_size(),
+        matrix=storage.shaped(str(matrix), 3, 3),
+        distortion=storage.array(distortion).reshape(-1) if distortion else np.zeros(0),
+        fisheye=bool(fisheye and storage.array(fisheye).any()),
+    )
 
 
 def write(path: Path, rig: Rig) -> None:

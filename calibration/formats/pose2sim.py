@@ -1,8 +1,9 @@
 """Pose2Sim's `Calib.toml` (https://github.com/perfanalytics/pose2sim, Pose2Sim/calibration.py and common.py).
 
-As aniposelib's, but translations are metres, a table is named as its camera, `size` is in floating point and `fisheye`
-is always there. Pose2Sim hands `distortions` to OpenCV as they are, so 4 (k1 k2 p1 p2), 5 and 8 coefficients are read
-right. It never looks at `fisheye` and reads every lens as a pinhole: a fisheye lens is refused rather than misread.
+As aniposelib's, but translations are metres, a table is named as its camera (up to version 0.4 cam_1, cam_2, ...),
+`size` is in floating point and `fisheye` is always there. Pose2Sim hands `distortions` to OpenCV as they are, so 4
+(k1 k2 p1 p2), 5 and 8 coefficients are read right. It never looks at `fisheye` and reads every lens as a pinhole: a
+fisheye lens is refused rather than misread.
 """
 
 from pathlib import Path
@@ -10,17 +11,15 @@ from typing import Any
 
 from calibration.errors import UserError
 from calibration.formats.anipose import result_metadata, rig_from_content
+from calibration.formats.found import FoundRig
 from calibration.formats.parts import EXTRAS_KEY, camera_extras, rig_extras
 from calibration.formats.toml_tables import read_toml, table_from_camera, write_toml
 from calibration.rig import Rig
 
 
-def read(path: Path, unit_mm: float | None = None) -> Rig:
-    """Read `Calib.toml`. `unit_mm` is the length of one unit of the translations where it is not a metre.
-
-    Raises UserError.
-    """
-    return rig_from_content(read_toml(path), path, 1.0 if unit_mm is None else unit_mm / 1000, "Pose2Sim")
+def read(path: Path) -> FoundRig:
+    """Read `Calib.toml`. Raises UserError."""
+    return rig_from_content(read_toml(path), path, "Pose2Sim")
 
 
 def write(path: Path, rig: Rig) -> None:

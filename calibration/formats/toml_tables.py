@@ -13,9 +13,9 @@ import numpy as np
 import tomli_w
 from scipy.spatial.transform import Rotation
 
-from calibration.camera import Camera
 from calibration.errors import UserError
-from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, make_camera, nearest_rotation, pinhole
+from calibration.formats.found import FoundCamera
+from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, nearest_rotation
 from calibration.found_files import open_found
 from calibration.rig import RigCamera
 from calibration.rotations import make_transform
@@ -37,38 +37,53 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as TOML ({error}). Write it again with its own program.") from None
 
 
-def camera_from_table(table: dict[str, Any], camera_id: str, path: Path, unit_m: float) -> RigCamera:
-    """A camera from a table.
-
-    `unit_m` is the length in metres of one unit of `translation`. Raises UserError with the file, the camera and the
-    key.
-    """
-    name = f"{path}: camera `{camera_id}`"
+def camera_from_table(table: dict[str, Any], names: tuple[str, ...], path: Path) -> FoundCamera:
+    """A camera from a table. Raises UserError with the file, the camera and the key."""
+    place = f"{path}: camera `{names[0]}`"
+    T_cam_world, no_pose = None, ""
     try:
         width, height = (int(value) for value in _numbers(table, "size", 2))
-        distortion = _numbers(table, "distortions")
-        matrix = _numbers(table, "matrix", 9).reshape(3, 3)
-        if table.get("fisheye", False):
-            camera = Camera(width=width, height=height, lens="fisheye4", matrix=matrix, distortion=distortion)
-        else:
-            camera = pinhole(width, height, matrix, distortion)
-        rotation = _numbers(table, "rotation")
-        if rotation.size not in (3, 9):
-            raise UserError(f"`rotation` must have 3 or 9 numbers; got {rotation.size}.")
-        R_cam_world = rotation.reshape(3, 3) if rotation.size == 9 else cv2.Rodrigues(rotation)[0]
-        T_cam_world = make_transform(R_cam_world, _numbers(table, "translation", 3) * unit_m)
+        matrix, distortion = _numbers(table, "matrix", 9).reshape(3, 3), _numbers(table, "distortions")
     except UserError as error:
-        raise UserError(f"{name}: {error}") from None
+        raise UserError(f"{place}: {error}") from None
+    try:
+        T_cam_world = _pose(table)
+    except _Missing as missing:
+        no_pose = str(missing)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
     error_px = table.get("error")
-    extras = decode_extras(table.get(EXTRAS_KEY), CameraExtras, name)
-    return make_camera(name, camera_id, camera, T_cam_world, extras, error_px if isinstance(error_px, float) else None)
+    return FoundCamera(
+        place=place,
+        names=names,
+        image_size=(width, height),
+        matrix=matrix,
+        distortion=distortion,
+        fisheye=bool(table.get("fisheye", False)),
+        T_cam_world=T_cam_world,
+        no_pose=no_pose,
+        extras=decode_extras(table.get(EXTRAS_KEY), CameraExtras, place),
+        rmse_px=error_px if isinstance(error_px, float) else None,
+    )
+
+
+def _pose(table: dict[str, Any]) -> np.ndarray:
+    rotation, translation = _numbers(table, "rotation"), _numbers(table, "translation", 3)
+    if rotation.size not in (3, 9):
+        raise UserError(f"`rotation` must have 3 or 9 numbers; got {rotation.size}.")
+    R_cam_world = rotation.reshape(3, 3) if rotation.size == 9 else cv2.Rodrigues(rotation)[0]
+    return make_transform(R_cam_world, translation)
+
+
+class _Missing(UserError):
+    """An entry is not there."""
 
 
 def _numbers(table: dict[str, Any], key: str, count: int | None = None) -> np.ndarray:
     """The numbers (n,) under a key, however nested they are."""
     value = table.get(key)
     if value is None or value == "null":
-        raise UserError(f"`{key}` is missing: the camera is not calibrated. Calibrate it, or leave it out of the file.")
+        raise _Missing(f"`{key}` is missing: the camera is not calibrated. Calibrate it, or leave it out of the file.")
     try:
         numbers = np.array(value, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError):

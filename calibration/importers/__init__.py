@@ -9,13 +9,20 @@ from typing import Literal
 from calibration.errors import UserError
 from calibration.importers.caliscope import caliscope_recordings, read_caliscope
 from calibration.importers.freemocap import freemocap_recordings, read_freemocap
-from calibration.importers.recording import ForeignRecording
+from calibration.importers.recording import FROM_RATE, ForeignRecording, check_time_unit
+from calibration.importers.videos import pose2sim_recordings, read_pose2sim, read_videos, video_folders
 from calibration.session import Session, read_session, write_session
 from calibration.video import check_times, check_video
 
-Layout = Literal["auto", "caliscope", "freemocap"]
-LAYOUTS: tuple[Layout, ...] = ("auto", "caliscope", "freemocap")
-_FIND = {"caliscope": caliscope_recordings, "freemocap": freemocap_recordings}
+Layout = Literal["auto", "caliscope", "freemocap", "pose2sim", "videos"]
+LAYOUTS: tuple[Layout, ...] = ("auto", "caliscope", "freemocap", "pose2sim", "videos")
+_FIND = {
+    "caliscope": caliscope_recordings,
+    "freemocap": freemocap_recordings,
+    "pose2sim": pose2sim_recordings,
+    "videos": video_folders,
+}
+_READ = {"caliscope": read_caliscope, "freemocap": read_freemocap, "pose2sim": read_pose2sim, "videos": read_videos}
 
 
 def import_recording(
@@ -28,13 +35,15 @@ def import_recording(
     copy: bool = False,
     force: bool = False,
     on_video: Callable[[str], object] = lambda camera_id: None,
+    on_note: Callable[[str], object] = lambda note: None,
 ) -> Session:
     """Make a session from a recording in another program's layout; its videos are linked, or copied with `copy`.
 
-    `calibration` replaces the calibration file that is looked for in the recording; `unit_mm` is the length of one
-    unit of its translations where the file does not tell (FreeMoCap). Everything is checked before the session is
+    `calibration`, in any format of rigs, replaces the file that is looked for in the recording; `unit_mm` is the length
+    of one unit of its translations where the file does not tell. A recording without one becomes a session that is yet
+    to be calibrated, as `read_session` reads it with `calibrated` False. Everything is checked before the session is
     touched. A session that is there already is only replaced where it came from the same recording, or with `force`.
-    `on_video` is called after each video.
+    `on_video` is called after each video, `on_note` with what a person should know of the recording.
 
     Raises UserError with what is wrong and what to do.
     """
@@ -45,7 +54,11 @@ def import_recording(
         times_ns = recording.frame_times_ns[camera.camera_id]
         check_times(times_ns, camera.camera_id, recording.times_file)
         video = recording.videos[camera.camera_id]
-        check_video(video, camera, recording.calibration_file, len(times_ns), recording.times_file)
+        size_from = recording.calibration_file or video
+        check_video(video, camera, size_from, len(times_ns), recording.times_file)
+        check_time_unit(times_ns, camera.camera_id, video, recording.times_file)
+    for note in _notes(recording):
+        on_note(note)
     session_path.mkdir(parents=True, exist_ok=True)
     names = {camera_id: f"{camera_id}{video.suffix.lower()}" for camera_id, video in recording.videos.items()}
     for camera_id, video in recording.videos.items():
@@ -59,6 +72,7 @@ def import_recording(
         created=recording.created,
         clock=recording.clock,
         source=recording.source,
+        calibrated=recording.calibration_file is not None,
     )
 
 
@@ -68,23 +82,33 @@ def read_recording(
     """Find the one recording in `folder` and read it. Raises UserError where there is none, or more than one."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such directory. Give the directory of a recording.")
-    tried = LAYOUTS[1:] if layout == "auto" else (layout,)
-    found = [(name, path) for name in tried for path in _FIND[name](folder)]
+    # Other layouts hold folders of videos, too.
+    tried = (LAYOUTS[1:4], LAYOUTS[4:]) if layout == "auto" else ((layout,),)
+    found = next((some for names in tried if (some := [(n, path) for n in names for path in _FIND[n](folder)])), [])
     if not found:
         raise UserError(
-            f"{folder}: no recording in {' or '.join(tried)} layout. Expected `cam_0.mp4`, `cam_1.mp4` and so on "
-            "beside `timestamps.csv`, in the directory itself, in `calibration/extrinsic` or in `recordings/NAME` "
-            "(caliscope), or a directory `synchronized_videos` (FreeMoCap). Give such a directory."
+            f"{folder}: no recording in {' or '.join(LAYOUTS[1:] if layout == 'auto' else (layout,))} layout. Expected "
+            "the videos of two cameras or more: `cam_0.mp4`, `cam_1.mp4` and so on in the directory itself, in "
+            "`calibration/extrinsic` or in `recordings/NAME` (caliscope), in `synchronized_videos` (FreeMoCap), in "
+            "`videos` (Pose2Sim), or under any names in the directory itself. Give such a directory."
         )
     if len(found) > 1:
         listed = "\n".join(f"  {path} ({name})" for name, path in found)
         raise UserError(f"{folder}: {len(found)} recordings:\n{listed}\nGive one of these directories.")
     name, path = found[0]
-    if name == "caliscope":
-        if unit_mm is not None:
-            raise UserError("`--unit-mm` is for FreeMoCap's calibrations; caliscope's are in metres. Leave it out.")
-        return read_caliscope(path, calibration)
-    return read_freemocap(path, calibration, unit_mm)
+    return _READ[name](path, calibration, unit_mm)
+
+
+def _notes(recording: ForeignRecording) -> list[str]:
+    notes = []
+    if recording.clock == FROM_RATE:
+        notes.append(f"Times of the frames: none recorded; {FROM_RATE}.")
+    if recording.lenses_file is not None:
+        notes.append(
+            f"{recording.lenses_file}: not all cameras have poses. Its lenses can be used: `usthand calibrate "
+            "--session DIR --intrinsics FILE`."
+        )
+    return notes
 
 
 def _check_target(path: Path, recording: ForeignRecording, force: bool) -> None:

@@ -1,31 +1,32 @@
 """Recordings in FreeMoCap's layout (https://github.com/freemocap/freemocap).
 
-A recording has `synchronized_videos/*.mp4`, all with the same number of frames, and `*_camera_calibration.toml` in
-aniposelib's format: a table per camera with name, size, matrix, distortions, rotation (Rodrigues vector), translation
-and, where it is one, fisheye; and `metadata` with the side of a board's square, `charuco_square_size`, in millimetres,
-or 1 where translations are in squares. Times are in `synchronized_videos/timestamps`: a CSV or NumPy file per camera,
-or one CSV for all; older recordings have none and go by the frame rate of the videos.
+A recording has `synchronized_videos/*.mp4`, all with the same number of frames, and, once it is calibrated,
+`*_camera_calibration.toml` in aniposelib's format: a table per camera with name, size, matrix, distortions, rotation
+(Rodrigues vector), translation and, where it is one, fisheye; and `metadata` with the side of a board's square,
+`charuco_square_size`, in millimetres, or 1 where translations are in squares. Times are in
+`synchronized_videos/timestamps`: a CSV or NumPy file per camera, or one CSV for all; older recordings have none and go
+by the frame rate of the videos.
 """
 
 import csv
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from calibration.camera_names import camera_number
 from calibration.errors import UserError
-from calibration.formats.anipose import camera_tables, length_unit_m, metadata_table
-from calibration.formats.parts import check_camera_count
-from calibration.formats.toml_tables import camera_from_table, read_toml
 from calibration.importers.recording import (
+    FROM_RATE,
     ForeignRecording,
-    camera_number,
     find_videos,
+    listed,
+    name_videos,
     require_columns,
+    times_at,
     to_ns,
+    video_fps,
 )
-from calibration.rig import CalibrationRecord, Rig, RigCamera
-from calibration.video import video_properties
+from calibration.importers.videos_and_rig import join
 
 _VIDEOS = "synchronized_videos"
 _CALIBRATION = "*_camera_calibration.toml"
@@ -51,69 +52,31 @@ def read_freemocap(folder: Path, calibration: Path | None = None, unit_mm: float
     """Read one recording folder.
 
     `unit_mm` is the length of one unit of the calibration's translations, where the file does not tell. Raises
-    UserError for a missing calibration or column, a calibration of unknown unit, and videos that do not go with it.
+    UserError for a missing column, a calibration of unknown unit, and videos that do not go with it.
     """
     calibration = calibration or _find_calibration(folder)
-    content = read_toml(calibration)
-    metadata = metadata_table(content, calibration)
-    unit_m = length_unit_m(content, calibration, unit_mm)
-    tables = camera_tables(content)
-    cameras = [camera_from_table(table, key, calibration, unit_m) for key, table in tables.items()]
-    names = {key: str(table.get("name", key)) for key, table in tables.items()}
-    videos = _match_videos(cameras, names, find_videos(folder / _VIDEOS), calibration)
-    times_file, frame_times_ns, clock = _read_times(folder / _VIDEOS, videos)
-    date = metadata.get("date_time_calibrated")
-    rig = Rig(
-        check_camera_count(cameras, calibration),
-        calibration=CalibrationRecord(date=str(date)[:10] if date else None, tool="FreeMoCap"),
-    )
-    source = f"FreeMoCap recording {folder.resolve()}"
+    named = name_videos(find_videos(folder / _VIDEOS))
+    joined = join(named, calibration, unit_mm, by_table=True)
+    times_file, frame_times_ns, clock = _read_times(folder / _VIDEOS, joined.videos)
     return ForeignRecording(
-        rig=rig,
-        videos=videos,
+        rig=joined.rig,
+        videos=joined.videos,
         frame_times_ns=frame_times_ns,
-        calibration_file=calibration,
+        calibration_file=joined.calibration,
+        lenses_file=joined.lenses,
         times_file=times_file,
         clock=clock,
-        source=source,
+        source=f"FreeMoCap recording {folder.resolve()}",
     )
 
 
-def _find_calibration(folder: Path) -> Path:
+def _find_calibration(folder: Path) -> Path | None:
     found = sorted(path for path in folder.glob(_CALIBRATION) if path.is_file())
-    if not found:
-        raise UserError(
-            f"{folder}: no {_CALIBRATION}. Give the recording's calibration with `--calibration FILE`, or calibrate in "
-            "FreeMoCap."
-        )
     if len(found) > 1:
         raise UserError(
-            f"{folder}: {len(found)} calibrations: {', '.join(path.name for path in found)}. Give the right one with "
-            "`--calibration FILE`."
+            f"{folder}: {len(found)} calibrations: {listed(found)}. Give the right one with `--calibration FILE`."
         )
-    return found[0]
-
-
-def _match_videos(
-    cameras: list[RigCamera], names: dict[str, str], videos: list[Path], calibration: Path
-) -> dict[str, Path]:
-    """Videos by camera: by the camera's name, else by the number in both names, else in order, as FreeMoCap does."""
-    ids = [camera.camera_id for camera in cameras]
-    if len(videos) != len(ids):
-        missing = "is missing" if len(videos) < len(ids) else "is not calibrated"
-        raise UserError(
-            f"{videos[0].parent}: {len(videos)} videos ({', '.join(path.name for path in videos)}) for {len(ids)} "
-            f"cameras ({', '.join(names[key] for key in ids)}) in {calibration}: one {missing}. Give the calibration "
-            "of this recording, or put the missing video back."
-        )
-    for camera_key, video_key in (
-        ([names[key] for key in ids], lambda path: path.stem),
-        ([camera_number(names[key]) for key in ids], lambda path: camera_number(path.stem)),
-    ):
-        by_key = {video_key(path): path for path in videos}
-        if None not in by_key and len(by_key) == len(ids) and set(by_key) == set(camera_key):
-            return {key: by_key[wanted] for key, wanted in zip(ids, camera_key, strict=True)}
-    return dict(zip(ids, videos, strict=True))
+    return found[0] if found else None
 
 
 def _read_times(folder: Path, videos: dict[str, Path]) -> tuple[Path, dict[str, np.ndarray], str]:
@@ -129,8 +92,9 @@ def _read_times(folder: Path, videos: dict[str, Path]) -> tuple[Path, dict[str, 
         times_ns = _read_time_file(for_all[0])
         clock = "the recording computer's performance counter, mean of the cameras"
         return for_all[0], dict.fromkeys(videos, times_ns), clock
-    times_ns = _times_from_rate(list(videos.values()))
-    return folder, dict.fromkeys(videos, times_ns), "counted from the frame rate of the synchronized videos"
+    # They are synchronized: frame by frame at one moment.
+    fps = float(np.median([video_fps(video) for video in videos.values()]))
+    return folder, {camera_id: times_at(fps, video) for camera_id, video in videos.items()}, FROM_RATE
 
 
 def _per_camera(videos: dict[str, Path], files: list[Path]) -> dict[str, Path] | None:
@@ -158,16 +122,3 @@ def _read_time_file(path: Path) -> np.ndarray:
         column = next(name for name in _TIME_COLUMNS if name in columns)
         times = [to_ns(row[column] or "", _TIME_COLUMNS[column], path, rows.line_num) for row in rows]
     return np.array(times, dtype=np.int64)
-
-
-def _times_from_rate(videos: list[Path]) -> np.ndarray:
-    """Times of the frames from the median frame rate of the videos, from 0."""
-    rates = []
-    for video in videos:
-        capture = cv2.VideoCapture(str(video))
-        rates.append(capture.get(cv2.CAP_PROP_FPS) if capture.isOpened() else 0.0)
-        capture.release()
-    fps = float(np.median(rates))
-    if not fps > 0:
-        raise UserError(f"{videos[0].parent}: no timestamps, and the videos tell no frame rate. Record again.")
-    return np.round(np.arange(video_properties(videos[0])[2]) * (1e9 / fps)).astype(np.int64)

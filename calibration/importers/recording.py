@@ -1,16 +1,26 @@
 """What the importers share: a recording as read, and videos and times from other programs' files."""
 
-import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from calibration.camera_names import camera_number, is_camera_id
+from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.rig import Rig
+from calibration.video import count_frames, open_video, video_properties
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
+# The count of frames that these containers state is that of their index.
+_COUNTED = (".mp4", ".mov")
+FROM_RATE = "counted from the frame rate of the videos, all of which begin at 0"
+# Between the rate of a video and that of its times. A webcam at 6 frames/s is stored as 30; no unit is within 50.
+_MOST_TIMES_OFF = 50.0
+_UNITS = {1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds", 1e-3: "thousands of them", 60.0: "minutes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,17 +28,19 @@ class ForeignRecording:
     """A recording of another program, read but not yet checked against its videos.
 
     `frame_times_ns` has the times (n,) int64 of each camera's frames in the order of its video. `calibration_file` and
-    `times_file` are where rig and times were read, for errors.
+    `times_file` are where rig and times were read, for errors; `calibration_file` is None where `rig` is nominal, for
+    the recording is yet to be calibrated. `lenses_file` has lenses for that.
     """
 
     rig: Rig
     videos: dict[str, Path]
     frame_times_ns: dict[str, np.ndarray]
-    calibration_file: Path
+    calibration_file: Path | None
     times_file: Path
     clock: str
     source: str
     created: str | None = None
+    lenses_file: Path | None = None
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -42,10 +54,26 @@ def find_videos(folder: Path) -> list[Path]:
     )
 
 
-def camera_number(name: str) -> int | None:
-    """The number in `cam_3`, `port_3`, `Camera_003_synchronized` or `name.camera3.timestamps`; None without one."""
-    found = re.findall(r"(?:camera|cam|port)[_. -]*(\d+)", name, flags=re.IGNORECASE)
-    return int(found[-1]) if found else None
+def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
+    """Videos by camera id: their names, where those can be ids and differ, else cam_N by the number in them.
+
+    Where they have no numbers, N counts them. Raises UserError where there are fewer than two or more than eight.
+    """
+    videos = list(videos)
+    check_count(len(videos), videos[0].parent if videos else Path("the recording"))
+    numbers = [camera_number(path.stem) for path in videos]
+    for names in ([path.stem for path in videos], [f"cam_{number}" for number in numbers if number is not None]):
+        if len(set(names)) == len(videos) and all(map(is_camera_id, names)):
+            return dict(zip(names, videos, strict=True))
+    return {f"cam_{index}": path for index, path in enumerate(videos)}
+
+
+def check_count(videos: int, folder: Path) -> None:
+    """Raise UserError unless there are as many videos as a rig may have cameras."""
+    if not 2 <= videos <= MAX_CAMERAS:
+        raise UserError(
+            f"{folder}: {videos} videos; a rig has 2 to {MAX_CAMERAS} cameras. Give a directory with one video of each."
+        )
 
 
 def require_columns(columns: list[str], wanted: list[str], path: Path) -> None:
@@ -66,8 +94,54 @@ def to_ns(text: str, unit_ns: int, path: Path, line: int) -> int:
         raise UserError(f"{path}, line {line}: `{text}` is not a time. Correct or remove the line.") from None
 
 
-def rate_fps(frame_times_ns: dict[str, np.ndarray]) -> float | None:
+def rate_fps(frame_times_ns: Mapping[str, np.ndarray]) -> float | None:
     """Frames per second of the fastest camera, from the median time between its frames; None without two frames."""
     steps = [float(np.median(np.diff(times))) for times in frame_times_ns.values() if len(times) > 1]
     fastest = min((step for step in steps if step > 0), default=None)
     return None if fastest is None else round(1e9 / fastest, 3)
+
+
+def video_fps(video: Path) -> float:
+    """The frame rate that the container states, 0 where it states none. Raises UserError where it cannot be read."""
+    capture = open_video(video)
+    try:
+        fps = capture.get(cv2.CAP_PROP_FPS)
+    finally:
+        capture.release()
+    return fps if np.isfinite(fps) and fps > 0 else 0.0
+
+
+def times_from_rates(videos: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """Times (n,) of each video's frames from its own frame rate, nanoseconds from 0. Raises UserError."""
+    return {camera_id: times_at(video_fps(video), video) for camera_id, video in videos.items()}
+
+
+def times_at(fps: float, video: Path) -> np.ndarray:
+    """Times (n,) of a video's frames at a rate, nanoseconds from 0. Raises UserError for a rate of 0."""
+    if not fps > 0:
+        raise UserError(f"{video}: no times of its frames, and it tells no frame rate. Record again.")
+    frames = video_properties(video)[2] if video.suffix.lower() in _COUNTED else count_frames(video)
+    return np.round(np.arange(frames) * (1e9 / fps)).astype(np.int64)
+
+
+def check_time_unit(times_ns: np.ndarray, camera_id: str, video: Path, times_file: Path) -> None:
+    """Raise UserError for times (n,) that are in another unit than they were read in, by the rate of their video."""
+    fps = video_fps(video)
+    if len(times_ns) < 2 or not fps:
+        return
+    seconds, of_video = (times_ns[-1] - times_ns[0]) / 1e9, (len(times_ns) - 1) / fps
+    factor = float(np.median(np.diff(times_ns))) * fps / 1e9
+    if 1 / _MOST_TIMES_OFF < factor < _MOST_TIMES_OFF:
+        return
+    ratio = min(_UNITS, key=lambda unit: abs(np.log(unit / factor)))
+    raise UserError(
+        f"{times_file}: the times of camera `{camera_id}` span {seconds:,.6g} s, but so many frames of "
+        f"{video.name} at {fps:g} frames/s are {of_video:,.6g} s: they are in another unit, likely {_UNITS[ratio]}. "
+        f"{f'Divide them by {ratio:,.0f}' if ratio > 1 else f'Multiply them by {1 / ratio:,.0f}'}, or remove the file: "
+        "then they are counted from the frame rate."
+    )
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """The names of files, for errors."""
+    return ", ".join(path.name for path in paths)

@@ -213,7 +213,7 @@ def parser_errors(library: Library, parser: Any, content: bytes, what: str) -> s
     found = "; ".join(said) or library.complaint()
     return (
         f"{what}: {library} cannot take {found}. Change that module, or run the directory with "
-        "`--engine onnxruntime` or `--engine openvino`."
+        "`usthand live --engine onnxruntime` or `usthand live --engine openvino`."
     )
 
 

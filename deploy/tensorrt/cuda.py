@@ -32,7 +32,7 @@ def find_gpu() -> Gpu:
     if error != cudart.cudaError_t.cudaSuccess or not count:
         raise UserError(
             f"no NVIDIA GPU can be used here (CUDA says: {_words(error)}). TensorRT engines run on one: install its "
-            "driver, or choose `--engine onnxruntime` or `--engine openvino`."
+            "driver, or choose another engine: `usthand live --engine onnxruntime`, or `openvino`."
         )
     properties = call(cudart.cudaGetDeviceProperties(0))
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
@@ -45,7 +45,7 @@ def call(result: tuple) -> Any:
     if error == cudart.cudaError_t.cudaErrorMemoryAllocation:
         raise UserError(
             "the GPU is out of memory. Close other programs that use it (nvidia-smi lists them), or choose "
-            "`--engine onnxruntime` or `--engine openvino`."
+            "another engine: `usthand live --engine onnxruntime`, or `openvino`."
         )
     if error != cudart.cudaError_t.cudaSuccess:
         raise CudaError(f"CUDA: {_words(error)}")

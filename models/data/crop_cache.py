@@ -149,7 +149,11 @@ def check_upright(path: Path, upright: bool) -> None:
     """Raises UserError where simulated crops are upright and should not be, or the other way around."""
     manifest = read_manifest(path)
     if manifest.source == "simulated" and bool(manifest.settings.get("upright")) != upright:
-        wanted = "upright crops: add `--upright --size 224`" if upright else "plain crops: leave out `--upright`"
+        wanted = (
+            "upright crops: `usthand simulate-crops --upright --size 224`"
+            if upright
+            else "plain crops, without `--upright`"
+        )
         raise UserError(f"{path}: not the crops that this network takes. Make a cache of {wanted}.")
 
 
