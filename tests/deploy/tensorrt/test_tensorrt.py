@@ -12,10 +12,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from calibration.errors import UserError
+from deploy.artefact.cached_export import cached_export
 from deploy.artefact.manifest import Interface, TensorSpec, read_manifest
 from deploy.engines import check_engine, make_engine
 from deploy.export.mixed_precision_parity import check_half_parity
-from deploy.tensorrt.build import RTX_CAPABILITIES, build_engine, library_here, profile_shape, targets
+from deploy.tensorrt.build import RTX_CAPABILITIES, build, build_engine, library_here, profile_shape, targets
 from deploy.tensorrt.library import load_library
 from deploy.tensorrt.manifest import (
     MOST_HANDS,
@@ -231,3 +232,19 @@ def test_edited_and_mismatched_engines_are_refused(copy: Path) -> None:
     (copy / TENSORRT_MANIFEST).unlink()
     with pytest.raises(UserError, match=r"holds no TensorRT engines.*usthand export CHECKPOINT DIR --tensorrt"):
         make_engine(str(copy), "tensorrt")
+
+
+@pytest.mark.slow
+@needs_rtx
+def test_the_packaged_checkpoint_builds_and_its_mixed_precision_holds(tmp_path: Path) -> None:
+    """The recipe `live`: upright crops of 224 pixels through a landmark network, and three rounds of robust lifting."""
+    directory = cached_export("shipped")
+    assert directory is not None
+    copied = Path(shutil.copytree(directory, tmp_path / "live"))
+    library = load_library("tensorrt_rtx")
+    built = build(copied, ["8.9"], library)
+    assert [engine.network for engine in built.engines] == ["stage1", "stpt"]
+    manifest = read_manifest(copied)
+    assert manifest.network.landmarks and read_tensorrt_manifest(copied, manifest) == built
+    assert all(read_engine(copied, built, engine.network, "8.9")[0] == engine for engine in built.engines)
+    assert all(found.holds for found in check_half_parity(copied, windows=2))
