@@ -19,7 +19,7 @@ _COSTS = ("first_hand_s", "first_hand_cpu_s", "memory_mb")
 
 
 def bench(session: Path, seconds: float, rounds: int, wheel_python: Path | None) -> dict:
-    """The best of `rounds` rounds of each detector, in turn, and each engine's ratio to the wheel's.
+    """The best of `rounds` rounds of each detector, in turn, how good it is, and each engine's ratio to the wheel's.
 
     Raises UserError where no detector can be measured, or `wheel_python` cannot run the wheel.
     """
@@ -38,6 +38,7 @@ def bench(session: Path, seconds: float, rounds: int, wheel_python: Path | None)
         result["of_wheel"] = {
             kind: {name: rounded(row[name] / rows["wheel"][name]) for name in _RATES}
             | {"memory_mb": rounded(row["memory_mb"] - rows["wheel"]["memory_mb"])}
+            | {"leave_one_out_px": _ratio(row["leave_one_out_px"], rows["wheel"]["leave_one_out_px"])}
             for kind, row in rows.items()
             if kind != "wheel"
         }
@@ -72,6 +73,10 @@ def _better(old: dict | None, new: dict) -> dict:
     best = {name: max(old[name], new[name]) for name in _RATES}
     best |= {name: min(old[name], new[name]) for name in _COSTS if old[name] and new[name]}
     return new | best
+
+
+def _ratio(value: float | None, of: float | None) -> float | None:
+    return rounded(value / of) if value and of else None
 
 
 def _short(value: float | str | None) -> float | str | None:

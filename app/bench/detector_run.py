@@ -8,7 +8,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ import psutil
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig, recorded_sets
 from app.estimators.detection import Detector, Region
 from app.estimators.multiview.estimator import MultiViewEstimator
+from app.worker.statistics import Quantiles
 from calibration.frames import FrameSet
 from calibration.rig import Rig
 from calibration.session import check_session
@@ -35,22 +35,34 @@ def make(kind: str) -> Detector:
 
 
 def measure(kind: str, session_path: Path, seconds: float) -> dict:
-    """Start-up to the first hand, memory after a few sets, and sets and crops a second over some that are in memory."""
+    """What it costs: start-up to the first hand, memory after a few sets, sets and crops a second over some that are in
+    memory; and how good it is, over the whole session."""
     session = check_session(session_path)
     rig = recorded_rig(session)
     estimator = MultiViewEstimator(rig, make(kind))
-    sets = recorded_sets(session, rig, recorded_phases_of(session, rig))
     first_hand: dict[str, float | None] = {"first_hand_s": None, "first_hand_cpu_s": None}
-    for frame_set in islice(sets, _SETTLED_SETS):
-        if estimator.estimate(frame_set).hands and first_hand["first_hand_s"] is None:
+    memory_mb, kept, blind_px = 0.0, [], Quantiles()
+    quality = {"sets_with_hand": 0, "detections": 0, "detections_used": 0}
+    for index, frame_set in enumerate(recorded_sets(session, rig, recorded_phases_of(session, rig))):
+        estimate = estimator.estimate(frame_set)
+        if estimate.hands and first_hand["first_hand_s"] is None:
             first_hand["first_hand_s"] = time.time() - psutil.Process().create_time()
             first_hand["first_hand_cpu_s"] = time.process_time()
-    memory_mb = psutil.Process().memory_info().rss / 1e6
-    kept = list(islice(sets, _KEPT_SETS))
+        if index < _SETTLED_SETS:
+            memory_mb = psutil.Process().memory_info().rss / 1e6
+        elif len(kept) < _KEPT_SETS:
+            kept.append(frame_set)
+        quality["sets_with_hand"] += bool(estimate.hands)
+        quality["detections"] += estimate.detections
+        quality["detections_used"] += estimate.detections_used
+        for hand in estimate.hands:
+            blind_px.add(hand.leave_one_out_px)
     return {
         "kind": kind,
         **first_hand,
         "memory_mb": memory_mb,
+        "leave_one_out_px": blind_px.quantile(0.5),
+        **quality,
         **_sets_per_s(rig, estimator.detector, kept, seconds),
         **_crops_per_s(estimator.detector, kept, seconds),
     }

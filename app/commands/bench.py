@@ -38,7 +38,7 @@ def add_parser(subparsers) -> None:
         parts,
         "detector",
         run_detector,
-        "hand detection by engine: crops and sets a second, start-up, memory, beside MediaPipe's wheel",
+        "hand detection by engine: speed, start-up, memory and errors, beside MediaPipe's wheel",
         "  usthand bench detector session/\n  usthand bench detector session/ --wheel-python wheel/bin/python --json",
     )
     detector.add_argument("session", type=Path, help="a recorded session")
@@ -168,11 +168,15 @@ def run_detector(args: argparse.Namespace) -> int:
             )
         ]
         print(f"{row['kind']:14} {' '.join(f'{cell:>15}' for cell in cells)} {row['memory_mb']:9g}")
+        print(
+            f"{'':14} a hand in {row['sets_with_hand']} sets, leave-one-out {row['leave_one_out_px']} px, "
+            f"{row['detections_used']} of {row['detections']} detections used"
+        )
     for kind, of in result.get("of_wheel", {}).items():
         rates = ", ".join(
             f"{of[f'{what}_per_s']:g} ({of[f'{what}_per_cpu_s']:g}) times the {what}" for what in ("crops", "sets")
         )
-        print(f"{kind}: {rates} of the wheel, {of['memory_mb']:+g} MB")
+        print(f"{kind}: {rates} of the wheel, {of['memory_mb']:+g} MB, leave-one-out {of['leave_one_out_px']} of its")
     if args.json:
         print(json.dumps(result))
     return 0

@@ -26,6 +26,8 @@ def test_each_engine_is_measured(session: Path) -> None:
     for row in rows.values():
         assert row["first_hand_s"] > row["first_hand_cpu_s"] * 0.2 > 0
         assert row["crops_per_s"] > 0 and row["sets_per_s"] > 0 and row["memory_mb"] > 50
+        assert row["sets_with_hand"] > 90 and 4 < row["leave_one_out_px"] < 8
+        assert 0.9 * row["detections"] < row["detections_used"] <= row["detections"]
 
 
 @pytest.mark.slow
