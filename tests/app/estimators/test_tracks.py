@@ -1,0 +1,77 @@
+"""What views say of a track is evidence that adds up: no single score decides that it is a hand, or which."""
+
+import numpy as np
+import pytest
+
+from app.estimators.detection import Detection
+from app.estimators.multiview.detection_batch import gather
+from app.estimators.settings import TrackerSettings
+from app.estimators.tracks import HandTrack, Motion
+from models.simulation.simulated_rig import ring_rig
+
+SETTINGS = TrackerSettings()
+
+
+def new_track() -> HandTrack:
+    joints_m = np.zeros((21, 3))
+    return HandTrack(track_id=1, joints_m=joints_m, motion=Motion.start(0, joints_m, 1.0, SETTINGS), seen_time_ns=0)
+
+
+def log_odds(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
+
+
+def test_each_view_adds_its_log_odds_weighed_for_erring_together() -> None:
+    track = new_track()
+    before = track.presence_log_odds
+    track.add_presence_evidence(np.array([0.8, 0.6, 0.5]))
+    assert track.presence_log_odds - before == pytest.approx(
+        SETTINGS.evidence_per_view * (log_odds(0.8) + log_odds(0.6))
+    )
+
+
+def test_a_view_that_is_doubtful_or_blind_ends_no_hand_but_doubt_that_lasts_does() -> None:
+    """One view of four with a presence far below any usual threshold; then all of them, set after set."""
+    track = new_track()
+    for _ in range(5):
+        track.add_presence_evidence(np.array([0.9, 0.9, 0.9, 0.02]))
+        assert track.present
+    sets = 0
+    while track.present and sets < 100:
+        track.add_presence_evidence(np.array([0.25, 0.3, 0.3, 0.25]))
+        sets += 1
+    assert 2 <= sets <= 10
+    for _ in range(10):
+        track.add_presence_evidence(np.full(4, 0.9))
+    assert track.present
+
+
+@pytest.mark.parametrize("sure", [0.0, 1.0])
+def test_no_certainty_of_a_view_counts_more_than_its_limit(sure: float) -> None:
+    """A probability of 1 is said by networks that are wrong, too."""
+    track = new_track()
+    track.add_handedness_evidence(np.array([sure]))
+    assert abs(track.right_log_odds) == SETTINGS.evidence_per_view * SETTINGS.evidence_limit_per_view
+    for _ in range(1000):
+        track.add_handedness_evidence(np.full(8, sure))
+    assert abs(track.right_log_odds) == SETTINGS.evidence_limit
+
+
+def test_a_side_outlives_wrong_sets_and_is_turned_by_what_lasts() -> None:
+    track = new_track()
+    for _ in range(30):
+        track.add_handedness_evidence(np.full(4, 0.9))
+    track.add_handedness_evidence(np.full(4, 0.1))
+    assert track.right_log_odds > 0
+    for _ in range(3):
+        track.add_handedness_evidence(np.full(4, 0.1))
+    assert track.right_log_odds < 0
+
+
+def test_what_is_hardly_a_hand_says_little_about_which() -> None:
+    cameras = list(ring_rig(2).cameras)
+    keypoints_px = np.random.default_rng(0).uniform(100, 200, (21, 2))
+    found = [[Detection(keypoints_px, np.ones(21), 0.95, presence)] for presence in (1.0, 0.3)]
+    right = gather(cameras, found, np.ones(2)).right
+    assert right[0] == pytest.approx(0.95)
+    assert 0.5 < right[1] < 0.55
