@@ -22,8 +22,9 @@ class TouchSettings:
     `share_of_spacing`, `most_m`: how far beside a corner a fingertip may be given, so that no other corner is nearer
     and so that a method's error is not taken for another touch. `reach_m`: how far from the plane. `least_s`: how
     long it lasts; `trim_s`: what at its beginning and end is still movement. `longest_gap_s`: for so long the tip may
-    be elsewhere or not given. `most_drift_m`: between the medians of its halves, else it does not rest.
-    `least_share` of the sets in which the tip is given it is at the corner.
+    be elsewhere or not given, and `longest_pause_s` there may be no frame set at all. `most_drift_m`: between the
+    medians of its halves, else it does not rest. `least_share` of the sets in which the tip is given it is at the
+    corner.
     """
 
     share_of_spacing: float = 0.45
@@ -32,6 +33,7 @@ class TouchSettings:
     least_s: float = 0.8
     trim_s: float = 0.2
     longest_gap_s: float = 0.35
+    longest_pause_s: float = 1.5
     most_drift_m: float = 0.01
     least_share: float = 0.5
 
@@ -116,8 +118,9 @@ def _states(
 def _runs(times_ns: np.ndarray, rows: np.ndarray, settings: TouchSettings) -> list[tuple[int, int]]:
     """First and last set of each run of the rows, trimmed, of those that are long enough."""
     gaps_s = np.diff(times_ns[rows]) * 1e-9
+    allowed_s = np.where(np.diff(rows) == 1, settings.longest_pause_s, settings.longest_gap_s)
     runs = []
-    for run in np.split(rows, np.flatnonzero(gaps_s > settings.longest_gap_s) + 1):
+    for run in np.split(rows, np.flatnonzero(gaps_s > allowed_s) + 1):
         start_ns, end_ns = times_ns[run[0]], times_ns[run[-1]]
         if (end_ns - start_ns) * 1e-9 < settings.least_s:
             continue

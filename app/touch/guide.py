@@ -16,10 +16,12 @@ GuideState = Literal["unseen", "away", "holding", "done"]
 
 @dataclass(frozen=True, kw_only=True)
 class GuideSettings:
-    """`hold_s`: how long a tip stays at its corner; what is trimmed at both ends comes off it. `lost_s`: for so long it
-    may be given elsewhere or not at all meanwhile."""
+    """`hold_s`: how long a tip stays at its corner, and in how many sets at least, which takes longer where sets are
+    few; what is trimmed at both ends comes off it. `lost_s`: for so long it may be given elsewhere or not at all
+    meanwhile."""
 
     hold_s: float = 1.8
+    hold_sets: int = 8
     lost_s: float = 0.35
     touch: TouchSettings = field(default_factory=TouchSettings)
 
@@ -37,7 +39,7 @@ class TouchGuide:
         self.state: GuideState = "unseen"
         self.held = 0.0
         self._since_ns: int | None = None
-        self._last_ns = 0
+        self._last_ns = self._sets = 0
 
     @property
     def current(self) -> Prompt | None:
@@ -58,13 +60,16 @@ class TouchGuide:
         if there:
             self._since_ns = time_ns if self._since_ns is None else self._since_ns
             self._last_ns = time_ns
+            self._sets += 1
         elif self._since_ns is not None and (time_ns - self._last_ns) * 1e-9 > self._settings.lost_s:
             self._since_ns = None
         if self._since_ns is None:
+            self._sets = 0
             self.state, self.held = ("away" if known else "unseen"), 0.0
             return False
         self.state = "holding"
-        self.held = min(1.0, (self._last_ns - self._since_ns) * 1e-9 / self._settings.hold_s)
+        held_s = (self._last_ns - self._since_ns) * 1e-9
+        self.held = min(1.0, held_s / self._settings.hold_s, self._sets / self._settings.hold_sets)
         if self.held < 1:
             return False
         self.skip()
@@ -80,4 +85,5 @@ class TouchGuide:
 
     def _go(self, number: int) -> None:
         self.number, self.held, self._since_ns = min(number, len(self.plan)), 0.0, None
+        self._sets = 0
         self.state = "done" if self.current is None else "away"

@@ -201,6 +201,16 @@ def test_a_session_without_board_hand_or_touch_is_refused(still, tmp_path, write
         measured(exact_track(still, away))
 
 
+def test_touches_are_found_where_sets_are_few(still):
+    """On a slow machine a set comes every half second: no set between two says that the finger was elsewhere."""
+    method = KnownHands(still, noise(still, 2, 2.0, 0.5))
+    track = exact_track(still, method)
+    slow = TouchTrack(**{**track.__dict__, "times_ns": 5 * track.times_ns})
+    assert [(touch.finger, touch.target) for touch in find_touches(slow, TARGETS)] == [
+        (touch.finger, touch.target) for touch in find_touches(track, TARGETS)
+    ]
+
+
 def test_a_fingertip_that_passes_by_is_no_touch(still):
     """It stays in the corner's neighbourhood for a second and a half, but moves all the time."""
     errors_m = np.zeros((len(still.times_ns), JOINTS, 3))

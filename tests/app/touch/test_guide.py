@@ -57,6 +57,12 @@ def test_a_touch_is_complete_once_the_finger_asked_for_has_rested_there():
     assert guide.state == "done"
 
 
+def test_where_sets_are_few_a_touch_is_held_for_longer():
+    guide = TouchGuide([Prompt(1, 1, 0)], TARGETS)
+    at = TARGETS[0].place_board_m
+    assert [number for number in range(20) if guide.update(number * 5 * 10**8, hands(1, at))] == [7]
+
+
 def test_a_short_loss_does_not_end_a_touch_and_a_long_one_does():
     guide = TouchGuide([Prompt(1, 1, 0)] * 2, TARGETS)
     at = TARGETS[0].place_board_m
