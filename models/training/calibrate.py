@@ -21,8 +21,8 @@ from calibration.programs import exit_code
 from models.data.windows import WindowDataset
 from models.evaluation.reliability import Said, judged, reliability
 from models.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from models.network.config import NetworkConfig
 from models.network.stage1 import Calibration
+from models.network.ust_hand import UstHand
 
 log = logging.getLogger(__name__)
 
@@ -52,26 +52,29 @@ def calibrate(source: Path | str, out: Path, caches: list[Path], windows: int, s
     calibrations = network.stage1.presence, network.stage1.right
     for calibration in calibrations:
         _set(calibration, 1.0, 0.0)
-    said = [_said(network, cache, info.network, windows, seed) for cache in caches]
+    said = [_said(network, cache, windows, seed) for cache in caches]
     for which, (name, calibration) in enumerate(zip(("presence", "side"), calibrations, strict=True)):
-        every = [each[which] for each in said]
-        probability = np.clip(np.concatenate([each.probability for each in every]), _SMALLEST, 1 - _SMALLEST)
-        true = np.concatenate([each.true for each in every]).astype(float)
+        logits, every = [_logit(each[which].probability) for each in said], [each[which] for each in said]
         weight = np.concatenate([np.full(len(each.true), 1 / len(each.true)) for each in every])
-        scale, shift = fit_calibration(np.log(probability / (1 - probability)), true, weight)
+        true = np.concatenate([each.true for each in every]).astype(float)
+        scale, shift = fit_calibration(np.concatenate(logits), true, weight)
         _set(calibration, scale, shift)
         log.info("%s: scale %.3f, shift %.3f", name, scale, shift)
-    for cache, before in zip(caches, said, strict=True):
-        after = _said(network, cache, info.network, windows, seed)
-        for name, old, new in zip(("presence", "side"), before, after, strict=True):
-            log.info("%s, %s: expected calibration error %.3f, was %.3f", cache.name, name,
-                     reliability(new)["expected_calibration_error"],
-                     reliability(old)["expected_calibration_error"])  # fmt: skip
+        for cache, logit, before in zip(caches, logits, every, strict=True):
+            after = Said(1 / (1 + np.exp(-(scale * logit + shift))), before.true)
+            was, now = (reliability(each)["expected_calibration_error"] for each in (before, after))
+            log.info("  %s: expected calibration error %.3f, was %.3f", cache.name, now, was)
     provenance = info.provenance | {"calibrated_on": [cache.name for cache in caches]}
     save_checkpoint(out, network.state_dict(), CheckpointInfo(info.network, info.step, provenance))
 
 
-def _said(network, cache: Path, config: NetworkConfig, windows: int, seed: int) -> tuple[Said, Said]:
+def _logit(probability: np.ndarray) -> np.ndarray:
+    probability = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
+    return np.log(probability / (1 - probability))
+
+
+def _said(network: UstHand, cache: Path, windows: int, seed: int) -> tuple[Said, Said]:
+    config = network.config
     data = WindowDataset([cache], config.crop_px, 1, definition=config.definition)
     numbers = np.unique(np.linspace(0, len(data) - 1, min(windows, len(data))).astype(int))
     return judged(network, data, numbers, data.views, seed)
