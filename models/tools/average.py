@@ -17,7 +17,10 @@ def average(first: str | Path, second: str | Path, out: Path, share: float = 0.5
     there, info = load_checkpoint(second)
     here, _ = load_checkpoint(first, info.network)
     before, after = here.state_dict(), there.state_dict()
-    save_checkpoint(out, {name: before[name].lerp(after[name], share) for name in after}, info)
+    between = {
+        name: before[name].lerp(value, share) if value.is_floating_point() else value for name, value in after.items()
+    }
+    save_checkpoint(out, between, info)
 
 
 if __name__ == "__main__":
