@@ -125,7 +125,7 @@ class _Sets(ABC):
         random, size = np.random.default_rng(0), (*IMAGE_PX[::-1], 3)
         self._pixels = {name: random.integers(0, 256, size, np.uint8) for name in self._rig.camera_ids}
         at = [hands_at(index / _FPS) for index in range(_PLACES)]
-        self._boxes = [[hand_box(joints[side]) for side in self._sides] for joints in at]
+        self._joints_m = [[joints[side] for side in self._sides] for joints in at]
         self._index = 0
 
     def once(self) -> tuple[float, ...]:
@@ -150,7 +150,8 @@ class _Sets(ABC):
     def _draw(self) -> list[np.ndarray]:
         """The next set's crops; returns where the hands' zeros are."""
         now_ns = round(1e9 * self._index / _FPS)
-        boxes = self._boxes[self._index % _PLACES]
+        hands_m, upright = self._joints_m[self._index % _PLACES], self.engine.shape.upright
+        targets_m = []
         self._index += 1
         frames = {
             name: Frame(
@@ -164,11 +165,13 @@ class _Sets(ABC):
             for name, pixels in self._pixels.items()
         }
         frame_set = FrameSet(self._index, now_ns, frames, 0)
-        for hand, (side, (target_m, half_width_m)) in enumerate(zip(self._sides, boxes, strict=True)):
-            into = self._crops(hand)
-            HandViews.look(self._rig, frame_set, target_m, np.zeros(3), half_width_m, side == "left", into)
+        for hand, (side, joints_m) in enumerate(zip(self._sides, hands_m, strict=True)):
+            target_m, half_width_m = hand_box(joints_m)
+            targets_m.append(target_m)
+            into, at = self._crops(hand), joints_m if upright else None
+            HandViews.look(self._rig, frame_set, target_m, np.zeros(3), half_width_m, side == "left", into, at)
             assert into.view_mask.all(), "a hand is outside of an image"
-        return [target_m for target_m, _ in boxes]
+        return targets_m
 
 
 class _RingSets(_Sets):
