@@ -86,6 +86,7 @@ class UstHandEstimator:
         self._tracks: HandTracks[_FollowedHand] = HandTracks(pipeline.hands, tracker)
         self._lost: list[tuple[int, np.ndarray]] = []
         self._asked_ns: int | None = None
+        self._sequences: dict[str, int] = {}
         self._begun_ns: int | None = None
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
@@ -106,11 +107,12 @@ class UstHandEstimator:
             if len(frame_set.frames) < 2:
                 self._miss(self._tracks)
                 return lambda: Estimate([])
-            self._find(frame_set)
+            keeps_up = self._keeps_up(frame_set)
+            self._find(frame_set, keeps_up)
             find_ms = _since(clock)
 
             clock = time.perf_counter()
-            places_m = self._places(now_ns, frame_set)
+            places_m = self._places(now_ns, frame_set, keeps_up)
             for track in self._tracks:
                 into = pipeline.crops.hand(track.slot)
                 track.views = self._look(track, frame_set, places_m[track.slot], into)
@@ -172,12 +174,14 @@ class UstHandEstimator:
         self.finder.close()
         self.pipeline.close()
 
-    def _find(self, frame_set: FrameSet) -> None:
+    def _find(self, frame_set: FrameSet, keeps_up: bool) -> None:
         """Begin to follow what the finder finds beside the hands that are followed; one that was not where it was
-        looked for is looked for by the finder, too, and followed from there."""
+        looked for is looked for by the finder, too, and followed from there. At a slow rate that is each of them, but
+        where frames are skipped because sets take long."""
         now_ns, search = frame_set.reference_time_ns, self._search
         recent = self._asked_ns is not None and 0 <= now_ns - self._asked_ns < search.period_s * 1e9
-        missed = [track for track in self._tracks if now_ns - track.seen_time_ns >= search.missed_for_s * 1e9]
+        unseen = [track for track in self._tracks if now_ns - track.seen_time_ns >= search.missed_for_s * 1e9]
+        missed = [track for track in unseen if keeps_up or track.misses]
         if (self._tracks.full and not missed) or (len(self._tracks) and recent):
             return
         self._asked_ns = now_ns
@@ -209,14 +213,21 @@ class UstHandEstimator:
         )
         self._tracks.add(track)
 
-    def _places(self, now_ns: int, frame_set: FrameSet) -> dict[int, np.ndarray]:
+    def _keeps_up(self, frame_set: FrameSet) -> bool:
+        """Whether each camera's frame is the one after the last set's."""
+        before, now = self._sequences, {name: frame.sequence for name, frame in frame_set.frames.items()}
+        self._sequences = before | now
+        return all(sequence - before.get(name, sequence - 1) <= 1 for name, sequence in now.items())
+
+    def _places(self, now_ns: int, frame_set: FrameSet, keeps_up: bool) -> dict[int, np.ndarray]:
         """Where the joints (21, 3) of each slot's hand are to be expected: where its motion says or, where that is
-        vague because much time has passed, where the network sees them in crops around there."""
+        vague because the cameras are slow, where the network sees them in crops around there. Where frames are skipped
+        because sets take long, a second look would make the next set's place vaguer still."""
         motions = {track.slot: track.motion.predict(now_ns) for track in self._tracks}
         places_m = {slot: motion.position_m for slot, motion in motions.items()}
         shape, most_m2 = self.pipeline.engine.shape, self._search.vague_sd_m**2
         vague = [track for track in self._tracks if motions[track.slot].variance[:, 0, 0].mean() > most_m2]
-        if not (shape.upright and vague):
+        if not (shape.upright and vague and keeps_up):
             return places_m
         crops = empty_crops(len(vague), len(self.rig.cameras), shape.crop_px)
         looks = [

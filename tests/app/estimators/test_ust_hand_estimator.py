@@ -374,24 +374,36 @@ def test_at_a_slow_rate_hands_that_jumped_are_found_again_at_once_though_both_sl
     estimator, _, finder = started()
     jump_m = np.array([0.12, 0.1, 0.0])
 
-    def moved_set(number: int) -> FrameSet:
+    def slow_set(number: int, moved_m: np.ndarray) -> FrameSet:
         frames = {}
         for index, (camera_id, frame) in enumerate(frame_set(number).frames.items()):
             hands = hands_at(frame.capture_time_ns / 1e9)
-            pixels = draw([(side, joints + jump_m) for side, joints in hands.items()], RIG, index)
-            frames[camera_id] = replace(frame, pixels=pixels)
+            pixels = draw([(side, joints + moved_m) for side, joints in hands.items()], RIG, index)
+            frames[camera_id] = replace(frame, pixels=pixels, sequence=number // 5)
         return FrameSet(number, number * PERIOD_NS, frames, 0)
 
     for number in range(0, 25, 5):
         finder.here = hands_at(number * PERIOD_NS / 1e9)
-        assert len(estimator.estimate(frame_set(number)).hands) == 2
+        assert len(estimator.estimate(slow_set(number, np.zeros(3))).hands) == 2
     for number in range(25, 40, 5):
         finder.here = {side: joints + jump_m for side, joints in hands_at(number * PERIOD_NS / 1e9).items()}
-        estimate = estimator.estimate(moved_set(number))
+        estimate = estimator.estimate(slow_set(number, jump_m))
         assert {hand.side: hand.track_id for hand in estimate.hands} == {"left": 1, "right": 2}
         for side, truth_m in finder.here.items():
             apart_m = np.linalg.norm(one(estimate, side).joints_world_m - truth_m, axis=1)
             assert np.median(apart_m) < 0.003, (number, side)
+
+
+def test_hands_that_are_seen_are_not_searched_for_where_sets_take_long() -> None:
+    """Frames are skipped, so each search would make the next set later still."""
+    estimator, _, finder = started()
+    for number in range(0, 40, 5):
+        estimate = estimator.estimate(frame_set(number))
+        assert {hand.side: hand.track_id for hand in estimate.hands} == {"left": 1, "right": 2}
+    assert finder.asked == 1
+    estimator.estimate(frame_set(40, ["left"]))  # the right hand is missed: it is searched for
+    estimator.estimate(frame_set(45, ["left"]))
+    assert finder.asked == 2
 
 
 def test_sets_of_fewer_than_two_frames_give_no_hand_and_lose_the_hands_after_four() -> None:
