@@ -499,7 +499,7 @@ def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:
 
 @pytest.mark.parametrize(("works", "finder"), [(True, DetectorFinder), (False, VolumeSearch)])
 def test_hands_are_found_by_mediapipe_where_an_engine_runs_it(monkeypatch: pytest.MonkeyPatch, works, finder) -> None:
-    def detector() -> SimulatedDetector:
+    def detector(engine: str = "auto") -> SimulatedDetector:
         if not works:
             raise UserError("no engine is installed")
         return SimulatedDetector(RIG)
