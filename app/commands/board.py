@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from app.commands.common import add_command, positive
+from app.commands.printed_board import refuse_symmetric
 from calibration.board.board import Board, check_board, read_board, write_board
 from calibration.board.markers import check_dictionary, marker_count
 from calibration.board.printing import PAPERS_MM, describe, layout_page, write_pdf, write_png
@@ -103,12 +104,6 @@ def _board(args: argparse.Namespace) -> Board:
         raise UserError("a chessboard has no markers: leave out `--marker-mm` and `--dictionary`.")
     if args.legacy and args.type != "charuco":
         raise UserError(f"`--legacy` is a layout of ChArUco boards; a {args.type} has no such layout.")
-    if args.type == "chessboard" and columns % 2 == rows % 2:
-        raise UserError(
-            f"a chessboard of {columns} x {rows} squares looks the same when turned by 180 degrees, so cameras cannot "
-            f"agree on its corners. Make one number even and the other odd, for example --columns {columns} "
-            f"--rows {rows + 1}, or use `--type charuco`."
-        )
     square_m = 1e-3 * (args.square_mm or _filling_square_mm(args, columns, rows, marker_share))
     marker_m = None
     if marker_share is not None:
@@ -125,6 +120,7 @@ def _board(args: argparse.Namespace) -> Board:
         legacy=args.legacy or None,
     )
     check_board(board, "usthand board")
+    refuse_symmetric(board, "")
     check_dictionary(board, "usthand board")
     return board
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.commands.calibrate_session import another_board, board_path, detect_board
 from app.commands.calibrate_summary import rounded
-from calibration.board.board import read_board
+from app.commands.printed_board import read_printed_board
 from calibration.errors import UserError
 from calibration.formats import read_any
 from calibration.rig import Rig
@@ -19,7 +19,7 @@ from calibration.solve.drift import CameraDrift, DriftReport, check_drift
 
 def run_check(args: argparse.Namespace) -> int:
     session = check_session(args.check, calibrated=args.rig is None)
-    board = read_board(board_path(args.board, session))
+    board = read_printed_board(board_path(args.board, session))
     rig = session.rig if args.rig is None else read_any(args.rig)
     _require_cameras(rig, session, args)
     started = time.perf_counter()

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from app.commands.calibrate_summary import print_result, result_summary, write_files
 from app.commands.common import run_rig
+from app.commands.printed_board import read_printed_board
 from app.run.policy import LivePolicy, ReplayPolicy
 from app.run.settings import RunSettings
 from app.sources import make_source
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
 from app.wizard.recorder import JOURNAL, Recorder
-from calibration.board.board import Board, read_board
+from calibration.board.board import Board
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, read_uncalibrated_rig
@@ -84,9 +85,9 @@ def _board(args: argparse.Namespace) -> Board:
             "interrupted calibration named, or leave `--resume` out."
         )
     if args.board is not None:
-        return read_board(args.board)
+        return read_printed_board(args.board)
     if args.resume is not None:
-        return read_board(args.resume / "board.yaml")
+        return read_printed_board(args.resume / "board.yaml")
     raise UserError("no `--board`. Give the board.yaml of the printed board; `usthand board` draws one and writes it.")
 
 

@@ -15,13 +15,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from app.commands.calibrate_summary import print_result, result_summary, write_files
-from calibration.board.board import Board, read_board
+from app.commands.printed_board import read_printed_board
+from calibration.board.board import Board
 from calibration.board.hints import what_board_is_this
 from calibration.board.session_scan import detect_session
 from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError
 from calibration.formats import read_lenses
+from calibration.importers.recording import FROM_RATE
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig, read_uncalibrated_rig
 from calibration.session import Session, check_session
@@ -32,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def run_session(args: argparse.Namespace) -> int:
     session = check_session(args.session, calibrated=False)
-    board = read_board(board_path(args.board, session))
+    board = read_printed_board(board_path(args.board, session))
     options = CalibrationOptions(
         lens=args.lens or "auto",
         time_offsets=not args.no_time_offsets,
@@ -48,6 +50,10 @@ def run_session(args: argparse.Namespace) -> int:
     detected = time.perf_counter()
     result = _solve(session, board, detections, given, rig, options)
     seconds = time.perf_counter() - started
+    if session.clock == FROM_RATE:
+        result = replace(
+            result, warnings=[*result.warnings, f"no times of the frames were recorded: they are {FROM_RATE}"]
+        )
 
     command = shlex.join(["usthand", *_arguments(args)])
     summary = result_summary(result, detections)

@@ -120,7 +120,7 @@ def _check_target(path: Path, recording: ForeignRecording, force: bool) -> None:
         raise UserError(f"{path}: is not empty and not a session. Give a new directory for the session.")
     if force:
         return
-    source = read_session(path).source
+    source = read_session(path, calibrated=False).source
     if source != recording.source:
         raise UserError(
             f"{path}: is a session already, from {source or 'another source'}. Give another directory, or `--force` to "

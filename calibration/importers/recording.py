@@ -1,6 +1,6 @@
 """What the importers share: a recording as read, and videos and times from other programs' files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -54,17 +54,18 @@ def find_videos(folder: Path) -> list[Path]:
     )
 
 
-def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
+def name_videos(videos: Sequence[Path], names: Sequence[str] | None = None) -> dict[str, Path]:
     """Videos by camera id: their names, where those can be ids and differ, else cam_N by the number in them.
 
-    Where they have no numbers, N counts them. Raises UserError where there are fewer than two or more than eight.
+    Where they have no numbers, N counts them. `names` default to those of the files. Raises UserError where there are
+    fewer than two videos or more than eight.
     """
-    videos = list(videos)
     check_count(len(videos), videos[0].parent if videos else Path("the recording"))
-    numbers = [camera_number(path.stem) for path in videos]
-    for names in ([path.stem for path in videos], [f"cam_{number}" for number in numbers if number is not None]):
-        if len(set(names)) == len(videos) and all(map(is_camera_id, names)):
-            return dict(zip(names, videos, strict=True))
+    own = list(names or [path.stem for path in videos])
+    numbered = [f"cam_{number}" for number in map(camera_number, own) if number is not None]
+    for ids in (own, numbered):
+        if len(set(ids)) == len(videos) and all(map(is_camera_id, ids)):
+            return dict(zip(ids, videos, strict=True))
     return {f"cam_{index}": path for index, path in enumerate(videos)}
 
 

@@ -5,7 +5,8 @@ with a `Calib*.toml` once it is calibrated, and in `extrinsics/` one folder of e
 Neither has times of frames: they are counted from the frame rate.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from calibration.errors import UserError
@@ -30,29 +31,31 @@ def video_folders(folder: Path) -> list[Path]:
 
 def read_videos(folder: Path, calibration: Path | None = None, unit_mm: float | None = None) -> ForeignRecording:
     """Read the videos of a folder; without `calibration` they are to be calibrated. Raises UserError."""
-    return _recording(find_videos(folder), folder, calibration, unit_mm, "videos")
+    return _recording(name_videos(find_videos(folder)), folder, calibration, unit_mm, "videos")
 
 
 def pose2sim_recordings(folder: Path) -> list[Path]:
-    """The folders of videos in a trial: its `videos`, and those of the board."""
-    places = [folder / _VIDEOS, folder / "calibration" / _BOARD, folder]
-    if folder.name == _VIDEOS and (folder.parent / "calibration").is_dir():
+    """The folders of videos in a trial, or the folder that is one: its `videos`, and those of the board."""
+    above = folder.resolve().parents[:3]
+    if folder.name == _VIDEOS and any((place / "calibration").is_dir() for place in above):
         return video_folders(folder)
-    return [place for place in places if (place != folder and video_folders(place)) or len(_of_board(place)) > 1]
+    boards = [place for place in (folder, folder / "calibration" / _BOARD) if len(_of_board(place)) > 1]
+    return video_folders(folder / _VIDEOS) + boards
 
 
-def _of_board(folder: Path) -> list[Path]:
-    """Of each camera the one video in its folder."""
+def _of_board(folder: Path) -> dict[str, Path]:
+    """The one video in each camera's folder, `ext_cam01_img`, by what the folder calls the camera."""
     if folder.name != _BOARD or not folder.is_dir():
-        return []
-    inside = [find_videos(path) for path in sorted(folder.iterdir()) if path.is_dir()]
-    return [videos[0] for videos in inside if len(videos) == 1]
+        return {}
+    inside = {path.name: find_videos(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    return {re.sub("^ext_|_img$", "", name): videos[0] for name, videos in inside.items() if len(videos) == 1}
 
 
 def read_pose2sim(folder: Path, calibration: Path | None = None, unit_mm: float | None = None) -> ForeignRecording:
     """Read one folder of videos, and the calibration of its trial or session where there is one. Raises UserError."""
-    videos = _of_board(folder) or find_videos(folder)
-    return _recording(videos, folder, calibration or _find_calibration(folder), unit_mm, "Pose2Sim")
+    of_board = _of_board(folder)
+    named = name_videos(list(of_board.values()), list(of_board)) if of_board else name_videos(find_videos(folder))
+    return _recording(named, folder, calibration or _find_calibration(folder), unit_mm, "Pose2Sim")
 
 
 def _find_calibration(folder: Path) -> Path | None:
@@ -71,9 +74,9 @@ def _is_rig(path: Path) -> bool:
 
 
 def _recording(
-    videos: Iterable[Path], folder: Path, calibration: Path | None, unit_mm: float | None, program: str
+    named: Mapping[str, Path], folder: Path, calibration: Path | None, unit_mm: float | None, program: str
 ) -> ForeignRecording:
-    joined = join(name_videos(videos), calibration, unit_mm)
+    joined = join(named, calibration, unit_mm)
     return ForeignRecording(
         rig=joined.rig,
         videos=joined.videos,

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import yaml
 
-from app.commands.calibrate_session import parse_distances, parse_moment
+from app.commands.calibrate_session import _given_intrinsics, parse_distances, parse_moment
 from calibration.board.board import Board, write_board
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
 from calibration.importers import import_recording
 from calibration.rig import Rig, read_rig, write_rig
 from calibration.rig_backup import replace_rig
-from calibration.session import Session, write_session
+from calibration.session import Session, read_session, write_session
 from tests.support.calibration_scene import ring_of_cameras
 from tests.support.live_run import last_json, usthand
 
@@ -288,3 +288,35 @@ def test_a_replaced_rig_is_kept_every_time(tmp_path):
     assert [read_rig(kept).rig_id for kept in backups[1:] if kept] == [rigs[0].rig_id, rigs[1].rig_id]
     assert read_rig(path).rig_id == rigs[2].rig_id
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_symmetric_chessboard_is_refused(calibration_cases_dir):
+    """As `usthand board` refuses to draw one."""
+    error = refused("--session", calibration_cases_dir / "10_symmetric_chessboard" / "session")
+    assert "a chessboard of 9 x 7 squares looks the same when turned by 180 degrees" in error
+    assert "--columns 9 --rows 8" in error and "board.yaml" in error
+
+
+class TestLensesFromElsewhere:
+    """Files without unit, poses or a second camera, on the real recording."""
+
+    @pytest.mark.parametrize("name", ["calibration_nounit.toml", "io.toml", "camchain1.yaml"])
+    def test_are_taken(self, name, calibration_cases_dir, real_session):
+        path = calibration_cases_dir / "08_intrinsics_dead_end" / name
+        given = _given_intrinsics(path, read_session(real_session, calibrated=False))
+        assert "cam_0" in given and (given["cam_0"].width, given["cam_0"].height) == (1280, 720)
+
+    @pytest.mark.slow
+    def test_are_kept_as_they_are(self, calibration_cases_dir, real_session, tmp_path):
+        lenses = calibration_cases_dir / "08_intrinsics_dead_end" / "camchain1.yaml"
+        out = tmp_path / "rig.yaml"
+        done = usthand("calibrate", "--session", real_session, "--intrinsics", lenses, "-o", out)
+        assert done.returncode == 0, done.stderr
+        rig = read_rig(out)
+        assert rig["cam_0"].camera.matrix[[0, 1, 0, 1], [0, 1, 2, 2]].tolist() == [903.5, 907.9, 618.3, 394.2]
+        assert rig["cam_1"].camera.focal_px == pytest.approx(760, rel=0.03)
+
+    def test_of_another_image_size_are_refused(self, calibration_cases_dir, real_session):
+        lenses = calibration_cases_dir / "08_intrinsics_dead_end" / "p2s229_intrinsics_only.toml"
+        error = refused("--session", real_session, "--intrinsics", lenses)
+        assert "are for 1920x1080, but its images are 1280x720" in error

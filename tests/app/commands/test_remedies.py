@@ -27,8 +27,10 @@ REACHED_BY = {
     "app/commands/rig.py": ["rig show", "rig convert"],
     "app/commands/simulate": ["simulate"],
     "app/commands/simulate_crops.py": ["simulate-crops"],
+    "app/commands/validate": ["validate"],
     "app/estimators/detectors": ["live", "replay"],
     "app/evaluation": ["evaluate"],
+    "app/evaluation/touch": ["validate"],
     "app/labelling": ["label"],
     "app/transport": ["live", "grab", "calibrate"],
     "calibration/board": ["board"],
@@ -42,6 +44,8 @@ REACHED_BY = {
     "models/data/crop_cache.py": ["simulate-crops"],
     "models/evaluation": ["evaluate"],
     "models/training": ["train"],
+    # A program of its own, python -m models.training.gpu_run.
+    "models/training/gpu_run.py": [],
 }
 
 

@@ -1,0 +1,221 @@
+"""Recordings that are still to be calibrated: what is missing is found elsewhere, or said, and `calibrate` goes on."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.cli import main
+from calibration.errors import UserError
+from calibration.importers import import_recording
+from calibration.importers.recording import FROM_RATE
+from calibration.rig import Rig, write_rig
+from calibration.session import Session, check_session, read_session
+from tests.calibration.importers.test_importers import FRAMES, caliscope_tree, freemocap_tree, table_text
+from tests.support.calibration_scene import ring_of_cameras
+from tests.support.live_run import last_json, usthand
+
+WriteVideo = Callable[..., Path]
+
+
+def assert_to_be_calibrated(session: Session, ids: tuple[str, ...]) -> None:
+    assert not session.calibrated
+    assert check_session(session.path, deep=True, calibrated=False).camera_ids == ids
+    assert {(camera.camera.width, camera.camera.height) for camera in session.rig.cameras} == {(64, 48)}
+    with pytest.raises(UserError, match=r"is not calibrated. Calibrate the rig"):
+        read_session(session.path)
+
+
+def test_a_folder_of_videos_alone(tmp_path: Path, write_video: WriteVideo) -> None:
+    folder = tmp_path / "films"
+    write_video(folder / "left.mp4", fps=25.0)
+    write_video(folder / "right.mp4", frames=7, fps=50.0)
+    notes: list[str] = []
+    session = import_recording(folder, tmp_path / "s", on_note=notes.append)
+    assert_to_be_calibrated(session, ("left", "right"))
+    assert session.frame_times_ns("left").tolist() == [40_000_000 * frame for frame in range(FRAMES)]
+    assert session.frame_times_ns("right").tolist() == [20_000_000 * frame for frame in range(7)]
+    assert session.clock == FROM_RATE and FROM_RATE in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("GX010001.MP4.mp4", "GX020001.MP4.mp4"), ("GX010001.MP4", "GX020001.MP4")),
+        (
+            (f"{'long' * 9}_camera2.mp4", f"{'long' * 9}_camera1.mp4"),
+            ("cam_1", "cam_2"),
+        ),
+        ((f"{'a' * 40}.mp4", f"{'b' * 40}.mp4"), ("cam_0", "cam_1")),
+        (("one.mp4", "one.avi"), ("cam_0", "cam_1")),
+    ],
+)
+def test_videos_name_their_cameras(
+    names: tuple[str, ...], ids: tuple[str, ...], tmp_path: Path, write_video: WriteVideo
+) -> None:
+    for name in names:
+        write_video(tmp_path / "v" / name)
+    assert_to_be_calibrated(import_recording(tmp_path / "v", tmp_path / "s"), ids)
+
+
+def test_one_video_is_no_recording(tmp_path: Path, write_video: WriteVideo) -> None:
+    write_video(tmp_path / "v" / "only.mp4")
+    with pytest.raises(UserError, match=r"no recording in .* layout. Expected the videos of two cameras"):
+        import_recording(tmp_path / "v", tmp_path / "s")
+    write_video(tmp_path / "c" / "cam_0.mp4")
+    with pytest.raises(UserError, match=r"1 videos; a rig has 2 to 8"):
+        import_recording(tmp_path / "c", tmp_path / "s")
+
+
+def caliscope_videos(folder: Path, write_video: WriteVideo) -> Path:
+    for number in range(2):
+        write_video(folder / f"cam_{number}.mp4", fps=10.0)
+    return folder
+
+
+@pytest.mark.parametrize("sync_index", [False, True])
+def test_frames_of_caliscope_go_by_the_rank_of_their_times(
+    sync_index: bool, tmp_path: Path, write_video: WriteVideo
+) -> None:
+    folder = caliscope_videos(tmp_path / "calibration" / "extrinsic", write_video)
+    times = {number: [5.0 + 0.1 * frame + 0.01 * number for frame in range(FRAMES)] for number in range(2)}
+    rows = [(str(number), f"{time:.3f}") for number, values in times.items() for time in values]
+    np.random.default_rng(0).shuffle(rows)
+    header, lines = ("sync_index," if sync_index else "") + "cam_id,frame_time", [",".join(row) for row in rows]
+    lines = [f"{index},{line}" if sync_index else line for index, line in enumerate(lines)]
+    (folder / "timestamps.csv").write_text("\n".join([header, *lines]) + "\n")
+    session = import_recording(tmp_path, tmp_path / "s")
+    assert_to_be_calibrated(session, ("cam_0", "cam_1"))
+    for number, values in times.items():
+        assert session.frame_times_ns(f"cam_{number}").tolist() == [round(1e9 * round(time, 3)) for time in values]
+
+
+def test_caliscope_with_lenses_only(tmp_path: Path, write_video: WriteVideo) -> None:
+    root = caliscope_tree(tmp_path / "w", write_video)
+    text = (root / "camera_array.toml").read_text()
+    lines = [line for line in text.split("\n") if not line.startswith(("rotation", "translation"))]
+    (root / "camera_array.toml").write_text("\n".join(lines))
+    notes: list[str] = []
+    session = import_recording(root, tmp_path / "s", on_note=notes.append)
+    assert_to_be_calibrated(session, ("cam_0", "cam_1"))
+    assert len(notes) == 1 and "--intrinsics FILE" in notes[0] and str(root / "camera_array.toml") in notes[0]
+
+    # Its result lies with the footage of the board.
+    result = root / "calibration" / "extrinsic" / "capture_volume" / "camera_array.toml"
+    result.parent.mkdir(parents=True)
+    result.write_text(text)
+    assert import_recording(root, tmp_path / "s").calibrated
+    assert read_session(tmp_path / "s").camera_ids == ("cam_0", "cam_1")
+
+
+def test_caliscope_without_times_and_without_calibration(tmp_path: Path, write_video: WriteVideo) -> None:
+    root = caliscope_tree(tmp_path / "w", write_video)
+    (root / "recordings" / "a" / "frame_time_history.csv").unlink()
+    notes: list[str] = []
+    session = import_recording(root, tmp_path / "s", on_note=notes.append)
+    assert session.calibrated and FROM_RATE in notes[0]
+    assert session.frame_times_ns("cam_1")[1] == 33_333_333
+    (root / "camera_array.toml").unlink()
+    assert_to_be_calibrated(import_recording(root, tmp_path / "s"), ("cam_0", "cam_1", "cam_2"))
+
+
+def test_freemocap_without_calibration(tmp_path: Path, write_video: WriteVideo) -> None:
+    root = freemocap_tree(tmp_path / "rec", write_video)
+    (root / "hands_camera_calibration.toml").unlink()
+    session = import_recording(root, tmp_path / "s")
+    assert_to_be_calibrated(session, tuple(f"Camera_00{number}_synchronized" for number in range(3)))
+    assert session.frame_times_ns(session.camera_ids[2])[-1] == 160_000_000
+
+
+def pose2sim_trial(root: Path, write_video: WriteVideo) -> Path:
+    """A session of Pose2Sim with one trial; the cameras are called as their folders of intrinsics."""
+    for number in (1, 2):
+        write_video(root / "trial" / "videos" / f"cam{number:02d}.mp4")
+        write_video(root / "calibration" / "extrinsics" / f"ext_cam{number:02d}_img" / "board.mp4", frames=3)
+    text = "".join(
+        table_text(f"int_cam{number:02d}_img", number, 1.0, name=f"int_cam{number:02d}_img", size=[64.0, 48.0],
+                   fisheye=False)
+        for number in (2, 1)
+    )  # fmt: skip
+    (root / "calibration" / "Calib_scene.toml").write_text(text + "[metadata]\nadjusted = false\nerror = 0.0\n")
+    return root
+
+
+def test_pose2sim(tmp_path: Path, write_video: WriteVideo) -> None:
+    root = pose2sim_trial(tmp_path / "session", write_video)
+    session = import_recording(root / "trial", tmp_path / "s")
+    assert session.calibrated and session.camera_ids == ("int_cam02_img", "int_cam01_img")
+    assert session.video_path("int_cam02_img").resolve().name == "cam02.mp4"
+    assert import_recording(root / "trial" / "videos", tmp_path / "s").source == session.source
+
+    (root / "calibration" / "Calib_scene.toml").unlink()
+    assert_to_be_calibrated(import_recording(root / "trial", tmp_path / "s"), ("cam01", "cam02"))
+    board = import_recording(root, tmp_path / "b")
+    assert_to_be_calibrated(board, ("cam01", "cam02"))
+    assert board.video_path("cam02").resolve().parent.name == "ext_cam02_img"
+
+
+def test_a_calibration_of_any_format(tmp_path: Path, write_video: WriteVideo) -> None:
+    rig = ring_of_cameras(2)
+    size = (rig.cameras[0].camera.width, rig.cameras[0].camera.height)
+    for camera in rig.cameras:
+        write_video(tmp_path / "v" / f"{camera.camera_id}.mp4", *size)
+    write_rig(tmp_path / "rig.yaml", rig)
+    session = import_recording(tmp_path / "v", tmp_path / "s", calibration=tmp_path / "rig.yaml")
+    assert session.calibrated and session.rig.rig_id == rig.rig_id
+    write_rig(tmp_path / "rig.yaml", Rig(ring_of_cameras(3).cameras))
+    with pytest.raises(UserError, match=r"2 videos .* for 3 cameras .* one is missing"):
+        import_recording(tmp_path / "v", tmp_path / "s", calibration=tmp_path / "rig.yaml")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)])
+def test_times_in_another_unit_are_named(unit: str, factor: float, tmp_path: Path, write_video: WriteVideo) -> None:
+    folder = caliscope_videos(tmp_path / "w", write_video)
+    lines = [f"{number},{factor * 0.1 * frame:.0f}" for number in range(2) for frame in range(FRAMES)]
+    (folder / "timestamps.csv").write_text("\n".join(["cam_id,frame_time", *lines]) + "\n")
+    with pytest.raises(UserError, match=rf"camera `cam_0` span .* s, but .* are 0.4 s.*likely {unit}. Divide") as error:
+        import_recording(folder, tmp_path / "s")
+    assert "timestamps.csv" in str(error.value)
+    assert not (tmp_path / "s").exists()
+    # A webcam that was slower than its file says is no other unit.
+    lines = [f"{number},{0.5 * frame:.1f}" for number in range(2) for frame in range(FRAMES)]
+    (folder / "timestamps.csv").write_text("\n".join(["cam_id,frame_time", *lines]) + "\n")
+    assert import_recording(folder, tmp_path / "s").frame_times_ns("cam_0")[-1] == 2_000_000_000
+
+
+def test_the_command_says_what_to_do_next(
+    tmp_path: Path, write_video: WriteVideo, capsys: pytest.CaptureFixture
+) -> None:
+    caliscope_videos(tmp_path / "v", write_video)
+    assert main(["import", str(tmp_path / "v"), str(tmp_path / "s"), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert f"Times of the frames: none recorded; {FROM_RATE}" in said
+    assert f"Calibrate it with: usthand calibrate --session {tmp_path / 's'}" in said
+    summary = json.loads(said.splitlines()[-1])
+    assert (summary["calibrated"], summary["times"], summary["fps"]) == (False, FROM_RATE, 10.0)
+
+
+@pytest.mark.slow
+def test_videos_alone_become_a_calibration(calibration_cases_dir: Path, tmp_path: Path) -> None:
+    """Four rendered cameras that started up to 56 ms apart, given without their times: the fit finds when they did."""
+    case = calibration_cases_dir / "01_not_converged" / "off_centre"
+    (tmp_path / "v").mkdir()
+    for video in case.glob("*.mp4"):
+        shutil.copy(video, tmp_path / "v")
+    import_recording(tmp_path / "v", tmp_path / "s")
+    done = usthand(
+        "calibrate", "--session", tmp_path / "s", "--board", case / "board.yaml", "-o", tmp_path / "rig.yaml", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    summary = last_json(done.stdout)
+    assert summary["verdict"] == "good"
+    assert any(FROM_RATE in warning for warning in summary["warnings"])
+    with (case / "frames.csv").open() as file:
+        first_ms = {row["camera"]: int(row["time_ns"]) / 1e6 for row in csv.DictReader(file) if row["frame"] == "0"}
+    mean_ms = sum(first_ms.values()) / len(first_ms)
+    for camera_id, start_ms in first_ms.items():
+        assert summary["cameras"][camera_id]["time_offset_ms"] == pytest.approx(mean_ms - start_ms, abs=0.5)
