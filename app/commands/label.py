@@ -78,6 +78,9 @@ def _label(session: Session, sources: LabelSources, bar: tqdm, alone: bool) -> d
     """A session's summary. Of several, one that cannot be labelled does not end the others."""
     try:
         return label_session(session, sources.source_of(session), bar.update)
+    except KeyboardInterrupt:
+        log.info("%s: interrupted; the same command goes on where it was", session.path)
+        raise
     except UserError as error:
         if alone:
             raise

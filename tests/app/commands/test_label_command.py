@@ -91,6 +91,22 @@ def test_a_full_disk_is_exit_code_1(recording, tmp_path, monkeypatch, capsys):
     assert not (recording.session.path / "labels.npz").exists()
 
 
+def test_an_interrupt_is_exit_code_1_and_says_how_to_go_on(recording, tmp_path, monkeypatch, caplog):
+    folder = write_openpose(tmp_path / "json", recording.session)
+
+    def interrupt(file: int) -> None:
+        raise KeyboardInterrupt
+
+    words = ["label", str(recording.session.path), "--from", "openpose", str(folder)]
+    caplog.set_level("INFO")
+    monkeypatch.setattr(yamlfile.os, "fsync", interrupt)
+    assert cli.main(words) == 1
+    assert "the same command goes on where it was" in caplog.text
+    monkeypatch.undo()
+    assert cli.main(words) == 0
+    assert len(read_labels(recording.session.path / "labels.npz", 3)) == 2 * 3 * FRAMES
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", ["mediapipe", "ust-hand"])
 def test_real_hands_are_labelled_in_all_views(real_rig_dir, tmp_path, detector):
