@@ -210,7 +210,7 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         missing = [key for key in ("lens", "matrix", "distortion", "T_cam_world") if getattr(entry, key) is None]
         raise UserError(
             f"{name}: missing required field {', '.join(f'`{key}`' for key in missing)}, so it is not calibrated. "
-            f"Calibrate the rig with `usthand calibrate {path} --board board.yaml`."
+            f"Calibrate the rig with `usthand calibrate {_how_to_calibrate(path)} --board board.yaml`."
         )
     camera = _lens(entry, entry.lens, entry.matrix, entry.distortion, name)
     try:
@@ -230,6 +230,12 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         rmse_px=entry.rmse_px,
         remote=entry.remote,
     )
+
+
+def _how_to_calibrate(path: Path) -> str:
+    """The arguments of `usthand calibrate` for the rig at `path`: of a session, from its videos."""
+    of_session = (path.parent / "session.yaml").is_file()
+    return f"--session {path.parent} -o {path}" if of_session else str(path)
 
 
 def nominal_rig(image_sizes: Mapping[str, tuple[int, int]]) -> Rig:

@@ -48,6 +48,8 @@ def read(path: Path) -> FoundRig:
         lenses, (poses, points) = colmap_binary.read_lenses(folder / "cameras.bin"), colmap_binary.read_images(images)
     else:
         lenses = _read_lenses(folder / "cameras.txt")
+        if path.is_file() and not images.exists():
+            return FoundRig(path=path, cameras=tuple(_unposed(lenses)), record=CalibrationRecord(tool="COLMAP"))
         poses, notes, points = _read_images(images)
     cameras = []
     for image_id, (T_cam_world, lens_id, name) in sorted(poses.items()):
@@ -67,6 +69,14 @@ def read(path: Path) -> FoundRig:
         record=CalibrationRecord(tool="COLMAP"),
         left_out=("points of the images",) if points else (),
     )
+
+
+def _unposed(lenses: dict[int, FoundCamera]) -> list[FoundCamera]:
+    """The cameras of a `cameras.txt` alone."""
+    return [
+        replace(lens, names=(f"camera_{lens_id}",), no_pose="there is no images.txt beside it.")
+        for lens_id, lens in lenses.items()
+    ]
 
 
 def _lines(path: Path) -> list[str]:

@@ -42,7 +42,7 @@ def camera_from_table(table: dict[str, Any], names: tuple[str, ...], path: Path)
     place = f"{path}: camera `{names[0]}`"
     T_cam_world, no_pose = None, ""
     try:
-        width, height = (int(value) for value in _numbers(table, "size", 2))
+        size = None if table.get("size") is None else _numbers(table, "size", 2)
         matrix, distortion = _numbers(table, "matrix", 9).reshape(3, 3), _numbers(table, "distortions")
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
@@ -56,7 +56,7 @@ def camera_from_table(table: dict[str, Any], names: tuple[str, ...], path: Path)
     return FoundCamera(
         place=place,
         names=names,
-        image_size=(width, height),
+        image_size=None if size is None else (int(size[0]), int(size[1])),
         matrix=matrix,
         distortion=distortion,
         fisheye=bool(table.get("fisheye", False)),

@@ -324,3 +324,21 @@ def test_lenses_from_a_rig_of_one_camera(tmp_path: Path) -> None:
     assert list(read_lenses(path, {"left": (640, 480), "right": (640, 480)})) == ["right"]
     with pytest.raises(UserError, match=r"has lenses of right, the session has top, bottom"):
         read_lenses(path, {"top": (640, 480), "bottom": (640, 480)})
+
+
+def test_lenses_without_a_size_or_without_images(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.toml"
+    write_any(path, make_rig(["pinhole5"] * 2, plain=True))
+    content = tomllib.loads(path.read_text())
+    for key in ("cam_0", "cam_1"):
+        del content[key]["size"]
+    path.write_text(tomli_w.dumps(content))
+    assert (lens := read_lenses(path, {"cam_1": (1280, 720)})["cam_1"]).matrix[0, 0] == 614.7
+    assert (lens.width, lens.height) == (1280, 720)
+    assert read_any(path, image_size=(640, 480)).camera_ids == ("cam_0", "cam_1")
+
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 640 480 613.7 611.3 322.6 240.4\n")
+    lens = read_lenses(tmp_path / "cameras.txt", {"cam_1": (640, 480), "cam_2": (640, 480)})["cam_1"]
+    np.testing.assert_allclose(lens.matrix, K_MADE, atol=1e-9)
+    with pytest.raises(UserError, match="--intrinsics"):
+        read_any(tmp_path / "cameras.txt", unit_mm=1)
