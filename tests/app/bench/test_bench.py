@@ -32,6 +32,11 @@ def test_the_live_path_is_compared_with_its_detector(real_rig_dir, tmp_path):
         result["replay_fast"]["fps"] / result["detector_sets_per_s"], rel=0.01
     )
     assert result["replay_recorded"]["stage_p99_ms"]["own"] > 0
+    assert result["replay_recorded"]["frames"] == 444 and result["replay_recorded"]["dropped"] == 0
+    videos = result["videos_live"]
+    assert videos["sets_with_both_hands"] > 0.5 * videos["frame_sets"] > 0
+    assert videos["frames"] > 4 * 30 * 5 * 0.8  # of cameras of 30 frames a second, whatever became of them
+    assert "mesh" in videos["stage_ms"] and "mesh" not in result["videos_live_without_mesh"]["stage_ms"]
 
 
 def test_rendering_is_measured_and_its_time_shared_out():
