@@ -23,8 +23,8 @@ def without_hand(crop_rgb: np.ndarray, keypoints_px: np.ndarray, random: np.rand
         covered = keypoints_px[near[_PART_JOINTS:]]
     mask = np.zeros((side, side), np.uint8)
     hull = cv2.convexHull(np.rint(np.clip(covered, -side, 2 * side)).astype(np.int32))
-    cv2.fillConvexPoly(mask, hull, 255)
-    cv2.polylines(mask, [hull], True, 255, max(2 * round(_FLESH * side), 1))
+    cv2.fillConvexPoly(mask, hull, (255,))
+    cv2.polylines(mask, [hull], True, (255,), max(2 * round(_FLESH * side), 1))
     share = cv2.GaussianBlur(mask, (0, 0), 0.01 * side).astype(np.float32)[..., None] / 255
     picture = cv2.resize(random_background(random), (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     return (crop_rgb + share * (picture - crop_rgb)).astype(np.uint8)

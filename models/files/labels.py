@@ -77,8 +77,9 @@ def read_labels(path: Path, cameras: int) -> Labels:
     before = "detector" if source.lower().startswith("mediapipe") else "anatomical"
     definition = str(arrays.pop("definition", before))
     _check(path, arrays, cameras)
-    more = {name: str(arrays.pop(name, "")) for name in ("rig_id", "made_of")}
-    return Labels(**arrays, source=source, definition=_check_definition(path, definition), **more)
+    rig_id, made_of = (str(arrays.pop(name, "")) for name in ("rig_id", "made_of"))
+    known = _check_definition(path, definition)
+    return Labels(**arrays, source=source, definition=known, rig_id=rig_id, made_of=made_of)
 
 
 def _check_definition(path: Path, name: str) -> Definition:

@@ -56,7 +56,7 @@ def _solve(
     """Angles (21,) and T_plate_hand (4, 4) of a right hand whose holding tips lie `depth_m` from the plate's middle."""
     curled = np.array(_CURLED_DEG) * random.uniform(0.1, 1.1)
     fingers = [held if number in holding else curled for number, held in enumerate(_FINGERS_DEG, 1)]
-    usual = np.deg2rad([*_THUMB_DEG, *np.ravel(fingers)] + random.normal(0, 6.0, skeleton.ANGLES))
+    usual = np.deg2rad([*_THUMB_DEG, *np.concatenate(fingers)] + random.normal(0, 6.0, skeleton.ANGLES))
     size = float(np.mean(shape[:20] / skeleton.MEAN_BONE_LENGTHS_M))
     inside_m = size * (_INSIDE_M + random.uniform(-0.004, 0.025) * (np.arange(6) > 0) + random.normal(0, 0.003, 6))
     along_m = size * (_ALONG_M + random.normal(0, 0.004, 6))

@@ -14,7 +14,7 @@ def test_the_hand_is_covered_and_the_rest_stays():
     keypoints_px = 1e3 * chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m[:, :2] + [20, 112]
     crop = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     hull = cv2.convexHull(keypoints_px.astype(np.float32))
-    inside = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), np.rint(hull).astype(np.int32), 1) > 0
+    inside = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), np.rint(hull).astype(np.int32), (1,)) > 0
     left = []
     for seed in range(20):
         hidden = without_hand(crop, keypoints_px, np.random.default_rng(seed))

@@ -206,7 +206,7 @@ def test_a_network_that_answers_nan_finds_no_hand(frame: Frame) -> None:
 
         def close(self) -> None: ...
 
-    detector._landmarks = Broken()
+    detector._landmarks = Broken()  # pyright: ignore[reportAttributeAccessIssue]
     assert detect(detector, frame, [], True) == []
 
 
