@@ -37,8 +37,10 @@ def at_set_times(table: BoardTable, offset_s: np.ndarray) -> BoardTable:
         track = np.full((len(views), len(table.corners_m), 2), np.nan)
         for position, view in enumerate(views):
             track[position, table.views[view].corner_ids] = table.pixels[view, table.seen[view]]
+        # Frames are joined at the camera's own rate; but how long a corner stays where it was seen, the fastest tells:
+        # a camera that sees the board now and then has a long period.
         max_gap = min(_MAX_GAP_PERIODS * periods[number], _MAX_GAP_S)
-        value, slope, near = read_track(true_s[views], track, table.set_times_s, periods[number], max_gap)
+        value, slope, near = read_track(true_s[views], track, table.set_times_s, float(periods.min()), max_gap)
         there = np.isfinite(value).all(-1).sum(1) >= _LEAST_CORNERS
         camera.append(np.full(there.sum(), number))
         sets.append(np.flatnonzero(there))
