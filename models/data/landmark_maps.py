@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calibration.errors import UserError
-from models.data.crop_cache import Shard, read_cache, read_manifest
+from models.data.crop_cache import Shard, read_cache
+from models.data.landmark_command import add_to_cache
 from models.data.sightings import draw_variants, variant_image
-from models.network.landmark_net import CHANNELS, IMAGE_PX, LandmarkNet, read_landmark_net
+from models.network.landmark_net import CHANNELS, IMAGE_PX, LandmarkNet
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +68,5 @@ def _of_shard(
     return maps, answers
 
 
-def main() -> int:
-    if len(sys.argv) != 3:
-        sys.stderr.write("usage: python -m models.data.landmark_maps WEIGHTS CACHE\n")
-        return 2
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        read_manifest(Path(sys.argv[2]))
-        add_maps(Path(sys.argv[2]), read_landmark_net(Path(sys.argv[1])))
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(add_to_cache("models.data.landmark_maps", add_maps))

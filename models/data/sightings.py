@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import torch
 
-from calibration.errors import UserError
-from models.data.crop_cache import Shard, read_cache, read_manifest, shard_path
+from models.data.crop_cache import Shard, read_cache, shard_path
+from models.data.landmark_command import add_to_cache
 from models.network.landmark_features import SIGHTING, sight
-from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
+from models.network.landmark_net import IMAGE_PX, LandmarkNet
 
 log = logging.getLogger(__name__)
 
@@ -146,19 +146,5 @@ def read_sightings(cache: Path, index: int) -> tuple[np.ndarray, np.ndarray] | N
     return np.load(folder / "sightings.npy", mmap_mode="r"), np.load(folder / "variants.npy")
 
 
-def main() -> int:
-    if len(sys.argv) != 3:
-        sys.stderr.write("usage: python -m models.data.sightings WEIGHTS CACHE\n")
-        return 2
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        read_manifest(Path(sys.argv[2]))
-        add_sightings(Path(sys.argv[2]), read_landmark_net(Path(sys.argv[1])))
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(add_to_cache("models.data.sightings", add_sightings))

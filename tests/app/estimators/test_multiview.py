@@ -20,10 +20,10 @@ from calibration.hand import bone_lengths
 from calibration.rig import Rig
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
+from tests.support.frame_sets import PIXELS, set_at
 
 Spoil = Callable[[Frame, list[Detection]], list[Detection]]
 SETS = 120
-PIXELS = np.zeros((2, 2, 3), np.uint8)
 
 
 class Spoiled:
@@ -312,18 +312,7 @@ def test_tracks_survive_crossing(rig: Rig) -> None:
     names = set()
     for index in range(90):
         time_ns = round(index / 30 * 1e9)
-        frames = {
-            name: Frame(
-                camera_id=name,
-                sequence=index,
-                capture_time_ns=time_ns,
-                grab_time_ns=time_ns,
-                publish_time_ns=time_ns,
-                pixels=PIXELS,
-            )
-            for name in rig.camera_ids
-        }
-        hands = estimator.estimate(FrameSet(index, time_ns, frames, 0)).hands
+        hands = estimator.estimate(set_at(index, time_ns, rig.camera_ids)).hands
         truth = detector.hands(time_ns)
         assert len(hands) == 2
         for hand in hands:
@@ -350,13 +339,7 @@ def test_errors_count_every_matched_detection_also_a_rejected_one(rig: Rig) -> N
             ]
 
     estimator = MultiViewEstimator(rig, Exact(rig))
-    frames = {
-        name: Frame(
-            camera_id=name, sequence=0, capture_time_ns=10**9, grab_time_ns=10**9, publish_time_ns=10**9, pixels=PIXELS
-        )
-        for name in rig.camera_ids
-    }
-    estimate = estimator.estimate(FrameSet(0, 10**9, frames, 0))
+    estimate = estimator.estimate(set_at(0, 10**9, rig.camera_ids))
     estimator.close()
     assert (estimate.detections, estimate.detections_used) == (8, 8)
     for hand in estimate.hands:
@@ -379,18 +362,7 @@ def test_images_are_searched_only_while_hands_are_missing(rig: Rig) -> None:
     estimator = MultiViewEstimator(rig, detector)
     for index in range(8):
         time_ns = round(index / 30 * 1e9)
-        frames = {
-            name: Frame(
-                camera_id=name,
-                sequence=index,
-                capture_time_ns=time_ns,
-                grab_time_ns=time_ns,
-                publish_time_ns=time_ns,
-                pixels=PIXELS,
-            )
-            for name in rig.camera_ids
-        }
-        estimator.estimate(FrameSet(index, time_ns, frames, 0))
+        estimator.estimate(set_at(index, time_ns, rig.camera_ids))
     estimator.close()
     assert all(search for _, _, search in detector.asked[:4])
     later = [(regions, search) for sequence, regions, search in detector.asked if sequence > 1]
@@ -404,18 +376,7 @@ def test_a_hand_that_a_view_does_not_see_is_looked_for_there_once_a_set(rig: Rig
     estimator = MultiViewEstimator(rig, detector)
     for index in range(12):
         time_ns = round(index / 30 * 1e9)
-        frames = {
-            name: Frame(
-                camera_id=name,
-                sequence=index,
-                capture_time_ns=time_ns,
-                grab_time_ns=time_ns,
-                publish_time_ns=time_ns,
-                pixels=PIXELS,
-            )
-            for name in rig.camera_ids
-        }
-        estimate = estimator.estimate(FrameSet(index, time_ns, frames, 0))
+        estimate = estimator.estimate(set_at(index, time_ns, rig.camera_ids))
         assert len(estimate.hands) == 2
     estimator.close()
     calls = [regions for sequence, regions, _ in detector.asked if sequence >= 6]
@@ -427,18 +388,7 @@ def test_one_view_or_none_gives_no_hand_and_hands_come_back(rig: Rig) -> None:
     found = []
     for index, ids in enumerate([rig.camera_ids, rig.camera_ids[:1], (), rig.camera_ids]):
         time_ns = round(index / 30 * 1e9)
-        frames = {
-            name: Frame(
-                camera_id=name,
-                sequence=index,
-                capture_time_ns=time_ns,
-                grab_time_ns=time_ns,
-                publish_time_ns=time_ns,
-                pixels=PIXELS,
-            )
-            for name in ids
-        }
-        estimate = estimator.estimate(FrameSet(index, time_ns, frames, 0))
+        estimate = estimator.estimate(set_at(index, time_ns, ids))
         found.append([(hand.side, hand.track_id) for hand in estimate.hands])
     estimator.close()
     assert found[1] == found[2] == []

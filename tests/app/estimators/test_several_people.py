@@ -11,15 +11,15 @@ from app.estimators.multiview.estimator import MultiViewEstimator
 from app.estimators.multiview.simulated import SimulatedDetector
 from app.estimators.settings import TrackerSettings
 from app.estimators.tracks import decide_sides
-from calibration.frames import Frame, FrameSet
+from calibration.frames import Frame
 from calibration.hand import Side
 from calibration.rig import Rig
 from models.simulation.hands import hands_at, hands_of_people_at
 from models.simulation.simulated_rig import ring_rig
+from tests.support.frame_sets import set_at
 
 SETS = 150
 FPS = 30.0
-PIXELS = np.zeros((2, 2, 3), np.uint8)
 Truth = Callable[[float], list[tuple[Side, np.ndarray]]]
 
 
@@ -48,18 +48,7 @@ def follow(rig: Rig, detector, truth: Truth, hands: int, sets: int = SETS) -> Ou
     outcome = Outcome([[] for _ in truth(0.0)])
     for index in range(sets):
         time_ns = round(index / FPS * 1e9)
-        frames = {
-            name: Frame(
-                camera_id=name,
-                sequence=index,
-                capture_time_ns=time_ns,
-                grab_time_ns=time_ns,
-                publish_time_ns=time_ns,
-                pixels=PIXELS,
-            )
-            for name in rig.camera_ids
-        }
-        found = estimator.estimate(FrameSet(index, time_ns, frames, 0)).hands
+        found = estimator.estimate(set_at(index, time_ns, rig.camera_ids)).hands
         for of_hand, (side, joints_m) in zip(outcome.tracks, truth(time_ns / 1e9), strict=True):
             apart_mm = [1e3 * np.linalg.norm(hand.joints_world_m - joints_m, axis=1) for hand in found]
             at = min(range(len(found)), key=lambda index: apart_mm[index].mean(), default=None)
