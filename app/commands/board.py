@@ -67,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
     if backup is not None:
         print(f"the board.yaml before, which says something else: {backup}")
     print(
-        f"Print board.pdf at 100 % (no fitting to the page) and glue it to something flat. The ruler on it must "
-        f"measure {page.ruler_length_mm:g} mm; if it does not, put the measured square size into board.yaml."
+        f"Print board.pdf at 100 % (no fitting to the page) and glue it to something flat. The rulers on it must "
+        f"measure {page.ruler_length_mm:g} mm across and {page.side_ruler_length_mm:g} mm down; if they do not, put "
+        "the measured square size into board.yaml, width and height where they differ: `square_m: [0.0351, 0.0347]`."
     )
     if args.json:
         summary = {
@@ -76,13 +77,14 @@ def run(args: argparse.Namespace) -> int:
             "yaml_before": None if backup is None else str(backup),
             "paper": args.paper,
             "board": {"type": board.type, "columns": board.columns, "rows": board.rows},
-            "square_mm": 1e3 * board.square_m,
+            "square_mm": 1e3 * board.side_m,
             "marker_mm": None if board.marker_m is None else 1e3 * board.marker_m,
             "dictionary": board.dictionary,
             "inverted": board.inverted,
             "legacy": bool(board.legacy),
             "markers": marker_count(board),
             "ruler_mm": page.ruler_length_mm,
+            "side_ruler_mm": page.side_ruler_length_mm,
         }
         print(json.dumps(summary))
     return 0

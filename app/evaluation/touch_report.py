@@ -151,7 +151,7 @@ def _uncertainty(figures: Mapping[str, Any], board: Board) -> str:
         "the sets of one touch err alike.",
         "Board": f"its corners fit to {number(seen['rmse_px'], '.2f')} pixels (root mean square over all cameras); "
         f"a corner's place varies by {number(seen['noise_mm'], '.2f')} mm about a steady motion.",
-        "Scale": f"rests on the printed square of {1e3 * board.square_m:g} mm: as wrong as that is in percent, all "
+        "Scale": f"rests on the printed square of {board.squares_text_mm} mm: as wrong as that is in percent, all "
         "lengths are.",
         "Touch": "where on its pad a finger meets the corner is up to the person, about 1 to 2 mm; it is in the "
         "figures, which are so much too large rather than too small.",

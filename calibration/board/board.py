@@ -9,24 +9,50 @@ import numpy as np
 from calibration.errors import UserError
 from calibration.yamlfile import read_yaml, write_yaml
 
+# A print that is further from square than this is a typing error.
+_MOST_STRETCH = 1.2
+
 BoardType = Literal["charuco", "chessboard", "aprilgrid"]
 
 
 class Board(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
     """A flat board. `columns` and `rows` count squares (charuco, chessboard) or tags (aprilgrid).
 
-    `square_m` is the side of a square (aprilgrid: of a tag plus the gap), `marker_m` of a marker, in metres.
+    `square_m` is the side of a square (aprilgrid: of a tag plus the gap), `marker_m` of a marker, in metres. Two
+    numbers are a square's width, along a row, and its height, along a column: a print that is not square. Its markers
+    are stretched alike, and `marker_m` is the mean of their sides.
     `inverted` boards have black and white swapped. `legacy` is OpenCV's ChArUco layout before 4.6; None detects it.
     """
 
     type: BoardType
     columns: int
     rows: int
-    square_m: float
+    square_m: float | tuple[float, float]
     dictionary: str | None = None
     marker_m: float | None = None
     inverted: bool = False
     legacy: bool | None = None
+
+    @property
+    def squares_m(self) -> tuple[float, float]:
+        """Width and height of a square."""
+        return self.square_m if isinstance(self.square_m, tuple) else (self.square_m, self.square_m)
+
+    @property
+    def side_m(self) -> float:
+        """The mean of a square's width and height."""
+        return sum(self.squares_m) / 2
+
+    @property
+    def stretch(self) -> np.ndarray:
+        """(2,) what places on a board of `side_m` along x and y are multiplied with."""
+        return np.array(self.squares_m) / self.side_m
+
+    @property
+    def squares_text_mm(self) -> str:
+        """The size of a square for people, in millimetres: one number, or width x height."""
+        sides = [f"{1000 * side:g}" for side in self.squares_m]
+        return sides[0] if sides[0] == sides[1] else " x ".join(sides)
 
     @property
     def corner_shape(self) -> tuple[int, int]:
@@ -41,12 +67,11 @@ class Board(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
         columns, rows = self.corner_shape
         if self.type == "aprilgrid":
             assert self.marker_m is not None
-            x = (np.arange(self.columns)[:, None] * self.square_m + np.array([0.0, self.marker_m])).ravel()
-            y = (np.arange(self.rows)[:, None] * self.square_m + np.array([0.0, self.marker_m])).ravel()
+            x = (np.arange(self.columns)[:, None] * self.side_m + np.array([0.0, self.marker_m])).ravel()
+            y = (np.arange(self.rows)[:, None] * self.side_m + np.array([0.0, self.marker_m])).ravel()
         else:
-            x, y = (np.arange(count) + 1.0 for count in (columns, rows))
-            x, y = x * self.square_m, y * self.square_m
-        grid_x, grid_y = np.meshgrid(x, y)
+            x, y = ((np.arange(count) + 1.0) * self.side_m for count in (columns, rows))
+        grid_x, grid_y = np.meshgrid(x * self.stretch[0], y * self.stretch[1])
         return np.stack([grid_x.ravel(), grid_y.ravel(), np.zeros(columns * rows)], axis=1)
 
 
@@ -66,13 +91,23 @@ def check_board(board: Board, name: str) -> None:
     least = 1 if board.type == "aprilgrid" else 3
     if board.columns < least or board.rows < least:
         raise UserError(f"{name}: {board.columns} columns and {board.rows} rows; a {board.type} has at least {least}.")
-    if not board.square_m > 0:
-        raise UserError(f"{name}: `square_m` is {board.square_m}; it must be above zero, in metres.")
+    if not min(board.squares_m) > 0:
+        raise UserError(f"{name}: `square_m` is {_written(board)}; it must be above zero, in metres.")
+    if max(board.squares_m) > _MOST_STRETCH * min(board.squares_m):
+        raise UserError(
+            f"{name}: `square_m` is {_written(board)}, width and height of a square; they differ by more than a print "
+            "does. Measure a row and a column of squares again."
+        )
     if board.type != "chessboard":
         if not board.dictionary:
             raise UserError(f"{name}: a {board.type} needs `dictionary`, for example DICT_4X4_50.")
-        if board.marker_m is None or not 0 < board.marker_m < board.square_m:
+        if board.marker_m is None or not 0 < board.marker_m < board.side_m:
             raise UserError(
                 f"{name}: `marker_m` is {board.marker_m}; it must be above zero and below "
-                f"`square_m` ({board.square_m})."
+                f"`square_m` ({_written(board)})."
             )
+
+
+def _written(board: Board) -> str:
+    """`square_m` as the file has it."""
+    return str(list(board.square_m) if isinstance(board.square_m, tuple) else board.square_m)

@@ -99,7 +99,7 @@ def detect_from_markers(gray: np.ndarray, markers: Markers, board: Board) -> Boa
 
 
 def _outline_m(board: Board) -> np.ndarray:
-    size = np.array([board.columns, board.rows]) * board.square_m
+    size = np.array([board.columns, board.rows]) * board.squares_m
     return np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * size
 
 
@@ -124,7 +124,7 @@ def judge(
         return seen(rejected(BLUR))
     farthest_px = max(DETECTOR.farthest_moved_reach * edge_room(board)[0] * square_px, DETECTOR.farthest_moved_px)
     good = (refined.saddle > DETECTOR.least_saddle) & (refined.moved_px < farthest_px)
-    good &= lie_smoothly(refined.corners_px, points_board_m[ids] / board.square_m, good, square_px)
+    good &= lie_smoothly(refined.corners_px, points_board_m[ids] / board.side_m, good, square_px)
     ids, corners = ids[good], refined.corners_px[good]
     columns = board.corner_shape[0]
     if len(ids) < DETECTOR.least_corners or len(set(ids % columns)) < 2 or len(set(ids // columns)) < 2:
@@ -135,7 +135,7 @@ def judge(
 
 def _in_sight(gray: np.ndarray, fit: PlaneFit, points_board_m: np.ndarray, board: Board):
     """Ids (n,), expected pixels (n, 2) and axes (n, 2, 2) of the corners that lie in the image, at a usable size."""
-    corners, square_m = fit.predict(points_board_m), board.square_m
+    corners, square_m = fit.predict(points_board_m), board.side_m
     axes = np.stack(
         [
             (fit.predict(points_board_m + step) - fit.predict(points_board_m - step)) / 0.5
@@ -180,7 +180,7 @@ def edge_room(board: Board) -> tuple[float, float]:
     """
     if board.type == "chessboard" or board.marker_m is None:
         return 0.5, 0.35
-    gap = 1 - board.marker_m / board.square_m
+    gap = 1 - board.marker_m / board.side_m
     return (0.9 * gap, 0.6 * gap) if board.type == "aprilgrid" else (0.5, 0.8 * gap / 2)
 
 

@@ -88,8 +88,9 @@ def _charuco_layout(board: Board, legacy: bool) -> MarkerLayout:
     assert board.marker_m is not None
     white = 0 if legacy and board.rows % 2 == 0 else 1
     cells = [(c, r) for r in range(board.rows) for c in range(board.columns) if (c + r) % 2 == white]
-    origin = (np.array(cells) + 0.5) * board.square_m - board.marker_m / 2
-    return MarkerLayout(np.arange(len(cells)), origin[:, None] + _UNIT_SQUARE * board.marker_m, legacy)
+    origin = (np.array(cells) + 0.5) * board.side_m - board.marker_m / 2
+    corners = (origin[:, None] + _UNIT_SQUARE * board.marker_m) * board.stretch
+    return MarkerLayout(np.arange(len(cells)), corners, legacy)
 
 
 def _tag_layouts(board: Board) -> list[MarkerLayout]:
@@ -99,9 +100,9 @@ def _tag_layouts(board: Board) -> list[MarkerLayout]:
     layouts = []
     for turn in (2, 0):
         for row_down in (board.rows - 1 - row, row):
-            origin = np.stack([column, row_down], axis=1) * board.square_m
+            origin = np.stack([column, row_down], axis=1) * board.side_m
             corners = origin[:, None] + np.roll(_UNIT_SQUARE, turn, axis=0) * board.marker_m
-            layouts.append(MarkerLayout(ids, corners))
+            layouts.append(MarkerLayout(ids, corners * board.stretch))
     return layouts
 
 

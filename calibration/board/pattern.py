@@ -11,14 +11,17 @@ def board_size_m(board: Board) -> tuple[float, float]:
     """(width, height) of the drawn board, metres, small squares of an AprilGrid's edge included."""
     if board.type == "aprilgrid":
         assert board.marker_m is not None
-        gap = board.square_m - board.marker_m
-        return board.columns * board.square_m + gap, board.rows * board.square_m + gap
-    return board.columns * board.square_m, board.rows * board.square_m
+        gap = board.side_m - board.marker_m
+        size = np.array([board.columns, board.rows]) * board.side_m + gap
+    else:
+        size = np.array([board.columns, board.rows]) * board.side_m
+    width_m, height_m = size * board.stretch
+    return float(width_m), float(height_m)
 
 
 def pattern_origin_m(board: Board) -> np.ndarray:
     """(2,) where the board's origin lies in the drawing, whose (0, 0) is its top left; the axes are the same."""
-    return np.full(2, board.square_m - (board.marker_m or 0.0) if board.type == "aprilgrid" else 0.0)
+    return board.stretch * (board.side_m - (board.marker_m or 0.0) if board.type == "aprilgrid" else 0.0)
 
 
 def black_rectangles_m(board: Board) -> np.ndarray:
@@ -28,18 +31,22 @@ def black_rectangles_m(board: Board) -> np.ndarray:
     """
     check_dictionary(board, "the board")
     if board.type == "aprilgrid":
-        return _aprilgrid(board)
+        return _aprilgrid(board) * np.tile(board.stretch, 2)
+    return _squares(board) * np.tile(board.stretch, 2)
+
+
+def _squares(board: Board) -> np.ndarray:
     first_black = not (board.type == "charuco" and board.legacy and board.rows % 2 == 0)
     cells = [(c, r) for r in range(board.rows) for c in range(board.columns)]
     black = [(c, r) for c, r in cells if ((c + r) % 2 == 0) == first_black]
-    squares = np.array([[c, r, c + 1, r + 1] for c, r in black]) * board.square_m
+    squares = np.array([[c, r, c + 1, r + 1] for c, r in black]) * board.side_m
     if board.type == "chessboard":
         return squares
     assert board.marker_m is not None
-    gap = (board.square_m - board.marker_m) / 2
+    gap = (board.side_m - board.marker_m) / 2
     white = [cell for cell in cells if cell not in set(black)]
     markers = [
-        _marker_m(board, index, border=1) + np.tile(np.array(cell) * board.square_m + gap, 2)
+        _marker_m(board, index, border=1) + np.tile(np.array(cell) * board.side_m + gap, 2)
         for index, cell in enumerate(white)
     ]
     return np.concatenate([squares, *markers])
@@ -48,17 +55,17 @@ def black_rectangles_m(board: Board) -> np.ndarray:
 def _aprilgrid(board: Board) -> np.ndarray:
     """Kalibr's drawing: tags with a border of two modules and small black squares between their corners."""
     assert board.marker_m is not None
-    gap = board.square_m - board.marker_m
+    gap = board.side_m - board.marker_m
     tags = []
     for index in range(board.columns * board.rows):
         row, column = divmod(index, board.columns)
-        corner = np.array([gap + column * board.square_m, gap + (board.rows - 1 - row) * board.square_m])
+        corner = np.array([gap + column * board.side_m, gap + (board.rows - 1 - row) * board.side_m])
         tag = _marker_m(board, index, border=2)
         # OpenCV 4 draws AprilTags turned by 180 degrees: https://github.com/opencv/opencv/pull/28823
         tags.append(board.marker_m - tag[:, [2, 3, 0, 1]] + np.tile(corner, 2))
     knots = (
         np.array([[c, r] for r in range(board.rows + 1) for c in range(board.columns + 1)], dtype=np.float64)
-        * board.square_m
+        * board.side_m
     )
     return np.concatenate([*tags, np.concatenate([knots, knots + gap], axis=1)])
 

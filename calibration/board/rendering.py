@@ -31,8 +31,8 @@ class BoardRenderer:
 
     def __init__(self, board: Board, margin_m: float | None = None, pixels_per_square: int = 160) -> None:
         self.board = board
-        self.margin_m = 0.3 * board.square_m if margin_m is None else margin_m
-        self.pixels_per_m = pixels_per_square / board.square_m
+        self.margin_m = 0.3 * board.side_m if margin_m is None else margin_m
+        self.pixels_per_m = pixels_per_square / board.side_m
         self._levels = [rasterise(board, self.pixels_per_m, self.margin_m)]
         while min(self._levels[-1].shape) > 64:
             half = self._levels[-1]

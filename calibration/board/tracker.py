@@ -113,7 +113,7 @@ def _reach(markers: Markers, board: Board, shape: tuple[int, ...]) -> Region:
     assert board.marker_m is not None
     points = markers.corners_px.reshape(-1, 2)
     sides = np.linalg.norm(markers.corners_px - np.roll(markers.corners_px, 1, axis=1), axis=2)
-    room = 1.3 * sides.max() * board.square_m / board.marker_m * max(board.columns, board.rows)
+    room = 1.3 * sides.max() * board.side_m / board.marker_m * max(board.columns, board.rows)
     return _clipped(points.min(axis=0) - room, points.max(axis=0) + room, shape) or (0, 0, shape[1], shape[0])
 
 

@@ -83,7 +83,7 @@ def report_html(result: CalibrationResult, context: ReportContext | None = None)
 def board_text(board: Board) -> str:
     """The board in a few words."""
     name = {"charuco": "ChArUco", "chessboard": "chessboard", "aprilgrid": "AprilGrid"}[board.type]
-    parts = [f"{name} {board.columns} x {board.rows}", f"squares {1000 * board.square_m:g} mm"]
+    parts = [f"{name} {board.columns} x {board.rows}", f"squares {board.squares_text_mm} mm"]
     if board.dictionary:
         parts.append(board.dictionary)
     if board.inverted:

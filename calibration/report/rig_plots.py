@@ -90,7 +90,7 @@ def _tilted(turn: float, elevation: float) -> np.ndarray:
 
 def _board_outlines(board: Board, poses: Mapping[int, np.ndarray]) -> Iterable[np.ndarray]:
     """Corners (4, 3) in the world, metres, of boards spread evenly over time."""
-    width, height = board.columns * board.square_m, board.rows * board.square_m
+    width, height = (count * side for count, side in zip((board.columns, board.rows), board.squares_m, strict=True))
     outline = np.array([[0, 0, 0], [width, 0, 0], [width, height, 0], [0, height, 0]])
     times = sorted(poses)
     for time_ns in times[:: max(1, -(-len(times) // _MOST_BOARDS))]:

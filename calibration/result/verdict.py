@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.board.board import Board
 from calibration.result.result import CameraFigures, ImageFigures, Verdict
 
 _LEVELS: tuple[Verdict, ...] = ("good", "usable", "poor")
@@ -22,7 +23,7 @@ class Evidence:
     converged: bool
     heldout: ImageFigures | None
     pixel_scale: float
-    square_m: float
+    board: Board
     working_distance_m: float
     cameras: Mapping[str, CameraFigures]
     focal_std: Mapping[str, float]
@@ -64,12 +65,13 @@ def judge(evidence: Evidence) -> tuple[Verdict, list[str], list[str]]:
     _judge_cameras(evidence, findings)
     bias = evidence.scale_bias_percent
     if bias is not None:
-        side = evidence.square_m * 1000
+        sides = [1000 * side / (1 + bias / 100) for side in evidence.board.squares_m]
+        fitting = " x ".join(f"{side:.2f}" for side in (sides if sides[0] != sides[1] else sides[:1]))
         findings.graded(
             abs(bias), 0.5, 2.0,
             f"distances come out {abs(bias):.1f} % {'longer' if bias > 0 else 'shorter'} than the known ones",
-            f"measure a square of the board: board.yaml says {side:.2f} mm, "
-            f"the known distances fit {side / (1 + bias / 100):.2f} mm",
+            f"measure a square of the board: board.yaml says {evidence.board.squares_text_mm} mm, "
+            f"the known distances fit {fitting} mm",
         )  # fmt: skip
     return _LEVELS[findings.level], findings.reasons, findings.remedies
 

@@ -177,7 +177,7 @@ def _error_px(solve: RigSolve, T_cam_world: np.ndarray) -> tuple[float, float]:
 def _wrong_square_note(scale: float, board: Board) -> str:
     return (
         f"no camera has moved, but the board comes out {abs(scale):.1f} % {'smaller' if scale > 0 else 'larger'} "
-        f"than its square size in board.yaml ({1000 * board.square_m:.2f} mm): here, or when the rig was made, "
+        f"than its square size in board.yaml ({board.squares_text_mm} mm): here, or when the rig was made, "
         "the size was wrong. Measure a square"
     )
 
@@ -188,7 +188,7 @@ def _unclear_note(rig: Rig, scale: float, board: Board) -> str:
     if abs(scale) > _SETTINGS.scale_percent:
         return (
             f"all distances come out {abs(scale):.1f} % {'longer' if scale > 0 else 'shorter'} than in the rig: either "
-            f"the square size in board.yaml ({1000 * board.square_m:.2f} mm) is wrong, or several cameras moved. "
+            f"the square size in board.yaml ({board.squares_text_mm} mm) is wrong, or several cameras moved. "
             "Measure a square"
         )
     return "no two cameras kept their places: more than one moved. Calibrate the rig again"

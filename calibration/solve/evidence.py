@@ -25,7 +25,7 @@ def gather_evidence(
         converged=solve.converged,
         heldout=heldout,
         pixel_scale=_REFERENCE_WIDTH / float(np.median([width for width, _ in table.image_size])),
-        square_m=board.square_m,
+        board=board,
         working_distance_m=float(np.median(depth[used])),
         cameras=cameras,
         focal_std=dict(zip(ids, solve.focal_std.tolist(), strict=True)),

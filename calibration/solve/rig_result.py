@@ -83,7 +83,7 @@ def _rig(solve: RigSolve, board: Board, figures: Mapping[str, CameraFigures], gi
     record = CalibrationRecord(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         tool="usthand calibrate",
-        board=f"{board.type} {board.columns}x{board.rows}, squares of {1000 * board.square_m:g} mm",
+        board=f"{board.type} {board.columns}x{board.rows}, squares of {board.squares_text_mm} mm",
         rmse_px=float(np.sqrt(np.mean([camera.rmse_px**2 for camera in figures.values()]))),
     )
     sync = given_rig.sync if given_rig is not None else SyncSettings()
@@ -140,4 +140,5 @@ def _scale_note(board: Board, bias: float | None) -> list[str]:
     """What all lengths rest on, where no distance was measured otherwise."""
     if bias is not None:
         return []
-    return [f"scale rests on squares of {1000 * board.square_m:.2f} mm: measure a row of them, or give `--distance`"]
+    squares = f"scale rests on squares of {board.squares_text_mm} mm"
+    return [f"{squares}: measure a row and a column of them, or give `--distance`"]

@@ -119,7 +119,7 @@ def _check_same(path: Path, content: JournalContent, board: Board, image_size: M
 
 
 def _words(board: Board) -> str:
-    return f"{board.columns}x{board.rows} {board.type}, squares of {board.square_m * 1e3:g} mm"
+    return f"{board.columns}x{board.rows} {board.type}, squares of {board.squares_text_mm} mm"
 
 
 def _sizes(image_size: Mapping[str, tuple[int, int]]) -> str:

@@ -60,7 +60,7 @@ def test_renderer_agrees_with_opencv_on_what_a_charuco_board_is():
     """OpenCV's own detector, with OpenCV's own board, finds the same corners under the same numbers."""
     image, truth = picture(CHARUCO, turn=(0.1, 0.1, 0.0))
     dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_100)
-    theirs = cv2.aruco.CharucoBoard((CHARUCO.columns, CHARUCO.rows), CHARUCO.square_m, 0.022, dictionary)
+    theirs = cv2.aruco.CharucoBoard((CHARUCO.columns, CHARUCO.rows), CHARUCO.side_m, 0.022, dictionary)
     corners, ids, _, _ = cv2.aruco.CharucoDetector(theirs).detectBoard(image)
     assert len(ids) == len(truth)
     assert np.abs(np.asarray(corners)[:, 0] - truth[np.asarray(ids, dtype=np.int64).reshape(-1)]).max() < 1.0
@@ -105,13 +105,13 @@ def test_chessboard_turned_upside_down_keeps_its_numbers():
 def test_aprilgrid_that_counts_from_its_top_left_is_recognised():
     """Rows of tags in reverse order make Kalibr's drawing, which counts upward, one that counts downward."""
     square_px, gap_px = 104, 24
-    drawing = rasterise(APRILGRID, square_px / APRILGRID.square_m, margin_m=0.05)
-    top = round(0.05 * square_px / APRILGRID.square_m)
+    drawing = rasterise(APRILGRID, square_px / APRILGRID.side_m, margin_m=0.05)
+    top = round(0.05 * square_px / APRILGRID.side_m)
     rows = [drawing[top + row * square_px : top + (row + 1) * square_px] for row in range(APRILGRID.rows)]
     downward = drawing.copy()
     downward[top : top + APRILGRID.rows * square_px] = np.concatenate(rows[::-1])
     assert not np.array_equal(drawing, downward)
-    expected = APRILGRID.corners_board_m[:, :2] * square_px / APRILGRID.square_m + top + gap_px - 0.5
+    expected = APRILGRID.corners_board_m[:, :2] * square_px / APRILGRID.side_m + top + gap_px - 0.5
     for image in (drawing, downward):
         found = detect_board(cv2.GaussianBlur(image, (0, 0), 0.8), APRILGRID)
         assert len(found.corner_ids) >= 76

@@ -15,6 +15,7 @@ from calibration.board.board import Board, read_board, write_board
 from calibration.board.detector import detect_board
 from calibration.board.pattern import rasterise
 from calibration.board.printing import layout_page, write_pdf
+from calibration.errors import UserError
 
 DPI = 200
 PX_PER_MM = DPI / 25.4
@@ -76,6 +77,48 @@ def test_ruler_measures_what_it_says(tmp_path):
     assert np.allclose(ticks_mm, left_mm + 10 * np.arange(len(ticks)), atol=0.1)
 
 
+def test_the_ruler_down_the_side_measures_what_it_says(tmp_path):
+    board = draw(tmp_path, "charuco")
+    page = render_pdf(tmp_path / "charuco" / "board.pdf")
+    paper = layout_page(board, "A4")
+    left_mm, top_mm = paper.side_ruler_mm
+    column = page[:, round((left_mm + 1.75) * PX_PER_MM)].astype(float)
+    dark = np.flatnonzero(column < 200)
+    ticks = [group.mean() for group in np.split(dark, np.flatnonzero(np.diff(dark) > 1) + 1)]
+    ticks_mm = (np.array(ticks) + 0.5) / PX_PER_MM
+    assert len(ticks) == paper.side_ruler_length_mm / 10 + 1
+    assert np.allclose(ticks_mm, top_mm + 10 * np.arange(len(ticks)), atol=0.1)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("stretch", [1.03, 0.97])
+def test_a_print_that_is_not_square_has_its_corners_where_two_sizes_put_them(tmp_path, name, stretch):
+    """The drawing is stretched as a printer does it; the board's file has width and height of a square."""
+    board = draw(tmp_path, name)
+    stretched = msgspec.structs.replace(
+        board,
+        square_m=(board.side_m, board.side_m * stretch),
+        marker_m=board.marker_m and board.marker_m * (1 + stretch) / 2,
+    )
+    write_board(tmp_path / "two.yaml", stretched)
+    assert read_board(tmp_path / "two.yaml") == stretched
+    drawing = rasterise(board, 2000, margin_m=0.02)
+    image = cv2.resize(drawing, None, fx=1.0, fy=stretch, interpolation=cv2.INTER_AREA)
+    theirs = rasterise(stretched, 2000, margin_m=0.02)
+    found = [detect_board(each, stretched) for each in (image, theirs)]
+    for each in found:
+        corners_px = 2000 * stretched.corners_board_m[each.corner_ids, :2]
+        shift = each.corners_px - corners_px
+        assert len(each.corner_ids) >= 0.95 * len(stretched.corners_board_m)
+        assert np.ptp(shift, axis=0).max() < 0.6
+
+
+def test_the_two_sizes_of_a_square_are_checked(tmp_path):
+    (tmp_path / "board.yaml").write_text("type: chessboard\ncolumns: 9\nrows: 6\nsquare_m: [0.03, 0.3]\n")
+    with pytest.raises(UserError, match="differ by more than a print does"):
+        read_board(tmp_path / "board.yaml")
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_png_holds_the_board_and_states_its_resolution(tmp_path, name):
     board = draw(tmp_path, name)
@@ -105,7 +148,7 @@ def test_default_board_fills_a4_and_json_tells_its_files(tmp_path, capsys):
     assert main(["board", "-o", str(tmp_path / "out"), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     board = read_board(Path(summary["yaml"]))
-    assert board.square_m * 1e3 == summary["square_mm"]
+    assert board.side_m * 1e3 == summary["square_mm"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"board.pdf", "board.png", "board.yaml"}
     with pytest.raises(Exception, match="does not fit"):
         write_pdf(
@@ -114,9 +157,9 @@ def test_default_board_fills_a4_and_json_tells_its_files(tmp_path, capsys):
                 type="charuco",
                 columns=7,
                 rows=5,
-                square_m=board.square_m * 1.1,
+                square_m=board.side_m * 1.1,
                 dictionary="DICT_4X4_50",
-                marker_m=board.square_m * 0.8,
+                marker_m=board.side_m * 0.8,
             ),
         )
 
@@ -150,7 +193,7 @@ def test_a_corrected_board_yaml_is_kept_when_the_board_is_drawn_again(tmp_path, 
         assert main(drawn) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["yaml_before"] is None
     board = read_board(tmp_path / "board.yaml")
-    measured = msgspec.structs.replace(board, square_m=board.square_m * 1.01)
+    measured = msgspec.structs.replace(board, square_m=board.side_m * 1.01)
     write_board(tmp_path / "board.yaml", measured)
     assert main(drawn) == 0
     kept = Path(json.loads(capsys.readouterr().out.splitlines()[-1])["yaml_before"])
