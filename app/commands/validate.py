@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.common import add_command, add_detector_flag, add_estimator_flags, checkpoint_of, detector_of
+from app.commands.printed_board import read_printed_board
 from app.commands.validate_live import run_touch_test
 from app.estimators import make_detector, make_estimator
 from app.estimators.estimator import Estimator
@@ -21,7 +22,7 @@ from app.evaluation.touch_report import report_html
 from app.evaluation.touch_targets import Target, targets_of
 from app.evaluation.touch_track import TouchTrack, touch_track
 from app.evaluation.touches import TouchSettings, find_touches
-from calibration.board.board import Board, read_board
+from calibration.board.board import Board
 from calibration.errors import UserError
 from calibration.hand import FINGERS
 from calibration.rig import Rig, read_rig
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("give either the rig.yaml of live cameras, or `--session DIR` of a recording.")
     if args.report is not None and (args.report.is_dir() or not args.report.resolve().parent.is_dir()):
         raise UserError(f"`--report {args.report}`: give the name of a file in a folder that is there.")
-    board = read_board(args.board)
+    board = read_printed_board(args.board)
     targets = targets_of(board, args.corners)
     if args.rig is not None:
         rig = read_rig(args.rig)

@@ -9,13 +9,11 @@ import msgspec
 import numpy as np
 
 from calibration.board.board import Board
-from calibration.board.detector import BoardDetection, detect_board
+from calibration.board.detector import BoardDetection
 from calibration.board.tracker import BoardTracker
 from calibration.board.views import BoardView
 from calibration.frames import Frame, FrameSet
 
-# A camera that has never seen the board is searched for its mirror image and its negative once in so many sets.
-_VARIANT_EVERY = 15
 _SURE_OF_LAYOUT = 5
 
 
@@ -41,7 +39,7 @@ class BoardFinder:
         self._board = board
         self._trackers = {camera_id: BoardTracker(board) for camera_id in camera_ids}
         self._seen: Counter[str] = Counter()
-        self._unseen: Counter[str] = Counter()
+        self._fronts: Counter[str] = Counter()
         self._layouts: Counter[bool] = Counter()
         self._pool = ThreadPoolExecutor(len(camera_ids), thread_name_prefix="board")
         self._set = 0
@@ -59,6 +57,7 @@ class BoardFinder:
             seen.images[camera_id] = image
             if found.found:
                 self._seen[camera_id] += 1
+                self._fronts[camera_id] += not found.mirrored
                 seen.views[camera_id] = BoardView(
                     camera_id=camera_id,
                     frame=frame.sequence,
@@ -77,24 +76,7 @@ class BoardFinder:
         image = frame.pixels.copy()
         if not frame.intact():
             return None, None
-        camera_id = frame.camera_id
-        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        found = self._trackers[camera_id].detect(gray)
-        if not found.found and not self._seen[camera_id]:
-            self._unseen[camera_id] += 1
-            if self._unseen[camera_id] % _VARIANT_EVERY == 0:
-                found = self._try_variants(camera_id, gray, found)
-        return image, found
-
-    def _try_variants(self, camera_id: str, gray: np.ndarray, found: BoardDetection) -> BoardDetection:
-        tracker = self._trackers[camera_id]
-        inverted = self._board.inverted
-        for variant in ((not inverted, False), (inverted, True), (not inverted, True)):
-            other = detect_board(gray, tracker.board, inverted=variant[0], mirrored=variant[1])
-            if other.found:
-                self._trackers[camera_id] = BoardTracker(tracker.board, inverted=variant[0], mirrored=variant[1])
-                return other
-        return found
+        return image, self._trackers[frame.camera_id].detect(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
 
     def _note_layout(self, legacy: bool) -> None:
         self._layouts[legacy] += 1
@@ -102,25 +84,24 @@ class BoardFinder:
         if known is None and self._layouts.total() == _SURE_OF_LAYOUT:
             self._board = msgspec.structs.replace(self._board, legacy=self._layouts.most_common(1)[0][0])
             for camera_id, tracker in self._trackers.items():
-                self._trackers[camera_id] = BoardTracker(
-                    self._board, inverted=tracker.inverted, mirrored=tracker.mirrored
-                )
+                self._trackers[camera_id] = tracker.for_board(self._board)
 
     def resume(self, facts: dict) -> None:
         """Go on with what an earlier run found out."""
         if facts.get("legacy") is not None:
             self._board = msgspec.structs.replace(self._board, legacy=facts["legacy"])
-        for camera_id in self._trackers:
+        for camera_id, tracker in self._trackers.items():
             inverted = camera_id in facts.get("inverted", ())
-            mirrored = camera_id in facts.get("mirrored", ())
-            if inverted or mirrored or facts.get("legacy") is not None:
-                self._trackers[camera_id] = BoardTracker(
-                    self._board, inverted=self._board.inverted != inverted, mirrored=mirrored
-                )
+            if camera_id in facts.get("mirrored", ()):
+                self._seen[camera_id] += 1
+            if inverted:
+                self._trackers[camera_id] = BoardTracker(self._board, inverted=not self._board.inverted)
+            elif facts.get("legacy") is not None:
+                self._trackers[camera_id] = tracker.for_board(self._board)
 
     @property
     def facts(self) -> dict:
-        """What was found out: `legacy`, and the cameras that see the board `inverted` or `mirrored`.
+        """What was found out: `legacy`, and the cameras that see the board `inverted` or always `mirrored`.
 
         `inverted` lists cameras where black and white are not as `board.yaml` says.
         """
@@ -129,7 +110,7 @@ class BoardFinder:
         return {
             "legacy": legacy,
             "inverted": [name for name, tracker in trackers if tracker.inverted != self._board.inverted],
-            "mirrored": [name for name, tracker in trackers if tracker.mirrored],
+            "mirrored": [name for name, _ in trackers if self._seen[name] and not self._fronts[name]],
         }
 
     def close(self) -> None:

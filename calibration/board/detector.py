@@ -13,13 +13,14 @@ from calibration.board.markers import Markers, find_markers, marker_borders, mar
 from calibration.board.plane import PlaneFit, apply_homography, fit_markers, is_ambiguous, lie_smoothly
 from calibration.board.settings import DETECTOR
 
-NO_BOARD, FEW_CORNERS, BLUR, DARK, NOT_FLAT, LAYOUT = (
+NO_BOARD, FEW_CORNERS, BLUR, DARK, NOT_FLAT, LAYOUT, TWO_BOARDS = (
     "no board",
     "few corners",
     "blur",
     "dark",
     "not this board",
     "other layout",
+    "two boards",
 )
 
 
@@ -31,7 +32,8 @@ class BoardDetection:
     `std_px` the expected error of a corner. `rejected` is None, or the reason, with no corners. `markers` counts the
     markers that lie where the board has them. `legacy` is the layout that was seen, None where the board has but one.
     `edge_px` is the width of an edge between black and white where it is widest, `contrast` bright minus dark in grey
-    levels. `outline_px` (4, 2) bounds the board, in pixels, where at least two markers were seen.
+    levels. `outline_px` (4, 2) bounds the board, in pixels, where at least two markers were seen. `mirrored`: the board
+    is seen as a mirror shows it, which is how the back of a two-sided board looks; a chessboard does not tell.
     """
 
     corner_ids: np.ndarray
@@ -40,6 +42,7 @@ class BoardDetection:
     rejected: str | None = None
     markers: int = 0
     legacy: bool | None = None
+    mirrored: bool = False
     edge_px: float = np.nan
     contrast: float = np.nan
     outline_px: np.ndarray | None = field(default=None, repr=False)
@@ -50,38 +53,26 @@ class BoardDetection:
 
 
 def detect_board(
-    image: np.ndarray, board: Board, *, inverted: bool | None = None, mirrored: bool = False, coarse: bool = False
+    image: np.ndarray, board: Board, *, inverted: bool | None = None, coarse: bool = False
 ) -> BoardDetection:
-    """Find the board in an image (H, W) or (H, W, 3) BGR, uint8.
-
-    `inverted` overrides `board.inverted`. `mirrored` looks for a mirror image of the board, whose markers do not
-    decode otherwise; corners are given in the pixels of the image as it is (column x of the mirror image is column
-    W - 1 - x), so that a pose fitted to them without mirroring is wrong.
-    """
+    """Find the board in an image (H, W) or (H, W, 3) BGR, uint8, from its front or, where its markers are mirrored,
+    from its back. `inverted` overrides `board.inverted`."""
     gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if board.inverted if inverted is None else inverted:
         gray = cv2.bitwise_not(gray)
-    if mirrored:
-        found = _detect(np.ascontiguousarray(gray[:, ::-1]), board, coarse)
-        return replace(found, corners_px=mirror_px(found.corners_px, gray.shape[1]))
-    return _detect(gray, board, coarse)
-
-
-def mirror_px(points_px: np.ndarray, width: int) -> np.ndarray:
-    """Pixels (n, 2) of the mirror image of an image `width` wide."""
-    return np.stack([width - 1 - points_px[:, 0], points_px[:, 1]], axis=1)
-
-
-def _detect(gray: np.ndarray, board: Board, coarse: bool) -> BoardDetection:
     if board.type == "chessboard":
         return _detect_chessboard(gray, board)
     assert board.dictionary is not None
-    markers = find_markers(gray, board.dictionary, marker_count(board), coarse, marker_borders(board))
+    markers = find_markers(
+        gray, board.dictionary, marker_count(board), coarse, marker_borders(board), mirrored_too=True
+    )
     return detect_from_markers(gray, markers, board)
 
 
 def detect_from_markers(gray: np.ndarray, markers: Markers, board: Board) -> BoardDetection:
     """The board's corners in a gray image whose black is dark, from markers found in it."""
+    if markers.twice >= DETECTOR.most_twice:
+        return rejected(TWO_BOARDS, len(markers))
     if not len(markers):
         return rejected(NO_BOARD)
     layouts = marker_layouts(board)
@@ -95,7 +86,7 @@ def detect_from_markers(gray: np.ndarray, markers: Markers, board: Board) -> Boa
     points = board.corners_board_m[:, :2]
     found = _refine(gray, fit, points, board)
     outline = apply_homography(fit.H_px_board, _outline_m(board))
-    return replace(found, markers=fit.markers, legacy=legacy, outline_px=outline)
+    return replace(found, markers=fit.markers, legacy=legacy, mirrored=markers.mirrored, outline_px=outline)
 
 
 def _outline_m(board: Board) -> np.ndarray:

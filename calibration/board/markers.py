@@ -29,10 +29,16 @@ class MarkerLayout:
 
 @dataclass(frozen=True)
 class Markers:
-    """Markers found in an image: ids (M,) and corners (M, 4, 2) in pixels."""
+    """Markers found in an image: ids (M,) and corners (M, 4, 2) in pixels.
+
+    `mirrored`: all were read as a mirror shows them; corners keep their order on the marker, which in the image then
+    runs against the clock. `twice`: how many ids were seen more than once, and so left out.
+    """
 
     ids: np.ndarray
     corners_px: np.ndarray
+    mirrored: bool = False
+    twice: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,35 +121,82 @@ def marker_borders(board: Board) -> tuple[int, ...]:
 
 
 def find_markers(
-    gray: np.ndarray, dictionary: str, count: int | None = None, coarse: bool = False, borders: tuple[int, ...] = (1,)
+    gray: np.ndarray,
+    dictionary: str,
+    count: int | None = None,
+    coarse: bool = False,
+    borders: tuple[int, ...] = (1,),
+    *,
+    mirrored_too: bool = False,
+    inverted_too: bool = False,
 ) -> Markers:
     """Markers of a dictionary in an image (H, W) uint8, in the order of their ids; `count` looks at the first only.
 
     An id that is seen twice is dropped: one of them is wrong and nothing says which. `coarse` is faster and finds
-    fewer. `borders` are the widths of the markers' black border to try, in modules. Safe in threads.
+    fewer. `borders` are the widths of the markers' black border to try, in modules. `mirrored_too` also reads them as a
+    mirror shows them, as on the back of a two-sided board, and gives whichever are more; `inverted_too` also those with
+    black and white swapped. Either costs next to nothing: the squares that may be markers are the same.
+    Safe in threads.
     """
     corners, ids = (), None
     for border in borders:
-        corners, ids, _ = _detector(dictionary, count, coarse, border).detectMarkers(gray)
+        detector = _detector(dictionary, count, coarse, border, mirrored_too, inverted_too)
+        corners, ids, _ = detector.detectMarkers(gray)
         if ids is not None and len(ids):
             break
     if ids is None or not len(ids):
         return Markers(np.empty(0, dtype=int), np.empty((0, 4, 2)))
-    flat = np.asarray(ids).reshape(-1)
-    kept, first, seen = np.unique(flat, return_index=True, return_counts=True)
+    flat, at = np.asarray(ids).reshape(-1).astype(int), np.array(corners, dtype=np.float64).reshape(-1, 4, 2)
+    if not mirrored_too:
+        return _seen_once(flat, at, False)
+    known = len(dictionary_of(dictionary).bytesList) if count is None else count
+    back = flat >= known
+    if 2 * back.sum() <= len(flat):
+        return _seen_once(flat[~back], at[~back], False)
+    # What the detector took for the marker's top left is its top right.
+    return _seen_once(flat[back] - known, at[back][:, [1, 0, 3, 2]], True)
+
+
+def _seen_once(ids: np.ndarray, corners_px: np.ndarray, mirrored: bool) -> Markers:
+    kept, first, seen = np.unique(ids, return_index=True, return_counts=True)
     once = seen == 1
-    return Markers(kept[once].astype(int), np.array(corners, dtype=np.float64).reshape(-1, 4, 2)[first[once]])
+    return Markers(kept[once], corners_px[first[once]], mirrored, int((~once).sum()))
+
+
+def shows_inverted(gray: np.ndarray, markers: Markers) -> bool:
+    """Whether the markers' borders are brighter than what lies around them, by the corners of most."""
+    corners = markers.corners_px
+    inward = (corners.mean(axis=1, keepdims=True) - corners) * 0.12
+    inside, outside = _levels(gray, corners + inward), _levels(gray, corners - inward)
+    return float(np.sign(inside - outside).sum()) > 0
+
+
+def _levels(gray: np.ndarray, at_px: np.ndarray) -> np.ndarray:
+    at = np.clip(np.rint(at_px).astype(int), 0, [gray.shape[1] - 1, gray.shape[0] - 1])
+    return gray[at[..., 1], at[..., 0]].astype(np.float64)
 
 
 @lru_cache(maxsize=64)
-def _detector(name: str, count: int | None, coarse: bool, border: int) -> "cv2.aruco.ArucoDetector":
+def _detector(
+    name: str, count: int | None, coarse: bool, border: int, mirrored_too: bool, inverted_too: bool
+) -> "cv2.aruco.ArucoDetector":
     dictionary = dictionary_of(name)
-    if count is not None:
-        bits = dictionary.bytesList[:count].copy()
-        dictionary = cv2.aruco.Dictionary(bits, dictionary.markerSize, dictionary.maxCorrectionBits)
+    if count is not None or mirrored_too:
+        kinds = dictionary.bytesList[:count].copy()
+        if mirrored_too:
+            kinds = np.concatenate([kinds, _mirror_images(kinds, dictionary.markerSize)])
+        dictionary = cv2.aruco.Dictionary(kinds, dictionary.markerSize, dictionary.maxCorrectionBits)
     parameters = cv2.aruco.DetectorParameters()
     parameters.markerBorderBits = border
+    parameters.detectInvertedMarker = inverted_too
     parameters.adaptiveThreshWinSizeMin = 9 if coarse else 5
     parameters.adaptiveThreshWinSizeMax = 9 if coarse else 15
     parameters.adaptiveThreshWinSizeStep = 10
     return cv2.aruco.ArucoDetector(dictionary, parameters)
+
+
+def _mirror_images(kinds: np.ndarray, side: int) -> np.ndarray:
+    """The markers (M, ...) of a dictionary with left and right exchanged."""
+    bits = [cv2.aruco.Dictionary.getBitsFromByteList(kinds[index : index + 1], side) for index in range(len(kinds))]
+    flipped = [cv2.aruco.Dictionary.getByteListFromBits(np.ascontiguousarray(each[:, ::-1])) for each in bits]
+    return np.concatenate(flipped)

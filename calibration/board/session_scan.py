@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from calibration.board.board import Board, check_board
-from calibration.board.detector import LAYOUT, NO_BOARD, BoardDetection, detect_board
+from calibration.board.detector import LAYOUT, NO_BOARD, BoardDetection
 from calibration.board.markers import check_dictionary
 from calibration.board.tracker import BoardTracker
 from calibration.board.views import BoardView, Detections
@@ -21,7 +21,6 @@ from calibration.video import open_video
 
 _LOOK_BACK = 7
 _LOOK_BACK_BYTES = 24_000_000
-_SAMPLES = 24
 
 Progress = Callable[[int, int], None]
 
@@ -34,7 +33,6 @@ class _CameraScan:
     size: tuple[int, int]
     looked_at: int
     inverted: bool
-    mirrored: bool
 
 
 @dataclass
@@ -64,9 +62,9 @@ def detect_session(
     """Find the board in the videos of a session, at every `every`-th frame.
 
     One thread per camera, at most `workers`; the result does not depend on it. `progress(done, total)` counts frames
-    and is called from these threads, one at a time. A camera that sees no board is searched again for the board with
-    black and white swapped and for its mirror image. Raises UserError for a board that cannot exist or a video that
-    cannot be read.
+    and is called from these threads, one at a time. The board is found from its back too, where its markers are
+    mirrored, and with black and white swapped. Raises UserError for a board that cannot exist or a video that cannot be
+    read.
     """
     check_board(board, "the board")
     check_dictionary(board, "the board")
@@ -88,29 +86,7 @@ def detect_session(
 
 
 def _scan(video: Path, frames: int, board: Board, every: int, count: _Count) -> _CameraScan:
-    seen = _scan_as(video, frames, board, every, board.inverted, False, count)
-    if any(found.found for found in seen.by_frame.values()):
-        return seen
-    variant = _find_variant(sample_frames(video, frames, _SAMPLES), board)
-    return seen if variant is None else _scan_as(video, frames, board, every, *variant, None)
-
-
-def _find_variant(images: list[np.ndarray], board: Board) -> tuple[bool, bool] | None:
-    """(inverted, mirrored) under which the board is seen most often in sample images, None where under none."""
-    variants = [(not board.inverted, False), (board.inverted, True), (not board.inverted, True)]
-    hits = Counter(
-        variant
-        for image in images
-        for variant in variants
-        if detect_board(image, board, inverted=variant[0], mirrored=variant[1]).found
-    )
-    return hits.most_common(1)[0][0] if hits else None
-
-
-def _scan_as(
-    video: Path, frames: int, board: Board, every: int, inverted: bool, mirrored: bool, count: _Count | None
-) -> _CameraScan:
-    tracker = BoardTracker(board, inverted=inverted, mirrored=mirrored)
+    tracker = BoardTracker(board)
     capture = open_video(video)
     by_frame: dict[int, BoardDetection] = {}
     passed: deque[tuple[int, np.ndarray]] = deque(maxlen=_LOOK_BACK)
@@ -134,13 +110,12 @@ def _scan_as(
                 passed.append((frame, gray))
                 while len(passed) > 1 and len(passed) * gray.size > _LOOK_BACK_BYTES:
                     passed.popleft()
-            if count is not None:
-                count.add()
+            count.add()
     finally:
         capture.release()
     if not looked_at:
         raise UserError(f"{video}: no frame can be read from this video. Check that the file is whole.")
-    return _CameraScan(by_frame=by_frame, size=size, looked_at=looked_at, inverted=inverted, mirrored=mirrored)
+    return _CameraScan(by_frame=by_frame, size=size, looked_at=looked_at, inverted=tracker.inverted)
 
 
 def _look_back(
@@ -160,6 +135,7 @@ def _gather(seen: dict[str, _CameraScan], times: dict[str, np.ndarray], board: B
     layouts = Counter(found.legacy for found in accepted if found.legacy is not None)
     legacy = layouts.most_common(1)[0][0] if layouts else None
     views: dict[str, list[BoardView]] = {}
+    fronts: Counter[str] = Counter()
     reasons: dict[str, dict[str, int]] = {}
     for camera_id, one in seen.items():
         views[camera_id] = []
@@ -169,6 +145,7 @@ def _gather(seen: dict[str, _CameraScan], times: dict[str, np.ndarray], board: B
                 turned_down[found.rejected or LAYOUT] += 1
                 continue
             time_ns = int(times[camera_id][frame])
+            fronts[camera_id] += not found.mirrored
             views[camera_id].append(
                 BoardView(
                     camera_id=camera_id,
@@ -191,7 +168,7 @@ def _gather(seen: dict[str, _CameraScan], times: dict[str, np.ndarray], board: B
         rejected=reasons,
         legacy=legacy,
         inverted=board.inverted if not polarity.total() else polarity[True] > polarity[False],
-        mirrored=tuple(camera_id for camera_id, one in seen.items() if one.mirrored),
+        mirrored=tuple(camera_id for camera_id in seen if views[camera_id] and not fronts[camera_id]),
     )
 
 

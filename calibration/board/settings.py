@@ -23,6 +23,8 @@ class BoardDetectorSettings:
     farthest_moved_px: float = 2.5
     least_reach_px: float = 4.0
     """Length of the edges around a corner; shorter ones give no direction."""
+    most_twice: int = 3
+    """Markers that are seen twice from which on there are two boards alike, of which nobody knows which is which."""
     farthest_marker_squares: float = 1.7
     """How far from the nearest marker seen a corner may lie: the next square's diagonal, and a little."""
 

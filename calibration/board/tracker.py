@@ -12,10 +12,9 @@ from calibration.board.detector import (
     BoardDetection,
     detect_board,
     detect_from_markers,
-    mirror_px,
     rejected,
 )
-from calibration.board.markers import Markers, find_markers, marker_borders, marker_count
+from calibration.board.markers import Markers, find_markers, marker_borders, marker_count, shows_inverted
 from calibration.board.settings import TRACKER
 
 Region = tuple[int, int, int, int]
@@ -26,12 +25,14 @@ class BoardTracker:
 
     Every image is searched where the board was last, or else in a copy of 640 pixels; every eighth image without a
     board is also searched at 1280 pixels, for boards far away. Corners are always refined in the full image.
+
+    Unless `inverted` is given, the first board that is found says whether black and white are swapped.
     """
 
-    def __init__(self, board: Board, *, inverted: bool | None = None, mirrored: bool = False) -> None:
+    def __init__(self, board: Board, *, inverted: bool | None = None) -> None:
         self.board = board
         self.inverted = board.inverted if inverted is None else inverted
-        self.mirrored = mirrored
+        self._polarity_known = inverted is not None
         self._region: Region | None = None
         self._markers = 0
         self._without = 0
@@ -40,17 +41,18 @@ class BoardTracker:
         """The board in an image (H, W) or (H, W, 3) BGR, uint8. See `detect_board`."""
         gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         if self.board.type == "chessboard":
-            return self._detect_chessboard(gray)
-        if self.inverted:
-            gray = cv2.bitwise_not(gray)
-        if self.mirrored:
-            found = self._detect(np.ascontiguousarray(gray[:, ::-1]))
-            return replace(found, corners_px=mirror_px(found.corners_px, gray.shape[1]))
-        return self._detect(gray)
+            return detect_board(gray, self.board, inverted=self.inverted)
+        return self._detect(cv2.bitwise_not(gray) if self.inverted and self._polarity_known else gray)
 
     def copy(self) -> "BoardTracker":
         """Another tracker that goes on from where this one is."""
         return copy.copy(self)
+
+    def for_board(self, board: Board) -> "BoardTracker":
+        """Another tracker that goes on from where this one is, now that more is known of the board."""
+        other = self.copy()
+        other.board = board
+        return other
 
     def follow(self, image: np.ndarray) -> BoardDetection:
         """The board near where it was last, else none: no search of the whole image."""
@@ -83,7 +85,14 @@ class BoardTracker:
         return best
 
     def _in_region(self, gray: np.ndarray, region: Region) -> BoardDetection:
-        return detect_from_markers(gray, self._find(gray, region, TRACKER.fine_side_px, coarse=False), self.board)
+        markers = self._find(gray, region, TRACKER.fine_side_px, coarse=False)
+        if self._polarity_known or not len(markers):
+            return detect_from_markers(gray, markers, self.board)
+        inverted = shows_inverted(gray, markers)
+        found = detect_from_markers(cv2.bitwise_not(gray) if inverted else gray, markers, self.board)
+        if found.found:
+            self.inverted, self._polarity_known = inverted, True
+        return found
 
     def _find(self, gray: np.ndarray, region: Region, most_px: int, coarse: bool) -> Markers:
         """Markers in a part of the image, which is made smaller where it is larger than `most_px`."""
@@ -94,11 +103,11 @@ class BoardTracker:
         if scale < 1:
             part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         count, borders = marker_count(self.board), marker_borders(self.board)
-        markers = find_markers(part, self.board.dictionary, count, coarse, borders)
-        return Markers(markers.ids, (markers.corners_px + 0.5) / scale - 0.5 + [left, top])
-
-    def _detect_chessboard(self, gray: np.ndarray) -> BoardDetection:
-        return detect_board(gray, self.board, inverted=self.inverted, mirrored=self.mirrored)
+        markers = find_markers(
+            part, self.board.dictionary, count, coarse, borders,
+            mirrored_too=True, inverted_too=not self._polarity_known,
+        )  # fmt: skip
+        return replace(markers, corners_px=(markers.corners_px + 0.5) / scale - 0.5 + [left, top])
 
 
 def _around(outline_px: np.ndarray, shape: tuple[int, ...]) -> Region | None:

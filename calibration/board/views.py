@@ -26,9 +26,9 @@ class Detections:
     """All board views of a session, by camera, in order of time; and how many images were looked at and turned down.
 
     `rejected` counts images per camera and reason ("blur", "dark", "few corners", ...). `legacy` and `inverted` are
-    what the board turned out to be; `legacy` is None where the two layouts are the same. `mirrored` names cameras
-    whose images are mirror images: their `corners_px` are pixels of the image as recorded, and x' = W - 1 - x makes
-    them those of a camera that does not mirror.
+    what the board turned out to be; `legacy` is None where the two layouts are the same. `mirrored` names cameras that
+    saw the board as a mirror shows it in every view, which is also how the back of a two-sided board looks;
+    `corners_px` are pixels of the image as it is.
     """
 
     views: dict[str, list[BoardView]]

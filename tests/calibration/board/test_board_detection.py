@@ -84,12 +84,12 @@ def test_layout_matters_only_to_boards_with_even_rows():
 
 
 @pytest.mark.parametrize("name", ["charuco", "inverted", "aprilgrid"])
-def test_mirror_image_is_found_only_when_asked_for_and_in_its_own_pixels(name):
+def test_mirror_image_is_found_and_told_in_its_own_pixels(name):
     board = BOARDS[name]
     image, truth = picture(board)
-    mirrored = np.ascontiguousarray(image[:, ::-1])
-    assert not detect_board(mirrored, board).found
-    found = detect_board(mirrored, board, mirrored=True)
+    assert not detect_board(image, board).mirrored
+    found = detect_board(np.ascontiguousarray(image[:, ::-1]), board)
+    assert found.mirrored
     in_mirror = np.stack([image.shape[1] - 1 - truth[:, 0], truth[:, 1]], axis=1)
     assert len(found.corner_ids) >= 0.9 * len(truth)
     # Off by one column, a mirroring with W - x would be a whole pixel out.
@@ -221,3 +221,20 @@ def test_a_wrong_board_is_named(shown, words):
     hint = hint_from_images(images, asked)
     assert hint is not None and words in hint and "not a ChArUco board of 4 x 5" in hint
     assert hint_from_images(images, shown) is None
+
+
+def test_two_boards_alike_in_one_image_are_told():
+    image, _ = picture(CHARUCO, share=0.4)
+    assert detect_board(np.concatenate([image, image], axis=1), CHARUCO).rejected == "two boards"
+
+
+def test_the_tracker_follows_a_board_that_is_turned_over_and_printed_inverted():
+    image, truth = picture(CHARUCO, share=0.6)
+    negative, tracker = 255 - image, BoardTracker(CHARUCO)
+    for mirrored in (False, True, False):
+        found = tracker.detect(np.ascontiguousarray(negative[:, ::-1]) if mirrored else negative)
+        expected = truth.copy()
+        if mirrored:
+            expected[:, 0] = image.shape[1] - 1 - expected[:, 0]
+        assert found.mirrored == mirrored and tracker.inverted
+        assert rms(found.corners_px, expected[found.corner_ids]) < 0.1
