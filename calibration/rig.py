@@ -15,6 +15,7 @@ from calibration.camera import Camera, LensModel
 from calibration.camera_names import check_camera_id
 from calibration.camera_source import MAX_CAMERAS, CameraSource
 from calibration.errors import UserError
+from calibration.image_turn import ImageTurn
 from calibration.yamlfile import read_yaml, write_yaml
 
 RIG_VERSION = 1
@@ -56,7 +57,8 @@ class RigCamera:
 
     `T_cam_world` is 4x4 with `x_cam = T_cam_world @ x_world`, metres. `time_offset_ns` is how late this camera's
     time stamps are: true capture time = stamped time - time_offset_ns. A `remote` camera is grabbed by another host
-    (`usthand grab`), which asks for its `source`.
+    (`usthand grab`), which asks for its `source`. `camera` and `T_cam_world` are those of the upright image, which
+    `turn` makes of the source's.
     """
 
     camera_id: str
@@ -66,6 +68,12 @@ class RigCamera:
     source: CameraSource | None = None
     rmse_px: float | None = None
     remote: bool = False
+    turn: ImageTurn = ImageTurn()
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """(width, height) of the images that the source delivers, before they are turned."""
+        return self.turn.exchanged((self.camera.width, self.camera.height))
 
     @cached_property
     def centre_world_m(self) -> np.ndarray:
@@ -128,6 +136,8 @@ class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
     source: CameraSource | None = None
     rmse_px: float | None = None
     remote: bool = False
+    mirrored: bool = False
+    rotate: Literal[0, 90, 180, 270] = 0
 
 
 class _RigFile(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -229,6 +239,7 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         source=entry.source,
         rmse_px=entry.rmse_px,
         remote=entry.remote,
+        turn=ImageTurn(entry.mirrored, entry.rotate),
     )
 
 
@@ -253,7 +264,14 @@ def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
         camera = Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.zeros(5))
     except UserError as error:
         raise UserError(f"{path}: camera `{entry.id}`: {error}") from None
-    return RigCamera(camera_id=entry.id, camera=camera, T_cam_world=np.eye(4), source=entry.source, remote=entry.remote)
+    return RigCamera(
+        camera_id=entry.id,
+        camera=camera,
+        T_cam_world=np.eye(4),
+        source=entry.source,
+        remote=entry.remote,
+        turn=ImageTurn(entry.mirrored, entry.rotate),
+    )
 
 
 def _matrix(rows: list[list[float]], shape: tuple[int, int], name: str) -> np.ndarray:
@@ -282,10 +300,16 @@ def check_rigid(T: np.ndarray) -> None:
 def write_uncalibrated_rig(path: Path, rig: Rig) -> None:
     """Write what `read_uncalibrated_rig` reads, atomically: ids, image sizes, sources, synchronisation."""
     entries = [
-        _CameraEntry(id=camera.camera_id, image_size=(camera.camera.width, camera.camera.height), source=camera.source,
-                     remote=camera.remote)
+        _CameraEntry(
+            id=camera.camera_id,
+            image_size=(camera.camera.width, camera.camera.height),
+            source=camera.source,
+            remote=camera.remote,
+            mirrored=camera.turn.mirrored,
+            rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
+        )
         for camera in rig.cameras
-    ]  # fmt: skip
+    ]
     write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(_RigFile(cameras=entries, sync=rig.sync))})
 
 
@@ -303,6 +327,8 @@ def write_rig(path: Path, rig: Rig) -> None:
             source=camera.source,
             rmse_px=camera.rmse_px,
             remote=camera.remote,
+            mirrored=camera.turn.mirrored,
+            rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
         )
         for camera in rig.cameras
     ]

@@ -8,8 +8,8 @@ may tear the last line: a last line without a newline is not read.
 import csv
 import datetime
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,18 +18,21 @@ import numpy as np
 
 from calibration.errors import UserError
 from calibration.found_files import read_found
-from calibration.rig import Rig, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
-from calibration.video import check_times, check_video
+from calibration.image_turn import ImageTurn
+from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
+from calibration.video import UprightVideo, check_times, check_video
 from calibration.yamlfile import read_yaml, write_atomic, write_yaml
 
 SESSION_VERSION = 1
 FRAME_COLUMNS = ["camera", "frame", "time_ns"]
 
 
-class SessionCamera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One camera in `session.yaml`. `video` is a path relative to the session."""
+class SessionCamera(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """One camera in `session.yaml`. `video` is a path relative to the session. `upright`: its images were turned
+    upright before they were recorded, whatever the rig says of the camera's source."""
 
     video: str
+    upright: bool = False
 
 
 class _SessionFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +48,8 @@ class _SessionFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class Session:
     """A recording of a rig, which is nominal unless it was read as `calibrated`.
 
-    `created` is an ISO date; `clock` and `source` are notes for a person.
+    `created` is an ISO date; `clock` and `source` are notes for a person. `upright` names cameras whose videos hold
+    upright images although their sources are mirrored or turned.
     """
 
     path: Path
@@ -56,6 +60,7 @@ class Session:
     clock: str = ""
     source: str = ""
     calibrated: bool = True
+    upright: frozenset[str] = frozenset()
 
     @property
     def camera_ids(self) -> tuple[str, ...]:
@@ -65,6 +70,15 @@ class Session:
     def video_path(self, camera_id: str) -> Path:
         """Raises KeyError for a camera that the session does not have."""
         return self.path / self.videos[camera_id]
+
+    def recorded_camera(self, camera_id: str) -> RigCamera:
+        """The camera with what is to be done to its video's images, instead of its source's. Raises KeyError."""
+        camera = self.rig[camera_id]
+        return replace(camera, turn=ImageTurn()) if camera_id in self.upright else camera
+
+    def open_video(self, camera_id: str) -> UprightVideo:
+        """The camera's video, which gives upright images. Raises UserError, and KeyError as `video_path`."""
+        return UprightVideo(self.video_path(camera_id), self.recorded_camera(camera_id).turn)
 
     def frame_times_ns(self, camera_id: str) -> np.ndarray:
         """Times (n,) int64 of the camera's frames in the order of its video, nanoseconds on the recording's clock.
@@ -112,6 +126,7 @@ def read_session(path: Path, calibrated: bool = True) -> Session:
         clock=file.clock,
         source=file.source,
         calibrated=calibrated,
+        upright=frozenset(camera_id for camera_id, camera in file.cameras.items() if camera.upright),
     )
 
 
@@ -126,12 +141,14 @@ def write_session(
     clock: str = "",
     source: str = "",
     calibrated: bool = True,
+    upright: Collection[str] = (),
 ) -> Session:
     """Write `session.yaml`, `rig.yaml` and `frames.csv` into `path`, where the videos are or will be put.
 
     With `calibrated` False, `rig.yaml` is written without lenses and poses.
 
-    `videos` maps camera ids to paths relative to `path`, `frame_times_ns` to the times (n,) of their frames.
+    `videos` maps camera ids to paths relative to `path`, `frame_times_ns` to the times (n,) of their frames. `upright`
+    names cameras whose videos hold upright images although the rig's sources are mirrored or turned.
     `session.yaml` is written last: a directory that has it is complete.
     """
     path = Path(path)
@@ -149,7 +166,7 @@ def write_session(
     write_atomic(path / "frames.csv", text.getvalue().encode())
     (write_rig if calibrated else write_uncalibrated_rig)(path / "rig.yaml", rig)
     created = created or datetime.datetime.now(datetime.UTC).date().isoformat()
-    cameras = {camera_id: SessionCamera(videos[camera_id]) for camera_id in rig.camera_ids}
+    cameras = {camera_id: SessionCamera(videos[camera_id], camera_id in upright) for camera_id in rig.camera_ids}
     file = _SessionFile(
         version=SESSION_VERSION,
         name=name or path.resolve().name,
@@ -208,10 +225,11 @@ def check_session(path: Path, deep: bool = False, calibrated: bool = True) -> Se
     rig_yaml, frames_csv = session.path / "rig.yaml", session.path / "frames.csv"
     times = read_frames_csv(frames_csv)
     _same_cameras(set(session.camera_ids), set(times), rig_yaml, frames_csv)
-    for camera in session.rig.cameras:
-        check_times(times[camera.camera_id], camera.camera_id, frames_csv)
-        video = session.video_path(camera.camera_id)
-        check_video(video, camera, rig_yaml, len(times[camera.camera_id]), frames_csv, deep, True)
+    for camera_id in session.camera_ids:
+        camera = session.recorded_camera(camera_id)
+        check_times(times[camera_id], camera_id, frames_csv)
+        video = session.video_path(camera_id)
+        check_video(video, camera, rig_yaml, len(times[camera_id]), frames_csv, deep, True)
     return session
 
 

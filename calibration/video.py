@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.image_turn import ImageTurn
 from calibration.rig import RigCamera
 
 log = logging.getLogger(__name__)
@@ -45,11 +46,13 @@ def check_video(
             "in the session)."
         )
     width, height, frames = video_properties(video)
-    size = (camera.camera.width, camera.camera.height)
+    size, upright = camera.source_size, camera.turn.exchanged((width, height))
     if (width, height) != size:
+        turned = f", which with `{camera.turn}` makes images of {upright[0]}x{upright[1]}" if camera.turn else ""
         raise UserError(
-            f"{name} is {width}x{height}, but {rig_file} says {size[0]}x{size[1]}. Use the calibration of this "
-            "recording, or calibrate at its image size."
+            f"{name} is {width}x{height}{turned}, but {rig_file} says "
+            f"{camera.camera.width}x{camera.camera.height}. Use the calibration of this recording, or calibrate at its "
+            f"image size{f': `image_size: [{upright[0]}, {upright[1]}]`' if camera.turn else ''}."
         )
     # Containers may only estimate their count, so a difference is believed after counting.
     if deep or frames != rows:
@@ -94,3 +97,23 @@ def open_video(video: Path) -> cv2.VideoCapture:
         capture.release()
         raise UserError(f"{video}: cannot be read as a video. Check that the file is whole, or record it again.")
     return capture
+
+
+class UprightVideo:
+    """A video read forward only, whose images come turned upright."""
+
+    def __init__(self, video: Path, turn: ImageTurn) -> None:
+        """Raises UserError where the file is missing or no video."""
+        self._capture, self._turn = open_video(video), turn
+
+    def grab(self) -> bool:
+        """Go to the next frame; False where there is none, or it cannot be decoded."""
+        return self._capture.grab()
+
+    def retrieve(self) -> np.ndarray | None:
+        """The image (H, W, 3) BGR of the frame that was grabbed; None where it cannot be decoded."""
+        whole, image = self._capture.retrieve()
+        return self._turn.upright(image) if whole else None
+
+    def close(self) -> None:
+        self._capture.release()

@@ -55,7 +55,8 @@ class IntakeSockets:
             return {**answer, "error": f"the rig has no camera `{camera_id}`; it has {', '.join(known)}"}
         camera = self._rig[camera_id]
         size = [camera.camera.width, camera.camera.height]
-        return {**answer, "source": source_to_data(camera.source), "image_size": size}
+        turn = {"mirrored": camera.turn.mirrored, "rotate": camera.turn.rotate}
+        return {**answer, "source": source_to_data(camera.source), "image_size": size, **turn}
 
     def __enter__(self) -> Self:
         return self

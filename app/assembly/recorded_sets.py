@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
-import cv2
 import numpy as np
 
 from app.assembly.phases import recorded_phases
@@ -21,7 +20,8 @@ def recorded_rig(session: Session) -> Rig:
     """The session's rig with its recorded cameras as sources, matched by time at the recording's rate."""
     path = str(session.path.resolve())
     cameras = tuple(
-        replace(camera, source=RecordedSource(path, camera.camera_id), remote=False) for camera in session.rig.cameras
+        replace(session.recorded_camera(camera_id), source=RecordedSource(path, camera_id), remote=False)
+        for camera_id in session.camera_ids
     )
     steps_ns = [np.diff(session.frame_times_ns(camera_id)) for camera_id in session.camera_ids]
     periods_ns = [float(np.median(steps)) for steps in steps_ns if len(steps)]
@@ -60,11 +60,11 @@ def recorded_sets(session: Session, rig: Rig, phases_ns: Mapping[str, int] | Non
 
 
 def _frames(session: Session, camera: RigCamera, synchroniser: Synchroniser) -> Iterator[Frame]:
-    capture = cv2.VideoCapture(str(session.video_path(camera.camera_id)), cv2.CAP_FFMPEG)
+    video = session.open_video(camera.camera_id)
     try:
         for number, time_ns in enumerate(session.frame_times_ns(camera.camera_id)):
-            whole, image = capture.read()
-            if not whole:
+            image = video.retrieve() if video.grab() else None
+            if image is None:
                 break
             yield Frame(
                 camera_id=camera.camera_id,
@@ -75,7 +75,7 @@ def _frames(session: Session, camera: RigCamera, synchroniser: Synchroniser) -> 
                 pixels=image,
             )
     finally:
-        capture.release()
+        video.close()
         synchroniser.stops(camera.camera_id)
 
 

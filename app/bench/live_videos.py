@@ -9,6 +9,7 @@ import cv2
 
 from calibration.camera_source import OpenCvSource
 from calibration.frames import FrameSet
+from calibration.image_turn import ImageTurn
 from calibration.rig import Rig, SyncSettings
 from models.simulation.recording import JpegVideo
 
@@ -42,5 +43,5 @@ def write_videos(rig: Rig, sets: Sequence[FrameSet], folder: Path, seconds: floa
             for _ in range(repeats):
                 video.add(jpeg)
         video.close()
-        cameras.append(replace(camera, source=OpenCvSource(device=str(path)), time_offset_ns=0))
+        cameras.append(replace(camera, source=OpenCvSource(device=str(path)), time_offset_ns=0, turn=ImageTurn()))
     return replace(rig, cameras=tuple(cameras), sync=SyncSettings("time"))

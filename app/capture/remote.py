@@ -23,6 +23,7 @@ from app.transport.sockets import PAYLOAD_BACKLOG, CommandClient, Publisher, nex
 from calibration.camera import Camera
 from calibration.camera_source import CameraSource
 from calibration.errors import UserError
+from calibration.image_turn import ImageTurn
 from calibration.rig import Rig, RigCamera
 from calibration.yamlfile import from_data
 
@@ -38,6 +39,8 @@ Encoding = Literal["jpeg", "raw"]
 class _Answer(msgspec.Struct):
     source: CameraSource
     image_size: tuple[int, int]
+    mirrored: bool = False
+    rotate: Literal[0, 90, 180, 270] = 0
 
 
 class RemoteOutput:
@@ -132,10 +135,11 @@ def _ask_for_camera(camera_id: str, address: str, keys: Keys | None) -> tuple[Ri
         raise UserError(str(answer["error"]))
     if answer["source"] is None:
         raise UserError(f"camera `{camera_id}` has no `source` in the worker's rig.yaml. Add one there.")
-    told = from_data({key: answer[key] for key in ("source", "image_size")}, _Answer, "the worker's answer")
+    told = from_data({key: answer[key] for key in _Answer.__struct_fields__}, _Answer, "the worker's answer")
     width, height = told.image_size
     # Grabbing needs the image size only: the worker keeps the calibration.
     matrix = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
     lens = Camera(width=width, height=height, lens="pinhole5", matrix=matrix, distortion=np.zeros(5))
-    camera = RigCamera(camera_id=camera_id, camera=lens, T_cam_world=np.eye(4), source=told.source)
+    turn = ImageTurn(told.mirrored, told.rotate)
+    camera = RigCamera(camera_id=camera_id, camera=lens, T_cam_world=np.eye(4), source=told.source, turn=turn)
     return camera, Rig((camera,))

@@ -55,6 +55,7 @@ def run_session(args: argparse.Namespace) -> int:
             result, warnings=[*result.warnings, f"no times of the frames were recorded: they are {FROM_RATE}"]
         )
 
+    result = replace(result, warnings=[*result.warnings, *_turn_notes(rig, session)])
     command = shlex.join(["usthand", *_arguments(args)])
     summary = result_summary(result, detections)
     summary |= write_files(
@@ -177,7 +178,10 @@ def _given_intrinsics(path: Path, session: Session) -> dict[str, Camera]:
 
 
 def _rig_to_keep(output: Path | None, session: Session) -> Rig:
-    """The rig whose order, sources and synchronisation the new one keeps: that at `output` where there is one."""
+    """The rig whose order, sources, turns and synchronisation the new one keeps: that at `output` where there is one.
+
+    How images are turned goes with the source that delivers them; where the rig there names none, with the videos.
+    """
     if output is None or not output.exists():
         return session.rig
     before = read_uncalibrated_rig(output)
@@ -186,7 +190,23 @@ def _rig_to_keep(output: Path | None, session: Session) -> Rig:
             f"`-o {output}`: is a rig of other cameras ({', '.join(before.camera_ids)}); the session has "
             f"{', '.join(session.camera_ids)}. Give another name to write."
         )
-    return before
+    cameras = tuple(
+        camera if camera.source is not None or camera.turn else replace(camera, turn=session.rig[camera.camera_id].turn)
+        for camera in before.cameras
+    )
+    return replace(before, cameras=cameras)
+
+
+def _turn_notes(rig: Rig, session: Session) -> list[str]:
+    """A warning for each camera whose live images the rig will not turn as the session's videos were."""
+    recorded = {camera_id: session.recorded_camera(camera_id).turn for camera_id in rig.camera_ids}
+    return [
+        f"the videos of camera {camera.camera_id} are turned upright by `{recorded[camera.camera_id]}`, but what its "
+        f"`source` delivers by `{camera.turn or 'nothing'}`: if that comes as the videos did, write "
+        f"`{recorded[camera.camera_id]}` in rig.yaml"
+        for camera in rig.cameras
+        if recorded[camera.camera_id] and recorded[camera.camera_id] != camera.turn
+    ]
 
 
 def _arguments(args: argparse.Namespace) -> list[str]:

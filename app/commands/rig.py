@@ -11,7 +11,7 @@ import numpy as np
 
 from app.commands.common import add_command, positive
 from calibration.errors import UserError
-from calibration.formats import FORMATS, WRITTEN, read_any, write_any
+from calibration.formats import FORMATS, WRITTEN, format_of_name, read_any, write_any
 from calibration.rig import Rig, RigCamera
 from calibration.rig_backup import keep_backup
 
@@ -95,10 +95,23 @@ def run_convert(args: argparse.Namespace) -> int:
     print(f"{args.out}: {len(rig.cameras)} cameras written ({', '.join(rig.camera_ids)})")
     if backups:
         print(f"before: {', '.join(map(str, backups))}")
+    notes = _notes(rig) if (args.to or format_of_name(args.out)) != "usthand" else []
+    for note in notes:
+        print(f"note: {note}")
     if args.json:
-        summary = {"rig": str(args.out), "rig_before": [str(backup) for backup in backups]}
+        summary = {"rig": str(args.out), "rig_before": [str(backup) for backup in backups], "notes": notes}
         print(json.dumps(summary | {"rig_id": rig.rig_id, "cameras": list(rig.camera_ids)}))
     return 0
+
+
+def _notes(rig: Rig) -> list[str]:
+    """What other programs must do with the images to go with the numbers."""
+    return [
+        f"{camera.camera_id}: the numbers are of upright images (`{camera.turn}`), which other programs do not make of "
+        f"its videos by themselves; `ffmpeg -i IN -vf {camera.turn.ffmpeg_filter} OUT` does"
+        for camera in rig.cameras
+        if camera.turn
+    ]
 
 
 def _write_keeping(path: Path, rig: Rig, format: str | None) -> list[Path]:

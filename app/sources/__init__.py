@@ -1,6 +1,7 @@
 """Capture sources: `make_source` builds the one that a camera's `source` entry in `rig.yaml` asks for."""
 
 from app.sources.source import Source, SourceError
+from app.sources.turned import TurnedSource
 from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
 from calibration.rig import Rig, RigCamera
 
@@ -10,9 +11,16 @@ from calibration.rig import Rig, RigCamera
 def make_source(camera: RigCamera, rig: Rig) -> Source:
     """Build the source of one camera of `rig`; nothing is opened yet.
 
-    The opened source delivers images of the size that `rig.yaml` gives for the camera, or `open` raises SourceError: a
-    rig is calibrated in one mode. Raises SourceError where the camera has no `source` entry.
+    The opened source delivers upright images of the size that `rig.yaml` gives for the camera, or `open` raises
+    SourceError: a rig is calibrated in one mode. Raises SourceError where the camera has no `source` entry.
     """
+    source = _make_as_delivered(camera, rig)
+    if not camera.turn or isinstance(camera.source, SimulatedSource):  # what is simulated is drawn upright
+        return source
+    return TurnedSource(source, camera.turn)
+
+
+def _make_as_delivered(camera: RigCamera, rig: Rig) -> Source:
     match camera.source:
         case None:
             raise SourceError(

@@ -135,8 +135,9 @@ class OpenCvCapture:
         # The order matters: the pixel format decides which sizes there are, and the size which rates.
         if self._source.fourcc is not None:
             capture.set(cv2.CAP_PROP_FOURCC, _fourcc_code(self._source.fourcc, self._camera.camera_id))
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._camera.camera.width)
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._camera.camera.height)
+        width, height = self._camera.source_size
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
         if self._source.fps is not None:
             capture.set(cv2.CAP_PROP_FPS, self._source.fps)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)

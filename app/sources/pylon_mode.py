@@ -30,14 +30,14 @@ class PylonMode:
 
     def apply(self) -> Mode:
         """Set the mode, read it back, and raise SourceError for what the camera does not do."""
-        source, lens = self._source, self._camera.camera
+        source, (width, height) = self._source, self._camera.source_size
         if source.pixel_format is not None:
             self._set("pixel_format", ("PixelFormat",), source.pixel_format)
         # Binning decides the largest size, and the size how far it can be offset.
         for name, value in source.features.items():
             if not name.startswith("Offset"):
                 self._set(name, (name,), value)
-        for name, value in (("Width", lens.width), ("Height", lens.height)):
+        for name, value in (("Width", width), ("Height", height)):
             node = self._node((name,))
             if node is not None and node.Value != value and genicam.IsWritable(node) and node.Min <= value <= node.Max:
                 node.Value = value
@@ -58,10 +58,10 @@ class PylonMode:
         pixel_format = self._read(("PixelFormat",))
         rate = f"at {fps:.4g} fps" if fps else "by its trigger line"
         return Mode(
-            lens.width,
-            lens.height,
+            width,
+            height,
             fps,
-            f"{self._name}: {lens.width}x{lens.height} {pixel_format} {rate}, {source.trigger}",
+            f"{self._name}: {width}x{height} {pixel_format} {rate}, {source.trigger}",
         )
 
     def _set_trigger(self) -> None:

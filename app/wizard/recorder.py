@@ -112,6 +112,7 @@ class Recorder:
             clock="monotonic clock of the capturing computer, resumed runs moved to follow one another",
             source="captures of usthand calibrate",
             calibrated=False,
+            upright=[camera.camera_id for camera in self._rig.cameras if camera.turn],
         )
 
 

@@ -35,11 +35,7 @@ _CLEAR_SCORE = 20
 
 def what_board_is_this(session: Session, board: Board) -> str | None:
     """Words on what board the videos of a session show, where it is not `board`. See `hint_from_images`."""
-    images = [
-        image
-        for camera_id in session.camera_ids
-        for image in sample_frames(session.video_path(camera_id), len(session.frame_times_ns(camera_id)), _SAMPLES)
-    ]
+    images = [image for camera_id in session.camera_ids for image in sample_frames(session, camera_id, _SAMPLES)]
     return hint_from_images(images, board)
 
 

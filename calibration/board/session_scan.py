@@ -5,7 +5,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +16,6 @@ from calibration.board.tracker import BoardTracker
 from calibration.board.views import BoardView, Detections
 from calibration.errors import UserError
 from calibration.session import Session
-from calibration.video import open_video
 
 _LOOK_BACK = 7
 _LOOK_BACK_BYTES = 24_000_000
@@ -73,7 +71,7 @@ def detect_session(
     count = _Count(sum(-(-len(times[camera_id]) // every) for camera_id in cameras), progress)
 
     def scan(camera_id: str) -> _CameraScan:
-        return _scan(session.video_path(camera_id), len(times[camera_id]), board, every, count)
+        return _scan(session, camera_id, board, every, count)
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -85,19 +83,22 @@ def detect_session(
     return _gather(seen, times, board)
 
 
-def _scan(video: Path, frames: int, board: Board, every: int, count: _Count) -> _CameraScan:
+def _scan(session: Session, camera_id: str, board: Board, every: int, count: _Count) -> _CameraScan:
     tracker = BoardTracker(board)
-    capture = open_video(video)
+    frames = len(session.frame_times_ns(camera_id))
+    video = session.open_video(camera_id)
     by_frame: dict[int, BoardDetection] = {}
     passed: deque[tuple[int, np.ndarray]] = deque(maxlen=_LOOK_BACK)
     size, looked_at = (0, 0), 0
     try:
         for frame in range(frames):
-            if not capture.grab():
+            if not video.grab():
                 break
             if frame % every:
                 continue
-            image = capture.retrieve()[1]
+            image = video.retrieve()
+            if image is None:
+                break
             gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
             size, looked_at = (gray.shape[1], gray.shape[0]), looked_at + 1
             found = tracker.detect(gray)
@@ -112,9 +113,10 @@ def _scan(video: Path, frames: int, board: Board, every: int, count: _Count) -> 
                     passed.popleft()
             count.add()
     finally:
-        capture.release()
+        video.close()
     if not looked_at:
-        raise UserError(f"{video}: no frame can be read from this video. Check that the file is whole.")
+        path = session.video_path(camera_id)
+        raise UserError(f"{path}: no frame can be read from this video. Check that the file is whole.")
     return _CameraScan(by_frame=by_frame, size=size, looked_at=looked_at, inverted=tracker.inverted)
 
 
@@ -172,17 +174,18 @@ def _gather(seen: dict[str, _CameraScan], times: dict[str, np.ndarray], board: B
     )
 
 
-def sample_frames(video: Path, frames: int, samples: int) -> list[np.ndarray]:
-    """About `samples` images (H, W) uint8 spread evenly over a video's first `frames` frames."""
+def sample_frames(session: Session, camera_id: str, samples: int) -> list[np.ndarray]:
+    """About `samples` images (H, W) uint8 spread evenly over a camera's video."""
+    frames = len(session.frame_times_ns(camera_id))
     step = max(1, frames // samples)
     images = []
-    capture = open_video(video)
+    video = session.open_video(camera_id)
     try:
         for frame in range(frames):
-            if not capture.grab():
+            if not video.grab():
                 break
-            if frame % step == 0:
-                images.append(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2GRAY))
+            if frame % step == 0 and (image := video.retrieve()) is not None:
+                images.append(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
     finally:
-        capture.release()
+        video.close()
     return images

@@ -16,6 +16,7 @@ from calibration.camera_names import check_camera_id, is_camera_id, match_camera
 from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.formats.parts import CameraExtras, RigExtras, pinhole, warn_left_out
+from calibration.image_turn import ImageTurn
 from calibration.rig import (
     CalibrationRecord,
     Rig,
@@ -196,6 +197,7 @@ def _rig_camera(found: FoundCamera, camera_id: str, lens: Camera, unit_m: float)
         source=extras.source,
         rmse_px=found.rmse_px if extras.rmse_px is None else extras.rmse_px,
         remote=extras.remote,
+        turn=ImageTurn(extras.mirrored, extras.rotate),
     )
 
 

@@ -7,7 +7,7 @@ what the format itself holds, so a file edited elsewhere is read as it stands.
 
 import logging
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -32,6 +32,8 @@ class CameraExtras(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     source: CameraSource | None = None
     rmse_px: float | None = None
     remote: bool = False
+    mirrored: bool = False
+    rotate: Literal[0, 90, 180, 270] = 0
 
 
 class RigExtras(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -45,7 +47,12 @@ class RigExtras(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 def camera_extras(camera: RigCamera, **fields: object) -> str | None:
     """The `usthand` entry of a camera, with `id` and `lens` as given in `fields`; None where there is nothing."""
     extras = CameraExtras(
-        time_offset_ns=camera.time_offset_ns, source=camera.source, rmse_px=camera.rmse_px, remote=camera.remote
+        time_offset_ns=camera.time_offset_ns,
+        source=camera.source,
+        rmse_px=camera.rmse_px,
+        remote=camera.remote,
+        mirrored=camera.turn.mirrored,
+        rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
     )
     return _encode(msgspec.structs.replace(extras, **fields))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration.board.board import Board
 from calibration.errors import UserError
+from calibration.image_turn import ImageTurn
 from calibration.result.result import CalibrationOptions, CalibrationResult, CameraFigures, ImageFigures, ViewResiduals
 from calibration.result.verdict import judge
 from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
@@ -78,6 +79,7 @@ def _rig(solve: RigSolve, board: Board, figures: Mapping[str, CameraFigures], gi
                 source=known.source if known else None,
                 rmse_px=figures[camera_id].rmse_px,
                 remote=known.remote if known else False,
+                turn=known.turn if known else ImageTurn(),
             )
         )
     record = CalibrationRecord(

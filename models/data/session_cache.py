@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from calibration.cached_folder import cached_folder
@@ -174,24 +173,21 @@ class _Videos:
     """The images of a session in lockstep, each video read forward only."""
 
     def __init__(self, session: Session) -> None:
-        self._captures = [
-            cv2.VideoCapture(str(session.video_path(name)), cv2.CAP_FFMPEG) for name in session.camera_ids
-        ]
-        self._next = [0] * len(self._captures)
+        self._videos = [session.open_video(name) for name in session.camera_ids]
+        self._next = [0] * len(self._videos)
 
     def read(self, view: int, frame: int) -> np.ndarray | None:
         """The image (H, W, 3) BGR; None where it cannot be decoded."""
-        capture = self._captures[view]
+        video = self._videos[view]
         while self._next[view] <= frame:
             self._next[view] += 1
-            if not capture.grab():
+            if not video.grab():
                 return None
-        whole, image = capture.retrieve()
-        return image if whole else None
+        return video.retrieve()
 
     def close(self) -> None:
-        for capture in self._captures:
-            capture.release()
+        for video in self._videos:
+            video.close()
 
 
 def _cut(

@@ -133,7 +133,9 @@ def _record(
         for view, camera in enumerate(rig.cameras)
     }
     source = f"simulated by usthand simulate: scene {seed}, labels {labels}"
-    write_session(folder, rig, videos, stamps, name=name, clock="seconds since the simulation began", source=source)
+    upright = [camera.camera_id for camera in rig.cameras if camera.turn]
+    clock = "seconds since the simulation began"
+    write_session(folder, rig, videos, stamps, name=name, clock=clock, source=source, upright=upright)
     return int(taken.sum())
 
 
