@@ -1,5 +1,6 @@
 """One camera as the intake sees it: its grabber's state, its frames, and what it counts."""
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -7,11 +8,15 @@ import cv2
 import msgspec
 import numpy as np
 
-from app.assembly.synchroniser import Counters
+from app.assembly.frame_dates import FrameDates
+from app.assembly.lane import Counters
+from app.run.policy import Policy
 from app.transport.messages import CameraReport, CameraStatus, FrameHeader
 from app.transport.ring import RingReader, RingWriter, SlotRef
 from calibration.frames import Frame
 from calibration.rig import RigCamera
+
+log = logging.getLogger(__name__)
 
 # Frames from the network until a slot is overwritten, as many as a grabber on this host has.
 _INGRESS_SLOTS = 12
@@ -27,11 +32,13 @@ class SlotFrame(Frame):
 class CameraIntake:
     """What the intake knows of one camera's grabber. `used` counts the frames that the worker needs no more."""
 
-    def __init__(self, camera: RigCamera) -> None:
+    def __init__(self, camera: RigCamera, policy: Policy) -> None:
         self.status = CameraStatus(camera_id=camera.camera_id, state="starting")
         self.heard_s = time.monotonic()
         self.used = 0
         self.undecodable = 0
+        self.dates = FrameDates(policy)
+        self._note = ""
         self._camera = camera
         self._pid = 0
         self._ingress: RingWriter | None = None
@@ -81,6 +88,16 @@ class CameraIntake:
     def lose(self, detail: str) -> None:
         self.status = msgspec.structs.replace(self.status, state="lost", detail=detail)
 
+    def tell_of_times(self, note: str) -> None:
+        """What is wrong with the times of its frames, nothing where they are right again."""
+        kind = note.partition(" ")[0], bool(note)
+        if kind != (self._note.partition(" ")[0], bool(self._note)):
+            if note:
+                log.warning("camera %s: %s", self._camera.camera_id, note)
+            else:
+                log.info("camera %s: the times of its frames are right again", self._camera.camera_id)
+        self._note = note
+
     def report(self, counters: Counters, frame: Frame | None) -> CameraReport:
         """The camera's state and counters, and its frame in a set."""
         # A replay's grabbers are ahead of its sets: what is shown is still before the recording's end.
@@ -92,7 +109,8 @@ class CameraIntake:
             late=counters.late,
             stale=counters.stale,
             corrupt=self.status.corrupt + self.undecodable,
-            detail=self.status.detail,
+            misdated=counters.misdated,
+            detail=self.status.detail or self._note,
             slot=frame.slot if isinstance(frame, SlotFrame) else None,
             sequence=frame.sequence if frame else -1,
             capture_time_ns=frame.capture_time_ns if frame else 0,

@@ -18,7 +18,7 @@ from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import CameraReport, CameraStatus, FrameHeader
 from app.transport.ring import RingReader
 from app.transport.sockets import wait
-from calibration.frames import FrameSet
+from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Intake:
         self._settings = settings
         self._folder = folder
         self._policy = settings.policy
-        self._cameras = {camera.camera_id: CameraIntake(camera) for camera in rig.cameras}
+        self._cameras = {camera.camera_id: CameraIntake(camera, self._policy) for camera in rig.cameras}
         self._synchroniser = Synchroniser(rig.camera_ids, rig.sync, self._policy, settings.phases_ns)
         self._pacing = Pacing(self._policy) if isinstance(self._policy, ReplayPolicy) else None
         self._reader = RingReader()
@@ -69,12 +69,18 @@ class Intake:
             if not self._sets:
                 return None
             frame_set = self._sets.popleft()
-            oldest_ns = time.monotonic_ns() - self._policy.max_age_ms * 1e6
-            stale = [camera_id for camera_id, frame in frame_set.frames.items() if frame.grab_time_ns < oldest_ns]
+            now_ns = time.monotonic_ns()
+            stale = [camera_id for camera_id, frame in frame_set.frames.items() if self._is_stale(frame, now_ns)]
             if not stale:
                 return frame_set
             self._synchroniser.discard(frame_set, stale, stale=True)
         return replace(frame_set, frames={c: f for c, f in frame_set.frames.items() if c not in stale})
+
+    def _is_stale(self, frame: Frame, now_ns: int) -> bool:
+        """By when it was grabbed or, as a network may hold a frame back before that, by when it was taken."""
+        if self._policy.waits_for_all:
+            return False
+        return min(frame.grab_time_ns, frame.capture_time_ns) < now_ns - self._policy.max_age_ms * 1e6
 
     def done(self, frame_set: FrameSet) -> None:
         """The set's frames are not needed any more."""
@@ -93,6 +99,7 @@ class Intake:
         """Each camera's state and counters, and its frame in this set."""
         frames = frame_set.frames if frame_set else {}
         with self._lock:
+            self._note_times()
             counters = self._synchroniser.counters
             return {
                 camera_id: camera.report(counters[camera_id], frames.get(camera_id))
@@ -132,13 +139,22 @@ class Intake:
         camera = self._cameras.get(header.camera_id)
         if camera is None:
             return
-        frame = camera.frame(header, payload, self._reader)
+        now_ns = time.monotonic_ns()
+        # Of a frame in the future the sets of all others would be late; its camera's next may be right.
+        misdated = camera.dates.refuses(header, now_ns)
+        frame = None if misdated else camera.frame(header, payload, self._reader)
+        counters = self._synchroniser.counters[header.camera_id]
         with self._lock:
-            if frame is None:
-                camera.used += 1
-                self._synchroniser.counters[header.camera_id].stale += 1
-            else:
+            if frame is not None and not self._is_stale(frame, now_ns):
                 self._synchroniser.add(frame, time.monotonic_ns())
+                return
+            camera.used += 1
+            if misdated:
+                counters.misdated += 1
+            else:
+                counters.stale += 1
+            if not self._policy.waits_for_all:
+                self._synchroniser.stops(header.camera_id)
 
     def _status(self, status: CameraStatus) -> None:
         camera = self._cameras.get(status.camera_id)
@@ -166,9 +182,19 @@ class Intake:
                     camera.lose("its grabber is silent")
                     self._synchroniser.stops(camera_id)
 
+    def _note_times(self) -> None:
+        """What is wrong with cameras' times: said in the log once, and in their reports while it is so."""
+        notes = self._synchroniser.notes
+        for camera_id, camera in self._cameras.items():
+            camera.tell_of_times(camera.dates.note or notes.get(camera_id, ""))
+
     def _close_sets(self) -> None:
         with self._lock:
             while (frame_set := self._synchroniser.pop(time.monotonic_ns())) is not None:
+                if self._policy.newest_only and self._sets and len(frame_set.frames) < 2 <= len(self._sets[-1].frames):
+                    # No hand is seen in it: it does not take the place of a set in which one is.
+                    self._synchroniser.discard(frame_set)
+                    continue
                 while self._sets and self._policy.newest_only:
                     self._synchroniser.discard(self._sets.popleft())
                 self._sets.append(frame_set)

@@ -60,6 +60,11 @@ class Phases:
         self._mean[camera_id] = self._mean.get(camera_id, 0) * (1 - weight) + turn * weight
         self._arrange(period_ns)
 
+    def renew(self, camera_id: str) -> None:
+        """This camera's times may start again from anywhere: its phase is measured anew."""
+        if camera_id in self._seen:
+            self._seen[camera_id] = 0
+
     def _arrange(self, period_ns: float) -> None:
         turns = {
             camera: (cmath.phase(mean) / tau) % 1.0

@@ -23,16 +23,20 @@ class LivePolicy(
 ):
     """The newest wins, so that latency is bounded: what is late, stale or superseded is counted and left out.
 
-    `max_age_ms`: a frame that was grabbed longer ago is stale; what `usthand live --max-age-ms` sets.
+    `max_age_ms`: a frame that was grabbed or taken longer ago is stale; what `usthand live --max-age-ms` sets.
     `deadline_periods`: a set waits so long after its first frame for the others, where rig.yaml has no `deadline_ms`:
-    one period, in which each camera delivers, and a half for jitter. `silent_periods`: a camera that was silent for so
-    many of its periods is not waited for; one that dropped up to three frames is. `max_pending`: so many frames of a
-    camera may wait for their sets, two seconds at 30 Hz. `silent_s`: a grabber speaks every half second at least; one
-    that missed five times is gone.
+    one period, in which each camera delivers, and a half for jitter; and longer, but no longer than `longest_wait_ms`,
+    for a camera that is known to come later, as over a network: half the age limit. `future_ms`: a frame that lies
+    further in the future is left out; two machines' clocks are known better. `silent_periods`: a camera that was
+    silent for so many of its periods is not waited for; one that dropped up to three frames is. `max_pending`: so many
+    frames of a camera may wait for their sets, two seconds at 30 Hz. `silent_s`: a grabber speaks every half second at
+    least; one that missed five times is gone.
     """
 
     max_age_ms: float = 500.0
     deadline_periods: float = 1.5
+    longest_wait_ms: float = 250.0
+    future_ms: float = 50.0
     silent_periods: float = 4.0
     max_pending: int = 64
     silent_s: float = 2.5
@@ -70,6 +74,8 @@ class ReplayPolicy(
 
     max_age_ms: ClassVar[float] = math.inf
     deadline_periods: ClassVar[float] = math.inf
+    longest_wait_ms: ClassVar[float] = math.inf
+    future_ms: ClassVar[float] = math.inf
     silent_periods: ClassVar[float] = math.inf
     max_pending: ClassVar[float] = math.inf
     silent_s: ClassVar[float] = math.inf

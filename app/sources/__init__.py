@@ -30,8 +30,12 @@ def _make_as_delivered(camera: RigCamera, rig: Rig) -> Source:
             )
         case OpenCvSource():
             from app.sources.opencv import OpenCvCapture
-            from app.sources.video_file import VideoFileCapture, is_video_file
+            from app.sources.video_file import VideoFileCapture, is_url, is_video_file
 
+            if is_url(camera.source.device):
+                from app.sources.network_stream import NetworkStream
+
+                return NetworkStream(camera)
             if is_video_file(camera.source.device):
                 return VideoFileCapture(camera)
             return OpenCvCapture(camera)

@@ -1,13 +1,11 @@
-"""USB and network cameras through OpenCV: a V4L2 device by index or path, or an rtsp, http or udp URL.
+"""USB cameras through OpenCV: a V4L2 device by index or path.
 
 A path such as /dev/v4l/by-id/... names the camera itself and survives replugging, an index does not. Frames are
-stamped when the driver hands them over. A compressed network stream is decoded by FFmpeg within that call, so its time
-stamps lag by a constant latency, which belongs in the camera's `time_offset`.
+stamped when the driver hands them over. URLs are `network_stream`'s, files `video_file`'s.
 """
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -19,18 +17,9 @@ from app.sources.source import Mode, SourceError, SourceLost, Stamp
 from calibration.camera_source import OpenCvSource
 from calibration.rig import RigCamera
 
-_OPEN_TIMEOUT_MS = 5000
-_READ_TIMEOUT_MS = 5000
-_SKIP_S = 2.0
 _TOLERANCE = 0.01
 # V4L2_EXPOSURE_MANUAL of the kernel's V4L2_CID_EXPOSURE_AUTO.
 _V4L2_MANUAL_EXPOSURE = 1
-# The driver gives a stream's newest frame without FFmpeg's input buffering. A user's own setting is kept.
-_FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
-
-
-def is_url(device: int | str) -> bool:
-    return isinstance(device, str) and "://" in device
 
 
 class OpenCvCapture:
@@ -48,8 +37,7 @@ class OpenCvCapture:
 
     def open(self) -> Mode:
         self.close()
-        open_capture = self._open_stream if is_url(self._device) else self._open_device
-        self._reader = LatestFrame(self._name, open_capture, self._next_sequence)
+        self._reader = LatestFrame(self._name, self._open_device, self._next_sequence)
         try:
             return self._reader.start()
         except BaseException:
@@ -77,34 +65,6 @@ class OpenCvCapture:
         if isinstance(self._device, int):
             return f"video device {self._device}"
         return str(self._device)
-
-    def _open_stream(self) -> tuple[cv2.VideoCapture, Mode]:
-        for key in ("fourcc", "exposure", "gain"):
-            if getattr(self._source, key) is not None:
-                raise SourceError(
-                    f"{self._label}: `{key}` cannot be set on the stream {self._name}. Remove it from "
-                    "rig.yaml and set it in the camera's own configuration."
-                )
-        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", _FFMPEG_OPTIONS)
-        # One decoding thread: with more, FFmpeg holds back one frame for each.
-        capture = cv2.VideoCapture(
-            str(self._device),
-            cv2.CAP_FFMPEG,
-            [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS),
-                *(cv2.CAP_PROP_N_THREADS, 1),
-            ],
-        )
-        if not capture.isOpened():
-            capture.release()
-            raise SourceError(
-                f"{self._label}: the stream {self._name} does not answer within "
-                f"{_OPEN_TIMEOUT_MS // 1000} s or is no video. Check the address, the user and password in it, and "
-                "that the camera is on."
-            )
-        _skip_queued(capture)
-        return self._checked(capture)
 
     def _open_device(self) -> tuple[cv2.VideoCapture, Mode]:
         target = self._device
@@ -172,8 +132,7 @@ class OpenCvCapture:
         require_size(self._camera, name, width, height)
         fps = capture.get(cv2.CAP_PROP_FPS)
         known = 0 < fps < 1000
-        # A network stream often states no rate, and its clock's 90000 instead.
-        if source.fps is not None and (known or not is_url(self._device)):
+        if source.fps is not None:
             require_value(self._camera, name, "fps", source.fps, fps, _TOLERANCE)
         if source.exposure is not None:
             require_value(
@@ -182,17 +141,6 @@ class OpenCvCapture:
         if source.gain is not None:
             require_value(self._camera, name, "gain", source.gain, capture.get(cv2.CAP_PROP_GAIN), _TOLERANCE)
         return Mode(width, height, fps if known else None, f"{name}: {width}x{height} {actual} at {fps:.4g} fps")
-
-
-def _skip_queued(capture: cv2.VideoCapture) -> None:
-    """Throw away what a stream queued while it was opened: those frames are old, and would be stamped as new."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    wait_s = 0.5 / fps if 0 < fps < 1000 else 0.01
-    started = before = time.monotonic()
-    while capture.grab() and time.monotonic() - started < _SKIP_S:
-        if time.monotonic() - before > wait_s:
-            return
-        before = time.monotonic()
 
 
 def _fourcc_code(text: str, camera_id: str) -> int:

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from app.sources.mode_check import require_size
-from app.sources.opencv import is_url
 from app.sources.source import EndOfSource, FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from app.sources.video_frames import VideoFrames
 from calibration.camera_source import OpenCvSource
 from calibration.rig import RigCamera
+
+
+def is_url(device: int | str) -> bool:
+    return isinstance(device, str) and "://" in device
 
 
 def is_video_file(device: int | str) -> bool:

@@ -5,15 +5,20 @@ half of the round trip less the time spent at the other end (D. Mills, "Internet
 Protocol", IEEE Trans. Communications 1991).
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 
 from app.transport.sockets import CommandClient
 
+log = logging.getLogger(__name__)
+
 _KEPT = 64
 # Quartz clocks differ by some 20 millionths: an old round trip vouches for less.
 _DRIFT = 40e-6
+# Beyond the bounds of both: rounding, and a drift that is steeper for a moment.
+_JUMP_NS = 1_000_000
 
 
 class ClockOffset:
@@ -37,8 +42,14 @@ class ClockOffset:
     def add(self, sent_ns: int, received_ns: int, answered_ns: int, back_ns: int) -> None:
         """One round trip: sent and back on this host's clock, received and answered on the worker's."""
         offset = ((received_ns - sent_ns) + (answered_ns - back_ns)) // 2
-        error = ((back_ns - sent_ns) - (answered_ns - received_ns)) // 2
-        self._trips.append((back_ns, offset, max(error, 0)))
+        error = max(((back_ns - sent_ns) - (answered_ns - received_ns)) // 2, 0)
+        if self._trips:
+            known, bound = self.best()
+            if abs(offset - known) > bound + error + _JUMP_NS:
+                # Both cannot be true: a clock stood still, as of a machine that slept, and old trips say nothing of it.
+                log.warning("the clocks' offset changed by %.3f s; it is measured anew", (offset - known) / 1e9)
+                self._trips.clear()
+        self._trips.append((back_ns, offset, error))
 
     def best(self) -> tuple[int, int]:
         """(offset_ns, error_ns): the offset, and the bound of its error."""

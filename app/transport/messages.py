@@ -95,7 +95,7 @@ class CameraReport(msgspec.Struct, kw_only=True):
     """One camera in a PoseSet: its state, counters, and the frame that was used (None where it was absent).
 
     `frames` received, `dropped` by policy or lost upstream, `late` after their set closed, `stale` older than the age
-    limit.
+    limit, `misdated` with a time that lies in the future.
     """
 
     state: CameraState
@@ -104,6 +104,7 @@ class CameraReport(msgspec.Struct, kw_only=True):
     late: int = 0
     stale: int = 0
     corrupt: int = 0
+    misdated: int = 0
     detail: str = ""
     slot: SlotRef | None = None
     sequence: int = -1

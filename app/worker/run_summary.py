@@ -94,6 +94,7 @@ class RunSummary:
                     "late": report.late,
                     "stale": report.stale,
                     "corrupt": report.corrupt,
+                    "misdated": report.misdated,
                     "state": report.state,
                 }
                 for camera_id, report in cameras.items()

@@ -66,14 +66,24 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return probe.getsockname()[1]
 
 
+def read_numbers(source: Source, frames: int) -> list[int]:
+    image = new_image()
+    numbers = []
+    for _ in range(frames):
+        source.grab(3.0)
+        source.retrieve(image)
+        numbers.append(number_of(image))
+    return numbers
+
+
 class StreamServer:
     """Debian's ffmpeg as a network camera: over UDP it sends to whoever listens, over HTTP it serves one client."""
 
     def __init__(self, video: Path, protocol: str) -> None:
         self._video = video
         self._udp = protocol == "udp"
-        port = free_port(socket.SOCK_DGRAM if self._udp else socket.SOCK_STREAM)
-        self.url = f"{protocol}://127.0.0.1:{port}"
+        self.port = free_port(socket.SOCK_DGRAM if self._udp else socket.SOCK_STREAM)
+        self.url = f"{protocol}://127.0.0.1:{self.port}"
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:

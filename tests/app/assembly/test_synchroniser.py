@@ -1,5 +1,7 @@
 """Frame sets from simulated arrivals, against the sets that were really exposed together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -182,3 +184,107 @@ def test_a_restarted_counter_is_no_loss():
     sets = play(synchroniser, arrivals + again)
     assert synchroniser.counters["bb"].dropped == 0
     assert len(sets[-1].frames) == 2
+
+
+def late_by(known_ms: float, camera: str, ticks: int, jitter_ms: float = 2.0) -> list[Arrival]:
+    """A camera whose frames come so much later than they were taken, with that already taken off their times."""
+    return steady(camera, ticks, delay_ms=5.0 + known_ms, jitter_ms=jitter_ms)
+
+
+@pytest.mark.parametrize("known_ms", [60, 150])
+def test_a_camera_that_is_known_to_come_late_is_waited_for(known_ms):
+    arrivals = [a for camera in ("a", "bb", "ccc") for a in steady(camera, 120)] + late_by(known_ms, "dddd", 120)
+    synchroniser = Synchroniser(["a", "bb", "ccc", "dddd"], SyncSettings(fps=30.0))
+    sets = play(synchroniser, arrivals)
+    assert all(len(s.frames) == 4 for s in sets[10:])
+    assert all(len(set(ticks_of(s, arrivals).values())) == 1 for s in sets[10:])
+    assert synchroniser.counters["dddd"].late <= 10
+    assert synchroniser.notes == {}
+
+
+def test_a_camera_that_comes_later_than_a_set_waits_is_named_and_delays_no_set_further():
+    arrivals = [a for camera in ("a", "bb") for a in steady(camera, 120)] + late_by(400, "ccc", 120)
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings())
+    sets = play(synchroniser, arrivals)
+    # What a set costs in the end is the longest wait.
+    assert max(s.closed_time_ns - s.reference_time_ns for s in sets) <= 5 * MS + 251 * MS
+    assert list(synchroniser.notes) == ["ccc"]
+    assert "400 ms after" in synchroniser.notes["ccc"]
+    assert "sync.deadline_ms" in synchroniser.notes["ccc"]
+
+
+def at_rate(camera: str, fps: float, seconds: float, phase_ms: float = 0.0, jitter_ms: float = 2.0):
+    noise = np.random.default_rng([7, len(camera)]).uniform(-jitter_ms, jitter_ms, round(seconds * fps)) * MS
+    return [
+        Arrival(camera, number, 1_000 * MS + number / fps * 1e9 + phase_ms * MS + noise[number], 5 * MS)
+        for number in range(round(seconds * fps))
+    ]
+
+
+def test_each_frame_of_a_slower_camera_joins_the_nearest_set():
+    """Two at 30 and two at 25 frames/s: a third of the sets had one view."""
+    arrivals = at_rate("a", 30, 20) + at_rate("bb", 30, 20, 10) + at_rate("ccc", 25, 20, 20) + at_rate("dddd", 25, 20)
+    synchroniser = Synchroniser(["a", "bb", "ccc", "dddd"], SyncSettings())
+    settled = play(synchroniser, arrivals)[40:-4]
+    views = np.array([len(s.frames) for s in settled])
+    assert np.mean(views >= 2) > 0.98
+    assert views.mean() > 3.5
+    seconds = (settled[-1].reference_time_ns - settled[0].reference_time_ns) / 1e9
+    assert len(settled) / seconds == pytest.approx(30, rel=0.03)
+    used = {camera: sum(camera in s.frames for s in settled) / seconds for camera in ("a", "bb", "ccc", "dddd")}
+    assert used == pytest.approx({"a": 30, "bb": 30, "ccc": 25, "dddd": 25}, rel=0.03)
+
+
+def test_one_fast_camera_makes_no_sets_of_one_view():
+    arrivals = at_rate("a", 60, 10) + [a for n, c in enumerate(("bb", "ccc")) for a in at_rate(c, 30, 10, 10 * n)]
+    settled = play(Synchroniser(["a", "bb", "ccc"], SyncSettings(fps=60.0)), arrivals)[40:-4]
+    assert all(len(s.frames) == 3 for s in settled)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_a_camera_whose_frames_come_in_bursts_costs_its_own_view_only(size):
+    """As over Wi-Fi: so many come at once, and are stamped then."""
+    bursts = []
+    for arrival in steady("ccc", 200):
+        number = arrival.frame.sequence
+        at = (number // size + 1) * size * PERIOD + 1_000 * MS + number % size * 100_000
+        bursts.append(Arrival("ccc", number, at, 0))
+    arrivals = [a for camera in ("a", "bb") for a in steady(camera, 200)] + bursts
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings())
+    settled = play(synchroniser, arrivals)[40:-2]
+    assert all({"a", "bb"} <= set(s.frames) for s in settled)
+    assert synchroniser.counters["a"].dropped == synchroniser.counters["bb"].dropped == 0
+
+
+def test_a_rate_in_the_rig_file_that_the_cameras_contradict_is_named_and_not_gone_by():
+    """Webcams that halve their rate in dim light."""
+    phases = {"a": 0.0, "bb": 20.0, "ccc": 40.0, "dddd": 0.0}
+    arrivals = [a for camera, phase in phases.items() for a in at_rate(camera, 15, 12, phase)]
+    synchroniser = Synchroniser(phases, SyncSettings(fps=30.0))
+    settled = play(synchroniser, arrivals)[30:-2]
+    assert all(len(s.frames) == 4 for s in settled)
+    assert set(synchroniser.notes) == set(phases)
+    assert "15 frames/s" in synchroniser.notes["a"]
+    assert "sync.fps: 30" in synchroniser.notes["a"]
+
+
+def test_nonsense_time_stamps_of_one_camera_cost_its_own_view_only():
+    rng = np.random.default_rng(2)
+    nonsense = [Arrival("a", tick, a.at_ns - rng.uniform(0, 400) * MS, 0) for tick, a in enumerate(steady("a", 200))]
+    for arrival, honest in zip(nonsense, steady("a", 200), strict=True):
+        arrival.at_ns = honest.at_ns
+    arrivals = nonsense + [a for camera in ("bb", "ccc") for a in steady(camera, 200)]
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings())
+    settled = play(synchroniser, arrivals)[20:-2]
+    assert np.mean([{"bb", "ccc"} <= set(s.frames) for s in settled]) > 0.97
+
+
+def test_a_trigger_counter_that_jumps_blacks_out_nobody():
+    arrivals = [a for camera in ("a", "bb", "ccc") for a in steady(camera, 200)]
+    for arrival in arrivals:
+        if arrival.frame.camera_id == "a" and arrival.tick >= 60:
+            arrival.frame = replace(arrival.frame, sequence=arrival.frame.sequence + 100_000)
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings(mode="trigger", fps=30.0))
+    sets = play(synchroniser, arrivals)
+    assert sum(len(s.frames) == 3 for s in sets) >= 198
+    assert synchroniser.counters["a"].dropped == 0

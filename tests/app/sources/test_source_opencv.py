@@ -5,13 +5,12 @@ import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from app.sources.opencv import OpenCvCapture
-from app.sources.source import EndOfSource, Source, SourceError, SourceLost, SourceTimeout
+from app.sources.source import EndOfSource, Source, SourceError, SourceTimeout
 from calibration.camera_source import OpenCvSource
-from tests.support.source_cases import FakeDevice, StreamServer, new_image, number_of, source_of, write_video
+from tests.support.source_cases import FakeDevice, new_image, number_of, read_numbers, source_of, write_video
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +32,6 @@ def on_device(tmp_path: Path, settings: OpenCvSource, width: int = 320, height: 
     node.touch()
     source._device = str(node)
     return source
-
-
-def read_numbers(source: Source, frames: int) -> list[int]:
-    image = new_image()
-    numbers = []
-    for _ in range(frames):
-        source.grab(3.0)
-        source.retrieve(image)
-        numbers.append(number_of(image))
-    return numbers
 
 
 def test_sets_format_before_size_before_rate_and_exposure_by_hand(tmp_path: Path, device: FakeDevice) -> None:
@@ -213,72 +202,3 @@ def test_files_and_streams_refuse_what_only_a_device_has(video: Path, tmp_path: 
     text.write_text("no video")
     with pytest.raises(SourceError, match=r"text.mp4: cannot be read as a video"):
         source_of(OpenCvSource(device=str(text))).open()
-
-
-@pytest.mark.parametrize("protocol", ["http", "udp"])
-def test_a_stream_is_lost_with_its_server_and_found_again(
-    video: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for limit in ("_OPEN_TIMEOUT_MS", "_READ_TIMEOUT_MS"):
-        monkeypatch.setattr(f"app.sources.opencv.{limit}", 2000)
-    server = StreamServer(video, protocol)
-    server.start()
-    source = source_of(OpenCvSource(device=server.url))
-    try:
-        open_when_up(source)
-        first = read_numbers(source, 20)
-        server.stop()
-        with pytest.raises(SourceLost, match="stopped delivering"):
-            read_until_lost(source)
-        source.close()
-        with pytest.raises(SourceError, match=r"does not answer.*Check the address"):
-            source.open()
-        server.start()
-        open_when_up(source)
-        second = read_numbers(source, 20)
-    finally:
-        source.close()
-        server.stop()
-    for numbers in (first, second):
-        steps = np.diff(numbers) % 50
-        assert (steps >= 1).all(), "frames come in order"
-        assert np.median(steps) == 1
-
-
-def open_when_up(source: Source) -> None:
-    """The server takes a moment to start; a camera that boots does as well."""
-    for _ in range(40):
-        with contextlib.suppress(SourceError):
-            source.open()
-            return
-        time.sleep(0.1)
-    raise AssertionError("the stream did not come up")
-
-
-def read_until_lost(source: Source) -> None:
-    for _ in range(400):
-        with contextlib.suppress(SourceTimeout):
-            source.grab(0.1)
-
-
-def test_what_a_stream_queued_while_it_was_opened_is_not_shown_as_new(video: Path) -> None:
-    """The server pushes frame n at n/30 s, so number and time of every frame lie on one line from the first on."""
-    server = StreamServer(video, "http")
-    server.start()
-    source = source_of(OpenCvSource(device=server.url))
-    try:
-        open_when_up(source)
-        image = new_image()
-        stamps, numbers = [], []
-        for _ in range(25):
-            stamp = source.grab(3.0)
-            source.retrieve(image)
-            stamps.append(stamp.capture_time_ns / 1e9)
-            numbers.append(number_of(image))
-    finally:
-        source.close()
-        server.stop()
-    elapsed = np.array(stamps) - stamps[0]
-    shown = (np.array(numbers) - numbers[0]) % 50 / 30
-    # Queued frames, stamped as new, would all come within an instant and put the first third of a second apart.
-    assert abs(elapsed[-1] - shown[-1]) < 0.25

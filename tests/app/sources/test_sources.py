@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from app.sources import make_source
+from app.sources.network_stream import StreamTuning
 from app.sources.source import EndOfSource, Source, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
 from calibration.rig import Rig
@@ -102,8 +103,7 @@ def device_case(folder: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 def stream_case(video: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    for limit in ("_OPEN_TIMEOUT_MS", "_READ_TIMEOUT_MS"):
-        monkeypatch.setattr(f"app.sources.opencv.{limit}", 2000)
+    monkeypatch.setattr("app.sources.network_stream.NetworkStream.tuning", StreamTuning(open_s=2.0, read_s=2.0))
     server = StreamServer(video, "udp")
     server.start()
     return Case(

@@ -200,3 +200,14 @@ def test_no_answer_is_none_in_time(ends):
     client = CommandClient(f"tcp://127.0.0.1:{free_port()}")
     ends.append(client)
     assert client.ask({"do": "clock"}, 0.1) is None
+
+
+def test_a_clock_that_stood_still_is_measured_anew():
+    """The other machine slept for 30 s: 64 good round trips of before say nothing any more."""
+    clock = ClockOffset(None, lambda: 10**9)  # type: ignore[arg-type]
+    for _ in range(64):
+        clock.add(0, 1_000_100_000, 1_000_100_000, 200_000)
+    assert clock.best()[0] == pytest.approx(1e9, abs=100_000)
+    clock.add(0, 31_000_500_000, 31_000_500_000, 1_000_000)
+    offset, error = clock.best()
+    assert offset == pytest.approx(31e9, abs=error)

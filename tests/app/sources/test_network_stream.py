@@ -1,0 +1,200 @@
+"""Network cameras: what their frames' times say, what they show, and what is said of them."""
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.sources.network_stream import StreamTuning, without_password
+from app.sources.source import FrameCorrupt, Source, SourceError, SourceLost, SourceTimeout, Stamp
+from calibration.camera_source import OpenCvSource
+from tests.support.source_cases import StreamServer, new_image, number_of, read_numbers, source_of, write_video
+from tests.support.stream_servers import MjpegServer, SlowRelay, numbered_jpeg
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "numbered.mp4", 50)
+
+
+@pytest.mark.parametrize("protocol", ["http", "udp"])
+def test_a_stream_is_lost_with_its_server_and_found_again(
+    video: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sources.network_stream.NetworkStream.tuning", StreamTuning(open_s=2.0, read_s=2.0))
+    server = StreamServer(video, protocol)
+    server.start()
+    source = source_of(OpenCvSource(device=server.url))
+    try:
+        open_when_up(source)
+        first = read_numbers(source, 20)
+        server.stop()
+        with pytest.raises(SourceLost, match="stopped delivering"):
+            read_until_lost(source)
+        source.close()
+        with pytest.raises(SourceError, match=r"does not answer.*Check the address"):
+            source.open()
+        server.start()
+        open_when_up(source)
+        second = read_numbers(source, 20)
+    finally:
+        source.close()
+        server.stop()
+    for numbers in (first, second):
+        steps = np.diff(numbers) % 50
+        assert (steps >= 1).all(), "frames come in order"
+        assert np.median(steps) == 1
+
+
+def open_when_up(source: Source) -> None:
+    """The server takes a moment to start; a camera that boots does as well."""
+    for _ in range(40):
+        with contextlib.suppress(SourceError):
+            source.open()
+            return
+        time.sleep(0.1)
+    raise AssertionError("the stream did not come up")
+
+
+def read_until_lost(source: Source) -> None:
+    for _ in range(400):
+        with contextlib.suppress(SourceTimeout):
+            source.grab(0.1)
+
+
+def test_what_a_stream_queued_while_it_was_opened_is_not_shown_as_new(video: Path) -> None:
+    """The server pushes frame n at n/30 s, so number and time of every frame lie on one line from the first on."""
+    server = StreamServer(video, "http")
+    server.start()
+    source = source_of(OpenCvSource(device=server.url))
+    try:
+        open_when_up(source)
+        image = new_image()
+        stamps, numbers = [], []
+        for _ in range(25):
+            stamp = source.grab(3.0)
+            source.retrieve(image)
+            stamps.append(stamp.capture_time_ns / 1e9)
+            numbers.append(number_of(image))
+    finally:
+        source.close()
+        server.stop()
+    elapsed = np.array(stamps) - stamps[0]
+    shown = (np.array(numbers) - numbers[0]) % 50 / 30
+    # Queued frames, stamped as new, would all come within an instant and put the first third of a second apart.
+    assert abs(elapsed[-1] - shown[-1]) < 0.25
+
+
+def frames_until(source: Source, until, seconds: float = 30.0) -> None:
+    """Take frames until `until(stamp, image)` says True."""
+    image, end = new_image(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(SourceTimeout, FrameCorrupt):
+            stamp = source.grab(1.0)
+            source.retrieve(image)
+            if until(stamp, image):
+                return
+    raise AssertionError("waited in vain")
+
+
+@pytest.mark.parametrize("size", [(160, 120), (240, 320), (320, 180)])
+def test_a_stream_that_changes_its_size_is_lost_and_the_change_is_named(size: tuple[int, int]) -> None:
+    """OpenCV gave a small picture in the corner of the old one, or the old one for ever, with fresh times."""
+    with MjpegServer() as server:
+        source = source_of(OpenCvSource(device=server.url))
+        source.open()
+        read_numbers(source, 3)
+        server.picture = lambda number: numbered_jpeg(number, *size)
+        with pytest.raises(SourceLost, match=rf"changed from 320x240 to {size[0]}x{size[1]}"):
+            frames_until(source, lambda stamp, image: False)
+        source.close()
+        with pytest.raises(SourceError, match=rf"asked for 320x240.*delivers {size[0]}x{size[1]}"):
+            source.open()
+        server.picture = numbered_jpeg
+        open_when_up(source)
+        read_numbers(source, 3)
+        source.close()
+
+
+def test_a_stream_that_changes_its_chroma_shows_true_pictures_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with MjpegServer() as server, caplog.at_level(logging.WARNING):
+        server.picture = lambda number: numbered_jpeg(number, sampling="422")
+        source = source_of(OpenCvSource(device=server.url))
+        source.open()
+        read_numbers(source, 3)
+        server.picture = lambda number: numbered_jpeg(number, sampling="420")
+        frames_until(source, lambda stamp, image: "yuvj422p to yuvj420p" in caplog.text)
+        image = new_image()
+        source.grab(3.0)
+        source.retrieve(image)
+        source.close()
+    # Of one grey, as it was sent: garbled chroma coloured it by 44 levels.
+    assert float(np.ptp(image.reshape(-1, 3).mean(0))) < 2
+
+
+def test_a_rate_that_jpeg_pictures_over_http_do_not_tell_is_not_held_against_them() -> None:
+    with MjpegServer() as server:
+        source = source_of(OpenCvSource(device=server.url, fps=30))
+        assert source.open().fps is None
+        read_numbers(source, 3)
+        source.close()
+
+
+def test_a_damaged_picture_costs_itself_only() -> None:
+    with MjpegServer() as server:
+        whole = numbered_jpeg
+        server.picture = lambda number: b"\xff\xd8 no picture \xff\xd9" if number % 10 == 5 else whole(number)
+        source = source_of(OpenCvSource(device=server.url))
+        source.open()
+        image, corrupt, shown = new_image(), 0, 0
+        for _ in range(40):
+            stamp = source.grab(3.0)
+            try:
+                source.retrieve(image)
+                shown += 1
+            except FrameCorrupt:
+                corrupt += 1
+        source.close()
+    assert shown > 30
+    assert stamp.sequence >= 39
+    assert corrupt < 10
+
+
+def test_frames_that_a_network_delays_are_known_to_be_old(video: Path) -> None:
+    """By the stream's own times: frame n is of n/30 s, whenever it comes."""
+    server = StreamServer(video, "http")
+    with SlowRelay(server.port) as relay:
+        server.start()
+        source = source_of(OpenCvSource(device=f"http://127.0.0.1:{relay.port}"))
+        moments: list[float] = []
+
+        def note(stamp: Stamp, image: np.ndarray) -> float:
+            """Its age; also how far its time is from its number's."""
+            moments.append((stamp.capture_time_ns / 1e9 - number_of(image) / 30) % (50 / 30))
+            return (stamp.grab_time_ns - stamp.capture_time_ns) / 1e9
+
+        try:
+            open_when_up(source)
+            read_numbers(source, 30)
+            relay.delay_s = 0.6
+            frames_until(source, lambda stamp, image: note(stamp, image) > 0.4)
+            for _ in range(20):
+                frames_until(source, lambda stamp, image: note(stamp, image) > 0.4)
+        finally:
+            source.close()
+            server.stop()
+    around = np.exp(2j * np.pi * np.array(moments) / (50 / 30))
+    off_s = np.angle(around / around.mean()) / (2 * np.pi) * (50 / 30)
+    assert np.abs(off_s).max() < 0.1
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    assert without_password("rtsp://admin:hunter2@10.0.0.1:554/a?b=c@d") == "rtsp://admin:***@10.0.0.1:554/a?b=c@d"
+    assert without_password("http://10.0.0.1/video") == "http://10.0.0.1/video"
+    with pytest.raises(SourceError) as refused:
+        source_of(OpenCvSource(device="http://admin:hunter2@127.0.0.1:9/video")).open()
+    assert "hunter2" not in str(refused.value)
+    assert "admin:***@127.0.0.1" in str(refused.value)

@@ -1,0 +1,111 @@
+"""Network cameras for tests: JPEG pictures over HTTP, and a relay that delays a stream."""
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+import cv2
+import numpy as np
+
+from tests.support.source_cases import HEIGHT, WIDTH, grey_of
+
+
+def numbered_jpeg(number: int, width: int = WIDTH, height: int = HEIGHT, sampling: str = "420") -> bytes:
+    picture = np.full((height, width, 3), grey_of(number), np.uint8)
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor])[1].tobytes()
+
+
+class MjpegServer:
+    """An MJPEG camera over HTTP, of as many clients as come. `picture` makes the JPEG with a number."""
+
+    def __init__(self, fps: float = 30.0) -> None:
+        self.picture: Callable[[int], bytes] = numbered_jpeg
+        camera = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                number = 0
+                with contextlib.suppress(OSError):
+                    while not camera._closed.wait(1 / fps):
+                        data = camera.picture(number)
+                        head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
+                        self.wfile.write(head + data + b"\r\n")
+                        number += 1
+
+        self._closed = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/cam.mjpg"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class SlowRelay:
+    """A relay to a port of this host that passes on what comes from there `delay_s` later."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to = to_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.delay_s = 0.0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    camera = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:
+                    client.close()
+                    continue
+                late: queue.Queue[tuple[float, bytes]] = queue.Queue()
+                threading.Thread(target=self._take, args=(client, camera.sendall), daemon=True).start()
+                threading.Thread(
+                    target=self._take,
+                    args=(camera, lambda data, late=late: late.put((time.monotonic() + self.delay_s, data))),
+                    daemon=True,
+                ).start()
+                threading.Thread(target=self._give, args=(late, client), daemon=True).start()
+
+    def _take(self, source: socket.socket, give: Callable[[bytes], object]) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                give(data)
+        with contextlib.suppress(OSError):
+            give(b"")
+
+    def _give(self, late: "queue.Queue[tuple[float, bytes]]", target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due_s, data = late.get()
+                time.sleep(max(0.0, due_s - time.monotonic()))
+                if not data:
+                    break
+                target.sendall(data)
+        target.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
