@@ -22,6 +22,8 @@ COEFFICIENTS: dict[str, str] = {
     "fisheye4": "k1 k2 k3 k4",
 }
 LARGEST_SIDE = 16384
+# A fisheye's rays beyond this angle have no finite x/z and y/z worth the name.
+_WIDEST_FLAT_RAD = np.radians(89.9)
 _UNDISTORT_STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-10)
 
 
@@ -82,15 +84,55 @@ class Camera:
         return pixels.reshape(*points.shape[:-1], 2)
 
     def undistort(self, points_px: np.ndarray) -> np.ndarray:
-        """Distorted pixels (..., 2) to normalised image coordinates (..., 2): x/z and y/z in camera axes."""
+        """Distorted pixels (..., 2) to normalised image coordinates (..., 2): x/z and y/z in camera axes.
+
+        A fisheye's pixels that see 90 degrees off the axis or more, or nothing at all, are taken for 89.9 degrees.
+        """
         points = np.asarray(points_px, dtype=np.float64)
-        flat = points.reshape(-1, 1, 2)
-        if not len(flat):
+        if not points.size:
             return np.empty(points.shape)
         if self.lens == "fisheye4":
-            normalised = cv2.fisheye.undistortPoints(flat, self.matrix, self.distortion, criteria=_UNDISTORT_STOP)
-        else:
-            normalised = cv2.undistortPointsIter(
-                flat, self.matrix, self.distortion, np.eye(3), np.eye(3), _UNDISTORT_STOP
-            )
+            towards, angle = self._fisheye_angles(points)
+            angle = np.minimum(np.nan_to_num(angle, nan=_WIDEST_FLAT_RAD), _WIDEST_FLAT_RAD)
+            return towards * np.tan(angle)[..., None]
+        normalised = cv2.undistortPointsIter(
+            points.reshape(-1, 1, 2), self.matrix, self.distortion, np.eye(3), np.eye(3), _UNDISTORT_STOP
+        )
         return normalised.reshape(points.shape)
+
+    def rays(self, points_px: np.ndarray) -> np.ndarray:
+        """Distorted pixels (..., 2) to unit vectors (..., 3) in camera axes; NaN where a fisheye sees nothing."""
+        if self.lens == "fisheye4":
+            towards, angle = self._fisheye_angles(np.asarray(points_px, dtype=np.float64))
+            return np.concatenate([towards * np.sin(angle)[..., None], np.cos(angle)[..., None]], axis=-1)
+        flat = self.undistort(points_px)
+        rays = np.concatenate([flat, np.ones((*flat.shape[:-1], 1))], axis=-1)
+        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
+    def _fisheye_angles(self, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Unit directions (..., 2) in the image, and angles (...) off the axis in radians, to 180 degrees."""
+        away = (points_px - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
+        distorted = np.linalg.norm(away, axis=-1)
+        towards = away / np.maximum(distorted, 1e-12)[..., None]
+        return towards, undistorted_angles(distorted, self.distortion)
+
+
+def undistorted_angles(distorted: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Angles (...) off a fisheye's axis in radians, of distorted ones; NaN where no angle to 180 degrees has this one.
+
+    OpenCV's own inverse holds distorted angles below a quarter turn, which rays within the half space may exceed.
+    """
+    powers = np.array([1.0, *coefficients])
+    odd = 2 * np.arange(len(powers)) + 1
+    slopes = powers * odd
+    grid = np.linspace(0, np.pi, 721)
+    rising = np.polynomial.polynomial.polyval(grid**2, slopes) > 0
+    # Where the distorted angle stops to grow with the angle, the model has no inverse.
+    grid = grid[: len(grid) if rising.all() else int(np.argmin(rising))]
+    reached = grid * np.polynomial.polynomial.polyval(grid**2, powers)
+    angle = np.interp(distorted, reached, grid)
+    for _ in range(4):
+        squared = angle**2
+        excess = angle * np.polynomial.polynomial.polyval(squared, powers) - distorted
+        angle = np.clip(angle - excess / np.polynomial.polynomial.polyval(squared, slopes), 0, grid[-1])
+    return np.where(distorted <= reached[-1], angle, np.nan)

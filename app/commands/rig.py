@@ -149,7 +149,8 @@ def _camera_summary(camera: RigCamera, rig: Rig) -> dict:
     lens = camera.camera
     # Of the ray through the middle of the left and right edge, so that distortion counts.
     edges_px = np.array([[0.0, lens.height / 2], [lens.width - 1.0, lens.height / 2]])
-    left, right = np.arctan(lens.undistort(edges_px)[:, 0])
+    x, _, z = lens.rays(edges_px).T
+    left, right = np.arctan2(x, z)
     return {
         "image_size": [lens.width, lens.height],
         "lens": lens.lens,

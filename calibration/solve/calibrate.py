@@ -9,8 +9,9 @@ from calibration.camera import Camera
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig
 from calibration.solve.frame_shift import find_frame_shift_s
-from calibration.solve.input_checks import check_detections, check_given_sizes, check_mirrored
+from calibration.solve.input_checks import check_detections, check_given_sizes
 from calibration.solve.intrinsics import Intrinsics, choose_intrinsics
+from calibration.solve.mirrored_cameras import check_mirrored
 from calibration.solve.rig_result import make_result
 from calibration.solve.rig_solve import RigSolve
 from calibration.solve.view_table import BoardTable, make_table
@@ -38,8 +39,8 @@ def calibrate(
     check_detections(detections, board, camera_ids)
     check_given_sizes(given, detections, camera_ids)
     table = make_table(detections, board, camera_ids)
-    check_mirrored(table)
     intrinsics = choose_intrinsics(table, options.lens, given)
+    check_mirrored(table, intrinsics, board)
     solve = _solve(table, intrinsics, options)
     late_s = find_frame_shift_s(solve)
     if late_s:

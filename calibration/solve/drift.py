@@ -12,8 +12,9 @@ from calibration.board.views import Detections
 from calibration.rig import Rig
 from calibration.rotations import inverse_transform, rotation_angle
 from calibration.solve.corner_errors import corner_errors, rigidity
-from calibration.solve.input_checks import check_detections, check_linked, check_mirrored, check_rig_sizes
+from calibration.solve.input_checks import check_detections, check_linked, check_rig_sizes
 from calibration.solve.intrinsics import Intrinsics
+from calibration.solve.mirrored_cameras import check_mirrored
 from calibration.solve.pair_graph import PairGraph
 from calibration.solve.rig_comparison import (
     aligned,
@@ -100,8 +101,8 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
     check_rig_sizes(rig, detections)
     offsets_s = {camera.camera_id: camera.time_offset_ns * 1e-9 for camera in rig.cameras}
     table = make_table(detections, board, rig.camera_ids, offsets_s)
-    check_mirrored(table)
     intrinsics = Intrinsics.of_rig(rig)
+    check_mirrored(table, intrinsics, board)
     poses = view_poses(table, intrinsics.lens, intrinsics.fisheye)
     graph = PairGraph.of(poses)
     check_linked(table, graph.groups())

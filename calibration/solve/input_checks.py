@@ -10,7 +10,6 @@ from calibration.camera import Camera
 from calibration.errors import UserError
 from calibration.rig import Rig
 from calibration.solve.pair_graph import shared_views
-from calibration.solve.view_poses import facing
 from calibration.solve.view_table import BoardTable
 
 # Of the recording: a camera that misses more at the end is warned of.
@@ -63,19 +62,6 @@ def check_rig_sizes(rig: Rig, detections: Detections) -> None:
             raise UserError(
                 f"camera `{camera.camera_id}`: the session's images are {size[0]}x{size[1]}, the rig was calibrated at "
                 f"{camera.camera.width}x{camera.camera.height}. Record at the rig's size, or calibrate again."
-            )
-
-
-def check_mirrored(table: BoardTable) -> None:
-    """Raises UserError where a camera shows the board as a mirror does."""
-    turn = facing(table)
-    for number, camera_id in enumerate(table.camera_ids):
-        own = turn[(table.camera == number) & (turn != 0)]
-        if len(own) and (own < 0).mean() > 0.5:
-            raise UserError(
-                f"camera `{camera_id}`: the board appears mirrored in {int((own < 0).sum())} of {len(own)} images. "
-                'No lens does that: turn off mirroring ("flip", "selfie view") in the camera\'s settings or driver '
-                "and record again, or flip its video (x becomes width - 1 - x)."
             )
 
 

@@ -11,21 +11,24 @@ import cv2
 import numpy as np
 
 from calibration.rotations import make_transform, rotation_from_vector
-from calibration.solve.lens_derivatives import project_with_derivatives
+from calibration.solve.lens_derivatives import camera_from_vector, project_with_derivatives
 from calibration.solve.view_table import BoardTable
 
-_UNDISTORT_STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-9)
+# The cosine of the angle between a corner and the middle of its board from which on a view has no flat picture.
+_LEAST_AHEAD = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewPoses:
     """Both poses of each view of `table`: centred board to camera, the better one first, and what they rest on.
 
-    `flat` (V, N, 2): the corners' normalised image coordinates under the lenses; `focal` (C,) in pixels. `R`
-    (V, 2, 3, 3), `t` (V, 2, 3), `rmse_px` (V, 2); infinite where there is no such pose.
+    `aim` (V, 3, 3) turns camera axes towards the board where a fisheye sees it far off its axis, and `flat` (V, N, 2)
+    are the corners' x/z and y/z under the lenses and in axes so turned; `focal` (C,) in pixels. `R` (V, 2, 3, 3), `t`
+    (V, 2, 3), `rmse_px` (V, 2); infinite where there is no such pose.
     """
 
     table: BoardTable
+    aim: np.ndarray
     flat: np.ndarray
     focal: np.ndarray
     R: np.ndarray
@@ -39,8 +42,10 @@ class ViewPoses:
 
     def carried_rmse_px(self, T_cam_board: np.ndarray, views: np.ndarray | None = None) -> np.ndarray:
         """RMSE (..., V) of other board poses (..., V, 4, 4), in all views or those of indices."""
-        table, flat = (self.table, self.flat) if views is None else (self.table.select(views), self.flat[views])
-        return view_rmse_px(table, flat, self.focal, T_cam_board[..., :3, :3], T_cam_board[..., :3, 3])
+        table, flat, aim = self.table, self.flat, self.aim
+        if views is not None:
+            table, flat, aim = table.select(views), flat[views], aim[views]
+        return view_rmse_px(table, aim, flat, self.focal, T_cam_board[..., :3, :3], T_cam_board[..., :3, 3])
 
 
 def view_poses(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> ViewPoses:
@@ -49,7 +54,7 @@ def view_poses(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> View
     R = np.broadcast_to(np.eye(3), (count, 2, 3, 3)).copy()
     t = np.broadcast_to([0.0, 0.0, 1.0], (count, 2, 3)).copy()
     found = np.zeros((count, 2), dtype=bool)
-    flat = undistorted(table, lens, fisheye)
+    aim, flat = undistorted(table, lens, fisheye)
     eye, none = np.eye(3), np.zeros(5)
     for view in range(count):
         seen = table.seen[view]
@@ -65,12 +70,15 @@ def view_poses(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> View
             R[view, number] = cv2.Rodrigues(turns[number])[0]
             t[view, number] = shifts[number][:, 0]
             found[view, number] = bool(np.isfinite(turns[number]).all() and t[view, number, 2] > 0)
+    back = np.swapaxes(aim, 1, 2)[:, None]
+    R, t = back @ R, (back @ t[..., None])[..., 0]
     focal = lens[:, :2].mean(1)
-    rmse = np.stack([view_rmse_px(table, flat, focal, R[:, number], t[:, number]) for number in range(2)], axis=1)
+    rmse = np.stack([view_rmse_px(table, aim, flat, focal, R[:, number], t[:, number]) for number in range(2)], axis=1)
     rmse = np.where(found & np.isfinite(rmse), rmse, np.inf)
     order = np.argsort(rmse, axis=1, kind="stable")
     return ViewPoses(
         table=table,
+        aim=aim,
         flat=flat,
         focal=focal,
         R=np.take_along_axis(R, order[..., None, None], 1),
@@ -79,12 +87,15 @@ def view_poses(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> View
     )
 
 
-def view_rmse_px(table: BoardTable, flat: np.ndarray, focal: np.ndarray, R: np.ndarray, t: np.ndarray) -> np.ndarray:
+def view_rmse_px(
+    table: BoardTable, aim: np.ndarray, flat: np.ndarray, focal: np.ndarray, R: np.ndarray, t: np.ndarray
+) -> np.ndarray:
     """RMSE (..., V) of boards posed at R (..., V, 3, 3), t (..., V, 3) in their cameras; infinite behind them.
 
-    `flat` (V, N, 2) are the corners' normalised image coordinates, `focal` (C,) in pixels: the error is that of an
-    undistorted image.
+    `flat` (V, N, 2) are the corners' coordinates in axes turned by `aim` (V, 3, 3), `focal` (C,) is in pixels: the
+    error is that of an undistorted image.
     """
+    R, t = aim @ R, (aim @ t[..., None])[..., 0]
     in_camera = table.points_m @ np.swapaxes(R, -1, -2) + t[..., None, :]
     depth = in_camera[..., 2]
     away = in_camera[..., :2] / np.maximum(depth, 1e-3)[..., None] - flat
@@ -94,21 +105,35 @@ def view_rmse_px(table: BoardTable, flat: np.ndarray, focal: np.ndarray, R: np.n
     return np.where(behind | ~np.isfinite(rmse), np.inf, rmse)
 
 
-def undistorted(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> np.ndarray:
-    """Normalised image coordinates (V, N, 2) of all corners."""
-    out = np.zeros_like(table.pixels)
+def undistorted(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turned axes (V, 3, 3), and x/z and y/z (V, N, 2) of all corners in them. Fisheyes turn theirs to the board."""
+    aim, flat = np.broadcast_to(np.eye(3), (len(table.views), 3, 3)).copy(), np.zeros_like(table.pixels)
     for camera in range(len(lens)):
-        of_camera = table.camera == camera
-        if not of_camera.any():
+        own = np.flatnonzero(table.camera == camera)
+        if not len(own):
             continue
-        matrix = np.array([[lens[camera, 0], 0, lens[camera, 2]], [0, lens[camera, 1], lens[camera, 3]], [0, 0, 1.0]])
-        pixels = table.pixels[of_camera].reshape(-1, 1, 2)
-        if fisheye[camera]:
-            flat = cv2.fisheye.undistortPoints(pixels, matrix, lens[camera, 4:8].copy(), criteria=_UNDISTORT_STOP)
-        else:
-            flat = cv2.undistortPointsIter(pixels, matrix, lens[camera, 4:], np.eye(3), np.eye(3), _UNDISTORT_STOP)
-        out[of_camera] = flat.reshape(out[of_camera].shape)
-    return out
+        model = camera_from_vector(
+            lens[camera], "fisheye4" if fisheye[camera] else "pinhole8", table.image_size[camera]
+        )
+        if not fisheye[camera]:
+            flat[own] = model.undistort(table.pixels[own])
+            continue
+        rays = model.rays(table.pixels[own])
+        middle = np.where(table.seen[own][..., None], rays, 0.0).sum(1)
+        aim[own] = _turn_to_axis(middle)
+        rays = rays @ np.swapaxes(aim[own], 1, 2)
+        ahead = rays[..., 2:] > _LEAST_AHEAD
+        flat[own] = np.where(ahead, rays[..., :2] / np.where(ahead, rays[..., 2:], 1.0), np.nan)
+    return aim, flat
+
+
+def _turn_to_axis(direction: np.ndarray) -> np.ndarray:
+    """The least rotations (V, 3, 3) that turn directions (V, 3) onto +z; none for directions that are no numbers."""
+    unit = direction / np.maximum(np.linalg.norm(direction, axis=-1, keepdims=True), 1e-12)
+    axis = np.stack([unit[:, 1], -unit[:, 0], np.zeros(len(unit))], axis=-1)
+    sine = np.linalg.norm(axis, axis=-1)
+    angle = np.arctan2(sine, unit[:, 2])
+    return rotation_from_vector(np.nan_to_num(axis / np.maximum(sine, 1e-12)[:, None] * angle[:, None]))
 
 
 def facing(table: BoardTable) -> np.ndarray:

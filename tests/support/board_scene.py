@@ -86,8 +86,10 @@ def observe(
     jitter_s: float = 0.0,
     row_time_s: float = 0.0,
     sees: dict[str, range] | None = None,
+    two_sided: bool = False,
 ) -> Detections:
-    """What each camera sees. `late_s`: how late its stamps are. `sees`: the frames in which it looks.
+    """What each camera sees. `late_s`: how late its stamps are. `sees`: the frames in which it looks. A `two_sided`
+    board shows its corners from the back, too.
 
     `frames` are those of the fastest camera, where `fps` tells of each.
     """
@@ -100,10 +102,10 @@ def observe(
         own = []
         for frame in sees.get(camera_id, range(count)) if sees else range(count):
             true_s = frame / rate + rng.uniform(-jitter_s, jitter_s)
-            pixels = _project(camera, board, path, np.full(len(board.corners_board_m), true_s))
+            pixels = _project(camera, board, path, np.full(len(board.corners_board_m), true_s), two_sided)
             if row_time_s:
                 row = pixels[:, 1] - (camera.camera.height - 1) / 2
-                pixels = _project(camera, board, path, true_s + row_time_s * np.nan_to_num(row))
+                pixels = _project(camera, board, path, true_s + row_time_s * np.nan_to_num(row), two_sided)
             inside = (pixels > 2).all(1) & (pixels < np.array([camera.camera.width, camera.camera.height]) - 3).all(1)
             pixels = pixels + rng.normal(0, noise_px, pixels.shape)
             ids = np.flatnonzero(inside)
@@ -124,7 +126,9 @@ def observe(
     return Detections(views=views, image_size=sizes)
 
 
-def _project(camera: RigCamera, board: Board, path: BoardPath, times_s: np.ndarray) -> np.ndarray:
+def _project(
+    camera: RigCamera, board: Board, path: BoardPath, times_s: np.ndarray, two_sided: bool = False
+) -> np.ndarray:
     R, t = path(times_s)
     points = (R @ board.corners_board_m[..., None])[..., 0] + t
     normal = camera.T_cam_world[:3, :3] @ R[:, :, 2].T
@@ -132,7 +136,7 @@ def _project(camera: RigCamera, board: Board, path: BoardPath, times_s: np.ndarr
     # Only the printed face can be seen.
     depth = points @ camera.T_cam_world[:3, :3].T + camera.T_cam_world[:3, 3]
     away = (normal.T * depth).sum(1) / np.linalg.norm(depth, axis=1)
-    pixels[away < 0.25] = np.nan
+    pixels[(np.abs(away) if two_sided else away) < 0.25] = np.nan
     return pixels
 
 
