@@ -14,7 +14,9 @@ from calibration.programs import exit_code
 _COMMANDS = (
     "demo",
     "live",
+    "record",
     "replay",
+    "session",
     "import_recording",
     "simulate",
     "simulate_crops",

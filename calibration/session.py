@@ -24,6 +24,7 @@ from calibration.video import UprightVideo, check_times, check_video
 from calibration.yamlfile import read_yaml, write_atomic, write_yaml
 
 SESSION_VERSION = 1
+SESSION_FILE = "session.yaml"
 FRAME_COLUMNS = ["camera", "frame", "time_ns"]
 
 
@@ -106,16 +107,16 @@ def read_session(path: Path, calibrated: bool = True) -> Session:
     Raises UserError where a file is missing or does not fit, or the two do not list the same cameras.
     """
     path = Path(path)
-    if not (path / "session.yaml").is_file():
+    if not (path / SESSION_FILE).is_file():
         what = "is not a session: it has no session.yaml" if path.is_dir() else "no such directory"
         raise UserError(f"{path}: {what}. Give a recorded session, or make one with `usthand import DIR SESSION`.")
-    file = read_yaml(path / "session.yaml", _SessionFile)
+    file = read_yaml(path / SESSION_FILE, _SessionFile)
     if file.version != SESSION_VERSION:
         raise UserError(
             f"{path / 'session.yaml'}: version is {file.version}; this program reads version {SESSION_VERSION}."
         )
     rig = read_rig(path / "rig.yaml") if calibrated else read_uncalibrated_rig(path / "rig.yaml")
-    _same_cameras(set(rig.camera_ids), set(file.cameras), path / "rig.yaml", path / "session.yaml")
+    _same_cameras(set(rig.camera_ids), set(file.cameras), path / "rig.yaml", path / SESSION_FILE)
     videos = {camera_id: camera.video for camera_id, camera in file.cameras.items()}
     return Session(
         path=path,
@@ -175,7 +176,7 @@ def write_session(
         clock=clock,
         source=source,
     )
-    write_yaml(path / "session.yaml", file)
+    write_yaml(path / SESSION_FILE, file)
     return read_session(path, calibrated)
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("calibration", "models", "deploy", "app")
 CALIBRATION_LIBRARIES = {"numpy", "scipy", "cv2", "yaml", "msgspec", "tomli_w"}
 OWNERS = {
+    "av": ("app/recording/*", "app/sources/*", "app/viewer/video.py", "models/simulation/recording.py"),
     "matplotlib": ("calibration/report/*",),
     "zmq": ("app/transport/*",),
     "open3d": ("app/viewer/*", "models/simulation/raycasting.py"),
@@ -35,6 +36,8 @@ NO_TORCH = ("app", "calibration")
 TORCH_ENGINE = "deploy.engines.torch_engine"
 PROCESS_MODULES = (
     "app.capture.grabber",
+    "app.recording.encoder",
+    "app.recording.process",
     "app.run.supervisor",
     "app.viewer.process",
     "app.wizard.process",

@@ -80,15 +80,16 @@ class LocalOutput:
     clock_offset_ns = 0
     clock_error_ns = 0
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, slots: int = GrabberTuning().slots) -> None:
         self._publisher = Publisher()
         self._publisher.bind(address)
+        self._slots = slots
         self._ring: RingWriter | None = None
 
     def open(self, mode: Mode) -> None:
         if self._ring is None or (self._ring.height, self._ring.width) != (mode.height, mode.width):
             self._close_ring()
-            self._ring = RingWriter(mode.height, mode.width, GrabberTuning().slots)
+            self._ring = RingWriter(mode.height, mode.width, self._slots)
 
     def frame(self, source: Source, header: FrameHeader) -> None:
         assert self._ring is not None
@@ -304,7 +305,9 @@ def main() -> int:
         pacer = None
         if isinstance(settings.policy, ReplayPolicy):
             pacer = Pacer(args.camera_id, folder.pace_address, settings.policy.pace == "recorded")
-        Grabber(args.camera_id, source, LocalOutput(folder.frames_address(args.camera_id)), pacer).run()
+        slots = settings.record.slots if settings.record is not None else GrabberTuning().slots
+        output = LocalOutput(folder.frames_address(args.camera_id), slots)
+        Grabber(args.camera_id, source, output, pacer).run()
         return 0
 
     return run_process(f"grabber[{args.camera_id}]", args, work)

@@ -12,7 +12,9 @@ from app.estimators.detectors.user_settings import read_user_settings
 from app.run.process import start_process, stop
 from app.run.settings import MOST_HANDS, OVERLAP, RunSettings
 from app.run.supervisor import Outcome, Supervisor, ViewerSettings
+from app.sources import make_source
 from app.transport.sockets import check_address, is_loopback
+from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig
 from deploy.artefact.cached_export import cached_export
@@ -143,6 +145,23 @@ def check_publish(address: str | None) -> None:
         raise UserError(f"`--publish {address}`: poses are published on this host only. Give tcp://127.0.0.1:PORT.")
     if address is not None:
         check_address(address, None)
+
+
+def check_live_rig(rig: Rig, path: Path) -> None:
+    """Raises UserError unless every camera on this host can be opened as a live one."""
+    for camera in rig.cameras:
+        if camera.source is None:
+            raise UserError(
+                f"{path}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
+                "`usthand cameras` prints one to paste for each camera it finds."
+            )
+        if isinstance(camera.source, RecordedSource):
+            raise UserError(
+                f"{path}: camera `{camera.camera_id}` is a recording. Play it with `usthand replay "
+                f"{camera.source.session}`."
+            )
+        if not camera.remote:
+            make_source(camera, rig)
 
 
 def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | None:

@@ -9,6 +9,7 @@ from app.commands.common import (
     add_estimator_flags,
     add_overlap_flag,
     add_view_flags,
+    check_live_rig,
     detector_of,
     positive,
     report,
@@ -16,11 +17,12 @@ from app.commands.common import (
     run_settings,
     viewer_settings,
 )
+from app.commands.record import print_recording
+from app.commands.record_flags import add_record_flags, record_settings
 from app.run.policy import LivePolicy
-from app.sources import make_source
+from app.run.record_settings import RecordSettings
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
-from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import read_rig
 
@@ -32,6 +34,8 @@ def add_parser(subparsers) -> None:
         run,
         "3D hands live from the cameras of a rig",
         "  usthand live rig.yaml\n  usthand live rig.yaml --no-viewer --publish tcp://127.0.0.1:5555\n"
+        "  usthand live rig.yaml --record session/   (with the poses; see `usthand record --help`)\n"
+        "  usthand live rig.yaml --record takes/ --takes --pre-roll 3   (`r` begins and ends a take, `k` marks)\n"
         "  usthand live rig.yaml --listen tcp://0.0.0.0:5600 --keys keys/   (cameras with `remote: true`)",
     )
     parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
@@ -47,6 +51,8 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--listen", metavar="ADDRESS", help="where remote grabbers connect, tcp://HOST:PORT")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of CURVE keys, see `usthand keys`")
     add_view_flags(parser)
+    parser.add_argument("--record", type=Path, metavar="DIR", help="record the cameras and the poses into a session")
+    add_record_flags(parser.add_argument_group("recording, with --record"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,19 +60,7 @@ def run(args: argparse.Namespace) -> int:
     remote = [camera.camera_id for camera in rig.cameras if camera.remote]
     if remote and not args.listen:
         raise UserError(f"{args.rig}: {', '.join(remote)} is remote. Give `--listen tcp://HOST:PORT` for its grabber.")
-    for camera in rig.cameras:
-        if camera.source is None:
-            raise UserError(
-                f"{args.rig}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
-                "`usthand cameras` prints one to paste for each camera it finds."
-            )
-        if isinstance(camera.source, RecordedSource):
-            raise UserError(
-                f"{args.rig}: camera `{camera.camera_id}` is a recording. Play it with `usthand replay "
-                f"{camera.source.session}`."
-            )
-        if not camera.remote:
-            make_source(camera, rig)
+    check_live_rig(rig, args.rig)
     keys = Keys(args.keys) if args.keys else None
     if args.listen:
         check_address(args.listen, keys)
@@ -77,5 +71,18 @@ def run(args: argparse.Namespace) -> int:
         policy=LivePolicy(max_age_ms=args.max_age_ms),
         listen=args.listen,
         keys=str(args.keys.resolve()) if args.keys else None,
+        record=_recording(args),
     )
-    return report(run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds), args.json)
+    outcome = run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds)
+    if "recording" in outcome.summary:
+        print_recording(outcome.summary["recording"])
+    return report(outcome, args.json)
+
+
+def _recording(args: argparse.Namespace) -> RecordSettings | None:
+    if args.record is not None:
+        return record_settings(args, args.record)
+    for flag in ("lossless", "copy", "takes", "pre_roll", "control"):
+        if getattr(args, flag):
+            raise UserError(f"`--{flag.replace('_', '-')}` is of a recording: give `--record DIR` as well.")
+    return None

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import msgspec
 
 from app.run.policy import LivePolicy, Policy
+from app.run.record_settings import RecordSettings
 from app.transport.sockets import ipc_address
 from calibration.rig import Rig, read_rig, write_rig
 from calibration.yamlfile import read_yaml, write_yaml
@@ -39,6 +40,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     fitted to every pose. `overlap`: whether a set is finished in one thread while the next one begins in another, where
     the policy lets it. `checkpoint`, or an engine directory, is that of the estimator `ust-hand`; `engine` runs its
     network, or those of `mediapipe`. `detector` is a user's own, see docs/detectors.md. `hands` are followed at most.
+    `record`: what of it is recorded.
     """
 
     estimator: str
@@ -59,6 +61,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     detector: str | None = None
     hands: int = 2
     overlap: Overlap = "auto"
+    record: RecordSettings | None = None
 
 
 class RunFolder:
@@ -71,6 +74,9 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.poses_address = ipc_address(self.path / "poses")
         self.pace_address = ipc_address(self.path / "pace")
+        self.recording = self.path / "recording.json"
+        self.recording_address = ipc_address(self.path / "recording")
+        self.control_address = ipc_address(self.path / "control")
 
     def begun(self, process: str) -> Path:
         """There as soon as the worker knows of every camera, or the viewer has drawn its first picture."""
@@ -78,6 +84,10 @@ class RunFolder:
 
     def frames_address(self, camera_id: str) -> str:
         return ipc_address(self.path / f"frames-{camera_id}")
+
+    def packets_address(self, camera_id: str) -> str:
+        """Where a camera's own packets are, for a recording that copies them."""
+        return ipc_address(self.path / f"packets-{camera_id}")
 
     def read(self) -> tuple[Rig, RunSettings]:
         return read_rig(self.rig), read_yaml(self.settings, RunSettings)

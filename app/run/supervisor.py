@@ -24,6 +24,8 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
+# The seconds of a run count when these have begun.
+_BEGIN = ("worker", "viewer", "recorder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,12 @@ class Supervisor:
         self._patience = patience or Patience()
 
     @property
+    def _main(self) -> str:
+        """The child whose end is the run's."""
+        record = self._settings.record
+        return "recorder" if record is not None and record.alone else "worker"
+
+    @property
     def _writes_video(self) -> bool:
         return self._viewer is not None and self._viewer.headless is not None
 
@@ -118,7 +126,12 @@ class Supervisor:
             worker = "app.wizard.process"
         elif self._settings.touch:
             worker = "app.touch.process"
-        children = {"worker": child("worker", worker)}
+        children = {}
+        if self._settings.record is not None:
+            # Before the cameras: it hears of their first frames.
+            children["recorder"] = child("recorder", "app.recording.process")
+        if self._main == "worker":
+            children["worker"] = child("worker", worker)
         for camera in self._rig.cameras:
             if not camera.remote:
                 name = f"grabber of {camera.camera_id}"
@@ -136,7 +149,7 @@ class Supervisor:
         while not stop.wait(_POLL_S):
             now = time.monotonic()
             if begun_at is None and (
-                now > begin_by or all(folder.begun(name).exists() for name in ("worker", "viewer") if name in children)
+                now > begin_by or all(folder.begun(name).exists() for name in _BEGIN if name in children)
             ):
                 begun_at = now
             if seconds is not None and begun_at is not None and now > begun_at + seconds:
@@ -148,7 +161,7 @@ class Supervisor:
                     child.start()
                 if code is None:
                     continue
-                if code == 0 and child.name == "worker":
+                if code == 0 and child.name == self._main:
                     return self._let_viewer_finish(children)
                 if code == 0 and child.name == "viewer":
                     log.info("%s: closed", child.name)
@@ -189,6 +202,12 @@ class Supervisor:
             return 0 if viewer.poll() == 0 or stop.is_set() else 1
         return 0
 
+    def _finishes(self, name: str) -> bool:
+        """Whether a child that is told to end has something to finish."""
+        if name == "viewer":
+            return self._writes_video
+        return name == "recorder" or (name == "worker" and not stop.is_set())
+
     def _end(self, children: dict[str, _Child]) -> None:
         running = [(child, child.process) for child in children.values() if child.process is not None]
         for _, process in running:
@@ -196,7 +215,7 @@ class Supervisor:
                 process.terminate()
         began = time.monotonic()
         for child, process in running:
-            finishes = self._writes_video if child.name == "viewer" else child.name == "worker" and not stop.is_set()
+            finishes = self._finishes(child.name)
             limit_s = self._patience.finish_s if finishes else self._patience.stop_s
             try:
                 process.wait(max(0.0, began + limit_s - time.monotonic()))
@@ -210,7 +229,8 @@ class Supervisor:
 
 
 def _read_summary(folder: RunFolder) -> dict:
-    try:
-        return json.loads(folder.summary.read_text())
-    except FileNotFoundError:
-        return {}
+    """The worker's, and in `recording` the recorder's."""
+    summary = json.loads(folder.summary.read_text()) if folder.summary.exists() else {}
+    if folder.recording.exists():
+        summary["recording"] = json.loads(folder.recording.read_text())
+    return summary

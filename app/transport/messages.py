@@ -16,7 +16,7 @@ class FrameHeader(msgspec.Struct, tag="frame", tag_field="type", kw_only=True):
     """A frame: its pixels lie in `slot`, or follow as the message's second part, encoded as `encoding` says.
 
     Times are on the worker's monotonic clock (a remote grabber converts its own), but `capture_time_ns` is on the
-    recording's clock where `recorded`.
+    recording's clock where `recorded`. `line`: the camera's input that takes of a recording follow.
     """
 
     camera_id: str
@@ -28,7 +28,8 @@ class FrameHeader(msgspec.Struct, tag="frame", tag_field="type", kw_only=True):
     height: int
     recorded: bool = False
     slot: SlotRef | None = None
-    encoding: Literal["raw", "jpeg"] | None = None
+    encoding: Literal["raw", "jpeg", "mjpeg", "h264"] | None = None
+    line: bool | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -131,6 +132,29 @@ class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
+class RecordedCamera(msgspec.Struct, kw_only=True):
+    """A camera in a take: frames in its video, frames that are not (lost by the camera or before they were encoded)."""
+
+    frames: int = 0
+    dropped: int = 0
+    bytes: int = 0
+
+
+class RecordingStatus(msgspec.Struct, tag="recording", tag_field="type", kw_only=True):
+    """What the recorder does, four times a second: the take's name and its time, and for how many seconds the disk has
+    room (None while that is not known). `problem`: why the last take ended or could not begin."""
+
+    recording: bool
+    take: str = ""
+    path: str = ""
+    seconds: float = 0.0
+    marks: int = 0
+    cameras: dict[str, RecordedCamera] = {}
+    disk_s: float | None = None
+    problem: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
 class End(msgspec.Struct, tag="end", tag_field="type"):
     """The worker has nothing more to publish: the recording ended or it was told to stop. `summary` is the run's."""
 
@@ -139,7 +163,7 @@ class End(msgspec.Struct, tag="end", tag_field="type"):
     schema_version: int = SCHEMA_VERSION
 
 
-Message = FrameHeader | CameraStatus | Pace | PoseSet | End
+Message = FrameHeader | CameraStatus | Pace | PoseSet | RecordingStatus | End
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
 

@@ -197,9 +197,10 @@ class CommandServer:
 
     def serve(self) -> None:
         while self._socket.poll(0):
-            peer, request = self._socket.recv_multipart()[:2]
+            # A REQ socket puts an empty part before its request, and wants it before the answer.
+            *envelope, request = self._socket.recv_multipart()
             with contextlib.suppress(MessageRefused, ValueError):
-                self._socket.send_multipart([peer, encode_plain(self._answer(decode_plain(request)))])
+                self._socket.send_multipart([*envelope, encode_plain(self._answer(decode_plain(request)))])
 
     def close(self) -> None:
         self._socket.close()

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 _SUMMARY_S = 5.0
 _BACKLOG = 64
+# The recorder is waited for: it knows every camera within a second or two.
+_RECORDER_S = 20.0
 # Both engines use all cores by themselves; on two, another thread gains nothing.
 _FEW_CORES = 2
 
@@ -88,6 +90,7 @@ class Worker:
         try:
             while not stop.is_set() and self._publisher.subscribers() < self._policy.viewers:
                 stop.wait(0.05)
+            self._wait_for_recorder()
             self._intake.release()
             log.info("worker: ready, estimator %s, cameras %s", self._estimator.name, ", ".join(self._rig.camera_ids))
             while not stop.is_set():
@@ -109,6 +112,16 @@ class Worker:
             self._wait()
         finally:
             self._finish(reason)
+
+    def _wait_for_recorder(self) -> None:
+        """A recording has the frames of every set that is estimated."""
+        until = time.monotonic() + _RECORDER_S
+        if self._settings.record is None:
+            return
+        while not (stop.is_set() or self._folder.begun("recorder").exists()) and time.monotonic() < until:
+            stop.wait(0.05)
+        while (old := self._intake.take(0.0)) is not None:
+            self._intake.done(old)
 
     def _process(self, frame_set: FrameSet) -> None:
         start_ns = time.monotonic_ns()

@@ -24,6 +24,8 @@ REACHED_BY = {
     "app/commands/grab.py": ["live"],
     "app/commands/evaluate": ["evaluate"],
     "app/commands/import_recording.py": ["import"],
+    "app/commands/record": ["record", "live"],
+    "app/recording": ["record", "live"],
     "app/commands/rig.py": ["rig show", "rig convert"],
     "app/commands/simulate": ["simulate"],
     "app/commands/simulate_crops.py": ["simulate-crops"],

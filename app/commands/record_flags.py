@@ -1,0 +1,93 @@
+"""The flags of a recording, which `record` and `live --record` share."""
+
+import argparse
+from pathlib import Path
+
+from app.commands.common import positive
+from app.recording.disk import DiskSpace
+from app.run.record_settings import RecordSettings
+from app.transport.sockets import check_address, is_loopback
+from calibration.errors import UserError
+
+_DEFAULTS = RecordSettings(folder="")
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
+_LONGEST_PRE_ROLL_S = 60.0
+
+
+def add_record_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--lossless", action="store_true", help="FFV1: every pixel as it was, at 5 to 20 times the bytes")
+    how.add_argument("--copy", action="store_true", help="keep the cameras' own MJPEG or H.264 streams as they are")
+    parser.add_argument(
+        "--crf", type=int, default=_DEFAULTS.crf, help="quality of H.264, 0 to 51 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--preset", choices=_PRESETS, default=_DEFAULTS.preset, help="slower is smaller (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--takes", action="store_true", help="record when asked: by the viewer's `r`, a request, or a camera's line"
+    )
+    parser.add_argument(
+        "--pre-roll", type=positive, metavar="S", help="with --takes: a take begins S seconds before it is asked for"
+    )
+    parser.add_argument(
+        "--control", metavar="ADDRESS", help="hear requests there (docs/messages.md): tcp://127.0.0.1:PORT"
+    )
+    parser.add_argument(
+        "--reserve-mb",
+        type=int,
+        default=_DEFAULTS.reserve_mb,
+        metavar="MB",
+        help="end while so much of the disk is free (%(default)s)",
+    )
+
+
+def record_settings(args: argparse.Namespace, folder: Path) -> RecordSettings:
+    """From the flags. Raises UserError where they contradict each other, or `folder` cannot be recorded to."""
+    if args.pre_roll is not None and not args.takes:
+        raise UserError("`--pre-roll` is the time before a take is asked for: give `--takes` as well.")
+    if args.pre_roll is not None and args.pre_roll > _LONGEST_PRE_ROLL_S:
+        raise UserError(f"`--pre-roll {args.pre_roll:g}`: at most {_LONGEST_PRE_ROLL_S:g} seconds are kept.")
+    if not 0 <= args.crf <= 51:
+        raise UserError(f"`--crf {args.crf}`: 0 to 51, lower is better.")
+    if args.reserve_mb < 1:
+        raise UserError(f"`--reserve-mb {args.reserve_mb}`: at least 1 MB, so that a recording can be finished.")
+    if args.control is not None:
+        if not is_loopback(args.control):
+            raise UserError(
+                f"`--control {args.control}`: requests are heard on this host only. Give tcp://127.0.0.1:PORT."
+            )
+        check_address(args.control, None)
+    _check_folder(folder, args.takes, args.reserve_mb)
+    return RecordSettings(
+        folder=str(folder.resolve()),
+        takes=args.takes,
+        codec="ffv1" if args.lossless else "copy" if args.copy else "h264",
+        crf=args.crf,
+        preset=args.preset,
+        pre_roll_s=args.pre_roll or 0.0,
+        control=args.control,
+        reserve_mb=args.reserve_mb,
+    )
+
+
+def _check_folder(folder: Path, takes: bool, reserve_mb: int) -> None:
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: is a file. Give the name of a folder.")
+        if folder.exists() and any(folder.iterdir()) and not takes:
+            raise UserError(f"{folder}: is there already. Give another folder, or remove it first.")
+        if folder.exists() and (folder / "session.yaml").exists():
+            raise UserError(f"{folder}: is a session. Give a folder for takes.")
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".usthand-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}). Give another folder.") from None
+    left = DiskSpace(folder, reserve_mb * 10**6).left
+    if left <= 0:
+        raise UserError(
+            f"{folder}: only {(left + reserve_mb * 10**6) // 10**6} MB of the disk are free, and {reserve_mb} stay so. "
+            "Make room, give a folder on another disk, or a smaller `--reserve-mb`."
+        )
