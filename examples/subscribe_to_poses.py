@@ -6,6 +6,7 @@ Needs pyzmq and msgspec alone; docs/messages.md says what is in a message.
 """
 
 import argparse
+import time
 
 import msgspec
 import zmq
@@ -18,6 +19,7 @@ parser.add_argument("--sets", type=int, help="end after so many messages with ha
 args = parser.parse_args()
 
 socket = zmq.Context().socket(zmq.SUB)
+socket.setsockopt(zmq.CONFLATE, 1)  # the newest message only, however long each takes here
 socket.setsockopt(zmq.SUBSCRIBE, b"")
 socket.connect(args.address)
 
@@ -28,6 +30,8 @@ while args.sets is None or args.sets > 0:
     for hand in message["hands"]:
         x, y, z = hand["joints_world_m"][INDEX_TIP]
         std_mm = 1e3 * sum(hand["covariance_m2"][INDEX_TIP][axis][axis] for axis in range(3)) ** 0.5
-        print(f"{message['set_index']} {hand['hand']} ({x:.3f}, {y:.3f}, {z:.3f}) m, +-{std_mm:.1f} mm", flush=True)
+        age_ms = (time.monotonic_ns() - hand["hops_ns"]["grab"]) / 1e6
+        place = f"({x:.3f}, {y:.3f}, {z:.3f}) m, +-{std_mm:.1f} mm"
+        print(f"{message['set_index']} {hand['hand']} {place}, {age_ms:.0f} ms old", flush=True)
     if message["hands"] and args.sets is not None:
         args.sets -= 1

@@ -34,14 +34,18 @@ def test_poses_are_subscribed_to(tmp_path: Path) -> None:
     with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", "--no-viewer", "--no-mesh") as live:
         example = start("subscribe_to_poses.py", live.address, "--sets", "20")
         sets = live.poses(lambda got: example.poll() is not None, 120)
-    found = [re.fullmatch(r"(\d+) (left|right) \((\S+), (\S+), (\S+)\) m, \+-(\S+) mm", x) for x in lines_of(example)]
+    found = [
+        re.fullmatch(r"(\d+) (left|right) \((\S+), (\S+), (\S+)\) m, \+-(\S+) mm, (\S+) ms old", x)
+        for x in lines_of(example)
+    ]
     assert all(found)
     sent = {(str(each.set_index), hand.hand): hand.joints_world_m[8] for each in sets for hand in each.hands}
     both_got = [match.groups() for match in found if match and match.group(1, 2) in sent]  # all but the first few
     assert both_got
-    for index, side, *place_m, std_mm in both_got:
+    for index, side, *place_m, std_mm, age_ms in both_got:
         assert [float(each) for each in place_m] == pytest.approx(sent[index, side], abs=0.0006)  # whole millimetres
         assert 0.1 < float(std_mm) < 100
+        assert float(age_ms) > 0
     assert len({match[1] for match in found if match}) == 20
 
 

@@ -109,12 +109,14 @@ def checkpoint_of(args: argparse.Namespace) -> str:
 def run_settings(args: argparse.Namespace, **more: Any) -> RunSettings:
     """From the flags that `live`, `demo` and `replay` share; `more` are further fields. Raises UserError."""
     check_publish(args.publish)
+    check_publish(args.events, "--events")
     return RunSettings(
         estimator=args.estimator,
         checkpoint=checkpoint_of(args),
         engine=args.engine,
         hands=args.hands,
         publish=args.publish,
+        events=args.events,
         mesh=args.mesh,
         **more,
     )
@@ -129,6 +131,9 @@ def add_view_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--publish", metavar="ADDRESS", help="publish the poses there too, on this host: tcp://127.0.0.1:PORT"
     )
+    parser.add_argument(
+        "--events", metavar="ADDRESS", help="publish what happens there, apart: cameras' states, hands that come and go"
+    )
 
 
 def positive(text: str) -> float:
@@ -139,10 +144,10 @@ def positive(text: str) -> float:
     return value
 
 
-def check_publish(address: str | None) -> None:
+def check_publish(address: str | None, flag: str = "--publish") -> None:
     """Raises UserError for an address that other hosts can reach, or that is none."""
     if address is not None and not is_loopback(address):
-        raise UserError(f"`--publish {address}`: poses are published on this host only. Give tcp://127.0.0.1:PORT.")
+        raise UserError(f"`{flag} {address}`: poses are published on this host only. Give tcp://127.0.0.1:PORT.")
     if address is not None:
         check_address(address, None)
 

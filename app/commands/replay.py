@@ -72,7 +72,14 @@ def run(args: argparse.Namespace) -> int:
     offsets_ms = None
     if args.estimate_offsets and not session.rig.time_offsets_known:
         fast = ReplayPolicy(pace="fast")
-        alone = {"policy": fast, "estimate_offsets": True, "publish": None, "poses": None, "mesh": False}
+        alone = {
+            "policy": fast,
+            "estimate_offsets": True,
+            "publish": None,
+            "events": None,
+            "poses": None,
+            "mesh": False,
+        }
         first = run_rig(rig, msgspec.structs.replace(settings, **alone), None)
         offsets_ms = first.summary.get("time_offsets_ms")
         if first.exit_code or offsets_ms is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -37,11 +37,30 @@ class Hand:
     bones: BoneLengths | None = None
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class UnseenHand:
+    """A hand that is followed and was not measured in a set: its joints (21, 3) where its motion says, with what may be
+    wrong of that (21, 3, 3). It is `held` where the views looked and did not find it, `predicted` where nobody looked.
+    """
+
+    side: Side
+    track_id: int
+    state: Literal["held", "predicted"]
+    seen_time_ns: int
+    joints_world_m: np.ndarray
+    covariance_m2: np.ndarray
+
+
+@dataclass(kw_only=True)
 class Estimate:
-    """The hands of one frame set. `detections` counts the hands found in images, `detections_used` those matched."""
+    """The hands of one frame set. `detections` counts the hands found in images, `detections_used` those matched.
+
+    `looked`: there were two views or more to look at. Else that no hand was seen says nothing.
+    """
 
     hands: list[Hand]
+    looked: bool = True
+    unseen: list[UnseenHand] = field(default_factory=list)
     detections: int = 0
     detections_used: int = 0
     stage_ms: Mapping[str, float] = field(default_factory=dict)

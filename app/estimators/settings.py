@@ -25,7 +25,9 @@ class TrackerSettings:
     same_hand_m: float = 0.04
     """Hands whose middles are nearer are one: two hands lie at least a hand's thickness apart."""
     keep_s: float = 0.6
-    """A hand not seen for so long is lost: at 3 m/s it may be anywhere by then."""
+    """A hand not seen for so long, though it was looked for, is lost: at 3 m/s it may be anywhere by then."""
+    forget_s: float = 5.0
+    """One that nobody looked for, in sets that are rare or of one view, is lost after so long."""
     misses_to_lose: float = math.inf
     """Sets in a row without the hand, after which it is lost."""
     evidence_per_view: float = 0.5

@@ -6,7 +6,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from app.estimators.estimator import UnseenHand
 from app.estimators.settings import TrackerSettings
+from calibration.hand import Side
 from models.hand.bone_lengths import BoneLengths
 
 
@@ -131,7 +133,20 @@ class HandTrack:
     def lost(self, now_ns: int) -> bool:
         settings = self.motion.settings
         unseen_s = (now_ns - self.seen_time_ns) * 1e-9
-        return self.ended or unseen_s >= settings.keep_s or self.misses >= settings.misses_to_lose
+        keep_s = settings.keep_s if self.misses else settings.forget_s
+        return self.ended or unseen_s >= keep_s or self.misses >= settings.misses_to_lose
+
+    def unseen(self, side: Side, now_ns: int, looked: bool) -> UnseenHand:
+        """The hand in a set that did not measure it, `looked` for or not."""
+        motion = self.motion.predict(now_ns)
+        return UnseenHand(
+            side=side,
+            track_id=self.track_id,
+            state="held" if looked else "predicted",
+            seen_time_ns=self.seen_time_ns,
+            joints_world_m=motion.position_m,
+            covariance_m2=motion.variance[:, 0, 0, None, None] * np.eye(3),
+        )
 
 
 TrackT = TypeVar("TrackT", bound=HandTrack)

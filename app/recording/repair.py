@@ -8,15 +8,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from app.recording.take import CLOCK, POSES, rows_path
-from app.worker.pose_file import PoseFile
+from app.recording.take import CLOCK, POSES
+from app.worker.pose_file import finish_poses, has_rows
 from calibration.errors import UserError
 from calibration.found_files import read_found
-from calibration.hand import Definition
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig
 from calibration.session import FRAME_COLUMNS, SESSION_FILE, Session, read_session, write_session
 from calibration.video import count_frames, video_properties
@@ -153,11 +151,9 @@ def _fitting_times(video: Path, times_ns: np.ndarray, camera: RigCamera, done: R
 
 
 def _recover_poses(path: Path, done: Repaired) -> None:
-    for definition in get_args(Definition):
-        rows = rows_path(path, definition)
-        if rows.is_file():
-            PoseFile(path / POSES, rows).close(definition)
-            done.notes.append(f"{POSES} was written from what was kept of the poses.")
+    if has_rows(path / POSES):
+        finish_poses(path / POSES)
+        done.notes.append(f"{POSES} was written from what was kept of the poses.")
 
 
 def _rewrite(

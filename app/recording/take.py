@@ -13,7 +13,6 @@ import numpy as np
 from app.transport.messages import PoseSet, RecordedCamera
 from app.worker.pose_file import PoseFile
 from calibration.errors import UserError
-from calibration.hand import Definition
 from calibration.rig import Rig
 from calibration.session import Session, read_frames_csv, read_session, write_session
 
@@ -21,11 +20,6 @@ MARKS = "marks.csv"
 SETS = "sets.csv"
 POSES = "poses.npz"
 CLOCK = "monotonic clock of the recording computer"
-
-
-def rows_path(folder: Path, definition: Definition) -> Path:
-    """Where the poses of a take are until it ends."""
-    return folder / f"poses.{definition}.rows"
 
 
 @dataclass
@@ -85,7 +79,6 @@ class Take:
         self.lanes = {camera_id: _Lane(RecordedCamera()) for camera_id in rig.camera_ids}
         self.marks = 0
         self._poses: PoseFile | None = None
-        self._definition: Definition = "detector"
         self._sets: _AppendedTable | None = None
         self._marks: _AppendedTable | None = None
         begin_folder(path)
@@ -132,10 +125,9 @@ class Take:
             ]
         )
         if self._poses is None:
-            self._definition = poses.definition
-            self._poses = PoseFile(self.path / POSES, rows_path(self.path, poses.definition))
-        for hand in poses.hands:
-            self._poses.add(hand)
+            self._poses = PoseFile(self.path / POSES, self._rig.camera_ids)
+            self._poses.begin(poses.definition)
+        self._poses.add_message(poses)
 
     def mark(self, time_ns: int, text: str) -> None:
         if self._marks is None:
@@ -155,7 +147,7 @@ class Take:
         self.sync()
         try:
             if self._poses is not None:
-                self._poses.close(self._definition)
+                self._poses.close()
             finish_session(self.path, self._calibrated)
         finally:
             for table in (self._rows, self._sets, self._marks):

@@ -35,12 +35,12 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
 
     `policy` is what tells live use and replay apart. `sets` ends the run after so many. `poses` is where replay writes
     them. `listen` is where remote grabbers connect, `publish` where the poses are published besides the run's folder,
-    `keys` the folder of CURVE keys. `wizard` is the folder of captures of a run that calibrates: its frame sets go to
-    the calibration wizard instead of the worker; `touch` is that of a touch test, likewise. `mesh` has a hand mesh
-    fitted to every pose. `overlap`: whether a set is finished in one thread while the next one begins in another, where
-    the policy lets it. `checkpoint`, or an engine directory, is that of the estimator `ust-hand`; `engine` runs its
-    network, or those of `mediapipe`. `detector` is a user's own, see docs/detectors.md. `hands` are followed at most.
-    `record`: what of it is recorded.
+    `events` where what happens is, `keys` the folder of CURVE keys. `wizard` is the folder of captures of a run that
+    calibrates: its frame sets go to the calibration wizard instead of the worker; `touch` is that of a touch test,
+    likewise. `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set is finished in one thread while the
+    next one begins in another, where the policy lets it. `checkpoint`, or an engine directory, is that of the estimator
+    `ust-hand`; `engine` runs its network, or those of `mediapipe`. `detector` is a user's own, see docs/detectors.md.
+    `hands` are followed at most. `record`: what of it is recorded.
     """
 
     estimator: str
@@ -49,6 +49,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     poses: str | None = None
     listen: str | None = None
     publish: str | None = None
+    events: str | None = None
     keys: str | None = None
     phases_ns: dict[str, int] | None = None
     estimate_offsets: bool = False

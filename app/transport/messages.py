@@ -76,7 +76,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     the monotonic time at each hop: grab (the first of the frames), last_grab, publish, set_closed, estimate_start,
     estimate_end, published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
     `vertices_world_m` has a mesh's vertices, Nx3 little-endian float32. `right_probability` is what all views have said
-    so far.
+    so far. `state` is `seen` of the `hands` of a set; others are `unseen`.
     """
 
     hand: Literal["left", "right"]
@@ -90,6 +90,22 @@ class HandPose(msgspec.Struct, kw_only=True):
     detections_px: dict[str, list[list[float]]] = {}
     vertices_world_m: bytes | None = None
     right_probability: float = 0.5
+    state: Literal["seen", "held", "predicted"] = "seen"
+
+
+class UnseenPose(msgspec.Struct, kw_only=True):
+    """A hand that is followed and was not measured in a set: where its motion says that it is.
+
+    `held`: views looked and did not find it. `predicted`: nobody looked. `seen_time_ns` is when it was measured last;
+    `joints_world_m` 21x3 and `covariance_m2` 21x3x3 are of the set's time.
+    """
+
+    hand: Literal["left", "right"]
+    track_id: int
+    state: Literal["held", "predicted"]
+    seen_time_ns: int
+    joints_world_m: list[list[float]]
+    covariance_m2: list[list[list[float]]]
 
 
 class CameraReport(msgspec.Struct, kw_only=True):
@@ -115,7 +131,9 @@ class CameraReport(msgspec.Struct, kw_only=True):
 class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
     """What the worker publishes for each frame set (and, without hands, once a second while no set comes).
 
-    `stage_ms` is the time of each stage of this set; `definition` says where on the hand the joints lie.
+    `stage_ms` is the time of each stage of this set; `definition` says where on the hand the joints lie. `views` are
+    the cameras that took part. Where fewer than two did, nobody `looked`, and that there are no `hands` says nothing.
+    `unseen` are hands that are followed and were not measured in this set.
     """
 
     set_index: int
@@ -129,6 +147,21 @@ class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
     rig_id: str
     simulated: bool = False
     definition: Definition = "detector"
+    views: list[str] = []
+    looked: bool = True
+    unseen: list[UnseenPose] = []
+    schema_version: int = SCHEMA_VERSION
+
+
+class Event(msgspec.Struct, tag="event", tag_field="type", kw_only=True):
+    """Something that happened, for subscribers of `--events`, who miss none: a camera's new state, or a hand that is
+    followed from now on (`appeared`) or no more (`lost`). `subject` is the camera's name or the hand's track number."""
+
+    time_ns: int
+    kind: Literal["camera", "hand"]
+    subject: str
+    state: str
+    detail: str = ""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -163,7 +196,7 @@ class End(msgspec.Struct, tag="end", tag_field="type"):
     schema_version: int = SCHEMA_VERSION
 
 
-Message = FrameHeader | CameraStatus | Pace | PoseSet | RecordingStatus | End
+Message = FrameHeader | CameraStatus | Pace | PoseSet | RecordingStatus | Event | End
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
 

@@ -4,6 +4,7 @@
 | --- | --- |
 | Publisher, Subscriber | bounded stream: in order; a slow subscriber loses messages and slows nobody |
 | Publisher(waits=True) | the same, but the publisher waits for a slow subscriber: replay only |
+| NewestPublisher | the newest message only: a slow subscriber that sets CONFLATE gets nothing old |
 | CommandServer, CommandClient | reliable command: one request, one reply, or an error in time |
 
 Sockets bind to `ipc://` in a private folder or to loopback; any other address needs CURVE keys (`app.transport.keys`).
@@ -131,6 +132,23 @@ class Publisher:
             event = self._socket.recv()
             self._subscribers += 1 if event[:1] == b"\x01" else -1
         return self._subscribers
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class NewestPublisher:
+    """Sends the newest of what it is given to each subscriber: what is older and still waits is replaced."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.PUB)
+        self._socket.set(zmq.CONFLATE, 1)
+        self._socket.set(zmq.LINGER, 200)
+        _bind(self._socket, address)
+        self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
+
+    def send(self, message: Message) -> None:
+        self._socket.send(encode(message))
 
     def close(self) -> None:
         self._socket.close()

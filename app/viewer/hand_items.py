@@ -49,7 +49,8 @@ class HandItems:
         self._vertices_m = None if pose is None else self._surface.vertices_of(pose)
 
     def update(self, view: Viewpoint, toggles: Toggles, stale: bool, gone: bool, with_shadow: bool) -> None:
-        """Show what is switched on, lit from the view."""
+        """Show what is switched on, lit from the view; grey where the hand was not seen in its set."""
+        stale = stale or (self._pose is not None and self._pose.state != "seen")
         there = self._pose is not None and not gone
         mesh = there and toggles.mesh and self._vertices_m is not None
         skeleton = there and (toggles.skeleton or (toggles.mesh and not mesh))

@@ -158,6 +158,8 @@ def _badges(shown: Shown, now_ns: int, through: int) -> list[tuple[str, np.ndarr
         badges.append(("waiting for the first pose", palette.QUIET))
     elif shown.is_stale(now_ns):
         badges.append((f"no pose for {age_ns / 1e9:.1f} s", palette.BAD))
+    elif shown.pose_set is not None and not shown.pose_set.looked:
+        badges.append(("nobody looks: fewer than two views", palette.WARNING))
     if through:
         badges.append((f"camera {through}", palette.FRUSTUM))
     return badges

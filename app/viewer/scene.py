@@ -111,7 +111,7 @@ class Scene:
         for number, items in enumerate(self._hands):
             items.set(self._poses[number] if number < len(self._poses) else None)
         points, colours, joints = [], [], []
-        for pose in self._poses:
+        for pose in (pose for pose in self._poses if pose.state == "seen"):
             joints_m = np.array(pose.joints_world_m)
             joints.append(joints_m)
             samples = cloud(joints_m, np.array(pose.covariance_m2), np.array(pose.confidence))
@@ -137,8 +137,9 @@ class Scene:
                 # Beyond the wrist and the mesh's end, away from the fingers.
                 place_m = joints_m[0] - 0.9 * (joints_m[9] - joints_m[0])
                 if np.isfinite(place_m).all():
-                    colour = palette.STALE if shown.is_stale(now_ns) else palette.HANDS[pose.hand]
-                    found.append((pose.hand[0].upper(), place_m, colour))
+                    seen = pose.state == "seen"
+                    colour = palette.HANDS[pose.hand] if seen and not shown.is_stale(now_ns) else palette.STALE
+                    found.append((pose.hand[0].upper() + ("" if seen else f" {pose.state}"), place_m, colour))
         return found
 
     def update(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from app.transport.messages import CameraReport, End, PoseSet
+from app.transport.messages import CameraReport, End, HandPose, PoseSet, UnseenPose
 from app.viewer.stats import Figures, RollingStats, is_heartbeat
 
 STALE_NS = 500_000_000
@@ -49,7 +49,10 @@ class Shown:
         self.newest = message
         self._stats.add(message)
         if self._paused_ns is None and not is_heartbeat(message):
-            self.pose_set, self._arrived_ns, self._fresh = message, now_ns, True
+            self.pose_set, self._fresh = message, True
+            # Where nobody looked, what is shown grows old.
+            if message.looked or self._arrived_ns is None:
+                self._arrived_ns = now_ns
 
     def fresh(self) -> PoseSet | None:
         """The pose set to show, once; None where it was given already."""
@@ -79,6 +82,11 @@ class Shown:
         age_ns = self.age_ns(now_ns)
         return age_ns is None or age_ns > GONE_NS
 
+    def drawn_hands(self) -> list[HandPose]:
+        """The hands of the pose set, and where those are expected that it did not see."""
+        pose_set = self.pose_set
+        return [] if pose_set is None else [*pose_set.hands, *(_expected(hand) for hand in pose_set.unseen)]
+
     def hands(self, now_ns: int) -> int:
         """How many hands are shown as true."""
         return 0 if self.pose_set is None or self.is_stale(now_ns) else len(self.pose_set.hands)
@@ -88,3 +96,16 @@ class Shown:
 
     def figures(self, now_ns: int) -> Figures:
         return self._stats.figures(now_ns)
+
+
+def _expected(hand: UnseenPose) -> HandPose:
+    return HandPose(
+        hand=hand.hand,
+        track_id=hand.track_id,
+        capture_time_ns=hand.seen_time_ns,
+        joints_world_m=hand.joints_world_m,
+        covariance_m2=hand.covariance_m2,
+        confidence=[1.0] * len(hand.joints_world_m),
+        views=[],
+        state=hand.state,
+    )

@@ -107,7 +107,7 @@ class ViewerWindow:
         pose_set = self.shown.fresh()
         if pose_set is not None:
             self._overlay.take_images(pose_set, self._feed, now_ns, self.camera_number)
-            self._scene.set_hands(pose_set.hands)
+            self._scene.set_hands(self.shown.drawn_hands())
             if pose_set.hands and not self._centred:
                 self._centred = True
                 if not self.camera_number:

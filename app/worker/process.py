@@ -1,11 +1,11 @@
 """The worker process: frame sets in, hands out.
 
 Listens to: FrameHeader, CameraStatus (through the intake).
-Emits: PoseSet for every frame set (and once a second while none comes), Pace (through the intake), End.
+Emits: PoseSet for every frame set (and once a second while none comes), Pace (through the intake), Event, End.
 
 Where there are cores for it, a set is finished in a thread of its own while the next one begins.
 
-Writes the run's `summary.json` every few seconds and at the end, and the poses of a replay at the end.
+Writes the run's `summary.json` every few seconds and at the end, and the poses of a replay as they come.
 """
 
 import json
@@ -23,12 +23,13 @@ import msgspec
 
 from app.assembly.intake import Intake
 from app.estimators import make_detector, make_estimator
-from app.estimators.estimator import Estimate, Hand
+from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.run.process import process_parser, run_process, stop
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.transport.messages import CameraReport, End, HandPose, PoseSet
-from app.transport.sockets import Publisher, flush
+from app.transport.messages import CameraReport, End, HandPose, PoseSet, UnseenPose
+from app.transport.sockets import NewestPublisher, Publisher, flush
+from app.worker.events import Events
 from app.worker.hand_meshes import HandMeshes
 from app.worker.pose_file import PoseFile
 from app.worker.run_summary import RunSummary, simulated_truth
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 _SUMMARY_S = 5.0
 _BACKLOG = 64
+_EVENT_BACKLOG = 10_000
 # The recorder is waited for: it knows every camera within a second or two.
 _RECORDER_S = 20.0
 # Both engines use all cores by themselves; on two, another thread gains nothing.
@@ -54,11 +56,18 @@ class Worker:
     def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder) -> None:
         self._rig, self._settings, self._folder = rig, settings, folder
         self._policy = settings.policy
-        self._poses = PoseFile(Path(settings.poses)) if settings.poses else None
+        self._poses = PoseFile(Path(settings.poses), rig.camera_ids) if settings.poses else None
         self._publisher = Publisher(_BACKLOG, waits=self._policy.shows_every_set)
         self._publisher.bind(folder.poses_address)
-        if settings.publish:
+        self._newest: NewestPublisher | None = None
+        if settings.publish and self._policy.newest_only:
+            self._newest = NewestPublisher(settings.publish)
+            log.info("poses are published at %s", self._newest.address)
+        elif settings.publish:
             log.info("poses are published at %s", self._publisher.bind(settings.publish))
+        self._events, self._event_publisher = Events(), Publisher(_EVENT_BACKLOG)
+        if settings.events:
+            log.info("events are published at %s", self._event_publisher.bind(settings.events))
         self._intake = Intake(rig, settings, folder)
         self._estimator = make_estimator(
             settings.estimator,
@@ -69,6 +78,8 @@ class Worker:
             make_detector(settings.detector, settings.engine if settings.estimator == "mediapipe" else "auto"),
             settings.hands,
         )
+        if self._poses is not None:
+            self._poses.begin(self._estimator.definition)
         self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
         self._motion = None
@@ -153,18 +164,18 @@ class Worker:
         timing = set_timing(
             frame_set, start_ns=start_ns, end_ns=end_ns, published_ns=time.monotonic_ns(), within_ms=within_ms
         )
-        self._publish(cameras, frame_set, poses, timing)
+        self._publish(cameras, frame_set, poses, timing, estimate)
         self._intake.done(frame_set)
         self._keep(frame_set, estimate, timing)
 
     def _keep(self, frame_set: FrameSet, estimate: Estimate, timing: SetTiming) -> None:
         """For the summary, and for the files of a replay."""
         self._summary.add(estimate, timing)
-        times_ns = {camera_id: frame.capture_time_ns for camera_id, frame in frame_set.frames.items()}
-        for hand in estimate.hands:
-            if self._poses is not None:
-                self._poses.add(hand)
-            if self._motion is not None:
+        if self._poses is not None:
+            self._poses.add(frame_set, estimate)
+        if self._motion is not None:
+            times_ns = {camera_id: frame.capture_time_ns for camera_id, frame in frame_set.frames.items()}
+            for hand in estimate.hands:
                 self._motion.add(hand.track_id, hand.detections_px, times_ns)
 
     def _publish(
@@ -173,6 +184,7 @@ class Worker:
         frame_set: FrameSet | None = None,
         poses: Sequence[HandPose] = (),
         timing: SetTiming | None = None,
+        estimate: Estimate | None = None,
     ) -> None:
         self._sent_at = time.monotonic()
         if not self._begun and all(report.state != "starting" for report in cameras.values()):
@@ -191,8 +203,16 @@ class Worker:
             definition=self._estimator.definition,
             rig_id=self._rig.rig_id,
             simulated=self._settings.estimator == "simulated",
+            views=list(frame_set.frames) if frame_set else [],
+            looked=estimate.looked if estimate else False,
+            unseen=[_unseen_pose(hand) for hand in estimate.unseen] if estimate else [],
         )
         self._publisher.send(message, give_up=stop.is_set)
+        if self._newest is not None:
+            self._newest.send(message)
+        if self._settings.events:
+            for event in self._events.of(message):
+                self._event_publisher.send(event)
 
     def _write_summary(self) -> None:
         self._summary_at = time.monotonic()
@@ -213,14 +233,21 @@ class Worker:
                 summary["time_offsets_error_ms"] = {camera_id: ns / 1e6 for camera_id, ns in offsets.error_ns.items()}
             try:
                 if self._poses is not None:
-                    self._poses.close(self._estimator.definition)
+                    self._poses.close()
                     summary["poses"] = str(self._poses.path)
             finally:
                 self._write(summary)
-            self._publisher.send(End(reason, summary))
+            end = End(reason, summary)
+            self._publisher.send(end)
+            self._event_publisher.send(end)
+            if self._newest is not None:
+                self._newest.send(end)
         finally:
             self._estimator.close()
             self._publisher.close()
+            self._event_publisher.close()
+            if self._newest is not None:
+                self._newest.close()
             close_authenticator()
             if self._policy.shows_every_set and not stop.is_set():
                 flush()
@@ -245,6 +272,17 @@ def _hand_pose(hand: Hand, vertices_world_m: bytes | None) -> HandPose:
         detections_px={camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
         vertices_world_m=vertices_world_m,
         right_probability=1 / (1 + math.exp(-hand.right_log_odds)),
+    )
+
+
+def _unseen_pose(hand: UnseenHand) -> UnseenPose:
+    return UnseenPose(
+        hand=hand.side,
+        track_id=hand.track_id,
+        state=hand.state,
+        seen_time_ns=hand.seen_time_ns,
+        joints_world_m=hand.joints_world_m.tolist(),
+        covariance_m2=hand.covariance_m2.tolist(),
     )
 
 

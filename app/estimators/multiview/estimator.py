@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from app.estimators.detection import Detection, Detector, Region, merge_duplicates
-from app.estimators.estimator import Estimate, Hand
+from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.estimators.multiview.camera_trust import CameraTrust
 from app.estimators.multiview.detection_batch import gather
 from app.estimators.multiview.hand_fit import HandFit, confidence, fit_hands
@@ -64,9 +64,8 @@ class MultiViewEstimator:
         frames = [frame_set.frames[camera.camera_id] for camera in cameras]
         self._tracks.drop_lost(now_ns)
         if len(cameras) < 2:
-            miss_all(self._tracks)
             self._last_time_ns = now_ns
-            return Estimate([])
+            return Estimate(hands=[], looked=False, unseen=self._unseen([], now_ns, looked=False))
         ids = [camera.camera_id for camera in cameras]
         std_scale = self._trust.std_scale(ids)
         step = Step(cameras=cameras, frames=frames, now_ns=now_ns, tracks=self._tracks, std_scale=std_scale)
@@ -94,7 +93,13 @@ class MultiViewEstimator:
         self._last_time_ns = now_ns
         stages = {"detect": detect_s * 1e3, "match": match_s * 1e3, "triangulate": triangulate_s * 1e3}
         used = sum(len(hand.detections_px) for hand in result)
-        return Estimate(result, sum(len(hits) for hits in found), used, stages)
+        return Estimate(
+            hands=result,
+            unseen=self._unseen(result, now_ns, looked=True),
+            detections=sum(len(hits) for hits in found),
+            detections_used=used,
+            stage_ms=stages,
+        )
 
     def begin(self, frame_set: FrameSet) -> Callable[[], Estimate]:
         """All of it: nothing of a set is known before it is matched to the hands of the set before."""
@@ -103,6 +108,14 @@ class MultiViewEstimator:
 
     def close(self) -> None:
         self.detector.close()
+
+    def _unseen(self, seen: list[Hand], now_ns: int, looked: bool) -> list[UnseenHand]:
+        ids = {hand.track_id for hand in seen}
+        return [
+            track.unseen("right" if track.right_log_odds >= 0 else "left", now_ns, looked)
+            for track in self._tracks
+            if track.track_id not in ids and track.present and track.seen_time_ns < now_ns
+        ]
 
     def _search_plan(self, frames: list[Frame], now_ns: int) -> list[bool]:
         """Which views are searched as a whole, besides the regions of the tracks."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.estimators.estimator import Estimate, Hand
+from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
 from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
 from app.estimators.ust_hand.bone_fit import fit_bones
@@ -105,8 +105,9 @@ class UstHandEstimator:
             self._begun_ns = now_ns
             self._drop_lost(now_ns)
             if len(frame_set.frames) < 2:
-                self._miss(self._tracks)
-                return lambda: Estimate([])
+                self._skip(self._tracks)
+                unseen = self._unseen([], now_ns, looked=False)
+                return lambda: Estimate(hands=[], looked=False, unseen=unseen)
             keeps_up = self._keeps_up(frame_set)
             self._find(frame_set, keeps_up)
             find_ms = _since(clock)
@@ -121,7 +122,8 @@ class UstHandEstimator:
             rings = [pipeline.ring(track.slot) for track in seen]
         stage_ms = {"find": find_ms, "crop": _since(clock)}
         if not seen:
-            return lambda: Estimate([], stage_ms=stage_ms)
+            unseen = self._unseen([], now_ns, looked=True)
+            return lambda: Estimate(hands=[], unseen=unseen, stage_ms=stage_ms)
 
         clock = time.perf_counter()
         slots = [track.slot for track in seen]
@@ -140,9 +142,16 @@ class UstHandEstimator:
         clock = time.perf_counter()
         with self.pipeline.lock:
             hands = [] if refined is None else self._hands(begun, refined)
+            unseen = self._unseen(hands, begun.now_ns, looked=True)
         begun.stage_ms["judge"] = _since(clock)
         used = sum(len(hand.detections_px) for hand in hands)
-        return Estimate(hands, sum(len(each.views.cameras) for each in begun.crops), used, begun.stage_ms)
+        return Estimate(
+            hands=hands,
+            unseen=unseen,
+            detections=sum(len(each.views.cameras) for each in begun.crops),
+            detections_used=used,
+            stage_ms=begun.stage_ms,
+        )
 
     def _hands(self, begun: _BegunSet, refined: Refined) -> list[Hand]:
         """The hands to publish; their tracks learn from them."""
@@ -312,10 +321,25 @@ class UstHandEstimator:
         return [hand for hand in hands if hand.track_id in kept]
 
     def _miss(self, tracks: Iterable[_FollowedHand]) -> None:
+        """Of a set that looked: these are not in it."""
+        tracks = list(tracks)
         for track in tracks:
             track.miss()
-            self.pipeline.ring(track.slot).miss()
+        self._skip(tracks)
         self._drop_lost(self._begun_ns or 0)
+
+    def _skip(self, tracks: Iterable[_FollowedHand]) -> None:
+        """Of a set in which nobody looked for them."""
+        for track in tracks:
+            self.pipeline.ring(track.slot).miss()
+
+    def _unseen(self, seen: list[Hand], now_ns: int, looked: bool) -> list[UnseenHand]:
+        ids = {hand.track_id for hand in seen}
+        return [
+            track.unseen(track.side, now_ns, looked)
+            for track in self._tracks
+            if track.track_id not in ids and track.seen_time_ns < now_ns
+        ]
 
     def _drop_lost(self, now_ns: int) -> None:
         for track in self._tracks.drop_lost(now_ns):

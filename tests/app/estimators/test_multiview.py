@@ -396,6 +396,35 @@ def test_one_view_or_none_gives_no_hand_and_hands_come_back(rig: Rig) -> None:
     assert len(found[0]) == 2
 
 
+def test_no_hand_and_nobody_looked_are_told_apart(rig: Rig) -> None:
+    blind = [False]
+
+    def lose_all(camera_id: str, detections: list[Detection]) -> list[Detection]:
+        return [] if blind[0] else detections
+
+    estimator = MultiViewEstimator(rig, Spoiled(rig, lose_all))
+    estimator.estimate(set_at(0, 0, rig.camera_ids))
+    blind[0] = True
+    looked = estimator.estimate(set_at(1, 33_000_000, rig.camera_ids))
+    assert (looked.hands, looked.looked) == ([], True)
+    assert [hand.state for hand in looked.unseen] == ["held"] * 2
+    blind[0] = False
+    unlooked = estimator.estimate(set_at(2, 66_000_000, rig.camera_ids[:1]))
+    assert (unlooked.hands, unlooked.looked) == ([], False)
+    assert [hand.state for hand in unlooked.unseen] == ["predicted"] * 2
+    assert {hand.seen_time_ns for hand in unlooked.unseen} == {0}
+    again = estimator.estimate(set_at(3, 99_000_000, rig.camera_ids))
+    assert (len(again.hands), again.unseen) == (2, [])
+    estimator.close()
+
+
+@pytest.mark.parametrize("fps", [0.5, 1.2])
+def test_hands_keep_their_numbers_at_less_than_two_sets_a_second(rig: Rig, fps: float) -> None:
+    outcome = simulate(rig, fps=fps, sets=20)
+    assert len(outcome.names) == 2
+    assert outcome.hands >= 38
+
+
 def test_bone_lengths_hardly_vary(clean: Outcome) -> None:
     for side in ("left", "right"):
         lengths = bone_lengths(

@@ -406,18 +406,24 @@ def test_hands_that_are_seen_are_not_searched_for_where_sets_take_long() -> None
     assert finder.asked == 2
 
 
-def test_sets_of_fewer_than_two_frames_give_no_hand_and_lose_the_hands_after_four() -> None:
-    estimator, _, finder = started()
+def test_in_sets_of_fewer_than_two_frames_nobody_looks_and_hands_are_predicted() -> None:
+    estimator, _, _ = started()
     for number in range(5):
-        estimator.estimate(frame_set(number))
-    for number in range(5, 8):
-        assert estimator.estimate(frame_set(number, cameras=[number % 4])).hands == []
-    assert len(estimator._tracks) == 2
-    assert estimator.estimate(frame_set(8, cameras=[])).hands == []
-    assert list(estimator._tracks) == []
-    finder.here = hands_at(9 * PERIOD_NS / 1e9)
-    estimate = estimator.estimate(frame_set(9))
-    assert {hand.track_id for hand in estimate.hands} == {3, 4}
+        assert estimator.estimate(frame_set(number)).looked
+    for number in range(5, 11):
+        estimate = estimator.estimate(frame_set(number, cameras=[number % 4] if number % 2 else []))
+        assert (estimate.hands, estimate.looked) == ([], False)
+        assert {(hand.side, hand.state) for hand in estimate.unseen} == {("left", "predicted"), ("right", "predicted")}
+        truth = hands_at(number * PERIOD_NS / 1e9)
+        for hand in estimate.unseen:
+            off_m = np.linalg.norm(hand.joints_world_m - truth[hand.side], axis=1).mean()
+            std_m = np.sqrt(np.trace(hand.covariance_m2, axis1=1, axis2=2)).mean()
+            assert off_m < 3 * std_m, "what may be wrong grows with the time"
+    estimate = estimator.estimate(frame_set(11))
+    assert {hand.track_id for hand in estimate.hands} == {1, 2}
+    estimator.estimate(frame_set(12, cameras=[0]))
+    late = estimator.estimate(frame_set(12 + 160, cameras=[0]))
+    assert late.unseen == [], "after five seconds nothing is known any more"
 
 
 def test_two_tracks_in_one_place_become_one_the_more_confident() -> None:
@@ -517,7 +523,7 @@ def test_a_detectors_hand_with_an_unknown_joint_is_left_out() -> None:
 
     class Detector:
         def estimate(self, _: FrameSet) -> Estimate:
-            return Estimate([whole, torn])
+            return Estimate(hands=[whole, torn])
 
     (found,) = DetectorFinder(Detector()).find(frame_set(0), [])  # type: ignore[arg-type]
     assert found.side == whole.side

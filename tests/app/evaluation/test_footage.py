@@ -36,9 +36,9 @@ class KnownMethod:
         self.shown |= frame_set.frames.keys()
         self.sets += 1
         if self.misses and self.sets % self.misses == 0:
-            return Estimate([])
+            return Estimate(hands=[])
         time_ns = frame_set.reference_time_ns
-        return Estimate([self._hand(side, joints, time_ns) for side, joints in hands_at(time_ns * 1e-9).items()])
+        return Estimate(hands=[self._hand(side, joints, time_ns) for side, joints in hands_at(time_ns * 1e-9).items()])
 
     def _hand(self, side, joints_m: np.ndarray, time_ns: int) -> Hand:
         return Hand(

@@ -52,7 +52,7 @@ class KnownHands:
         return [hand_at(self.scene.joints_m[number] + self.errors_m[number], self.scene.grips[0].side)]
 
     def estimate(self, frame_set) -> Estimate:
-        return Estimate(self.hands(int(np.argmin(np.abs(self.scene.times_ns - frame_set.reference_time_ns)))))
+        return Estimate(hands=self.hands(int(np.argmin(np.abs(self.scene.times_ns - frame_set.reference_time_ns)))))
 
     def begin(self, frame_set):
         estimate = self.estimate(frame_set)

@@ -90,7 +90,7 @@ def test_a_live_run_is_recorded_with_its_poses(tmp_path: Path) -> None:
         assert len(set(poses["time"])) == summary["sets_with_hand"] > 0
         truth = [hands_at(time / 1e9)[side] for time, side in zip(poses["time"], poses["hand"], strict=True)]
         assert np.linalg.norm(poses["joints"] - truth, axis=-1).mean() < 0.01
-    assert not list((tmp_path / "session").glob("*.rows"))
+    assert not list((tmp_path / "session").glob(".*.part"))
 
 
 @pytest.mark.parametrize(

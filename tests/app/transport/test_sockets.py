@@ -10,8 +10,16 @@ import zmq
 
 from app.transport.clock import ClockOffset, answer_clock
 from app.transport.keys import Keys, close_authenticator, make_keys
-from app.transport.messages import CameraStatus, Pace
-from app.transport.sockets import CommandClient, CommandServer, Publisher, Subscriber, check_address, wait
+from app.transport.messages import CameraStatus, Pace, decode
+from app.transport.sockets import (
+    CommandClient,
+    CommandServer,
+    NewestPublisher,
+    Publisher,
+    Subscriber,
+    check_address,
+    wait,
+)
 from calibration.errors import UserError
 
 
@@ -211,3 +219,23 @@ def test_a_clock_that_stood_still_is_measured_anew():
     clock.add(0, 31_000_500_000, 31_000_500_000, 1_000_000)
     offset, error = clock.best()
     assert offset == pytest.approx(31e9, abs=error)
+
+
+def test_a_slow_subscriber_gets_the_newest_message_and_no_queue(ends):
+    """As docs/messages.md has it: 300 messages of the size of two hands are sent while it does something else."""
+    publisher = NewestPublisher("tcp://127.0.0.1:*")
+    client = zmq.Context.instance().socket(zmq.SUB)
+    client.setsockopt(zmq.CONFLATE, 1)
+    client.setsockopt(zmq.SUBSCRIBE, b"")
+    client.connect(publisher.address)
+    ends += [publisher, client]
+    while not client.poll(20):
+        publisher.send(status(-1))
+    for number in range(300):
+        publisher.send(status(number, "x" * 80_000))
+    got = []
+    while not got or got[-1] != 299:
+        assert client.poll(5000)
+        got.append(decode(client.recv()).last_sequence)  # pyright: ignore[reportAttributeAccessIssue]
+        time.sleep(0.05)
+    assert len(got) < 20

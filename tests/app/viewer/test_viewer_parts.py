@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.transport.messages import CameraReport, End, PoseSet
+from app.transport.messages import CameraReport, End, PoseSet, UnseenPose
 from app.viewer import palette
 from app.viewer.font import draw_text, text_mask
 from app.viewer.hand_surface import HandSurface
@@ -293,3 +293,29 @@ def test_text_is_drawn_inside_its_width_and_cut_at_the_edge():
     assert columns.min() >= 50 and columns.max() < 50 + width and columns.max() > 50 + 0.8 * width
     draw_text(image, "beyond the edge", 150, 2, 30, palette.TEXT)
     assert text_mask("w", 20).shape[1] > text_mask("i", 20).shape[1]
+
+
+def unseen(side: Side, state: str) -> UnseenPose:
+    pose = make_pose(side, dict(hands_at(0.0))[side])
+    return UnseenPose(
+        hand=side,
+        track_id=7,
+        state=state,  # pyright: ignore[reportArgumentType]
+        seen_time_ns=0,
+        joints_world_m=pose.joints_world_m,
+        covariance_m2=pose.covariance_m2,
+    )
+
+
+def test_a_hand_that_was_not_seen_is_drawn_as_such_and_grows_old_while_nobody_looks():
+    shown = Shown()
+    shown.take(make_set(0, hands=[make_pose("left", dict(hands_at(0.0))["left"])]), 0)
+    held = msgspec.structs.replace(make_set(1), unseen=[unseen("left", "held")])
+    shown.take(held, SECOND // 10)
+    assert [hand.state for hand in shown.drawn_hands()] == ["held"]
+    assert shown.hands(SECOND // 10) == 0
+    blind = msgspec.structs.replace(make_set(2), looked=False, unseen=[unseen("left", "predicted")])
+    for tenth in range(2, 10):
+        shown.take(blind, tenth * SECOND // 10)
+    assert [hand.state for hand in shown.drawn_hands()] == ["predicted"]
+    assert shown.is_stale(SECOND), "the last look was 0.9 s ago"

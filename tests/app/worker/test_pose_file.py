@@ -1,0 +1,101 @@
+"""The file of poses: what it holds, and what is left of it when things go wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.estimators.estimator import Estimate, Hand, UnseenHand
+from app.worker.pose_file import PoseFile, finish_poses, part_of
+from calibration.errors import UserError
+from calibration.frames import Frame, FrameSet
+
+CAMERAS = ("cam_0", "cam_1", "cam_2")
+
+
+def frame_set(index: int, cameras: tuple[str, ...]) -> FrameSet:
+    frames = {
+        camera: Frame(
+            camera_id=camera,
+            sequence=index,
+            capture_time_ns=index,
+            grab_time_ns=0,
+            publish_time_ns=0,
+            pixels=np.zeros((1, 1, 3), np.uint8),
+        )
+        for camera in cameras
+    }
+    return FrameSet(index, index, frames, 0)
+
+
+def hand(index: int) -> Hand:
+    return Hand(
+        side="left",
+        track_id=3,
+        capture_time_ns=index,
+        joints_world_m=np.full((21, 3), float(index)),
+        covariance_m2=np.tile(np.eye(3), (21, 1, 1)),
+        confidence=np.ones(21),
+        detections_px={"cam_0": np.zeros((21, 2)), "cam_2": np.zeros((21, 2))},
+        inliers={},
+    )
+
+
+def unseen(state) -> UnseenHand:
+    return UnseenHand(
+        side="left",
+        track_id=3,
+        state=state,
+        seen_time_ns=0,
+        joints_world_m=np.zeros((21, 3)),
+        covariance_m2=np.zeros((21, 3, 3)),
+    )
+
+
+def written(path: Path) -> PoseFile:
+    poses = PoseFile(path, CAMERAS)
+    poses.begin("anatomical")
+    poses.add(frame_set(0, CAMERAS), Estimate(hands=[hand(0)]))
+    poses.add(frame_set(1, CAMERAS), Estimate(hands=[], unseen=[unseen("held")]))
+    poses.add(frame_set(2, CAMERAS[:1]), Estimate(hands=[], looked=False, unseen=[unseen("predicted")]))
+    poses.add(frame_set(3, CAMERAS), Estimate(hands=[]))
+    return poses
+
+
+def test_no_hand_and_nobody_looked_are_told_apart(tmp_path):
+    written(tmp_path / "poses.npz").close()
+    with np.load(tmp_path / "poses.npz") as file:
+        assert list(file["time"]) == [0]
+        assert list(file["cameras"]) == list(CAMERAS)
+        assert file["views"].tolist() == [[True, False, True]]
+        assert file["set_time"].tolist() == [0, 1, 2, 3]
+        assert file["set_views"].sum(1).tolist() == [3, 3, 1, 3]
+        assert file["set_held"].tolist() == [0, 1, 0, 0]
+        assert file["set_predicted"].tolist() == [0, 0, 1, 0]
+        assert file["definition"] == "anatomical"
+    assert list(tmp_path.iterdir()) == [tmp_path / "poses.npz"]
+
+
+def test_what_a_killed_worker_had_written_becomes_the_file(tmp_path):
+    poses = written(tmp_path / "poses.npz")
+    poses._flush()
+    with (part_of(tmp_path / "poses.npz") / "hands").open("ab") as rows:
+        rows.write(b"part of a row")
+    assert finish_poses(tmp_path / "poses.npz") == 1
+    with np.load(tmp_path / "poses.npz") as file:
+        assert file["joints"].shape == (1, 21, 3)
+        assert len(file["set_time"]) == 4
+    assert list(tmp_path.iterdir()) == [tmp_path / "poses.npz"]
+
+
+def test_a_full_disk_is_said_while_there_is_room_for_what_was_written(tmp_path, monkeypatch):
+    poses = written(tmp_path / "poses.npz")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    poses._flush()
+    monkeypatch.setattr("app.worker.pose_file.os.posix_fallocate", full)
+    with pytest.raises(UserError, match=r"poses.npz: the poses could not be written \(No space left on device\)"):
+        poses._flush()
+    assert finish_poses(tmp_path / "poses.npz") == 1
