@@ -82,7 +82,7 @@ def fit_pose(
     measured = np.asarray(joints_world_m, np.float64)
     if not are_usable(measured):
         return None
-    whiten = _WHITEN_DEFAULT if covariance_m2 is None else _whitening(covariance_m2)
+    whiten = _WHITEN_DEFAULT if covariance_m2 is None else whitening(covariance_m2)
     if whiten is None:
         return None
     # A left hand is fitted as the right hand that its mirror image is.
@@ -191,7 +191,7 @@ def _minimise(
     return best
 
 
-def _whitening(covariance_m2: np.ndarray) -> np.ndarray | None:
+def whitening(covariance_m2: np.ndarray) -> np.ndarray | None:
     """W (21, 3, 3) with W^T W the inverse of each covariance (21, 3, 3), its deviations held between sane bounds."""
     covariance = np.asarray(covariance_m2, np.float64)
     if covariance.shape != (21, 3, 3) or not np.isfinite(covariance).all():
