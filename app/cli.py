@@ -28,6 +28,7 @@ _COMMANDS = (
     "keys",
     "label",
     "train",
+    "adapt",
     "evaluate",
     "validate",
     "export",

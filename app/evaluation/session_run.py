@@ -1,7 +1,7 @@
 """One pass over a session's frame sets: what the detector sees in each view, and what each method makes of the views,
 of all of them and of all but each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +9,9 @@ import numpy as np
 from app.assembly.recorded_sets import recorded_sets, without_camera
 from app.estimators.detection import Detection, Detector
 from app.estimators.estimator import Estimator, Hand
+from app.estimators.seen_check import check_seen
 from app.evaluation.shared_detector import SharedDetector
 from app.evaluation.withheld import GivenHand
-from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.hand import JOINTS, Definition
 from calibration.rig import Rig
@@ -44,7 +44,10 @@ class SessionRun:
 
     def last_part(self, fraction: float) -> "SessionRun":
         """Only the sets of the last `fraction` of the session's duration."""
-        start_ns = self.times_ns[-1] - fraction * (self.times_ns[-1] - self.times_ns[0]) if self.times_ns else 0
+        return self.since(self.times_ns[-1] - fraction * (self.times_ns[-1] - self.times_ns[0]) if self.times_ns else 0)
+
+    def since(self, start_ns: float) -> "SessionRun":
+        """Only the sets from that time on."""
         first = int(np.searchsorted(self.times_ns, start_ns))
         return replace(
             self,
@@ -57,14 +60,7 @@ class SessionRun:
 
     def check(self) -> None:
         """Raise UserError where no hand is seen, or in one view only, so that there is nothing to measure."""
-        seeing = [name for name, of_sets in self.seen_px.items() if any(len(hands) for hands in of_sets)]
-        if not seeing:
-            raise UserError(f"{self.name}: no hand is seen in any view. Give a session that shows hands.")
-        if len(seeing) == 1:
-            raise UserError(
-                f"{self.name}: hands are seen by camera `{seeing[0]}` alone, and a hand in space needs two views. "
-                "Give a session in which at least two cameras, better three, see the hands."
-            )
+        check_seen(self.name, {name: sum(map(len, of_sets)) for name, of_sets in self.seen_px.items()})
 
 
 def run_session(
@@ -75,8 +71,11 @@ def run_session(
     methods: Mapping[str, MakeEstimator],
     least_presence: float,
     progress: Callable[[], object] = lambda: None,
+    sets: Iterable[FrameSet] | None = None,
 ) -> SessionRun:
     """Run all methods over the session at once, so that frames are read, and searched by the detector, once.
+
+    Only over the `sets` of it that are given, if any are.
 
     Detections of less than `least_presence` are no hands that are seen, though methods get them. `progress` is called
     after each set. The detector is left open.
@@ -93,7 +92,7 @@ def run_session(
     try:
         whole |= {name: make(rig, shared) for name, make in methods.items()}
         partial |= {key: methods[key[0]](_without(rig, key[1]), shared) for key in without}
-        for frame_set in recorded_sets(session, rig, phases_ns):
+        for frame_set in recorded_sets(session, rig, phases_ns) if sets is None else sets:
             alone = shared.look(frame_set)
             times_ns.append(frame_set.reference_time_ns)
             for camera_id in rig.camera_ids:

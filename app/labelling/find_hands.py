@@ -43,15 +43,20 @@ def find_hands(
     folder: Path,
     progress: Callable[[int], object] = lambda sets: None,
     settings: StretchSettings | None = None,
+    chosen: Iterator[FrameSet] | None = None,
 ) -> Stretch:
-    """All hands of the session. Stretches are kept in `folder`, and those that are there are not looked at again.
+    """All hands of the session, or of the sets of it that were `chosen`.
+
+    Stretches are kept in `folder`, and those that are there are not looked at again.
 
     `progress` is called with the number of sets that were done. Raises OSError where `folder` cannot be written.
     """
     settings = settings or StretchSettings()
     folder.mkdir(parents=True, exist_ok=True)
     rig = recorded_rig(session)
-    sets = ReadAhead(recorded_sets(session, rig, recorded_phases_of(session, rig)), settings.ahead)
+    if chosen is None:
+        chosen = recorded_sets(session, rig, recorded_phases_of(session, rig))
+    sets = ReadAhead(chosen, settings.ahead)
     parts: list[Stretch] = []
     try:
         while (part := _stretch(sets, folder, len(parts), rig, source, settings, progress)) is not None:
@@ -139,12 +144,13 @@ def _rows(
         rows["track"][index], rows["right"][index] = hand.track_id, hand.side == "right"
         rows["joints_m"][index] = hand.joints_world_m
         for view, camera_id in enumerate(rig.camera_ids):
+            if camera_id in frame_set.frames:
+                rows["frame_time_ns"][index, view] = frame_set.frames[camera_id].capture_time_ns
             keypoints_px = hand.detections_px.get(camera_id)
             if keypoints_px is None:
                 continue
             said = detector.detection_of(keypoints_px)
             rows["seen"][index, view] = True
-            rows["frame_time_ns"][index, view] = frame_set.frames[camera_id].capture_time_ns
             rows["keypoints_px"][index, view] = keypoints_px
             std_px = settings.std_of_size * max(hand_size_px(keypoints_px), 1.0) if said is None else said.std_px
             rows["std_px"][index, view] = std_px

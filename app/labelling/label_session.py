@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from app.estimators.seen_check import check_seen
 from app.labelling.agreement import Agreement, view_agreement
 from app.labelling.find_hands import LabelSource, StretchSettings, find_hands
 from app.labelling.stretch import Stretch
@@ -110,15 +111,8 @@ def _made_before(path: Path, views: int, made_of: str) -> dict[str, Any] | None:
 
 
 def _no_labels(session: Session, hands: Stretch) -> UserError:
-    """Why there are none."""
-    seeing = [name for name, found in zip(session.camera_ids, hands.found, strict=True) if found]
-    if not seeing:
-        return UserError(f"{session.path}: no hand is seen in any view. Give a session that shows hands.")
-    if len(seeing) == 1:
-        return UserError(
-            f"{session.path}: hands are seen by camera `{seeing[0]}` alone, and views are compared with one another. "
-            "Give a session in which at least two cameras, better three, see the hands."
-        )
+    """Why there are none, though two views see hands; raises it where they do not."""
+    check_seen(str(session.path), dict(zip(session.camera_ids, hands.found.tolist(), strict=True)))
     return UserError(
         f"{session.path}: no two views agree on a hand. Is rig.yaml the calibration of this recording? Calibrate with "
         "`usthand calibrate --session`, or check it with `usthand calibrate --check`."

@@ -15,10 +15,10 @@ class Stretch:
     """H hands of V cameras, in order of time, and what was counted beside them.
 
     `time_ns` (H,) of their sets, `track` (H,) who they are, `right` (H,); `joints_m` (H, 21, 3) in the world;
-    `seen` (H, V) which cameras' images show them; there, `frame_time_ns` (H, V), `keypoints_px` (H, V, 21, 2),
-    `std_px` (H, V, 21) and `presence` (H, V) as the detector says. `sets`, `sets_with_hand`, `unmatched` detections,
-    (1,) each; `images` and `found` (V,): the images looked at and the detections in them; `detector_s` (1,);
-    `definition` (1,), text: where on the hand the estimator's keypoints lie.
+    `seen` (H, V) in which cameras' images they are found; there, `keypoints_px` (H, V, 21, 2), `std_px` (H, V, 21) and
+    `presence` (H, V) as the detector says; `frame_time_ns` (H, V) of the images, 0 where the set has none. `sets`,
+    `sets_with_hand`, `unmatched` detections, (1,) each; `images` and `found` (V,): the images looked at and the
+    detections in them; `detector_s` (1,); `definition` (1,), text: where on the hand the estimator's keypoints lie.
     """
 
     time_ns: np.ndarray

@@ -5,11 +5,12 @@
 A shard gets three files more (R pictures, A variants of each): `maps.npy` (R, A, 112, 14, 14) float16, the level of
 stride 16; `map_answers.npy` (R, A, 65) float32, the original network's 63 image coordinates, its logit of presence and
 that of the right side; `map_variants.npy` (R, A, 3, 3), from pixels of the cached crop to those that it saw. Variants
-are those of models/data/sightings.py: worse pictures of the hand.
+are those of models/data/sightings.py: worse pictures of the hand, or first the crop as it is and then those.
 """
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +29,29 @@ _BATCH = 16
 _SEED = 77
 
 
-def add_maps(cache: Path, network: LandmarkNet, variants: int = VARIANTS) -> int:
-    """Write the files of each shard that lacks them; returns how many crops were looked at."""
+def add_maps(
+    cache: Path,
+    network: LandmarkNet,
+    variants: int = VARIANTS,
+    plain: bool = False,
+    progress: Callable[[int], object] = lambda crops: None,
+) -> int:
+    """Write the files of each shard that lacks them; returns how many crops were looked at.
+
+    With `plain` the first variant is the crop as it is. `progress` is called with the number of crops that were seen.
+    """
     manifest, shards = read_cache(cache)
-    network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.eval()
     count = 0
     for index, (folder, shard) in enumerate(zip(sorted(cache.glob("shard_*")), shards, strict=True)):
         if (folder / "maps.npy").exists():
             continue
         random = np.random.default_rng([_SEED, index])
         R = len(shard.crops_rgb)
-        affine = np.stack([draw_variants(random, variants, manifest.size_px, manifest.margin) for _ in range(R)])
-        maps, answers = _of_shard(shard, network, random, affine)
+        affine = np.stack([
+            draw_variants(random, variants, manifest.size_px, manifest.margin, plain) for _ in range(R)
+        ])  # fmt: skip
+        maps, answers = _of_shard(shard, network, random, affine, plain, progress)
         np.save(folder / "map_variants.npy", affine.astype(np.float32))
         np.save(folder / "map_answers.npy", answers)
         np.save(folder / ".maps.npy", maps)
@@ -51,7 +63,12 @@ def add_maps(cache: Path, network: LandmarkNet, variants: int = VARIANTS) -> int
 
 @torch.inference_mode()
 def _of_shard(
-    shard: Shard, network: LandmarkNet, random: np.random.Generator, affine: np.ndarray
+    shard: Shard,
+    network: LandmarkNet,
+    random: np.random.Generator,
+    affine: np.ndarray,
+    plain: bool,
+    progress: Callable[[int], object],
 ) -> tuple[np.ndarray, np.ndarray]:
     R, A = affine.shape[:2]
     side = IMAGE_PX // STRIDE
@@ -59,12 +76,13 @@ def _of_shard(
     flat = [(row, variant) for row in range(R) for variant in range(A)]
     for start in range(0, len(flat), _BATCH):
         some = flat[start : start + _BATCH]
-        crops = [variant_image(shard.crops_rgb[row], affine[row, which], random, which) for row, which in some]
+        crops = [variant_image(shard.crops_rgb[row], affine[row, which], random, which, plain) for row, which in some]
         found = network(torch.from_numpy(np.stack(crops)))
         logits = torch.stack([found.presence_logit, found.right_logit], 1)
         said = torch.cat([found.image.flatten(1), logits], 1).numpy()
         for (row, which), level, answer in zip(some, found.levels[LEVEL].numpy(), said, strict=True):
             maps[row, which], answers[row, which] = level, answer
+        progress(len(some))
     return maps, answers
 
 

@@ -25,6 +25,7 @@ from models.network.landmark_net import IMAGE_PX, LandmarkNet
 log = logging.getLogger(__name__)
 
 VARIANTS = 2
+_NEARLY_PLAIN = 0.3
 _BATCH = 16
 _SEED = 50
 
@@ -70,9 +71,11 @@ def _chunks(items: list) -> Iterator[list]:
         yield items[start : start + _BATCH]
 
 
-def draw_variants(random: np.random.Generator, variants: int, cached_px: int, margin: float) -> np.ndarray:
-    """(A, 3, 3): the first nearly the plain crop; the others as far off as a crop of a predicted hand may be."""
-    strength = np.where(np.arange(variants) == 0, 0.3, 1.0)
+def draw_variants(
+    random: np.random.Generator, variants: int, cached_px: int, margin: float, plain: bool = False
+) -> np.ndarray:
+    """(A, 3, 3): the first (nearly) the plain crop; the others as far off as a crop of a predicted hand may be."""
+    strength = np.where(np.arange(variants) == 0, 0.0 if plain else _NEARLY_PLAIN, 1.0)
     angle = strength * random.normal(0, np.deg2rad(10), variants)
     scale = IMAGE_PX * margin / cached_px * np.exp(strength * random.normal(0, 0.07, variants))
     centre = (IMAGE_PX - 1) / 2 + IMAGE_PX * strength[:, None] * random.normal(0, 0.04, (variants, 2))
@@ -85,10 +88,14 @@ def draw_variants(random: np.random.Generator, variants: int, cached_px: int, ma
     return affine
 
 
-def variant_image(crop_rgb: np.ndarray, affine: np.ndarray, random: np.random.Generator, variant: int) -> np.ndarray:
+def variant_image(
+    crop_rgb: np.ndarray, affine: np.ndarray, random: np.random.Generator, variant: int, plain: bool = False
+) -> np.ndarray:
     """The variant (224, 224, 3) of a cached crop."""
     image = cv2.warpAffine(crop_rgb, affine[:2], (IMAGE_PX, IMAGE_PX), flags=cv2.INTER_LINEAR)
-    return degrade(image, random, 0.3 if variant == 0 else 1.0)
+    if variant == 0 and plain:
+        return image
+    return degrade(image, random, _NEARLY_PLAIN if variant == 0 else 1.0)
 
 
 def degrade(image: np.ndarray, random: np.random.Generator, strength: float) -> np.ndarray:

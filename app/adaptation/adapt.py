@@ -1,0 +1,244 @@
+"""The adaptation of the network to a rig: from its recordings to an exported checkpoint that is better there, or not.
+
+The network labels the footage with all views together (app/adaptation/teacher.py), its landmark network learns these
+labels from single pictures (models/training/adapt.py) and labels anew, while that lowers the error on sets that were
+not learned from. What comes of it is measured on the last part of each session, beside the network before and
+MediaPipe, and on simulated hands.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.adaptation.check import CheckedRound, withheld_percent
+from app.adaptation.crops import cut_crops, label_crops, read_places
+from app.adaptation.footage import Footage
+from app.adaptation.judgement import (
+    ADAPTED,
+    MEDIAPIPE,
+    PACKAGED,
+    measure_footage,
+    measure_simulated,
+    refusal,
+)
+from app.adaptation.rehearsal import REHEARSAL, TEST, simulated_crops
+from app.adaptation.settings import AdaptSettings
+from app.adaptation.teacher import Taught, fuse, seen_again, teach
+from app.adaptation.work import WorkFolder
+from app.estimators.seen_check import check_seen
+from app.labelling.find_hands import find_hands
+from app.labelling.label_sources import LabelSources
+from app.labelling.stretch import Stretch
+from app.worker.statistics import rounded
+from calibration.errors import UserError
+from calibration.programs import run_program
+from models.files.npzfile import read_npz
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "adapted.safetensors"
+_ADVICE = "Start the adaptation again."
+
+
+class StepFailed(Exception):
+    """A program that makes a step has failed; it has said why."""
+
+
+@dataclass(kw_only=True)
+class Adaptation:
+    """What is adapted to which footage: `weights`, the file of a checkpoint of recipe `live`, which `engine` runs (its
+    exported directory). `cache` is where simulated hands are kept, `workers` render them. `progress` is told of a
+    step's title, how much more of it is done and, where that is known, how much there is."""
+
+    footages: Sequence[Footage]
+    weights: Path
+    engine: str
+    work: WorkFolder
+    settings: AdaptSettings
+    cache: Path
+    workers: int
+    progress: Callable[[str, int, int | None], object]
+    began: float = field(default_factory=time.monotonic)
+
+    def run(self) -> dict[str, Any]:
+        """The summary. Its `refused` says why there is no output, None where there is one.
+
+        Raises UserError for footage that nothing can be learned from, StepFailed, OSError and KeyboardInterrupt, after
+        which the same adaptation goes on where it was.
+        """
+        hands = [self._find("found", number, self.engine) for number in range(len(self.footages))]
+        learned = sum(int((each.time_ns < f.check_ns).sum()) for each, f in zip(hands, self.footages, strict=True))
+        summary: dict[str, Any] = {
+            "sessions": [str(each.session.path) for each in self.footages],
+            "output": str(self.work.out),
+            "sets_learned": int(sum(each.sets[0] for each in hands)),
+            "hands_learned": learned,
+        }
+        self._check(hands, learned)
+        rounds, best = self._rounds(hands, learned)
+        summary["rounds"] = [each.figures() for each in rounds]
+        if best is None:
+            return self._refused(summary, "what it learned does not lower the error on sets that it did not learn")
+        result = self.work.step("result", lambda folder: self._assemble(folder, *best))
+        summary["held_out"] = self.work.figures("held_out", lambda: self._measure_footage(result))
+        summary["simulated"] = self.work.figures("simulated", lambda: self._measure_simulated(result))
+        reason = refusal(summary["held_out"], summary["simulated"], self.settings.judgement)
+        if reason is not None:
+            return self._refused(summary, reason)
+        summary |= {"refused": None, "seconds": rounded(time.monotonic() - self.began)}
+        self.work.finish(result, summary)
+        return summary
+
+    def _refused(self, summary: dict[str, Any], reason: str) -> dict[str, Any]:
+        self.work.remove()
+        return summary | {"refused": reason, "seconds": rounded(time.monotonic() - self.began)}
+
+    def _find(self, name: str, number: int, checkpoint: str) -> Stretch:
+        """The hands of a session's learning sets, as a checkpoint sees them with all views."""
+        footage = self.footages[number]
+        title = "looking for hands" if name == "found" else "looking again"
+
+        def find(folder: Path) -> None:
+            parts = self.work.path / f".parts_{name}_{number}"
+            with LabelSources("ust-hand", hands=self.settings.hands, checkpoint=checkpoint) as sources:
+                hands = find_hands(
+                    footage.session,
+                    sources.source_of(footage.session),
+                    parts,
+                    lambda sets: self.progress(title, sets, None),
+                    chosen=footage.learning_sets(),
+                )
+            hands.write(folder / "hands.npz")
+
+        return Stretch.read(self.work.step(f"{name}_{number}", find) / "hands.npz")
+
+    def _check(self, hands: Sequence[Stretch], learned: int) -> None:
+        """Raise UserError, and leave nothing behind, where there is too little to learn from."""
+        try:
+            for footage, found in zip(self.footages, hands, strict=True):
+                names = footage.session.camera_ids
+                seen = found.found if not len(found) else found.seen.sum(0)
+                check_seen(str(footage.session.path), dict(zip(names, seen.tolist(), strict=True)))
+            least = self.settings.footage.least_hands
+            if learned < least:
+                raise UserError(
+                    f"{learned} hands are seen in the sets to learn from, fewer than {least}. Record for longer, with "
+                    "hands that two cameras or more see."
+                )
+        except UserError:
+            self.work.remove()
+            raise
+
+    def _rounds(self, hands: Sequence[Stretch], learned: int) -> tuple[list[CheckedRound], tuple[Path, float] | None]:
+        """The rounds, and of the best one its weights and share of the way to them; None where none is better."""
+        settings = self.settings.round
+        held = simulated_crops(
+            self.cache, REHEARSAL, self.weights, self.workers, lambda d, n: self.progress("simulated hands", d, n)
+        )
+        by_detector = [teach(each.rig, found) for each, found in zip(self.footages, hands, strict=True)]
+        taught = [fuse(found, other) for found, other in zip(hands, by_detector, strict=True)]
+        cache = self.work.step("crops", lambda folder: self._cut(folder, hands, taught))
+        rounds: list[CheckedRound] = []
+        best: tuple[Path, float] | None = None
+        least, start = np.inf, None
+        for number in range(settings.rounds):
+            folder = self.work.path / f"round_{number}"
+            if not (folder / "points.npz").is_file():
+                for session, (footage, found, each) in enumerate(zip(self.footages, hands, taught, strict=True)):
+                    label_crops(cache, session, footage.rig, found, each, found.time_ns < footage.check_ns)
+                self._train(cache, folder, held, start, learned)
+            rounds.append(self._checked(cache, folder, hands, taught))
+            share, error = rounds[-1].best
+            log.info("round %d: %.2f %% of the hand's size off in a withheld view, %.2f %% before", number + 1, error,
+                     rounds[-1].before)  # fmt: skip
+            if error > (1 - settings.least_gain) * min(least, rounds[0].before):
+                break
+            least, start = error, folder / "weights.safetensors"
+            best = start, share
+            if number + 1 < settings.rounds:
+                checkpoint = self.work.step(
+                    f"checkpoint_{number}",
+                    lambda out, made=best: self._put(out / WEIGHTS, *made),
+                )
+                for session, (found, other) in enumerate(zip(hands, by_detector, strict=True)):
+                    again = self._find(f"again_{number}", session, str(checkpoint / WEIGHTS))
+                    taught[session] = fuse(seen_again(found, again), other)
+        return rounds, best
+
+    def _cut(self, folder: Path, hands: Sequence[Stretch], taught: Sequence[Taught]) -> None:
+        views = max(len(each.rig.cameras) for each in self.footages)
+        for number, (footage, found, each) in enumerate(zip(self.footages, hands, taught, strict=True)):
+            cut_crops(folder, number, views, footage, found, each, lambda: self.progress("cutting out hands", 1, None))
+
+    def _train(self, cache: Path, folder: Path, held: Path, start: Path | None, hands: int) -> None:
+        settings = self.settings.round
+        few = hands < settings.few_hands
+        crops = sum(len(read_places(cache, number).hand) for number in range(len(self.footages)))
+        taught = settings.batch * (1 - settings.hold_share)
+        steps = int(np.clip(settings.shows * crops / taught, settings.least_steps, settings.most_steps))
+        rate = settings.few_learning_rate if few else settings.learning_rate
+        options = {
+            "--original": self.weights, "--start": start or self.weights, "--hold": held, "--steps": steps,
+            "--batch": settings.batch, "--hold-share": settings.hold_share, "--learning-rate": rate,
+            "--seed": self.settings.seed,
+        }  # fmt: skip
+        words = [str(word) for option in options.items() for word in option]
+        shares = ["--shares", "0", *map(str, settings.shares)]
+        self._run("models.training.adapt", str(cache), str(folder), *words, *shares, *(["--few"] if few else []))
+
+    def _checked(self, cache: Path, folder: Path, hands: Sequence[Stretch], taught: Sequence[Taught]) -> CheckedRound:
+        points = read_npz(folder / "points.npz", "what a round learned", _ADVICE)
+        first, parts = 0, []
+        for number, (footage, found, each) in enumerate(zip(self.footages, hands, taught, strict=True)):
+            places = read_places(cache, number)
+            own = slice(first, first + len(places.hand))
+            first = own.stop
+            of_session = points["points_px"][:, own], points["presence"][:, own]
+            parts.append(withheld_percent(footage, found, each.velocity_m_s, places, *of_session))
+        errors = np.concatenate(parts, axis=1)
+        if not errors.size:
+            return CheckedRound(before=np.inf, after={1.0: np.inf})
+        before, *after = errors.mean(1).tolist()
+        return CheckedRound(before=before, after=dict(zip(self.settings.round.shares, after, strict=True)))
+
+    def _put(self, out: Path, weights: Path, share: float) -> None:
+        self._run("models.training.put_landmarks", str(self.weights), str(weights), str(share), str(out))
+
+    def _assemble(self, folder: Path, weights: Path, share: float) -> None:
+        """The checkpoint, exported, with its weights beside."""
+        self._put(folder / WEIGHTS, weights, share)
+        self._run("deploy.export", str(folder / WEIGHTS), str(folder))
+
+    def _measure_footage(self, result: Path) -> dict[str, Any]:
+        checkpoints = {PACKAGED: self.engine, ADAPTED: str(result)}
+        return measure_footage(
+            self.footages,
+            checkpoints,
+            self.settings.judgement,
+            self.settings.hands,
+            lambda: self.progress("measuring on what was held out", 1, None),
+        )
+
+    def _measure_simulated(self, result: Path) -> dict[str, Any]:
+        data = simulated_crops(
+            self.cache, TEST, None, self.workers, lambda d, n: self.progress("simulated hands to test on", d, n)
+        )
+        found = {}
+        for name, checkpoint in ((PACKAGED, self.weights), (ADAPTED, result / WEIGHTS)):
+            found[name] = measure_simulated(str(checkpoint), data)
+            if found[name] is None:
+                raise StepFailed("the evaluation on simulated hands failed")
+        return found
+
+    def _run(self, module: str, *words: str) -> None:
+        if run_program([sys.executable, "-m", module, *words]):
+            raise StepFailed(f"{module} failed; its message is above")
+
+
+METHODS = (PACKAGED, ADAPTED, MEDIAPIPE)

@@ -1,0 +1,94 @@
+"""What an adapted network is worth: its figures on held-out footage and on simulated hands, beside those before."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.adaptation.footage import Footage
+from app.adaptation.settings import JudgementSettings
+from app.estimators import make_estimator
+from app.estimators.detectors.mediapipe_hands import MediaPipeHands
+from app.evaluation.figures import method_figures
+from app.evaluation.session_run import MakeEstimator, run_session
+from app.evaluation.withheld import WithheldSettings
+from app.worker.jitter import RestJitter
+from app.worker.statistics import rounded
+from calibration.programs import run_program
+
+PACKAGED, ADAPTED, MEDIAPIPE = "packaged", "adapted", "mediapipe"
+FIGURES = (
+    "withheld_px_median", "withheld_percent_median", "withheld_hands", "withheld_missed", "leave_one_out_px_median",
+    "bone_length_cv_mean", "sets_with_hand", "hands_per_set_mean",
+)  # fmt: skip
+
+
+def measure_footage(
+    footages: Sequence[Footage],
+    checkpoints: Mapping[str, str],
+    settings: JudgementSettings,
+    hands: int,
+    progress: Callable[[], object],
+) -> dict[str, Any]:
+    """The figures on the held-out sets of each of the `checkpoints` (engine directories) and of MediaPipe."""
+    limits = WithheldSettings()
+    methods: dict[str, MakeEstimator] = {
+        name: lambda rig, detector, source=source: make_estimator(
+            "ust-hand", rig, checkpoint=source, detector=detector, hands=hands
+        )
+        for name, source in checkpoints.items()
+    }
+    methods[MEDIAPIPE] = lambda rig, detector: make_estimator(MEDIAPIPE, rig, detector=detector, hands=hands)
+    detector, runs = MediaPipeHands(), []
+    try:
+        for footage in footages:
+            sets = footage.held_sets(settings.warmup_s, settings.most_sets)
+            run = run_session(footage.session, footage.rig, footage.phases_ns, detector, methods,
+                              limits.least_presence, progress, sets)  # fmt: skip
+            runs.append(run.since(footage.measured_ns(settings.most_sets)))
+    finally:
+        detector.close()
+    figures: dict[str, Any] = {"sets": sum(len(run.times_ns) for run in runs)}
+    for name in methods:
+        of_method = method_figures(runs, name, limits)
+        jitter = RestJitter()
+        for run in runs:
+            for of_set in run.hands[name]:
+                jitter.add(of_set)
+            jitter.add([])
+        figures[name] = {key: of_method[key] for key in FIGURES}
+        figures[name]["jitter_mm"] = None if jitter.mm is None else rounded(jitter.mm)
+    return figures
+
+
+def measure_simulated(checkpoint: str, data: Path) -> dict[str, float | None] | None:
+    """The error of a checkpoint on simulated hands; None where the program that measures it fails."""
+    command = [sys.executable, "-m", "models.evaluation", "--checkpoint", checkpoint, "--data", str(data), "--json"]
+    with tempfile.TemporaryFile() as printed:
+        if run_program([*command, "--windows", "48", "--views", "4"], stdout=printed):
+            return None
+        printed.seek(0)
+        last = printed.read().decode().splitlines()[-1]
+    ours = json.loads(last)["methods"]["ust_hand"]
+    return {"mpjpe_mm": rounded(ours["mpjpe_mm"])}
+
+
+def refusal(held: Mapping[str, Any], simulated: Mapping[str, Any], settings: JudgementSettings) -> str | None:
+    """Why the adapted network is not better, None where it is."""
+    before, after = held[PACKAGED], held[ADAPTED]
+    if before["withheld_px_median"] is None or after["withheld_px_median"] is None:
+        return "no hand is seen in the stretch that was held out, so nothing can be said of it"
+    was, now = before["withheld_px_median"], after["withheld_px_median"]
+    if now > (1 - settings.least_gain) * was:
+        return f"on the stretch that was held out the error is {now} px in a withheld view, and was {was} px before"
+    missed = after["withheld_missed"] - before["withheld_missed"]
+    if missed > settings.more_missed:
+        return (
+            f"it misses {after['withheld_missed']:.1%} of the hands that were held out, {missed:.1%} more than before"
+        )
+    was, now = (simulated[name]["mpjpe_mm"] for name in (PACKAGED, ADAPTED))
+    if now > (1 + settings.forgotten) * was:
+        return f"on simulated hands its error is {now} mm, and was {was} mm before: it forgets other hands"
+    return None

@@ -1,0 +1,80 @@
+"""The folder in which an adaptation lies while it is made: whole steps of it are kept, so that an interrupted one goes
+on; it is removed in the end, whatever came of it, and what is good becomes the output."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from calibration.errors import UserError
+from calibration.found_files import read_found, remove_folder
+from calibration.session import Session
+from calibration.yamlfile import write_atomic
+
+_VERSION = 1
+_PLAN = "plan.json"
+
+
+class WorkFolder:
+    """`.adapting-NAME` beside the output `out`. One that was made of something else is removed first."""
+
+    def __init__(self, out: Path, made_of: Mapping[str, Any]) -> None:
+        self.out = out.resolve()
+        self.path = self.out.parent / f".adapting-{self.out.name}"
+        plan = json.dumps({"version": _VERSION, **made_of}, sort_keys=True).encode()
+        self.goes_on = (self.path / _PLAN).is_file() and read_found(self.path / _PLAN) == plan
+        if not self.goes_on:
+            remove_folder(self.path)
+            self.path.mkdir(parents=True)
+            write_atomic(self.path / _PLAN, plan)
+
+    def step(self, name: str, make: Callable[[Path], object]) -> Path:
+        """The folder of a step, which `make` fills; it is there whole or not at all."""
+        folder = self.path / name
+        if not folder.is_dir():
+            temporary = self.path / f".{name}"
+            remove_folder(temporary)
+            temporary.mkdir()
+            make(temporary)
+            temporary.rename(folder)
+        return folder
+
+    def figures(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a step found out, kept as JSON."""
+        path = self.path / f"{name}.json"
+        if not path.is_file():
+            write_atomic(path, json.dumps(make()).encode())
+        return json.loads(read_found(path))
+
+    def remove(self) -> None:
+        remove_folder(self.path)
+
+    def finish(self, result: Path, summary: Mapping[str, Any]) -> None:
+        """The step's folder, with the summary in it, becomes the output."""
+        write_atomic(result / "adapt.json", (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode())
+        result.rename(self.out)
+        self.remove()
+
+
+def check_output(out: Path) -> None:
+    """Raises UserError where the output is there already, or cannot be."""
+    if out.exists() or out.is_symlink():
+        raise UserError(f"`-o {out}`: is there already. Give the name of a new folder.")
+    if not out.resolve().parent.is_dir():
+        raise UserError(f"`-o {out}`: there is no folder `{out.resolve().parent}`. Make it first.")
+
+
+def made_of(sessions: list[Session], settings: Any, checkpoint: Path) -> dict[str, Any]:
+    """What an adaptation depends on."""
+    files = []
+    for session in sessions:
+        digest = hashlib.sha256(read_found(session.path / "frames.csv") + session.rig.rig_id.encode())
+        for camera_id in session.camera_ids:
+            video = session.video_path(camera_id).stat()
+            digest.update(f"{camera_id} {video.st_size} {video.st_mtime_ns}".encode())
+        files.append([str(session.path.resolve()), digest.hexdigest()[:16]])
+    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
+    return {"sessions": files, "checkpoint": weights, "settings": msgspec.to_builtins(settings)}

@@ -1,0 +1,65 @@
+"""What of a session is learned from, and that what is held out never is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.adaptation.footage import plan_footage
+from app.adaptation.settings import FootageSettings
+from app.assembly.recorded_sets import recorded_sets
+from calibration.errors import UserError
+from tests.support.exact_footage import FPS, FRAMES, make_session
+
+SMALL = FootageSettings(holdout=0.4, check=0.25, rate_hz=FPS, least_sets=6, least_held_sets=4)
+
+
+@pytest.fixture
+def recording(tmp_path: Path, write_video):
+    return make_session(tmp_path / "session", write_video)
+
+
+def times_of(sets) -> list[int]:
+    return [each.reference_time_ns for each in sets]
+
+
+def test_every_set_teaches_is_chosen_by_or_is_held_out(recording):
+    footage = plan_footage(recording.session, 600, SMALL)
+    every = times_of(recorded_sets(recording.session, recording.rig, recording.phases_ns))
+    learning, held = times_of(footage.learning_sets()), times_of(footage.held_sets(0.0, 1000))
+    assert learning + held == every and len(every) == FRAMES
+    assert max(learning) < footage.held_ns <= min(held)
+    # 40 % is held out, and of the rest the last quarter is chosen by.
+    assert len(held) == pytest.approx(0.4 * FRAMES, abs=1)
+    assert sum(time >= footage.check_ns for time in learning) == pytest.approx(0.25 * 0.6 * FRAMES, abs=1)
+
+
+def test_methods_warm_up_before_what_is_measured(recording):
+    footage = plan_footage(recording.session, 600, SMALL)
+    start_ns = footage.measured_ns(3)
+    held = np.array(times_of(footage.held_sets(0.1, 3)))
+    assert (held >= start_ns).sum() == 3
+    assert start_ns - held.min() == pytest.approx(0.1e9, abs=1e9 / FPS)
+
+
+def test_of_much_footage_blocks_from_all_over_it_are_taken(recording):
+    settings = FootageSettings(holdout=0.4, rate_hz=FPS, block_sets=2, least_sets=6, least_held_sets=4)
+    footage = plan_footage(recording.session, 6, settings)
+    times = np.array(times_of(footage.learning_sets()))
+    assert len(times) == 6
+    gaps = np.diff(times) > 1.5e9 / FPS
+    assert gaps.tolist() == [False, True, False, True, False]
+    assert times[-1] < footage.held_ns and times[0] == min(times_of(recorded_sets(
+        recording.session, recording.rig, recording.phases_ns)))  # fmt: skip
+
+
+def test_a_faster_recording_gives_every_so_many_sets(recording):
+    settings = FootageSettings(holdout=0.4, rate_hz=FPS / 2, least_sets=3, least_held_sets=4)
+    footage = plan_footage(recording.session, 600, settings)
+    times = np.array(times_of(footage.learning_sets()))
+    assert np.diff(times) == pytest.approx(2e9 / FPS, rel=0.01)
+
+
+def test_a_session_that_is_too_short_says_how_long_it_must_be(recording):
+    with pytest.raises(UserError, match=r"lasts 0\.8 s with 20 frame sets, too short.*Record at least 4 s"):
+        plan_footage(recording.session, 600, FootageSettings(rate_hz=FPS))
