@@ -20,28 +20,42 @@ from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, RigState, resid
 from calibration.solve.view_poses import refine_poses, view_poses
 from calibration.solve.view_table import BoardTable
 
-# Focal lengths tried first, in image widths: from fisheyes to telephoto lenses.
+# Focal lengths tried first, in image widths: from fisheyes to telephoto lenses. A fisheye may see a half space in a
+# circle that is as high as the image.
 _GUESSES = (0.45, 0.6, 0.8, 1.1, 1.6, 2.6)
+_FISHEYE_GUESSES = (0.18, 0.25, 0.32, 0.38, *_GUESSES)
 # Views that differ most, of one camera: more hardly change its lens.
-_VIEWS_FOR_START, _VIEWS_FOR_FIT = 10, 30
+_VIEWS_FOR_START, _VIEWS_FOR_FIT, _VIEWS_FOR_TEST = 10, 30, 90
 # Another lens model must lower the error of views not used to this share.
 _MODEL_GAIN = 0.985
+# A view counts for no more than so many times the best model's median: one that was read wrongly must not decide, but a
+# model that holds in the middle of a wide image only must show.
+_MOST_OF_MEDIAN = 4.0
+# A pinhole model that misses by so many times what the fisheye does is named.
+_FAILS = 2.0
+_NO_POSE_PX = 1000.0
 # What lenses of cameras are like: standard deviations about a centred, square, undistorted lens.
 _CENTRE_STD, _ASPECT_STD, _FOCAL_STD = 0.03, 0.005, 1.0
 _PINHOLE_STDS = np.array([0.5, 0.5, 0.004, 0.004, 0.3, 0.3, 0.3, 0.3])
 _FISHEYE_STDS = np.array([0.2, 0.2, 0.2, 0.2])
 # The tangent of the angle off the axis from which on lens models differ.
 _WIDE = 0.65
+# Of the image's width: where a pinhole model misses by more, others are tried.
+_MISFIT = 0.0015
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Per camera: `lens` (C, 12), `models`, `free` (C, 12), all false for a lens that was given, and RMSE (C,)."""
+    """Per camera: `lens` (C, 12), `models`, `free` (C, 12), all false for a lens that was given, and RMSE (C,).
+
+    `notes`: which models do not hold for which camera.
+    """
 
     lens: np.ndarray
     models: tuple[LensModel, ...]
     free: np.ndarray
     rmse_px: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_rig(cls, rig: Rig) -> "Intrinsics":
@@ -62,7 +76,9 @@ class Intrinsics:
         models: list[LensModel] = list(self.models)
         for camera in np.flatnonzero(which):
             models[camera] = other.models[camera]
-        return Intrinsics(lens, tuple(models), free, np.where(which, other.rmse_px, self.rmse_px))
+        return replace(
+            self, lens=lens, models=tuple(models), free=free, rmse_px=np.where(which, other.rmse_px, self.rmse_px)
+        )
 
     @property
     def fisheye(self) -> np.ndarray:
@@ -118,7 +134,7 @@ def starting_lens(table: BoardTable, camera: int, model: LensModel) -> np.ndarra
     width, height = table.image_size[camera]
     views = table.select(spread_views(table, camera, _VIEWS_FOR_START))
     fisheye = np.full(len(table.camera_ids), model == "fisheye4")
-    candidates = [guess * width for guess in _GUESSES]
+    candidates = [guess * width for guess in (_FISHEYE_GUESSES if model == "fisheye4" else _GUESSES)]
     zhang = _zhang_focal(views, (width, height))
     if zhang is not None and model != "fisheye4":
         candidates.append(zhang)
@@ -185,26 +201,22 @@ def fit_intrinsics(table: BoardTable, start: Intrinsics) -> Intrinsics:
     return replace(start, lens=state.lens, rmse_px=rmse)
 
 
-def heldout_rmse(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> np.ndarray:
-    """RMSE (C,) of the cameras' views with only their poses fitted, each view counting at most 1.5 times the median."""
+def view_errors_px(table: BoardTable, lens: np.ndarray, fisheye: np.ndarray) -> np.ndarray:
+    """RMSE (V,) of the views with only their poses fitted; 1000 where there is no pose."""
     poses = view_poses(table, lens, fisheye)
     R, t = refine_poses(table, poses.R[:, 0], poses.t[:, 0], lens, fisheye)
     in_camera = table.points_m @ np.swapaxes(R, 1, 2) + t[:, None]
     pixels = project_views(in_camera, lens[table.camera], fisheye[table.camera])
     squared = ((pixels - table.pixels) ** 2).sum(-1) * table.seen
-    rmse = np.nan_to_num(np.sqrt(squared.sum(1) / np.maximum(table.seen.sum(1), 1)), nan=1e3)
-    out = np.full(len(lens), np.inf)
-    for camera in np.unique(table.camera):
-        own = rmse[table.camera == camera]
-        out[camera] = np.sqrt(np.mean(np.minimum(own, 1.5 * np.median(own)) ** 2))
-    return out
+    rmse = np.sqrt(squared.sum(1) / np.maximum(table.seen.sum(1), 1))
+    return np.minimum(np.nan_to_num(rmse, nan=_NO_POSE_PX, posinf=_NO_POSE_PX), _NO_POSE_PX)
 
 
 def choose_intrinsics(table: BoardTable, wanted: str, given: Mapping[str, Camera]) -> Intrinsics:
     """Fit every camera's lens alone. `wanted` is a model or "auto"; lenses `given` by camera id are kept.
 
     "auto" starts from pinhole5 and, where corners lie far from the centre of a wide image, takes another model only if
-    it fits views better that were not used.
+    it fits views better that were not used. There a wanted pinhole model is compared with the fisheye, too.
     """
     held = np.array([camera_id in given for camera_id in table.camera_ids])
     models: list[LensModel] = ["pinhole5" if wanted == "auto" else wanted] * len(held)  # type: ignore[list-item]
@@ -215,8 +227,13 @@ def choose_intrinsics(table: BoardTable, wanted: str, given: Mapping[str, Camera
         else:
             lens[camera] = starting_lens(table, camera, models[camera])
     start = Intrinsics.starting(lens, models, held)
-    wide = _wide_cameras(table, lens) & ~held & (wanted == "auto")
-    return fit_intrinsics(table, _better_models(table, start, wide) if wide.any() else start)
+    fitted = fit_intrinsics(table, start)
+    wide = (_wide_cameras(table, fitted.lens) | (fitted.rmse_px > _MISFIT * _widths(table))) & ~held
+    return fit_intrinsics(table, _better_models(table, start, wide, wanted)) if wide.any() else fitted
+
+
+def _widths(table: BoardTable) -> np.ndarray:
+    return np.array([width for width, _ in table.image_size])
 
 
 def _wide_cameras(table: BoardTable, lens: np.ndarray) -> np.ndarray:
@@ -227,21 +244,49 @@ def _wide_cameras(table: BoardTable, lens: np.ndarray) -> np.ndarray:
     )
 
 
-def _better_models(table: BoardTable, start: Intrinsics, wide: np.ndarray) -> Intrinsics:
-    """The start, with the model for `wide` cameras (C,) that fits every second view best when fitted to the others."""
+def _better_models(table: BoardTable, start: Intrinsics, wide: np.ndarray, wanted: str) -> Intrinsics:
+    """The start, with the model for `wide` cameras (C,) that fits the other views best when fitted to every second.
+
+    The simplest that is no worse is kept: beyond pinhole5 that is fisheye4 with its four coefficients.
+    A model that is `wanted` stays; where it does not hold, a note says so.
+    """
     cameras = np.flatnonzero(wide)
-    chosen = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_FIT) for camera in cameras])
-    train, test = table.select(chosen[::2]), table.select(chosen[1::2])
-    best, found = np.full(len(wide), np.inf), start
-    choices: tuple[LensModel, ...] = ("pinhole5", "pinhole8", "fisheye4")
-    for model in choices:
+    chosen = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_FIT)[::2] for camera in cameras])
+    others = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_TEST) for camera in cameras])
+    train, test = table.select(chosen), table.select(np.setdiff1d(others, chosen))
+    choices: dict[str, tuple[LensModel, ...]] = {"auto": ("pinhole5", "fisheye4", "pinhole8"), "fisheye4": ()}
+    tried: dict[LensModel, tuple[Intrinsics, np.ndarray]] = {}
+    for model in choices.get(wanted, (wanted, "fisheye4")):
         lens = start.lens.copy()
         models: list[LensModel] = [model] * len(wide)
         if model == "fisheye4":
             lens[cameras] = [starting_lens(table, int(camera), model) for camera in cameras]
         trial = start.taking(wide, Intrinsics.starting(lens, models, ~wide))
         fitted = fit_intrinsics(train, replace(trial, free=trial.free & wide[:, None]))
-        error = heldout_rmse(test, fitted.lens, fitted.fisheye)
-        better = wide & (error < _MODEL_GAIN * best)
-        best, found = np.where(better, error, best), found.taking(better, trial)
-    return found
+        tried[model] = trial, view_errors_px(test, fitted.lens, fitted.fisheye)
+    found, notes = start, []
+    for camera in cameras:
+        own = {model: errors[test.camera == camera] for model, (_, errors) in tried.items()}
+        if not own or not len(own["fisheye4"]):
+            continue
+        most = _MOST_OF_MEDIAN * min(float(np.median(errors)) for errors in own.values())
+        score = {model: float(np.sqrt(np.mean(np.minimum(errors, most) ** 2))) for model, errors in own.items()}
+        if wanted == "auto":
+            best: LensModel = "pinhole5"
+            for model in own:
+                best = model if score[model] < _MODEL_GAIN * score[best] else best
+            found = found.taking(np.arange(len(wide)) == camera, tried[best][0])
+        if min(score[model] for model in own if model != "fisheye4") > _FAILS * score["fisheye4"]:
+            notes.append(_pinhole_note(table.camera_ids[camera], own, wanted))
+    return replace(found, notes=tuple(notes))
+
+
+def _pinhole_note(camera_id: str, errors_px: Mapping[LensModel, np.ndarray], wanted: str) -> str:
+    rms = {model: float(np.sqrt(np.mean(errors**2))) for model, errors in errors_px.items()}
+    pinhole = min(rms[model] for model in rms if model != "fisheye4")
+    note = (
+        f"the view of camera {camera_id} is too wide for a pinhole model: on views that were not used "
+        f"{'it misses' if wanted != 'auto' else 'the better one misses'} by {pinhole:.1f} pixels, fisheye4 by "
+        f"{rms['fisheye4']:.2f}"
+    )
+    return note if wanted == "auto" else f"{note}; leave `--lens` out, or give `--lens fisheye4`"

@@ -57,7 +57,7 @@ def make_result(
         verdict=verdict,
         reasons=reasons,
         remedies=remedies,
-        warnings=late_cameras(solve) + short_recordings(table) + _scale_note(board, bias),
+        warnings=[*solve.intrinsics.notes, *late_cameras(solve), *short_recordings(table), *_scale_note(board, bias)],
         time_offset_note="; ".join(solve.notes),
         shared_views={(ids[a], ids[b]): len(views) for (a, b), views in shared_views(table).items()},
         noise_px=float(solve.problem.sigma * np.median(table.std_px)),
