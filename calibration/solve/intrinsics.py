@@ -44,7 +44,7 @@ _WIDE = 0.65
 _MISFIT = 0.0015
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Intrinsics:
     """Per camera: `lens` (C, 12), `models`, `free` (C, 12), all false for a lens that was given, and RMSE (C,).
 
@@ -68,7 +68,8 @@ class Intrinsics:
     def starting(cls, lens: np.ndarray, models: Sequence[LensModel], held: np.ndarray) -> "Intrinsics":
         """Lenses (C, 12) not yet fitted; those `held` (C,) will not be."""
         has = np.array([np.arange(LENS_PARAMETERS) < lens_count(model) for model in models])
-        return cls(lens, tuple(models), has & ~held[:, None], np.full(len(lens), np.nan))
+        free = has & ~held[:, None]
+        return cls(lens=lens, models=tuple(models), free=free, rmse_px=np.full(len(lens), np.nan))
 
     def taking(self, which: np.ndarray, other: "Intrinsics") -> "Intrinsics":
         """These, with the lenses of cameras `which` (C,) from the other."""
