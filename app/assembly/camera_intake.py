@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from app.assembly.frame_dates import FrameDates
+from app.assembly.frame_sender import FrameSender
 from app.assembly.lane import Counters
 from app.run.policy import Policy
 from app.transport.messages import CameraReport, CameraStatus, FrameHeader
@@ -38,6 +39,7 @@ class CameraIntake:
         self.used = 0
         self.undecodable = 0
         self.dates = FrameDates(policy)
+        self.sender = FrameSender(camera, policy)
         self._note = ""
         self._camera = camera
         self._pid = 0

@@ -108,7 +108,7 @@ class Intake:
 
     def _run(self) -> None:
         try:
-            with IntakeSockets(self._rig, self._settings, self._folder) as sockets:
+            with IntakeSockets(self._rig, self._settings, self._folder, self._is_grabbed) as sockets:
                 while not self._stopped.is_set():
                     self._step(sockets)
         except BaseException as error:
@@ -123,22 +123,29 @@ class Intake:
         wait(sockets.subscribers, sockets.servers, timeout_s)
         for server in sockets.servers:
             server.serve()
-        for subscriber in sockets.subscribers:
+        for number, subscriber in enumerate(sockets.subscribers):
             for message, payload in subscriber.receive():
-                if isinstance(message, FrameHeader):
-                    self._frame(message, payload)
-                elif isinstance(message, CameraStatus):
-                    self._status(message)
+                if isinstance(message, FrameHeader | CameraStatus):
+                    self._accept(message, payload, from_network=number > 0)
         self._note_silence()
         self._close_sets()
         if self._pacing is not None and self._released:
             with self._lock:
                 self._pacing.update(sockets.pace, self._cameras)
 
-    def _frame(self, header: FrameHeader, payload: memoryview | None) -> None:
-        camera = self._cameras.get(header.camera_id)
-        if camera is None:
+    def _is_grabbed(self, camera_id: str) -> bool:
+        return self._cameras[camera_id].sender.is_heard
+
+    def _accept(self, message: FrameHeader | CameraStatus, payload: memoryview | None, from_network: bool) -> None:
+        camera = self._cameras.get(message.camera_id)
+        if camera is None or not camera.sender.accepts(message, from_network):
             return
+        if isinstance(message, CameraStatus):
+            self._status(message, camera)
+        elif from_network == (payload is not None):
+            self._frame(message, payload, camera)
+
+    def _frame(self, header: FrameHeader, payload: memoryview | None, camera: CameraIntake) -> None:
         now_ns = time.monotonic_ns()
         # Of a frame in the future the sets of all others would be late; its camera's next may be right.
         misdated = camera.dates.refuses(header, now_ns)
@@ -156,10 +163,7 @@ class Intake:
             if not self._policy.waits_for_all:
                 self._synchroniser.stops(header.camera_id)
 
-    def _status(self, status: CameraStatus) -> None:
-        camera = self._cameras.get(status.camera_id)
-        if camera is None:
-            return
+    def _status(self, status: CameraStatus, camera: CameraIntake) -> None:
         with self._lock:
             camera.heard_s = time.monotonic()
             before, camera.status = camera.status.state, status

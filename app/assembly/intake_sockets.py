@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -26,8 +26,8 @@ _LEAD_NS = 50_000_000
 class IntakeSockets:
     """Frames and states come through `subscribers`, requests of remote grabbers through `servers`."""
 
-    def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder) -> None:
-        self._rig = rig
+    def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder, is_grabbed: Callable[[str], bool]) -> None:
+        self._rig, self._is_grabbed = rig, is_grabbed
         local = Subscriber()
         for camera in rig.cameras:
             local.connect(folder.frames_address(camera.camera_id))
@@ -54,6 +54,16 @@ class IntakeSockets:
         if camera_id not in known:
             return {**answer, "error": f"the rig has no camera `{camera_id}`; it has {', '.join(known)}"}
         camera = self._rig[camera_id]
+        if not camera.remote:
+            return {
+                **answer,
+                "error": f"`{camera_id}` is a camera of the worker's machine, not `remote` in its rig.yaml",
+            }
+        if self._is_grabbed(camera_id):
+            return {
+                **answer,
+                "error": f"`{camera_id}` is grabbed already, by another `usthand grab`. End that one first.",
+            }
         size = [camera.camera.width, camera.camera.height]
         turn = {"mirrored": camera.turn.mirrored, "rotate": camera.turn.rotate}
         return {**answer, "source": source_to_data(camera.source), "image_size": size, **turn}

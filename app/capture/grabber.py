@@ -9,6 +9,7 @@ that is lost, or cannot be opened, is looked for until the process is told to en
 
 import logging
 import os
+import secrets
 import sys
 import time
 from collections import deque
@@ -169,6 +170,7 @@ class Grabber:
         self._next_time_ns: int | None = None
         self._times: deque[int] = deque(maxlen=31)
         self._status_at = 0.0
+        self._sender = secrets.randbits(62) + 1
 
     def run(self) -> None:
         """Open, read, reopen, until the process is asked to end."""
@@ -250,6 +252,7 @@ class Grabber:
             width=0,
             height=0,
             recorded=stamp.recorded,
+            sender=self._sender,
         )
         self._sequence = stamp.sequence
         self._times.append(stamp.capture_time_ns)
@@ -289,6 +292,7 @@ class Grabber:
                 next_capture_time_ns=self._next_time_ns,
                 clock_offset_ns=self._output.clock_offset_ns,
                 clock_error_ns=self._output.clock_error_ns,
+                sender=self._sender,
             )
         )
 

@@ -13,6 +13,7 @@ from app.commands.printed_board import read_printed_board
 from app.run.policy import LivePolicy, ReplayPolicy
 from app.run.settings import RunSettings
 from app.sources import make_source
+from app.sources.same_camera import check_cameras_differ
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
 from app.wizard.recorder import JOURNAL, Recorder
@@ -61,6 +62,7 @@ def run_wizard(args: argparse.Namespace) -> int:
 def check_cameras(rig: Rig, args: argparse.Namespace) -> None:
     """Raise UserError for a camera of `args.rig` that cannot be opened with these flags."""
     listen, keys = getattr(args, "listen", None), getattr(args, "keys", None)
+    check_cameras_differ(rig)
     for camera in rig.cameras:
         if camera.source is None:
             raise UserError(

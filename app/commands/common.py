@@ -13,6 +13,7 @@ from app.run.process import start_process, stop
 from app.run.settings import MOST_HANDS, OVERLAP, RunSettings
 from app.run.supervisor import Outcome, Supervisor, ViewerSettings
 from app.sources import make_source
+from app.sources.same_camera import check_cameras_differ
 from app.transport.sockets import check_address, is_loopback
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
@@ -154,6 +155,7 @@ def check_publish(address: str | None, flag: str = "--publish") -> None:
 
 def check_live_rig(rig: Rig, path: Path) -> None:
     """Raises UserError unless every camera on this host can be opened as a live one."""
+    check_cameras_differ(rig)
     for camera in rig.cameras:
         if camera.source is None:
             raise UserError(

@@ -17,6 +17,7 @@ class FrameHeader(msgspec.Struct, tag="frame", tag_field="type", kw_only=True):
 
     Times are on the worker's monotonic clock (a remote grabber converts its own), but `capture_time_ns` is on the
     recording's clock where `recorded`. `line`: the camera's input that takes of a recording follow.
+    `sender` is a number of the grabber's own, the same in its CameraStatus.
     """
 
     camera_id: str
@@ -30,6 +31,7 @@ class FrameHeader(msgspec.Struct, tag="frame", tag_field="type", kw_only=True):
     slot: SlotRef | None = None
     encoding: Literal["raw", "jpeg", "mjpeg", "h264"] | None = None
     line: bool | None = None
+    sender: int = 0
     schema_version: int = SCHEMA_VERSION
 
 
@@ -53,6 +55,7 @@ class CameraStatus(msgspec.Struct, tag="camera", tag_field="type", kw_only=True)
     next_capture_time_ns: int | None = None
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
+    sender: int = 0
     schema_version: int = SCHEMA_VERSION
 
 

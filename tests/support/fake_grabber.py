@@ -13,9 +13,15 @@ class FakeGrabber:
     """Sends black frames of a camera to a worker that listens, `ahead_s` of its clock, until it is closed."""
 
     def __init__(
-        self, address: str, camera_id: str, size: tuple[int, int], fps: float = 20.0, ahead_s: float = 0.0, pid: int = 1
+        self,
+        address: str,
+        camera_id: str,
+        size: tuple[int, int],
+        fps: float = 20.0,
+        ahead_s: float = 0.0,
+        sender: int = 1,
     ) -> None:
-        self.ahead_s, self.sent, self.pid = ahead_s, 0, pid
+        self.ahead_s, self.sent, self.sender = ahead_s, 0, sender
         self._camera_id, self._size, self._period_s = camera_id, size, 1 / fps
         self._address = address
         self._stop = threading.Event()
@@ -29,7 +35,7 @@ class FakeGrabber:
         pixels = np.zeros((height, width, 3), np.uint8).tobytes()
         while not self._stop.wait(self._period_s):
             if self.sent % 5 == 0:
-                publisher.send(CameraStatus(camera_id=self._camera_id, state="streaming", pid=self.pid))
+                publisher.send(CameraStatus(camera_id=self._camera_id, state="streaming", sender=self.sender))
             now_ns = time.monotonic_ns() + round(self.ahead_s * 1e9)
             header = FrameHeader(
                 camera_id=self._camera_id,
@@ -40,6 +46,7 @@ class FakeGrabber:
                 width=width,
                 height=height,
                 encoding="raw",
+                sender=self.sender,
             )
             publisher.send(header, pixels)
             self.sent += 1
