@@ -33,8 +33,8 @@ class FrameSender:
         """Whether the message is of this camera's grabber."""
         if from_network != self._camera.remote:
             self._ignore(
-                "a peer on the network sends frames of it, though it is a camera of this machine: they are ignored. Set "
-                "`remote: true` in rig.yaml if it is grabbed elsewhere"
+                "a peer on the network sends frames of it, though it is a camera of this machine: they are ignored. "
+                "Set `remote: true` in rig.yaml if it is grabbed elsewhere"
                 if from_network
                 else "a grabber on this machine sends frames of it, though it is remote: they are ignored"
             )

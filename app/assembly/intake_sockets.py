@@ -57,12 +57,12 @@ class IntakeSockets:
         if not camera.remote:
             return {
                 **answer,
-                "error": f"`{camera_id}` is a camera of the worker's machine, not `remote` in its rig.yaml",
+                "error": f"`{camera_id}` is of the worker's machine, not `remote` in its rig.yaml",
             }
         if self._is_grabbed(camera_id):
             return {
                 **answer,
-                "error": f"`{camera_id}` is grabbed already, by another `usthand grab`. End that one first.",
+                "error": f"`{camera_id}` is grabbed already by another `usthand grab`. End that first.",
             }
         size = [camera.camera.width, camera.camera.height]
         turn = {"mirrored": camera.turn.mirrored, "rotate": camera.turn.rotate}
