@@ -255,9 +255,13 @@ def _better_models(table: BoardTable, start: Intrinsics, wide: np.ndarray, wante
     chosen = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_FIT)[::2] for camera in cameras])
     others = np.concatenate([spread_views(table, int(camera), _VIEWS_FOR_TEST) for camera in cameras])
     train, test = table.select(chosen), table.select(np.setdiff1d(others, chosen))
-    choices: dict[str, tuple[LensModel, ...]] = {"auto": ("pinhole5", "fisheye4", "pinhole8"), "fisheye4": ()}
+    choices: dict[str, tuple[LensModel, ...]] = {
+        "auto": ("pinhole5", "fisheye4", "pinhole8"),
+        "pinhole5": ("pinhole5", "fisheye4"),
+        "pinhole8": ("pinhole8", "fisheye4"),
+    }
     tried: dict[LensModel, tuple[Intrinsics, np.ndarray]] = {}
-    for model in choices.get(wanted, (wanted, "fisheye4")):
+    for model in choices.get(wanted, ()):
         lens = start.lens.copy()
         models: list[LensModel] = [model] * len(wide)
         if model == "fisheye4":

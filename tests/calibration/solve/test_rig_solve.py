@@ -141,7 +141,7 @@ def test_the_world_may_lie_anywhere(solve: RigSolve, lenses: Intrinsics) -> None
 
 def test_the_order_of_cameras_does_not_matter(detections: Detections, lenses: Intrinsics, solve: RigSolve) -> None:
     order = [2, 0, 1]
-    turned = Intrinsics(lenses.lens[order], lenses.models, lenses.free[order], lenses.rmse_px)
+    turned = replace(lenses, lens=lenses.lens[order], free=lenses.free[order])
     table = make_table(detections, BOARD, [RIG.camera_ids[number] for number in order])
     other = RigSolve.bootstrap(table, turned, 40).adjust()
     lengths = [
