@@ -38,7 +38,7 @@ def differences(session: Session, rig: Rig) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize(("flags", "most"), [(["--lossless"], 0.0), ([], 3.0)])
+@pytest.mark.parametrize(("flags", "most"), [(["--lossless"], 0.0), pytest.param([], 3.0, marks=pytest.mark.slow)])
 def test_each_frame_is_in_the_file_with_its_own_time(tmp_path: Path, flags: list[str], most: float) -> None:
     drops = {"cam_1": {"drop_rate": 0.1, "fps": 15.0}}
     rig = simulated_rig(tmp_path / "rig.yaml", cameras=3, faults=drops, **SIZE)
@@ -57,6 +57,7 @@ def test_each_frame_is_in_the_file_with_its_own_time(tmp_path: Path, flags: list
     assert take["cameras"]["cam_1"]["dropped"] > 0 or take["cameras"]["cam_1"]["frames"] < 20
 
 
+@pytest.mark.slow
 def test_an_uncalibrated_rig_is_recorded_to_be_calibrated(tmp_path: Path) -> None:
     rig = tmp_path / "rig.yaml"
     cameras = "".join(
