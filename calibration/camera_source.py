@@ -56,7 +56,9 @@ class SimulatedSource(
     `images` is a file of rendered images, which `usthand demo` makes; without one the hands are drawn as skeletons, of
     so many `people`.
     Spans are [start, duration] in seconds since the grabber opened it first: `stalls` deliver nothing and then go
-    on, `disconnects` fail until the span is over. `corrupt` and `drop` list sequence numbers.
+    on, `disconnects` fail until the span is over; in `line` the input is high that takes follow, where there is one.
+    `resizes` are [start, width, height]: its images are of that size from then on. `corrupt` and `drop` list sequence
+    numbers.
     """
 
     fps: float = 30.0
@@ -68,6 +70,8 @@ class SimulatedSource(
     corrupt: list[int] = []
     stalls: list[tuple[float, float]] = []
     disconnects: list[tuple[float, float]] = []
+    line: list[tuple[float, float]] = []
+    resizes: list[tuple[float, int, int]] = []
     images: str | None = None
     people: int = 1
 

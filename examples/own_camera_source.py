@@ -17,8 +17,8 @@ class Wall:  # its methods: app/sources/source.py; to have `usthand live` open i
 
     def grab(self, timeout_s):
         self.number = time.monotonic_ns() // 33_333_333 + 1
-        time.sleep(max(0, self.number * 33_333_333 - time.monotonic_ns()) / 1e9)
-        return Stamp(self.number, capture_time_ns=self.number * 33_333_333, grab_time_ns=time.monotonic_ns())
+        time.sleep(max(0, (due_ns := self.number * 33_333_333) - time.monotonic_ns()) / 1e9)
+        return Stamp(sequence=self.number, capture_time_ns=due_ns, grab_time_ns=time.monotonic_ns())
 
     def retrieve(self, out):
         out[:] = self.number % 256

@@ -13,11 +13,12 @@ import secrets
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
 
+from app.capture.any_size import AnySizeSource
 from app.run.policy import ReplayPolicy
 from app.run.process import process_parser, run_process, stop
 from app.run.settings import RunFolder, RunSettings
@@ -239,7 +240,7 @@ class Grabber:
                 self._send_status()
             self._tick()
         self._next_time_ns = None
-        return Stamp(stamp.sequence, stamp.capture_time_ns, time.monotonic_ns(), recorded=True)
+        return replace(stamp, grab_time_ns=time.monotonic_ns())
 
     def _publish(self, stamp: Stamp) -> None:
         offset = self._output.clock_offset_ns
@@ -253,6 +254,7 @@ class Grabber:
             height=0,
             recorded=stamp.recorded,
             sender=self._sender,
+            line=stamp.line,
         )
         self._sequence = stamp.sequence
         self._times.append(stamp.capture_time_ns)
@@ -305,7 +307,9 @@ def main() -> int:
 
     def work(folder: RunFolder, rig: Rig, settings: RunSettings) -> int:
         cv2.setNumThreads(1)
-        source = make_source(rig[args.camera_id], rig)
+        alone = settings.record is not None and settings.record.alone
+        make = AnySizeSource if alone else make_source
+        source = make(rig[args.camera_id], rig)
         pacer = None
         if isinstance(settings.policy, ReplayPolicy):
             pacer = Pacer(args.camera_id, folder.pace_address, settings.policy.pace == "recorded")

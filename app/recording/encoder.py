@@ -107,8 +107,6 @@ class CameraEncoder:
             return
         self._writing = _Writing(path=Path(order.video))
         self._size = order.size or self._size
-        if not self._settings.pre_roll_s and self._packer is not None:
-            self._packer.begin()
         for image in self._pre_roll.take():
             self._write(image)
         held, self._held = self._held, deque()
@@ -195,6 +193,8 @@ class CameraEncoder:
         """What is in the file stays; nothing more can be written."""
         writing, self._writing = self._writing, None
         assert writing is not None
+        if self._packer is not None:
+            self._packer.begin()
         self._report_of(writing, problem=f"{writing.path}: cannot be written ({error.strerror or error})")
         self._close(writing)
         self._report_of(writing, ended=True)
@@ -202,10 +202,11 @@ class CameraEncoder:
     def _end(self) -> None:
         if self._writing is None:
             return
-        if not self._settings.pre_roll_s and self._packer is not None:
+        if self._packer is not None:
             for image in self._packer.finish():
                 if self._writing is not None:
                     self._write(image)
+            self._packer.begin()
         writing, self._writing = self._writing, None
         if writing is not None:
             problem = self._close(writing)

@@ -55,14 +55,17 @@ class EncodingPacker:
         self.size = size
         self._settings, self._fps, self._reader = settings, fps, reader
         self._pid = 0
-        self.begin()
+        self._encoder = VideoEncoder(settings, size, fps)
+        self._fresh = True
 
     @property
     def name(self) -> str:
         return self._encoder.name
 
     def begin(self) -> None:
-        self._encoder = VideoEncoder(self._settings, *self.size, self._fps)
+        if not self._fresh:
+            self._encoder = VideoEncoder(self._settings, self.size, self._fps)
+            self._fresh = True
 
     def pack(self, header: FrameHeader, payload: memoryview | None) -> Sequence[EncodedImage]:
         slot = header.slot
@@ -75,6 +78,7 @@ class EncodingPacker:
         frame = self._encoder.prepare(image)
         if not self._reader.intact(slot):
             raise FrameMissed
+        self._fresh = False
         return list(self._encoder.submit(frame, header.capture_time_ns))
 
     def open_video(self, path: Path) -> RecordedVideo:

@@ -40,8 +40,9 @@ class EncodedImage:
 class VideoEncoder:
     """Encodes images of one size, with a key frame each second. `stream` is the template for the file's stream."""
 
-    def __init__(self, settings: RecordSettings, width: int, height: int, fps: Fraction) -> None:
-        self.width, self.height, self._fps = width, height, fps
+    def __init__(self, settings: RecordSettings, size: tuple[int, int], fps: Fraction) -> None:
+        self.width, self.height = width, height = size
+        self._fps = fps
         self._lossless = settings.codec == "ffv1"
         # x264 takes no odd sizes where colours are subsampled.
         self._format = "bgr0" if self._lossless else "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"

@@ -125,6 +125,7 @@ class LatestFrame:
         with self._changed:
             if self._newest is not None:
                 self._free.append(self._newest.pixels)
-            self._newest = _Grabbed(Stamp(self.next_sequence, now_ns, now_ns), pixels, decoded)
+            stamp = Stamp(sequence=self.next_sequence, capture_time_ns=now_ns, grab_time_ns=now_ns)
+            self._newest = _Grabbed(stamp, pixels, decoded)
             self.next_sequence += 1
             self._changed.notify_all()

@@ -2,19 +2,20 @@
 
 import math
 
-from app.sources.source import SourceError
+from app.sources.source import SourceError, WrongSize
 from calibration.rig import RigCamera
 
 
 def require_size(camera: RigCamera, what: str, width: int, height: int) -> None:
-    """Raise SourceError unless `what` delivers images of the size the rig was calibrated with."""
+    """Raise WrongSize unless `what` delivers images of the size the rig was calibrated with."""
     asked, upright = camera.source_size, camera.turn.exchanged((width, height))
     if (width, height) != asked:
         turned = f" before `{camera.turn}`" if camera.turn else ""
-        raise SourceError(
+        raise WrongSize(
             f"camera `{camera.camera_id}`, {what}: asked for {asked[0]}x{asked[1]}, the image size in rig.yaml{turned}"
             f", but it delivers {width}x{height}. Choose a mode of this size (`usthand cameras` lists them), or "
-            f"calibrate the rig again with image_size [{upright[0]}, {upright[1]}]."
+            f"calibrate the rig again with image_size [{upright[0]}, {upright[1]}].",
+            (width, height),
         )
 
 

@@ -238,7 +238,8 @@ class _Reader:
             return []
 
     def _keep(self, content: "av.Packet | VideoFrame", pts: int | None, arrival_ns: int, skipped: bool) -> None:
-        stamp = Stamp(self.next_sequence, self._taken_at_ns(content, pts, arrival_ns), arrival_ns)
+        taken_ns = self._taken_at_ns(content, pts, arrival_ns)
+        stamp = Stamp(sequence=self.next_sequence, capture_time_ns=taken_ns, grab_time_ns=arrival_ns)
         with self._changed:
             self.next_sequence += 1
             if not skipped:

@@ -97,7 +97,7 @@ class PylonCapture:
             capture_ns = self._clock.to_host_ns(round(result.TimeStamp * self._tick_ns), now_ns)
         else:
             capture_ns = trigger_ns or now_ns
-        return Stamp(sequence, capture_ns, now_ns)
+        return Stamp(sequence=sequence, capture_time_ns=capture_ns, grab_time_ns=now_ns)
 
     def retrieve(self, out: np.ndarray) -> None:
         if self._device is None or self._result is None:

@@ -84,7 +84,8 @@ class RecordedCapture:
                 raise EndOfSource(f"{self._video_path} is over after {following} frames")
             self._decodable = found
         self._number = following
-        return Stamp(following, int(self._times_ns[following]), time.monotonic_ns(), recorded=True)
+        time_ns = int(self._times_ns[following])
+        return Stamp(sequence=following, capture_time_ns=time_ns, grab_time_ns=time.monotonic_ns(), recorded=True)
 
     def retrieve(self, out: np.ndarray) -> None:
         if self._video is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from app.sources.hand_drawing import HandDrawing
-from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
+from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp, WrongSize
 from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import RigCamera
@@ -41,6 +41,7 @@ class SimulatedCapture:
         self._first_open_ns: int | None = None
         self._first_period = 0
         self._stamp: Stamp | None = None
+        self._size = (0, 0)
         self._sequence = -1
         self._pictures: HandDrawing | RenderedLoop | None = None
 
@@ -52,8 +53,14 @@ class SimulatedCapture:
             self._first_period = int(np.ceil((now_ns - self._source.phase_ms * 1e6) / self._period_ns))
         if self._in_span(self._source.disconnects, now_ns):
             raise SourceError(f"{self._label} is unplugged, as its `disconnects` in rig.yaml say. It comes back.")
+        self._size = self._size_at(now_ns)
+        asked = (self._camera.camera.width, self._camera.camera.height)
+        if self._size != asked:
+            raise WrongSize(
+                f"{self._label} delivers {self._size}, as its `resizes` say; rig.yaml: {asked}.", self._size
+            )
         self._pictures = self._open_pictures()
-        width, height = self._camera.camera.width, self._camera.camera.height
+        width, height = self._size
         return Mode(width, height, self._source.fps, f"simulated: {width}x{height} at {self._source.fps:g} fps")
 
     def grab(self, timeout_s: float) -> Stamp:
@@ -68,8 +75,13 @@ class SimulatedCapture:
             self._sleep_until(min(due_ns, deadline_ns))
             if due_ns > deadline_ns:
                 raise SourceTimeout(f"simulated {self._label}: no frame in {timeout_s:.3g} s")
+            if self._size_at(due_ns) != self._size:
+                raise SourceLost(f"simulated {self._label}: its images changed from {self._size}")
             if self._delivers(self._sequence, due_ns):
-                self._stamp = Stamp(self._sequence, due_ns, time.monotonic_ns())
+                line = self._in_span(self._source.line, due_ns) if self._source.line else None
+                self._stamp = Stamp(
+                    sequence=self._sequence, capture_time_ns=due_ns, grab_time_ns=time.monotonic_ns(), line=line
+                )
                 return self._stamp
 
     def retrieve(self, out: np.ndarray) -> None:
@@ -122,6 +134,13 @@ class SimulatedCapture:
     def _random(self, sequence: int, stream: int = 0) -> np.random.Generator:
         """Of the frame alone, so that a frame's fate does not hang on which frames were read before."""
         return np.random.default_rng((self._source.seed, max(sequence, 0), stream))
+
+    def _size_at(self, now_ns: int) -> tuple[int, int]:
+        """(width, height) of the images, as scripted."""
+        assert self._first_open_ns is not None
+        at_s = (now_ns - self._first_open_ns) / 1e9
+        sizes = [(width, height) for start, width, height in self._source.resizes if start <= at_s]
+        return sizes[-1] if sizes else (self._camera.camera.width, self._camera.camera.height)
 
     def _in_span(self, spans: list[tuple[float, float]], now_ns: int) -> bool:
         assert self._first_open_ns is not None

@@ -18,23 +18,33 @@ class Mode:
     description: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stamp:
     """A grabbed frame, not yet decoded.
 
     `sequence` is the device's own counter where it has one, else counts grabs; it rises, and a gap is a lost frame.
     `capture_time_ns` is on the host's monotonic clock (`time.monotonic_ns`), or on the recording's clock where
-    `recorded` is True. `grab_time_ns` is when the host got the frame, monotonic.
+    `recorded` is True. `grab_time_ns` is when the host got the frame, monotonic. `line`: the level of the camera's
+    input that takes of a recording follow; None where it has none.
     """
 
     sequence: int
     capture_time_ns: int
     grab_time_ns: int
     recorded: bool = False
+    line: bool | None = None
 
 
 class SourceError(UserError):
     """A source that cannot be opened as asked: no such device, a mode it does not have, a missing file."""
+
+
+class WrongSize(SourceError):
+    """It delivers images of another `size` (width, height) than was asked for."""
+
+    def __init__(self, message: str, size: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class SourceLost(Exception):

@@ -78,7 +78,7 @@ class VideoFileCapture:
                 raise EndOfSource(f"{self._path} is over after {self._number + 1} frames")
             self._number = number
         now_ns = time.monotonic_ns()
-        return Stamp(self._first_sequence + self._number, now_ns, now_ns)
+        return Stamp(sequence=self._first_sequence + self._number, capture_time_ns=now_ns, grab_time_ns=now_ns)
 
     def retrieve(self, out: np.ndarray) -> None:
         if self._video is None:

@@ -114,7 +114,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(2)
     times_ns = 10**12 + np.cumsum(random.integers(25_000_000, 42_000_000, FRAMES))
     for camera_id in rig.camera_ids:
-        encoder = VideoEncoder(RecordSettings(folder=""), 160, 120, Fraction(30))
+        encoder = VideoEncoder(RecordSettings(folder=""), (160, 120), Fraction(30))
         with RecordedVideo(take.video(camera_id), Fraction(30), encoder.stream, None) as video:
             for time_ns in times_ns:
                 image = random.integers(0, 255, (120, 160, 3), np.uint8)

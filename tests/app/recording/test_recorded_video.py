@@ -33,7 +33,7 @@ def read(path: Path) -> list[np.ndarray]:
 
 def record(path: Path, codec: Codec, width: int, height: int) -> list[tuple[int, int]]:
     """Returns after each frame: (bytes in the file, frames that are safe)."""
-    encoder = VideoEncoder(RecordSettings(folder="", codec=codec), width, height, FPS)
+    encoder = VideoEncoder(RecordSettings(folder="", codec=codec), (width, height), FPS)
     told = []
     with RecordedVideo(path, FPS, encoder.stream, None) as video:
         for number, image in enumerate(images(width, height)):
@@ -71,7 +71,7 @@ def test_h264_comes_near(tmp_path: Path, size: tuple[int, int]) -> None:
 
 
 def test_the_pre_roll_begins_with_a_key_frame_and_is_bounded() -> None:
-    encoder = VideoEncoder(RecordSettings(folder=""), 64, 48, FPS)
+    encoder = VideoEncoder(RecordSettings(folder=""), (64, 48), FPS)
     kept, small = PreRoll(1.5, 10**9), PreRoll(60.0, 20_000)
     sizes = []
     for number in range(4 * FRAMES):

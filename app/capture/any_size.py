@@ -1,0 +1,36 @@
+"""A camera whose images may be of another size than its rig says: for a recording that looks for nothing in them."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from app.sources import make_source
+from app.sources.source import Mode, Stamp, WrongSize
+from calibration.rig import Rig, RigCamera
+
+
+class AnySizeSource:
+    """The camera's own source, made anew for the size that it delivers."""
+
+    def __init__(self, camera: RigCamera, rig: Rig) -> None:
+        self._camera, self._rig = camera, rig
+        self._source = make_source(camera, rig)
+
+    def open(self) -> Mode:
+        try:
+            return self._source.open()
+        except WrongSize as error:
+            width, height = self._camera.turn.exchanged(error.size)
+            lens = replace(self._camera.camera, width=width, height=height)
+            self._source.close()
+            self._source = make_source(replace(self._camera, camera=lens), self._rig)
+            return self._source.open()
+
+    def grab(self, timeout_s: float) -> Stamp:
+        return self._source.grab(timeout_s)
+
+    def retrieve(self, out: np.ndarray) -> None:
+        self._source.retrieve(out)
+
+    def close(self) -> None:
+        self._source.close()

@@ -1,0 +1,139 @@
+"""Takes: asked for through the request socket, by a camera's line, and gone on with where they must be."""
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from calibration.errors import UserError
+from calibration.session import check_session
+from tests.support.live_run import LiveRun, free_port, last_json, simulated_rig, usthand
+
+SIZE: dict[str, Any] = {"width": 160, "height": 120}
+
+
+class Requests:
+    """A program of the user's: a REQ socket and msgpack, as docs/messages.md has it."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.REQ)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.RCVTIMEO, 60_000)
+        self._socket.connect(address)
+
+    def ask(self, do: str, **more: str) -> dict:
+        self._socket.send(msgspec.msgpack.encode({"do": do, **more}))
+        return msgspec.msgpack.decode(self._socket.recv())
+
+    def wait(self, until: Callable[[dict], bool]) -> dict:
+        end = time.monotonic() + 60
+        while not until(state := self.ask("state")):
+            assert time.monotonic() < end, state
+            time.sleep(0.05)
+        return state
+
+    def wait_for_frames(self, count: int) -> dict:
+        return self.wait(lambda s: bool(s["cameras"]) and min(c["frames"] for c in s["cameras"].values()) >= count)
+
+
+def test_takes_are_asked_for_by_a_socket(tmp_path: Path) -> None:
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2, **SIZE)
+    control = f"tcp://127.0.0.1:{free_port()}"
+    arguments = ["record", rig, tmp_path / "takes", "--takes", "--pre-roll", "1", "--control", control]
+    with LiveRun(tmp_path, *arguments, publish=False) as run:
+        requests = Requests(control)
+        idle = requests.ask("state")
+        assert (idle["recording"], idle["take"], idle["cameras"]) == (False, "", {})
+        assert "nothing is being recorded" in requests.ask("mark")["error"]
+        assert "nothing is being recorded" in requests.ask("stop")["error"]
+        assert "no name for a take" in requests.ask("start", name="../outside")["error"]
+        assert "known are start, stop, mark, state" in requests.ask("pause")["error"]
+        time.sleep(3)
+        began_ns = time.monotonic_ns()
+        assert requests.ask("start", name="first")["take"] == "first"
+        assert "Stop it first" in requests.ask("start", name="second")["error"]
+        requests.wait_for_frames(60)
+        marked_ns = time.monotonic_ns()
+        assert requests.ask("mark", text="pinch, left")["marks"] == 1
+        assert not requests.ask("stop")["recording"]
+        stopped_ns = time.monotonic_ns()
+        assert "there already" in requests.ask("start", name="first")["error"]
+        for name in ("take-1", "take-2"):
+            assert requests.ask("start")["take"] == name
+            requests.wait_for_frames(10)
+            requests.ask("stop")
+        code, summary = run.interrupt()
+        assert code == 0, run.log.read_text()
+    names = [Path(take["session"]).name for take in summary["takes"]]
+    assert names == ["first", "take-1", "take-2"]
+    for name in names:
+        check_session(tmp_path / "takes" / name, deep=True)
+    first = check_session(tmp_path / "takes" / "first", deep=True)
+    for camera_id in first.camera_ids:
+        times_ns = first.frame_times_ns(camera_id)
+        # From a key frame, of which there is one each second, at least a second before it was asked for.
+        assert 0.9 < (began_ns - times_ns[0]) / 1e9 < 2.5
+        assert (stopped_ns - times_ns[-1]) / 1e9 < 1
+        assert summary["takes"][0]["cameras"][camera_id]["dropped"] <= np.sum(np.diff(times_ns) > 40e6) * 30
+    with (first.path / "marks.csv").open() as file:
+        (mark,) = csv.DictReader(file)
+    assert mark["text"] == "pinch, left"
+    assert abs(int(mark["time_ns"]) - marked_ns) < 5e9
+
+
+@pytest.mark.slow
+def test_takes_follow_a_line_of_a_camera(tmp_path: Path) -> None:
+    spans = [(2.0, 1.5), (5.0, 1.0)]
+    faults = {"cam_0": {"line": spans}, "cam_1": {"line": spans}}
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2, faults=faults, **SIZE)
+    done = usthand("record", rig, tmp_path / "takes", "--takes", "--pre-roll", "0.5", "--seconds", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [Path(take["session"]).name for take in last_json(done.stdout)["takes"]] == ["take-1", "take-2"]
+    starts_ns = []
+    for name, (_, length_s) in zip(("take-1", "take-2"), spans, strict=True):
+        session = check_session(tmp_path / "takes" / name, deep=True)
+        times_ns = session.frame_times_ns("cam_0")
+        assert length_s < (times_ns[-1] - times_ns[0]) / 1e9 < length_s + 3
+        starts_ns.append(times_ns[0])
+    assert 1 < (starts_ns[1] - starts_ns[0]) / 1e9 < 5
+
+
+def test_a_camera_that_changes_its_size_loses_nothing(tmp_path: Path) -> None:
+    faults = {"cam_1": {"resizes": [[2.0, 128, 96]]}}
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2, faults=faults, **SIZE)
+    done = usthand("record", rig, tmp_path / "session", "--seconds", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    first, second = last_json(done.stdout)["takes"]
+    before = check_session(tmp_path / "session", deep=True)
+    after = check_session(tmp_path / "session-2", deep=True, calibrated=False)
+    assert (after.rig["cam_0"].camera.width, after.rig["cam_1"].camera.width) == (160, 128)
+    with pytest.raises(UserError, match="not calibrated"):
+        check_session(after.path)
+    assert first["cameras"]["cam_0"]["dropped"] + second["cameras"]["cam_0"]["dropped"] == 0
+    # The other camera's frames go on without a gap.
+    both = np.concatenate([before.frame_times_ns("cam_0"), after.frame_times_ns("cam_0")])
+    assert np.diff(both).max() < 60e6
+    gap_s = (after.frame_times_ns("cam_1")[0] - before.frame_times_ns("cam_1")[-1]) / 1e9
+    assert 0 < gap_s < 3
+
+
+@pytest.mark.slow
+def test_without_a_worker_a_recording_ends_with_its_cameras(tmp_path: Path, write_video) -> None:
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2, width=64, height=48)
+    text = rig.read_text()
+    for n in range(2):
+        write_video(tmp_path / f"film_{n}.mp4", 64, 48, 240)
+    data = msgspec.yaml.decode(text)
+    for n, camera in enumerate(data["cameras"]):
+        camera["source"] = {"kind": "opencv", "device": str(tmp_path / f"film_{n}.mp4")}
+    rig.write_bytes(msgspec.yaml.encode(data))
+    done = usthand("record", rig, tmp_path / "session", "--json")
+    assert done.returncode == 0, done.stderr
+    session = check_session(tmp_path / "session", deep=True)
+    assert all(20 < len(session.frame_times_ns(camera_id)) <= 240 for camera_id in session.camera_ids)
