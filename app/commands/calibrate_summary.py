@@ -9,7 +9,7 @@ import numpy as np
 
 from calibration.board.views import Detections
 from calibration.camera import Camera
-from calibration.result.result import CalibrationResult, CameraFigures
+from calibration.result.result import BoardFigures, CalibrationResult, CameraFigures, CauseFigures
 from calibration.rig_backup import replace_rig
 
 _POSE_NAMES = ("rotation_x_rad", "rotation_y_rad", "rotation_z_rad", "position_x_m", "position_y_m", "position_z_m")
@@ -44,7 +44,9 @@ def result_summary(result: CalibrationResult, detections: Detections) -> dict[st
         "reasons": result.reasons,
         "remedies": result.remedies,
         "warnings": result.warnings,
-        "board": {"legacy": detections.legacy, "inverted": detections.inverted, "mirrored": list(detections.mirrored)},
+        "board": {"legacy": detections.legacy, "inverted": detections.inverted, "mirrored": list(detections.mirrored)}
+        | _shape(result.shape),
+        "cause": None if result.cause is None else _cause(result.cause),
         "rig_id": result.rig.rig_id,
     }
 
@@ -88,6 +90,28 @@ def _camera(one: CameraFigures, lens: Camera, detections: Detections) -> dict[st
     }
 
 
+def _shape(shape: BoardFigures) -> dict[str, Any]:
+    return {
+        "shape_solved": shape.solved,
+        "square_mm": [rounded(side) for side in shape.square_mm],
+        "square_std_mm": rounded(shape.square_std_mm),
+        "stretch_percent": rounded(shape.stretch_percent),
+        "stretch_std_percent": rounded(shape.stretch_std_percent),
+        "shear_deg": rounded(shape.shear_deg),
+        "shear_std_deg": rounded(shape.shear_std_deg),
+        "bend_mm": rounded(shape.bend_mm),
+        "bend_std_mm": rounded(shape.bend_std_mm),
+    }
+
+
+def _cause(cause: CauseFigures) -> dict[str, Any]:
+    after_s = None if cause.after_s is None else rounded(cause.after_s, 2)
+    return {
+        "kind": cause.kind, "cameras": list(cause.cameras), "after_s": after_s, "share": rounded(cause.share),
+        "text": cause.text,
+    }  # fmt: skip
+
+
 def _parameter_std(result: CalibrationResult, camera_id: str) -> dict[str, Any]:
     """One standard deviation of every parameter by name, from the covariance; zero for what was held, null where the
     fit has not converged."""
@@ -121,6 +145,7 @@ def print_result(summary: dict[str, Any]) -> None:
         f"leave-one-out {_text(summary['loo_px'], '.2f')} px; "
         f"scale {_text(summary['scale_bias_percent'], '+.2f')} % against the {summary['scale_bias_against']}"
     )
+    print(_board_line(summary["board"]))
     header = ["camera", "frames", "lens", "focal px", "alone", "joint", "held-out", "coverage", "position mm",
               "offset ms"]  # fmt: skip
     rows = [header]
@@ -148,6 +173,16 @@ def print_result(summary: dict[str, Any]) -> None:
             print(f"{name}: {summary[key]}")
     if not summary["rig"]:
         print("no rig was written; give `-o rig.yaml`")
+
+
+def _board_line(board: dict[str, Any]) -> str:
+    sides = " x ".join(_text(side, ".2f") for side in board["square_mm"])
+    parts = [
+        f"board: squares {sides} ± {_text(board['square_std_mm'], '.3f')} mm by their mean",
+        f"off a right angle by {_text(board['shear_deg'], '+.2f')} ± {_text(board['shear_std_deg'], '.2f')} degrees",
+        f"bent by {_text(board['bend_mm'], '.2f')} ± {_text(board['bend_std_mm'], '.2f')} mm",
+    ]
+    return f"{', '.join(parts)}; {'solved for' if board['shape_solved'] else 'taken as flat and square'}"
 
 
 def _text(value: float | None, form: str) -> str:

@@ -8,6 +8,7 @@ from calibration.board.views import Detections
 from calibration.report.rig_section import rig_section
 from calibration.report.sections import (
     accuracy_section,
+    board_section,
     camera_section,
     coverage_section,
     error_section,
@@ -47,6 +48,7 @@ def report_html(result: CalibrationResult, context: ReportContext | None = None)
     sections = [
         accuracy_section(result),
         camera_section(result),
+        board_section(result),
         rig_section(result, context.known_distances_m),
         coverage_section(result, context.detections),
         residual_section(result),

@@ -66,6 +66,27 @@ def camera_section(result: CalibrationResult) -> str:
     return f"<section><h2>Cameras</h2>{table(header, rows, (0, 1))}{note}</section>"
 
 
+def board_section(result: CalibrationResult) -> str:
+    shape = result.shape
+    if shape.solved:
+        lead = "The rig was solved with the board as it is below: it is not flat and square, and the footage shows how."
+    else:
+        lead = "The footage shows no other board than a flat and square one, and the rig was solved with that."
+    header = ["squares wide<br>mm", "squares high<br>mm", "wider than high<br>%", "off a right angle<br>degrees",
+              "bent<br>mm"]  # fmt: skip
+    row = [
+        plus_minus(shape.square_mm[0], shape.square_std_mm, ".2f"),
+        plus_minus(shape.square_mm[1], shape.square_std_mm, ".2f"),
+        plus_minus(shape.stretch_percent, shape.stretch_std_percent, ".2f"),
+        plus_minus(shape.shear_deg, shape.shear_std_deg, ".2f"),
+        plus_minus(shape.bend_mm, shape.bend_std_mm, ".2f"),
+    ]
+    return (
+        f'<section><h2>The board</h2><p class="lead">{lead} The mean of both sides is that of board.yaml, which no '
+        f"footage can check: measure a row and a column.</p>{table(header, [row])}</section>"
+    )
+
+
 def coverage_section(result: CalibrationResult, detections: Detections | None) -> str:
     views = _views_by_camera(result)
     most = 1

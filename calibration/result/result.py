@@ -69,6 +69,41 @@ class ImageFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoardFigures:
+    """What the views say of the board, and whether the rig was `solved` with it so; else it counts as flat and square.
+
+    `square_mm`: width and height of its squares, whose mean is that of board.yaml, which no view can check, and the
+    standard deviation of both that the views leave. `stretch_percent`: by how much squares are wider than high, against
+    board.yaml. `shear_deg`: by how much rows and columns are off a right angle. `bend_mm`: height of the highest corner
+    over the lowest. `reach_mm`: the half diagonal of the corners.
+    """
+
+    solved: bool
+    square_mm: tuple[float, float]
+    square_std_mm: float
+    stretch_percent: float
+    stretch_std_percent: float
+    shear_deg: float
+    shear_std_deg: float
+    bend_mm: float
+    bend_std_mm: float
+    reach_mm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CauseFigures:
+    """Why cameras disagree. `cameras` are those that it may be, `after_s` the time since the first view from which on
+    it holds, None for all the time; `share` of the cost that it explains."""
+
+    kind: Literal["moved", "focus", "clock", "board"]
+    cameras: tuple[str, ...]
+    after_s: float | None
+    share: float
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CameraFigures:
     """One camera's figures. Standard deviations are relative to the first camera, which has zero for its pose.
 
@@ -108,6 +143,9 @@ class CalibrationResult:
 
     `distance_std_m` is the larger of the covariance's and half of what the fits to two halves of the footage differ by.
 
+    `shape` is what the views say of the board, `cause` why cameras disagree, None where they do not or nothing explains
+    it.
+
     `covariance` holds per camera the covariance of (rotation vector, position, fx, fy, cx, cy, distortion): rotation in
     radians about the camera's own axes, translation of `T_cam_world` in metres, lens in its own units, relative to the
     first camera. `board_poses` maps times (ns) to `T_world_board`. `reasons` says why the verdict is not "good",
@@ -123,6 +161,8 @@ class CalibrationResult:
     distances_m: dict[tuple[str, str], float]
     distance_std_m: dict[tuple[str, str], float]
     covariance: dict[str, np.ndarray]
+    shape: BoardFigures
+    cause: CauseFigures | None = None
     views: list[ViewResiduals]
     board_poses: dict[int, np.ndarray]
     verdict: Verdict

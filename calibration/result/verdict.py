@@ -6,9 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.board.board import Board
-from calibration.result.result import CameraFigures, ImageFigures, Verdict
+from calibration.result.result import BoardFigures, CameraFigures, CauseFigures, ImageFigures, Verdict
 
 _LEVELS: tuple[Verdict, ...] = ("good", "usable", "poor")
+
+
+# Percent by which a print's squares may be wider than high: half of it is in doubt in every length.
+_STRETCH_PERCENT, _POOR_STRETCH_PERCENT = 0.4, 2.0
+# A bend beyond this share of the half diagonal is no longer a slight one.
+_BEND_SHARE = 0.12
+# How many times as far as alone a camera may miss with the others: up to 4.6 of a soft print in a moving hand, and what
+# is then worse than that and far worse.
+_APART, _FAR_APART = 6.0, 12.0
+# Pixels of an image 1280 wide: no camera is taken to fit better alone.
+_LEAST_ALONE_PX = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +43,8 @@ class Evidence:
     shared_moments: Mapping[str, int]
     scale_bias_percent: float | None
     median_rmse_px: float
+    shape: BoardFigures
+    cause: CauseFigures | None
 
 
 class _Findings:
@@ -62,10 +75,13 @@ def judge(evidence: Evidence) -> tuple[Verdict, list[str], list[str]]:
         )
     _judge_footage(evidence, findings)
     _judge_errors(evidence, findings)
+    _judge_board(evidence, findings)
+    _judge_agreement(evidence, findings)
     _judge_cameras(evidence, findings)
     bias = evidence.scale_bias_percent
     if bias is not None:
-        sides = [1000 * side / (1 + bias / 100) for side in evidence.board.squares_m]
+        squares_mm = evidence.shape.square_mm if evidence.shape.solved else np.multiply(1000, evidence.board.squares_m)
+        sides = [side / (1 + bias / 100) for side in squares_mm]
         fitting = " x ".join(f"{side:.2f}" for side in (sides if sides[0] != sides[1] else sides[:1]))
         findings.graded(
             abs(bias), 0.5, 2.0,
@@ -122,6 +138,49 @@ def _judge_errors(evidence: Evidence, findings: _Findings) -> None:
         f"neighbouring corners come out {heldout.rigidity_mm_rms:.2f} mm (rms) off their true distance",
         "check that the board is flat and stiff, and film it nearer to the cameras",
     )  # fmt: skip
+
+
+def _judge_board(evidence: Evidence, findings: _Findings) -> None:
+    """A stretch that was solved for leaves open which of the two sides is as board.yaml says."""
+    shape, stretch = evidence.shape, abs(evidence.shape.stretch_percent)
+    width, height = shape.square_mm
+    if shape.solved and evidence.scale_bias_percent is None:
+        findings.graded(
+            stretch, _STRETCH_PERCENT, _POOR_STRETCH_PERCENT,
+            f"the print is not square: its squares are {width:.2f} mm wide and {height:.2f} mm high (± "
+            f"{shape.square_std_mm:.3f}) if their mean is as board.yaml says, so lengths may be off by "
+            f"{stretch / 2:.1f} %",
+            "measure a row and a column of squares with a ruler, and put a square's width and height into board.yaml: "
+            "`square_m: [WIDTH, HEIGHT]`",
+        )  # fmt: skip
+    if shape.solved:
+        findings.graded(
+            shape.bend_mm / shape.reach_mm, _BEND_SHARE, np.inf,
+            f"the board is bent by {shape.bend_mm:.0f} mm (± {shape.bend_std_mm:.1f}), more than it can be solved for",
+            "glue it to something flat and stiff",
+        )  # fmt: skip
+
+
+def _judge_agreement(evidence: Evidence, findings: _Findings) -> None:
+    """One board for all cameras, against each camera alone: what a camera alone fits well and with the others does not
+    is no noise, however small."""
+    alone, joint, name = max(
+        ((max(one.intrinsic_rmse_px, _LEAST_ALONE_PX / evidence.pixel_scale), one.rmse_px, camera_id)
+         for camera_id, one in evidence.cameras.items() if np.isfinite(one.rmse_px + one.intrinsic_rmse_px)),
+        key=lambda figures: figures[1] / figures[0], default=(1.0, 0.0, ""),
+    )  # fmt: skip
+    cause = evidence.cause
+    apart = joint > _APART * alone
+    if cause is None and not apart:
+        return
+    reason = f"camera {name} fits to {alone:.2f} pixels alone, but to {joint:.2f} with the others" if apart else ""
+    remedy = "look at its time stamps, whether a camera moved or focused anew, and whether the board is stiff"
+    if cause is not None:
+        reason += (
+            f"{': ' if apart else ''}{cause.text}; that explains {100 * cause.share:.0f} % of what cameras miss by"
+        )
+        remedy = cause.remedy
+    findings.add("poor" if joint > _FAR_APART * alone else "usable", reason, remedy)
 
 
 def _judge_cameras(evidence: Evidence, findings: _Findings) -> None:

@@ -5,10 +5,11 @@ poses trade for each other, the valley of the cost is long and curved (M. Transt
 Levenberg-Marquardt algorithm for nonlinear least-squares minimization", 2012, section 4).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from calibration.solve.board_shape import BoardShape
 from calibration.solve.normal_equations import NormalEquations, ReducedSystem, Unknowns
 from calibration.solve.problem import CAUCHY, Problem, robust_cost, robust_weights
 from calibration.solve.rig_state import RigState, apply_step, residuals
@@ -41,7 +42,7 @@ def minimise(problem: Problem, state: RigState, steps: int = 50, tolerance: floa
     normal = NormalEquations(problem, state)
     for _ in range(steps):
         step, decrement = _bent_step(problem, state, normal, damping)
-        trial = apply_step(state, step.cameras, step.boards)
+        trial = apply_step(state, step.cameras, step.boards, step.shape)
         trial_residual = residuals(problem.table, trial)
         trial_cost = robust_cost(problem, trial, trial_residual)
         better = np.isfinite(trial_cost) and trial_cost <= cost and bool((trial.lens[:, :2] > 0).all())
@@ -64,22 +65,40 @@ def _bent_step(problem: Problem, state: RigState, normal: NormalEquations, dampi
     straight = system.solve(normal.descent)
     decrement = float(np.sqrt(max(normal.descent @ straight, 0.0)))
     little = straight * _LOOK_AHEAD
-    ahead = residuals(problem.table, apply_step(state, little.cameras, little.boards))
+    ahead = residuals(problem.table, apply_step(state, little.cameras, little.boards, little.shape))
     curvature = normal.curvature(straight, _LOOK_AHEAD, ahead)
     bend = system.solve(curvature) * -0.5
     return (straight + bend if normal.size(bend) <= _MOST_BEND * normal.size(straight) else straight), decrement
 
 
 def covariance(problem: Problem, state: RigState) -> np.ndarray:
-    """Covariance (C, 20, C, 20) of the cameras' parameters at the solution, board poses marginalised.
+    """Covariance (C, 20, C, 20) of the cameras' parameters at the solution, board poses and shape marginalised.
 
     From the Schur-reduced normal matrix, scaled by the noise that the residuals show. Zero for what was held.
     """
-    table = problem.table
-    residual = residuals(table, state)
-    squared, _ = robust_weights(problem, residual)
-    S = ReducedSystem(NormalEquations(problem, state), 0.0).S
-    free = problem.free.ravel()
+    normal = NormalEquations(problem, state)
+    inverse = _scaled_inverse(normal, ReducedSystem(normal, 0.0).S)
+    free, count = problem.free.ravel(), int(problem.free.sum())
+    full = np.zeros((free.size, free.size))
+    full[np.ix_(free, free)] = inverse[:count, :count]
+    cameras, n = problem.free.shape
+    return full.reshape(cameras, n, cameras, n)
+
+
+def estimate_shape(problem: Problem, state: RigState) -> BoardShape:
+    """The board's shape where the cost would be least, had it been free: by the quadratic about a solution, which is
+    one step of a fit."""
+    normal = NormalEquations(replace(problem, shape_free=True), state)
+    system = ReducedSystem(normal, 0.0)
+    count = int(problem.free.sum())
+    inverse = _scaled_inverse(normal, system.S)[count:, count:]
+    return BoardShape(state.shape + system.solve(normal.descent).shape, inverse, problem.table.reach_m)
+
+
+def _scaled_inverse(normal: NormalEquations, S: np.ndarray) -> np.ndarray:
+    """The covariance (F, F) from a reduced normal matrix and the noise that the residuals show."""
+    problem, table = normal.problem, normal.problem.table
+    squared, _ = robust_weights(problem, normal.residual)
     scale = 1 / np.sqrt(np.maximum(np.diag(S), 1e-300))
     inverse = np.linalg.pinv(S * scale * scale[:, None], rcond=1e-14, hermitian=True) * scale * scale[:, None]
     squared = squared[table.seen]
@@ -87,10 +106,6 @@ def covariance(problem: Problem, state: RigState) -> np.ndarray:
     # In 2D, psi(r) = w r; its mean slope is E[w + w' |r| / 2] with w' |r| = -2 w^2 |r|^2 / c^2. The normal matrix
     # holds w already, so one factor of the mean slope is replaced by E[w].
     slope = np.mean(weight - weight**2 * squared / CAUCHY**2)
-    freedom = max(2 * len(squared) - 6 * len(np.unique(table.set)) - int(free.sum()), 0.2 * 2 * len(squared))
+    freedom = max(2 * len(squared) - 6 * len(np.unique(table.set)) - len(S), 0.2 * 2 * len(squared))
     variance = (weight**2 * squared).sum() / freedom
-    factor = variance * np.mean(weight) / max(slope, 0.05) ** 2
-    full = np.zeros((free.size, free.size))
-    full[np.ix_(free, free)] = inverse * factor
-    cameras, n = problem.free.shape
-    return full.reshape(cameras, n, cameras, n)
+    return inverse * (variance * np.mean(weight) / max(slope, 0.05) ** 2)

@@ -51,6 +51,7 @@ def calibrate(
 def _solve(table: BoardTable, intrinsics: Intrinsics, options: CalibrationOptions) -> RigSolve:
     solve = RigSolve.bootstrap(table, intrinsics, options.max_sets).adjust().hold_undetermined()
     solve = solve.free_offsets() if options.time_offsets else solve.noting("time offsets were not asked for")
+    solve = solve.free_shape()
     if options.rolling_shutter:
         solve = solve.free_row_times()
     return solve.add_sets(options.final_sets)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from calibration.board.board import Board
-from calibration.result.result import CameraFigures, ImageFigures
+from calibration.result.result import BoardFigures, CameraFigures, ImageFigures
 from calibration.result.verdict import Evidence
+from calibration.solve.cause_figures import find_cause
 from calibration.solve.rig_solve import RigSolve
 from calibration.solve.view_poses import tilt_degrees
 
@@ -15,7 +16,7 @@ _REFERENCE_WIDTH = 1280
 
 def gather_evidence(
     solve: RigSolve, board: Board, cameras: Mapping[str, CameraFigures], heldout: ImageFigures | None,
-    bias: float | None,
+    bias: float | None, shape: BoardFigures,
 ) -> Evidence:  # fmt: skip
     table, ids = solve.table, solve.table.camera_ids
     used = solve.use[table.set]
@@ -35,6 +36,8 @@ def gather_evidence(
             camera_id: int((shared & (table.camera == number)).sum()) for number, camera_id in enumerate(ids)
         },
         scale_bias_percent=bias,
+        shape=shape,
+        cause=find_cause(solve),
         median_rmse_px=float(np.nanmedian([camera.rmse_px for camera in cameras.values()])),
     )
 

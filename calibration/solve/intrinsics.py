@@ -189,7 +189,8 @@ def fit_intrinsics(table: BoardTable, start: Intrinsics) -> Intrinsics:
         t=np.zeros((cameras, 3)), offset_s=np.zeros(cameras), row_s=np.zeros(cameras),
         board_R=poses.R[good, 0], board_t=poses.t[good, 0],
     )  # fmt: skip
-    problem = Problem(alone, free, lens_prior(start.lens, start.models, table.image_size), 2.0)
+    prior = lens_prior(start.lens, start.models, table.image_size)
+    problem = Problem(table=alone, free=free, prior=prior, sigma=2.0)
     for _ in range(2):
         solution = minimise(problem, state)
         sigma = robust_sigma(alone, solution.residuals_px, 6 * alone.set_count + int(free.sum()))

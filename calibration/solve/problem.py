@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.solve.board_shape import SHAPE_STDS
 from calibration.solve.rig_state import OFFSET, RigState
 from calibration.solve.view_table import BoardTable
 
@@ -27,14 +28,16 @@ class LensPrior:
     information: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
-    """`free` (C, 20) says which of a camera's pose (6), lens (12), offset and row time are unknown."""
+    """`free` (C, 20) says which of a camera's pose (6), lens (12), offset and row time are unknown; `shape_free`,
+    whether the board's shape is."""
 
     table: BoardTable
     free: np.ndarray
     prior: LensPrior
     sigma: float = 1.0
+    shape_free: bool = False
 
 
 def robust_sigma(table: BoardTable, residual_px: np.ndarray, unknowns: int) -> float:
@@ -59,6 +62,8 @@ def robust_cost(problem: Problem, state: RigState, residual: np.ndarray) -> floa
     data = 0.5 * CAUCHY**2 * float(np.log1p(squared / CAUCHY**2).sum())
     away = state.lens - problem.prior.mean
     prior = 0.5 * float(np.einsum("ci,cij,cj->", away, problem.prior.information, away))
+    if problem.shape_free:
+        prior += 0.5 * float(((state.shape / SHAPE_STDS) ** 2).sum())
     return data + prior + 0.5 * offset_sum(problem, state) ** 2 / MEAN_OFFSET_STD_S**2
 
 

@@ -9,10 +9,18 @@ import numpy as np
 from calibration.board.board import Board
 from calibration.errors import UserError
 from calibration.image_turn import ImageTurn
-from calibration.result.result import CalibrationOptions, CalibrationResult, CameraFigures, ImageFigures, ViewResiduals
+from calibration.result.result import (
+    BoardFigures,
+    CalibrationOptions,
+    CalibrationResult,
+    CameraFigures,
+    ImageFigures,
+    ViewResiduals,
+)
 from calibration.result.verdict import judge
 from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
 from calibration.rotations import make_transform
+from calibration.solve.board_figures import board_figures, corners_as_solved_m
 from calibration.solve.camera_figures import FoldDifferences, camera_figures, image_figures
 from calibration.solve.distances import camera_distances, scale_bias
 from calibration.solve.evidence import gather_evidence
@@ -30,7 +38,7 @@ def make_result(
     """All figures, the verdict and the rig in its world frame. `started`, by `perf_counter`, tells how long it took."""
     table, state = solve.table, solve.state
     ids, folds = table.camera_ids, FoldDifferences.of(solve)
-    heldout = image_figures(solve.heldout.errors, table.corners_m) if solve.heldout is not None else None
+    heldout = image_figures(solve.heldout.errors, corners_as_solved_m(solve)) if solve.heldout is not None else None
     cameras = camera_figures(solve, folds)
     # With the board's own origin, which is not its centre.
     T_world_board = make_transform(state.board_R, state.board_t - state.board_R @ table.centre_m)
@@ -38,7 +46,9 @@ def make_result(
     distances, distance_std = camera_distances(solve, folds)
     bias = scale_bias(distances, options.known_distances_m)
     views = _view_residuals(solve, T_world_board)
-    verdict, reasons, remedies = judge(gather_evidence(solve, board, cameras, heldout, bias))
+    shape = board_figures(solve, board)
+    evidence = gather_evidence(solve, board, cameras, heldout, bias, shape)
+    verdict, reasons, remedies = judge(evidence)
     return CalibrationResult(
         rig=move_world(_rig(solve, board, cameras, given_rig), T_new_world),
         board=board,
@@ -49,6 +59,8 @@ def make_result(
         distances_m=distances,
         distance_std_m=distance_std,
         covariance={camera_id: _camera_covariance(solve, number) for number, camera_id in enumerate(ids)},
+        shape=shape,
+        cause=evidence.cause,
         views=views,
         board_poses={
             table.start_ns + round(table.set_times_s[number] * 1e9): T_new_world @ T_world_board[number]
@@ -57,7 +69,13 @@ def make_result(
         verdict=verdict,
         reasons=reasons,
         remedies=remedies,
-        warnings=[*solve.intrinsics.notes, *late_cameras(solve), *short_recordings(table), *_scale_note(board, bias)],
+        warnings=[
+            *solve.intrinsics.notes,
+            *late_cameras(solve),
+            *short_recordings(table),
+            *_bend_note(shape),
+            *_scale_note(board, bias),
+        ],
         time_offset_note="; ".join(solve.notes),
         shared_views={(ids[a], ids[b]): len(views) for (a, b), views in shared_views(table).items()},
         noise_px=float(solve.problem.sigma * np.median(table.std_px)),
@@ -136,6 +154,14 @@ def _view_residuals(solve: RigSolve, T_world_board: np.ndarray) -> list[ViewResi
             )
         )
     return out
+
+
+def _bend_note(shape: BoardFigures) -> list[str]:
+    """Where the board was solved for as bent: it may not stay so."""
+    if not shape.solved or shape.bend_mm < 0.005 * shape.reach_mm:
+        return []
+    bend = f"the board is bent by {shape.bend_mm:.1f} mm (± {shape.bend_std_mm:.1f}), which was solved for"
+    return [f"{bend}; on something flat and stiff it would stay as it is"]
 
 
 def _scale_note(board: Board, bias: float | None) -> list[str]:

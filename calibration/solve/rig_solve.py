@@ -6,7 +6,8 @@ The way of a board corner, in the order of the steps:
 2. `RigSolve.bootstrap`: `view_poses` poses the board in each view, `pair_graph` chains cameras by what they see
    together and puts the board of every set in the world, `set_choice` takes the sets that differ most.
 3. `adjust`: `corner_tracks` moves the corners to their sets' times, `bundle_adjustment` fits everything to them.
-4. `hold_undetermined`, `free_offsets`, `free_row_times`: what the footage shows is freed, what it does not is held.
+4. `hold_undetermined`, `free_offsets`, `free_shape`, `free_row_times`: what the footage shows is freed, what it does
+   not is held.
 5. `add_sets`: the last fit, to more sets. `corner_errors` judges by frames that were not used.
 
 In the manner of `Calibration` of multical (O. Batchelor): no step changes the value it starts from.
@@ -17,11 +18,13 @@ from functools import cached_property
 
 import numpy as np
 
-from calibration.solve.bundle_adjustment import covariance, minimise
+from calibration.solve.board_shape import displacement_m
+from calibration.solve.bundle_adjustment import covariance, estimate_shape, minimise
 from calibration.solve.corner_errors import HeldOut, corner_errors
 from calibration.solve.corner_tracks import at_set_times
 from calibration.solve.input_checks import check_linked
 from calibration.solve.intrinsics import Intrinsics, lens_prior
+from calibration.solve.misfit import causes
 from calibration.solve.pair_graph import BoardPoses, PairGraph, board_poses
 from calibration.solve.problem import Problem, robust_cost, robust_sigma
 from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, OFFSET, POSE, ROW, MovedViews, RigState, residuals
@@ -95,7 +98,7 @@ class RigSolve:
             boards=boards,
             state=state,
             use=choose_sets(table, boards, most_sets),
-            problem=Problem(table, free, prior),
+            problem=Problem(table=table, free=free, prior=prior),
             held_focal_std=np.zeros(cameras),
         )
 
@@ -169,6 +172,24 @@ class RigSolve:
             names = ", ".join(self.table.camera_ids[camera] for camera in np.flatnonzero(unsure))
             note += f"; the board moved too slowly in front of {names}, whose offset stays zero"
         return trial.noting(note)
+
+    def free_shape(self) -> "RigSolve":
+        """With the board's shape free, if it is far from flat and square, if that explains more than a camera that
+        changed would, if both halves of the footage show it, and if frames that were not used fit no worse."""
+        settings, table = self.settings, self.table
+        flat_m, look = table.corners_m - table.centre_m, estimate_shape(self.problem, self.state)
+        clear = (np.abs(look.values) > settings.shape_significant * look.std).any()
+        large = displacement_m(flat_m, look.values, look.reach_m) > settings.shape_share * look.reach_m
+        if not (clear and large) or causes(self.problem, self.state)[0].kind != "board":
+            return self
+        trial = replace(self, problem=replace(self.problem, shape_free=True), tested=None).adjust()
+        if self.heldout is None or trial.heldout is None or not trial.converged:
+            return self
+        one, other = (state.shape for state in trial.heldout.fold_states)
+        differ, size = (displacement_m(flat_m, shape, look.reach_m) for shape in ((one - other) / 2, trial.state.shape))
+        old, new = (each.errors.trimmed_rmse_px for each in (self.heldout, trial.heldout))
+        kept = differ < settings.shape_agreement * size and new < settings.shape_loss * old
+        return replace(trial, tested=trial) if kept else self
 
     def free_row_times(self) -> "RigSolve":
         """With a row time per camera, if the fit improves and none is negative by much. They are not tested apart."""

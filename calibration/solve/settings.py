@@ -23,5 +23,14 @@ class SolveSettings:
     """Offsets less sure than this stay zero: the board moved too slowly to show them."""
     significant: float = 2.5
     """Standard deviations by which an offset must differ from zero before it is tried."""
+    shape_significant: float = 5.0
+    """Standard deviations by which the board must differ from a flat and square one before its shape is tried: more
+    than for offsets, as a wrong shape would bend all that is measured."""
+    shape_share: float = 0.001
+    """And by which share of its half diagonal a corner must be displaced: less does nothing to lengths that shows."""
+    shape_agreement: float = 0.35
+    """Share of the shape by which its two halves' shapes may differ from their mean: more is no shape of a board."""
+    shape_loss: float = 1.005
+    """A shape is kept where it does not raise the held-out error beyond this share: noise hides what it gains."""
     gain: float = 0.98
     """Offsets and row times are kept where they lower the error to this share: less comes by chance."""

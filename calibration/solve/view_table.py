@@ -42,6 +42,11 @@ class BoardTable:
         return self.corners_m.mean(0)
 
     @property
+    def reach_m(self) -> float:
+        """The half diagonal of the board's corners."""
+        return float(np.linalg.norm(self.corners_m - self.centre_m, axis=1).max())
+
+    @property
     def set_count(self) -> int:
         return len(self.set_times_s)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from calibration.board.board import Board
 from calibration.camera import Camera
-from calibration.result.result import CalibrationResult, CameraFigures, ImageFigures, ViewResiduals
+from calibration.result.result import BoardFigures, CalibrationResult, CameraFigures, ImageFigures, ViewResiduals
 from calibration.rig import CalibrationRecord, Rig, RigCamera
 
 BOARD = Board(
@@ -97,6 +97,18 @@ def synthetic_result(
         distances_m={(a, b): float(np.linalg.norm(centres[a] - centres[b])) for a, b in pairs},
         distance_std_m=dict.fromkeys(pairs, 0.0007),
         covariance={name: np.eye(15) * 1e-8 for name in ids},
+        shape=BoardFigures(
+            solved=False,
+            square_mm=(54.03, 53.97),
+            square_std_mm=0.02,
+            stretch_percent=0.11,
+            stretch_std_percent=0.07,
+            shear_deg=0.01,
+            shear_std_deg=0.03,
+            bend_mm=0.21,
+            bend_std_mm=0.12,
+            reach_mm=97.3,
+        ),
         views=views,
         board_poses=board_poses,
         verdict=verdict,  # pyright: ignore[reportArgumentType]

@@ -22,9 +22,22 @@ class RigRecording:
 
 
 def random_recording(seed: int) -> RigRecording:
-    """Two to eight cameras on an arc, a ring or in a row of which each sees its neighbours' scene; narrow and wide
-    lenses; principal points off by the tolerance of lenses, or by far where the sensor's window is off its axis."""
+    """A rig of any kind, and a board that is shown to each camera and to all."""
     rng = np.random.default_rng([7, seed])
+    rig, reach_m, to_all = random_rig(rng)
+    noise_px = 10 ** rng.uniform(-1.3, -0.3)
+    path, seconds = tour(
+        rig, BOARD, rng, near_poses=8, shared_poses=40 + 8 * len(rig.cameras), reach_m=reach_m, to_all=to_all
+    )
+    return RigRecording(rig, observe(rig, BOARD, path, int(seconds) + 1, rng, fps=1.0, noise_px=noise_px))
+
+
+def random_rig(rng: np.random.Generator) -> tuple[Rig, float, bool]:
+    """Two to eight cameras on an arc, a ring or in a row of which each sees its neighbours' scene; narrow and wide
+    lenses; principal points off by the tolerance of lenses, or by far where the sensor's window is off its axis.
+
+    Gives also the half side of the volume that they see, and whether a board must face each of them in turn.
+    """
     count = int(rng.integers(2, 9))
     size = WIDTHS[rng.integers(len(WIDTHS))]
     focal = size[0] * rng.uniform(0.5, 1.4)
@@ -44,13 +57,8 @@ def random_recording(seed: int) -> RigRecording:
         distortion = np.array([bend, 0.5 * bend**2, *rng.normal(0, 0.0007, 2), 0.0])
         camera = Camera(width=size[0], height=size[1], lens="pinhole5", matrix=matrix, distortion=distortion)
         cameras.append(RigCamera(camera_id=f"cam_{number}", camera=camera, T_cam_world=T))
-    rig = Rig(tuple(cameras))
-    noise_px = 10 ** rng.uniform(-1.3, -0.3)
     reach_m = 0.15 if layout != "row" else 0.12 * count
-    path, seconds = tour(
-        rig, BOARD, rng, near_poses=8, shared_poses=40 + 8 * count, reach_m=reach_m, to_all=layout == "ring"
-    )
-    return RigRecording(rig, observe(rig, BOARD, path, int(seconds) + 1, rng, fps=1.0, noise_px=noise_px))
+    return Rig(tuple(cameras)), reach_m, layout == "ring"
 
 
 def _pose(layout: str, number: int, count: int, focal: float, rng: np.random.Generator) -> np.ndarray:
