@@ -46,8 +46,8 @@ def report_html(figures: Mapping[str, Any], board: Board) -> str:
     sections = [
         _section("Distance from the corner touched", _finger_table(figures), _DISTANCES),
         _section("Where fingertips were given", _plots(figures, board),
-                 "Medians of each touch. Left: seen onto the board, with the corner touched in the middle. Right: the "
-                 "height over the printed face."),
+                 "Medians of each touch. Left: seen onto the board, with the corner touched in the middle. Middle: the "
+                 "height over the printed face. Right: the board's corners as printed, with those that were touched."),
         _section("At rest", _jitter_table(figures),
                  "How far a joint is from its mean while a fingertip rests, root mean square in 3D: the method's noise "
                  "and the hand's own tremor."),

@@ -10,10 +10,13 @@ def escape(text: object) -> str:
 
 
 def number(value: float | None, form: str, missing: str = "&ndash;") -> str:
-    """`value` in the given format, with a true minus sign; `missing` for None and NaN."""
+    """`value` in the given format, with a true minus sign, none where it rounds to zero; `missing` for None and NaN."""
     if value is None or not math.isfinite(value):
         return missing
-    return format(value, form).replace("-", "\N{MINUS SIGN}")
+    text = format(value, form)
+    if not any(digit in text for digit in "123456789"):
+        return text.lstrip("+-")
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def plus_minus(value: float | None, std: float | None, form: str) -> str:

@@ -3,15 +3,21 @@
 import errno
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from app import cli
+from app.estimators.detectors import mediapipe_hands
 from app.evaluation.evaluation import Recording
 from calibration import yamlfile
+from calibration.session import write_session
 from calibration.video import video_properties
 from models.files.labels import read_labels
-from tests.support.exact_footage import FRAMES, make_session
+from models.simulation.hands import hands_at
+from models.simulation.simulated_rig import ring_rig
+from tests.support.dot_networks import painted, write_network
+from tests.support.exact_footage import FPS, FRAMES, ExactDetector, make_session
 from tests.support.live_run import last_json, usthand
 from tests.support.openpose_files import write_openpose
 
@@ -120,3 +126,39 @@ def test_real_hands_are_labelled_in_all_views(real_rig_dir, tmp_path, detector):
     assert 600 < summary["labels"] < 820
     assert summary["residual_px_median"] < 8
     assert summary["definition"] == "detector"
+
+
+def test_a_network_of_the_users_own_says_where_the_joints_are(tmp_path, monkeypatch):
+    """Its keypoints are painted into the pictures; what finds hands puts them a little aside."""
+    rig = ring_rig(3, 640, 480, fps=FPS)
+    folder, times_ns = tmp_path / "session", np.arange(6) * 10**9 // FPS
+    folder.mkdir()
+    truth_px = {}
+    for camera in rig.cameras:
+        video = cv2.VideoWriter(
+            str(folder / f"{camera.camera_id}.avi"), cv2.VideoWriter.fourcc(*"FFV1"), FPS, (640, 480)
+        )
+        truth_px[camera.camera_id] = [camera.project(hands_at(time * 1e-9)["right"]) for time in times_ns.tolist()]
+        for keypoints_px in truth_px[camera.camera_id]:
+            video.write(painted(keypoints_px, 640, 480))
+        video.release()
+    write_session(
+        folder, rig, {name: f"{name}.avi" for name in rig.camera_ids}, dict.fromkeys(rig.camera_ids, times_ns)
+    )
+
+    class Finder(ExactDetector):
+        def detect(self, frames, regions, searched):
+            return [
+                [each for each in found if each.right_probability]
+                for found in super().detect(frames, regions, searched)
+            ]
+
+    monkeypatch.setattr(mediapipe_hands, "MediaPipeHands", lambda engine="auto": Finder(rig, shift_px=(6.0, 6.0)))
+    network = write_network(tmp_path / "dots.onnx", "coordinates")
+    assert cli.main(["label", str(folder), "--detector", str(network)]) == 0
+    labels = read_labels(folder / "labels.npz", 3)
+    assert labels.source == "dots" and labels.right.all() and len(labels) > 12
+    for row in range(len(labels)):
+        there_px = truth_px[rig.camera_ids[labels.camera[row]]][int(np.searchsorted(times_ns, labels.time_ns[row]))]
+        off_px = np.linalg.norm(labels.keypoints_px[row] - there_px, axis=1)
+        assert np.median(off_px) < 2.0

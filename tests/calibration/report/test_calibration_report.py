@@ -13,6 +13,7 @@ from calibration.image_cells import cell_counts
 from calibration.report import ReportContext, report_html, write_report
 from calibration.report.image_plots import nice_scale
 from calibration.report.rig_plots import upright_axes
+from calibration.report.text import number
 from tests.support.calibration_scene import synthetic_result
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -153,3 +154,12 @@ def test_the_rig_is_drawn_upright_in_any_world():
     axes = upright_axes(turned)
     np.testing.assert_allclose(axes[2], turn[:3, :3].T @ upright_axes(rig)[2], atol=1e-9)
     np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-9)
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert [number(value, "+.1f") for value in (-0.04, 0.04, -0.06, None)] == [
+        "0.0",
+        "0.0",
+        "\N{MINUS SIGN}0.1",
+        "&ndash;",
+    ]
