@@ -18,7 +18,7 @@ import numpy as np
 
 from app.adaptation.check import CheckedRound, withheld_percent
 from app.adaptation.crops import cut_crops, label_crops, read_places
-from app.adaptation.footage import Footage
+from app.adaptation.footage import Footage, teaching
 from app.adaptation.judgement import (
     ADAPTED,
     MEDIAPIPE,
@@ -65,6 +65,7 @@ class Adaptation:
     workers: int
     progress: Callable[[str, int, int | None], object]
     began: float = field(default_factory=time.monotonic)
+    teaches: list[np.ndarray] = field(default_factory=list)
 
     def run(self) -> dict[str, Any]:
         """The summary. Its `refused` says why there is no output, None where there is one.
@@ -73,7 +74,8 @@ class Adaptation:
         which the same adaptation goes on where it was.
         """
         hands = [self._find("found", number, self.engine) for number in range(len(self.footages))]
-        learned = sum(int((each.time_ns < f.check_ns).sum()) for each, f in zip(hands, self.footages, strict=True))
+        self.teaches = [teaching(each.time_ns, self.settings.footage.check) for each in hands]
+        learned = sum(int(each.sum()) for each in self.teaches)
         summary: dict[str, Any] = {
             "sessions": [str(each.session.path) for each in self.footages],
             "output": str(self.work.out),
@@ -150,8 +152,7 @@ class Adaptation:
         for number in range(settings.rounds):
             folder = self.work.path / f"round_{number}"
             if not (folder / "points.npz").is_file():
-                for session, (footage, found, each) in enumerate(zip(self.footages, hands, taught, strict=True)):
-                    label_crops(cache, session, footage.rig, found, each, found.time_ns < footage.check_ns)
+                self._label(cache, hands, taught)
                 self._train(cache, folder, held, start, learned)
             rounds.append(self._checked(cache, folder, hands, taught))
             share, error = rounds[-1].best
@@ -175,6 +176,10 @@ class Adaptation:
         views = max(len(each.rig.cameras) for each in self.footages)
         for number, (footage, found, each) in enumerate(zip(self.footages, hands, taught, strict=True)):
             cut_crops(folder, number, views, footage, found, each, lambda: self.progress("cutting out hands", 1, None))
+
+    def _label(self, cache: Path, hands: Sequence[Stretch], taught: Sequence[Taught]) -> None:
+        for number, (footage, found, each) in enumerate(zip(self.footages, hands, taught, strict=True)):
+            label_crops(cache, number, footage.rig, found, each, self.teaches[number])
 
     def _train(self, cache: Path, folder: Path, held: Path, start: Path | None, hands: int) -> None:
         settings = self.settings.round
@@ -200,7 +205,9 @@ class Adaptation:
             own = slice(first, first + len(places.hand))
             first = own.stop
             of_session = points["points_px"][:, own], points["presence"][:, own]
-            parts.append(withheld_percent(footage, found, each.velocity_m_s, places, *of_session))
+            parts.append(
+                withheld_percent(footage.rig, found, ~self.teaches[number], each.velocity_m_s, places, *of_session)
+            )
         errors = np.concatenate(parts, axis=1)
         if not errors.size:
             return CheckedRound(before=np.inf, after={1.0: np.inf})

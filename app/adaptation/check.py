@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from app.adaptation.crops import CropPlaces, to_image
-from app.adaptation.footage import Footage
 from app.adaptation.teacher import observations, without_each_view
 from app.estimators.detection import hand_size_px
 from app.labelling.stretch import Stretch
 from app.worker.statistics import rounded
+from calibration.rig import Rig
 
 _NS = 1e-9
 _FARTHEST = 0.4
@@ -39,19 +39,18 @@ class CheckedRound:
 
 
 def withheld_percent(
-    footage: Footage,
+    rig: Rig,
     hands: Stretch,
+    check: np.ndarray,
     velocity_m_s: np.ndarray,
     places: CropPlaces,
     points_px: np.ndarray,
     presence: np.ndarray,
 ) -> np.ndarray:
     """Errors (S, n) in % of S networks whose `points_px` (S, L, 21, 2) and `presence` (S, L) are given, the first of
-    which is the one before, on the joints of the sets that are chosen by."""
-    rig = footage.rig
+    which is the one before, on the joints of the hands to `check` (H,)."""
     judge = to_image(rig, hands, places, points_px[0], presence[0])
     sizes_px = np.array([[max(hand_size_px(view), 1.0) for view in hand] for hand in judge.px])
-    check = hands.time_ns >= footage.check_ns
     found = []
     for points, here in zip(points_px, presence, strict=True):
         said = to_image(rig, hands, places, points, here)

@@ -1,4 +1,4 @@
-"""The parts of a session: sets to learn from, sets to choose by, and a stretch that is held out from both."""
+"""The parts of a session: sets to learn from, whose last hands are to choose by, and a stretch that is held out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,20 +17,19 @@ _NS = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Footage:
-    """A session of which the sets before `check_ns` teach, those up to `held_ns` are chosen by, and the rest is held
-    out. Of the sets before `held_ns` every `every`-th counts, in `blocks` of `block_sets`, `None`: all of them."""
+    """A session of which the sets before `held_ns` are learned from (and chosen by), and the rest is held out. Of the
+    former every `every`-th counts, in `blocks` of `block_sets`, `None`: all of them."""
 
     session: Session
     rig: Rig
     phases_ns: dict[str, int] | None
-    check_ns: int
     held_ns: int
     every: int
     block_sets: int
     blocks: frozenset[int] | None
 
     def learning_sets(self) -> Iterator[FrameSet]:
-        """Those that teach and those that are chosen by; nothing after them is decoded but the set that ends them."""
+        """In order of time; nothing after them is decoded but the set that ends them."""
         for number, frame_set in enumerate(recorded_sets(self.session, self.rig, self.phases_ns)):
             if frame_set.reference_time_ns >= self.held_ns:
                 return
@@ -58,6 +57,16 @@ def set_times_ns(session: Session) -> np.ndarray:
     return max(times, key=len)
 
 
+def teaching(hand_times_ns: np.ndarray, check: float) -> np.ndarray:
+    """Which hands of the learning sets at those times (H,) teach: all but the last `check` of them, by which is chosen.
+
+    A set's hands are on one side of it, all of them.
+    """
+    if not len(hand_times_ns):
+        return np.zeros(0, bool)
+    return hand_times_ns < np.sort(hand_times_ns)[min(round((1 - check) * len(hand_times_ns)), len(hand_times_ns) - 1)]
+
+
 def plan_footage(session: Session, most_sets: int, settings: FootageSettings) -> Footage:
     """How a session is divided, with at most so many sets to learn from.
 
@@ -82,13 +91,11 @@ def plan_footage(session: Session, most_sets: int, settings: FootageSettings) ->
     blocks = None
     if count > wanted:
         blocks = frozenset(np.linspace(0, count - 1, wanted).round().astype(int).tolist())
-    check_ns = int(times_ns[0] + (1 - settings.check) * (held_ns - times_ns[0]))
     rig = recorded_rig(session)
     return Footage(
         session=session,
         rig=rig,
         phases_ns=recorded_phases_of(session, rig),
-        check_ns=check_ns,
         held_ns=held_ns,
         every=every,
         block_sets=settings.block_sets,

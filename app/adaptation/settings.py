@@ -8,10 +8,11 @@ class FootageSettings:
     """Which frame sets are learned from, and which are not.
 
     `holdout`: the last part of each session, which is measured on and never trained on. `check`: the last part of the
-    rest, by which is chosen how far to go; not trained on either. `rate_hz`: sets a second at most, neighbours of which
-    teach the same. `most_sets` of all sessions together, in blocks of `block_sets` that are spread over them.
-    `least_sets` that are learned from and `least_held_sets` that are held out, of each session: with fewer, what is
-    measured is chance (real_rig, which is just above, has 66 and 44). `least_hands` that all sessions must show.
+    hands in the rest, by which is chosen how far to go; not trained on either. `rate_hz`: sets a second at most,
+    neighbours of which teach the same. `most_sets` of all sessions together, in blocks of `block_sets` that are spread
+    over them. `least_sets` that are learned from and `least_held_sets` that are held out, of each session: with fewer,
+    what is measured is chance (real_rig, which is just above, has 66 and 44). `least_hands` that all sessions must
+    show.
     """
 
     holdout: float = 0.25

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.adaptation.footage import plan_footage
+from app.adaptation.footage import plan_footage, teaching
 from app.adaptation.settings import FootageSettings
 from app.assembly.recorded_sets import recorded_sets
 from calibration.errors import UserError
 from tests.support.exact_footage import FPS, FRAMES, make_session
 
-SMALL = FootageSettings(holdout=0.4, check=0.25, rate_hz=FPS, least_sets=6, least_held_sets=4)
+SMALL = FootageSettings(holdout=0.4, rate_hz=FPS, least_sets=6, least_held_sets=4)
 
 
 @pytest.fixture
@@ -23,15 +23,20 @@ def times_of(sets) -> list[int]:
     return [each.reference_time_ns for each in sets]
 
 
-def test_every_set_teaches_is_chosen_by_or_is_held_out(recording):
+def test_every_set_is_to_learn_from_or_is_held_out(recording):
     footage = plan_footage(recording.session, 600, SMALL)
     every = times_of(recorded_sets(recording.session, recording.rig, recording.phases_ns))
     learning, held = times_of(footage.learning_sets()), times_of(footage.held_sets(0.0, 1000))
     assert learning + held == every and len(every) == FRAMES
     assert max(learning) < footage.held_ns <= min(held)
-    # 40 % is held out, and of the rest the last quarter is chosen by.
     assert len(held) == pytest.approx(0.4 * FRAMES, abs=1)
-    assert sum(time >= footage.check_ns for time in learning) == pytest.approx(0.25 * 0.6 * FRAMES, abs=1)
+
+
+def test_the_last_hands_to_learn_from_are_chosen_by():
+    times_ns = np.repeat(np.arange(10), 2)
+    teaches = teaching(times_ns, 0.25)
+    assert teaches.tolist() == [True] * 14 + [False] * 6  # of seven sets and a half, the eighth's hands are together
+    assert not teaching(np.zeros(4), 0.25).any()
 
 
 def test_methods_warm_up_before_what_is_measured(recording):
