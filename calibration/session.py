@@ -20,7 +20,7 @@ from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.image_turn import ImageTurn
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
-from calibration.video import UprightVideo, check_times, check_video
+from calibration.video import UprightVideo, check_times, check_video, video_properties
 from calibration.yamlfile import read_yaml, write_atomic, write_yaml
 
 SESSION_VERSION = 1
@@ -230,8 +230,24 @@ def check_session(path: Path, deep: bool = False, calibrated: bool = True) -> Se
         camera = session.recorded_camera(camera_id)
         check_times(times[camera_id], camera_id, frames_csv)
         video = session.video_path(camera_id)
-        check_video(video, camera, rig_yaml, len(times[camera_id]), frames_csv, deep, True)
+        try:
+            check_video(video, camera, rig_yaml, len(times[camera_id]), frames_csv, deep, True)
+        except UserError as error:
+            raise UserError(f"{error}{_exchanged_with(session, camera_id, times)}") from None
     return session
+
+
+def _exchanged_with(session: Session, camera_id: str, times: Mapping[str, np.ndarray]) -> str:
+    """A sentence where this camera's video fits another camera, and that one's this."""
+    try:
+        told = {each: video_properties(session.video_path(each)) for each in session.camera_ids}
+    except UserError:
+        return ""
+    wanted = {each: (*session.recorded_camera(each).source_size, len(times[each])) for each in session.camera_ids}
+    for other in session.camera_ids:
+        if told[camera_id] == wanted[other] and told[other] == wanted[camera_id] and told[other] != told[camera_id]:
+            return f" The videos of `{camera_id}` and `{other}` fit each other's places: they look exchanged."
+    return ""
 
 
 def _same_cameras(expected: set[str], got: set[str], expected_in: Path, got_in: Path) -> None:

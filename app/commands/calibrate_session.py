@@ -25,9 +25,10 @@ from calibration.errors import UserError
 from calibration.formats import read_lenses
 from calibration.importers.recording import FROM_RATE
 from calibration.result.result import CalibrationOptions, CalibrationResult
-from calibration.rig import Rig, read_uncalibrated_rig
+from calibration.rig import Rig, read_rig, read_uncalibrated_rig
 from calibration.session import Session, check_session
 from calibration.solve.calibrate import calibrate
+from calibration.solve.exchanged import exchanged_cameras
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def run_session(args: argparse.Namespace) -> int:
             result, warnings=[*result.warnings, f"no times of the frames were recorded: they are {FROM_RATE}"]
         )
 
-    result = replace(result, warnings=[*result.warnings, *_turn_notes(rig, session)])
+    notes = [*_turn_notes(rig, session), *_exchange_notes(args.output, session, detections, board)]
+    result = replace(result, warnings=[*result.warnings, *notes])
     command = shlex.join(["usthand", *_arguments(args)])
     summary = result_summary(result, detections)
     summary |= write_files(
@@ -195,6 +197,18 @@ def _rig_to_keep(output: Path | None, session: Session) -> Rig:
         for camera in before.cameras
     )
     return replace(before, cameras=cameras)
+
+
+def _exchange_notes(output: Path | None, session: Session, detections: Detections, board: Board) -> list[str]:
+    """A warning where the calibration before fits these videos only if two of them change places."""
+    path = output if output is not None and output.exists() else session.path / "rig.yaml"
+    try:
+        before = read_rig(path)
+    except UserError:  # not calibrated yet
+        return []
+    pair = exchanged_cameras(before, detections, board)
+    exchanged = f"the videos of {' and '.join(pair or ())} look exchanged: {path}, as it was before, fits only so"
+    return [exchanged] if pair else []
 
 
 def _turn_notes(rig: Rig, session: Session) -> list[str]:

@@ -10,6 +10,7 @@ from calibration.board.board import Board
 from calibration.board.markers import Markers, find_markers
 from calibration.board.plane import apply_homography
 from calibration.board.session_scan import sample_frames
+from calibration.board.tracker import BoardTracker
 from calibration.session import Session
 
 # Smaller dictionaries of OpenCV are the first markers of these.
@@ -31,6 +32,8 @@ _A = {"charuco": "a ChArUco board", "chessboard": "a chessboard", "aprilgrid": "
 _SAMPLES = 6
 _SIDE_PX = 1280
 _CLEAR_SCORE = 20
+# Of the sample images: in so many the described board is no chance reading.
+_LEAST_SEEN = 2
 
 
 def what_board_is_this(session: Session, board: Board) -> str | None:
@@ -45,6 +48,8 @@ def hint_from_images(images: Sequence[np.ndarray], board: Board) -> str | None:
     `images` are (H, W) uint8. None where nothing better than `board` is found. Markers of ten families are looked
     for, as drawn, inverted and mirrored; the layout comes from the grid that the markers' numbers make.
     """
+    if _is_seen(images, board):
+        return None
     family, inverted, mirrored, seen = _commonest(images)
     if family is None:
         return _chessboard_hint(images, board)
@@ -62,6 +67,12 @@ def hint_from_images(images: Sequence[np.ndarray], board: Board) -> str | None:
     extras = [name for name, holds in (("printed inverted", inverted), ("seen in mirror images", mirrored)) if holds]
     extra = f" ({', '.join(extras)})" if extras else ""
     return f"this looks like {_A[kind]}{size} with {_plain(dictionary)} markers{extra}, not {_describe(board)}"
+
+
+def _is_seen(images: Sequence[np.ndarray], board: Board) -> bool:
+    """Whether the board is there as it was described: other markers beside it are something else."""
+    found = sum(BoardTracker(board).detect(image).found for image in images)
+    return found >= (_LEAST_SEEN if len(images) > 1 else 1)
 
 
 def family_of(dictionary: str) -> str:
@@ -125,46 +136,50 @@ def _layout(seen: Iterable[Markers], kind: str) -> tuple[int, int] | None:
     usable = [markers for markers in seen if len(markers) >= _LEAST_MARKERS]
     if not usable:
         return None
-    scores = []
-    for columns in _SIDES:
-        for shift in (0, 1) if kind == "charuco" else (0,):
-            agreeing = sum(_agreeing(markers, columns, shift, kind) for markers in usable)
-            scores.append((agreeing, -columns, shift))
-    agreeing, negative, shift = max(scores)
-    columns = -negative
-    if agreeing < 0.6 * sum(len(markers) for markers in usable):
+    best, columns, shift, kept = 0, 0, 0, []
+    for tried in _SIDES:
+        for first in (1, 0) if kind == "charuco" else (0,):
+            on_board = [_on_board(markers, tried, first, kind) for markers in usable]
+            agreeing = sum(len(ids) for ids in on_board)
+            if agreeing > best:
+                best, columns, shift, kept = agreeing, tried, first, on_board
+    if best < 0.6 * sum(len(markers) for markers in usable):
         return None
-    often = Counter(int(marker) for markers in usable for marker in markers.ids)
+    # Of the markers that lie on the board alone: a wrong reading elsewhere may have any number.
+    often = Counter(int(marker) for ids in kept for marker in ids)
     last = max(marker for marker, times in often.items() if times > 1 or len(usable) == 1)
     return columns, int(_cell(np.array([last]), columns, shift, kind)[0, 1]) + 1
 
 
-def _agreeing(markers: Markers, columns: int, shift: int, kind: str) -> int:
-    """How many markers lie on one plane if the board has this many columns; `shift` is 1 where its first square is
-    white."""
+def _on_board(markers: Markers, columns: int, shift: int, kind: str) -> np.ndarray:
+    """The ids of the markers that lie on one plane if the board has this many columns; `shift` is 1 where its first
+    square is white."""
+    none = markers.ids[:0]
     cells = _cell(markers.ids, columns, shift, kind)
     if len(np.unique(cells[:, 0])) < 2 or len(np.unique(cells[:, 1])) < 2:
-        return 0
+        return none
     # Turned by any angle, a marker's own corners still tell its size: half a marker is the tolerance.
     centres = markers.corners_px.mean(axis=1)
     side = float(np.median(np.linalg.norm(markers.corners_px[:, 0] - markers.corners_px[:, 1], axis=1)))
     if len(centres) < 5:
-        return _agreeing_with_corners(markers, cells, side)
+        return markers.ids[_agreeing_with_corners(markers, cells, side)]
     H, kept = cv2.findHomography(cells, centres, cv2.RANSAC, 0.25 * side)
     if H is None or np.linalg.matrix_rank(cells[kept.ravel() > 0] - cells[kept.ravel() > 0][0]) < 2:
-        return 0
-    return int(kept.sum())
+        return none
+    return markers.ids[kept.ravel() > 0]
 
 
-def _agreeing_with_corners(markers: Markers, cells: np.ndarray, side: float) -> int:
+def _agreeing_with_corners(markers: Markers, cells: np.ndarray, side: float) -> np.ndarray:
+    """Which markers (M,) lie, with all their corners, on one plane."""
     unit = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.375
-    best = 0
+    best = np.zeros(len(markers), dtype=bool)
     for turn in range(4):
         at = (cells[:, None] + np.roll(unit, turn, axis=0)).reshape(-1, 2)
         H, _ = cv2.findHomography(at, markers.corners_px.reshape(-1, 2), 0)
         if H is not None:
             apart = np.linalg.norm(apply_homography(H, at) - markers.corners_px.reshape(-1, 2), axis=1)
-            best = max(best, int((apart.reshape(-1, 4).max(axis=1) < 0.2 * side).sum()))
+            lie = apart.reshape(-1, 4).max(axis=1) < 0.2 * side
+            best = lie if lie.sum() > best.sum() else best
     return best
 
 

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from calibration.board.board import Board
 from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig
+from calibration.solve.exchanged import check_same_video, exchanged_lenses
 from calibration.solve.frame_shift import find_frame_shift_s
-from calibration.solve.input_checks import check_detections, check_given_sizes
+from calibration.solve.input_checks import check_detections, check_given_sizes, two_boards
 from calibration.solve.intrinsics import Intrinsics, choose_intrinsics
 from calibration.solve.mirrored_cameras import check_mirrored
 from calibration.solve.rig_result import make_result
@@ -38,6 +40,7 @@ def calibrate(
     camera_ids = given_rig.camera_ids if given_rig is not None else tuple(detections.image_size)
     check_detections(detections, board, camera_ids)
     check_given_sizes(given, detections, camera_ids)
+    check_same_video(detections, board, camera_ids)
     table = make_table(detections, board, camera_ids)
     intrinsics = choose_intrinsics(table, options.lens, given)
     check_mirrored(table, intrinsics, board)
@@ -45,7 +48,9 @@ def calibrate(
     late_s = find_frame_shift_s(solve)
     if late_s:
         solve = _solve(make_table(detections, board, camera_ids, late_s), intrinsics, options)
-    return make_result(solve, board, given_rig, options, started)
+    result = make_result(solve, board, given_rig, options, started)
+    notes = [*two_boards(detections, camera_ids), *exchanged_lenses(table, given)]
+    return replace(result, warnings=[*notes, *result.warnings])
 
 
 def _solve(table: BoardTable, intrinsics: Intrinsics, options: CalibrationOptions) -> RigSolve:

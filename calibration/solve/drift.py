@@ -12,6 +12,7 @@ from calibration.board.views import Detections
 from calibration.rig import Rig
 from calibration.rotations import inverse_transform, rotation_angle
 from calibration.solve.corner_errors import corner_errors, rigidity
+from calibration.solve.exchanged import exchanged_cameras
 from calibration.solve.input_checks import check_detections, check_linked, check_rig_sizes
 from calibration.solve.intrinsics import Intrinsics
 from calibration.solve.mirrored_cameras import check_mirrored
@@ -134,6 +135,10 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
     if not fits:
         report = replace(report, scale_percent=scale_change_percent(T_old, T_new))
         still = still_cameras(pair_effects_px(T_old, T_new, poses.focal, depth_m), _SETTINGS.moved_px)
+        exchanged = exchanged_cameras(rig, detections, board)
+        if exchanged is not None:
+            note = f"the videos of {' and '.join(exchanged)} look exchanged: the rig fits once they change places"
+            return replace(report, note=note, verdict="cannot tell")
         if still is None:
             return replace(report, note=_unclear_note(rig, report.scale_percent, board), verdict="unclear")
     anchor = np.arange(len(still)) == np.flatnonzero(still)[0]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from calibration.board.board import Board
+from calibration.board.detector import TWO_BOARDS
 from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError
@@ -14,11 +15,17 @@ from calibration.solve.view_table import BoardTable
 
 # Of the recording: a camera that misses more at the end is warned of.
 _SHORT = 0.4
+# Images with two boards alike from which on that is told.
+_TWO_BOARDS = 3
 
 
 def check_detections(detections: Detections, board: Board, camera_ids: tuple[str, ...]) -> None:
     """Raises UserError where no board was seen, or not by two cameras, or by none of one camera's images."""
     seen = [camera_id for camera_id in camera_ids if detections.views.get(camera_id)]
+    alike = two_boards(detections, camera_ids)
+    if alike and len(seen) < len(camera_ids):
+        without = _listed([camera_id for camera_id in camera_ids if camera_id not in seen])
+        raise UserError(f"{alike[0]}. Of camera {without} no image is left. Film again with one board.")
     looked = sum(detections.looked_at.values())
     if not seen:
         images = f" in {looked} images" if looked else ""
@@ -41,6 +48,16 @@ def check_detections(detections: Detections, board: Board, camera_ids: tuple[str
             f"Film the board in view of {_listed(missing)} and of one of {_listed(seen)} at the same time, "
             "or leave that camera out."
         )
+
+
+def two_boards(detections: Detections, camera_ids: Sequence[str]) -> list[str]:
+    """A warning where images were turned down because two boards alike are in them."""
+    counts = {camera_id: detections.rejected.get(camera_id, {}).get(TWO_BOARDS, 0) for camera_id in camera_ids}
+    if sum(counts.values()) < _TWO_BOARDS:
+        return []
+    seen = ", ".join(f"{count} images of {camera_id}" for camera_id, count in counts.items() if count)
+    left_out = "which were left out: cover one, as nobody knows which of them another image shows"
+    return [f"two boards alike are in view at once in {seen}, {left_out}"]
 
 
 def check_given_sizes(given: Mapping[str, Camera], detections: Detections, camera_ids: Sequence[str]) -> None:

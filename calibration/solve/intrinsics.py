@@ -272,7 +272,9 @@ def _better_models(table: BoardTable, start: Intrinsics, wide: np.ndarray, wante
         tried[model] = trial, view_errors_px(test, fitted.lens, fitted.fisheye)
     found, notes = start, []
     for camera in cameras:
-        own = {model: errors[test.camera == camera] for model, (_, errors) in tried.items()}
+        own: dict[LensModel, np.ndarray] = {
+            model: errors[test.camera == camera] for model, (_, errors) in tried.items()
+        }
         if not own or not len(own["fisheye4"]):
             continue
         most = _MOST_OF_MEDIAN * min(float(np.median(errors)) for errors in own.values())

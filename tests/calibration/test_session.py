@@ -174,3 +174,12 @@ def test_no_session_is_written_for_other_cameras(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`cam_1`"):
         write_session(tmp_path / "s", ring_rig(2), {"cam_0": "a.mp4"}, {"cam_0": np.arange(3)})
     assert not (tmp_path / "s").exists()
+
+
+def test_exchanged_videos_of_other_lengths_are_named(tmp_path: Path, write_video) -> None:
+    for camera_id, frames in (("cam_0", 6), ("cam_1", 4)):
+        write_video(tmp_path / f"{camera_id}.mp4", 64, 48, frames)
+    times = {"cam_0": np.arange(4) * 100_000_000, "cam_1": np.arange(6) * 100_000_000}
+    write_session(tmp_path, ring_rig(2, 64, 48), {name: f"{name}.mp4" for name in times}, times)
+    with pytest.raises(UserError, match="videos of `cam_1` and `cam_0` fit each other's places: they look exchanged"):
+        check_session(tmp_path)

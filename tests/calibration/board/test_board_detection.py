@@ -238,3 +238,17 @@ def test_the_tracker_follows_a_board_that_is_turned_over_and_printed_inverted():
             expected[:, 0] = image.shape[1] - 1 - expected[:, 0]
         assert found.mirrored == mirrored and tracker.inverted
         assert rms(found.corners_px, expected[found.corner_ids]) < 0.1
+
+
+@pytest.mark.parametrize("described", [CHARUCO, msgspec.structs.replace(CHARUCO, columns=CHARUCO.columns + 2)])
+def test_a_hint_rests_on_markers_that_lie_on_the_board(described):
+    """A marker elsewhere, or one that was read wrongly, may have any number."""
+    image, _ = picture(CHARUCO, share=0.5)
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, str(CHARUCO.dictionary)))
+    image[10:58, 10:58] = 255
+    image[16:52, 16:52] = cv2.aruco.generateImageMarker(dictionary, 49, 36)
+    hint = hint_from_images([image] * 3, described)
+    if described == CHARUCO:
+        assert hint is None
+    else:
+        assert hint is not None and f"of {CHARUCO.columns} x {CHARUCO.rows} with" in hint
