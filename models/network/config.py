@@ -31,6 +31,9 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     2D estimates instead of heatmaps' means (models/network/landmark_net.py); it takes upright crops of 224 pixels, and
     `base_channels` and `decoder_channels` are of no use to it. `robust_rounds`: how often the DLT is solved again with
     less weight for views that disagree.
+
+    `correction_share`: in use, but not in training, the flow's mode is moved back to the 2D estimates, so that this
+    share of what it corrects is left; its spread stays. Corrections learned on hands unlike those in use are too large.
     """
 
     recipe: str = "paper"
@@ -50,6 +53,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     neighbours: int = 16
     anchors: int = 16
     robust_rounds: int = 0
+    correction_share: float = 1.0
 
     casa: bool = True
     gcn: bool = True
@@ -67,6 +71,8 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             least = 0 if name == "robust_rounds" else 1
             if type(value) is int and value < least:
                 raise ValueError(f"{name} is {value}, expected {least} or more")
+        if not 0 <= self.correction_share <= 1:
+            raise ValueError(f"correction_share is {self.correction_share}, expected 0 to 1")
         if self.crop_px % 32:
             raise ValueError(f"crop_px is {self.crop_px}, expected a multiple of 32, the backbone's coarsest stride")
         if self.landmarks and self.crop_px != 224:

@@ -173,6 +173,24 @@ def test_zero_latents_give_the_mode_and_others_spread_around_it() -> None:
     assert 0.02 < spread < 0.03, "an untrained flow draws with its initial spread"
 
 
+def test_in_use_a_share_of_the_correction_is_left_and_its_spread_stays() -> None:
+    *given, latents = inputs(TINY, 1, 4)
+    whole = network().eval()
+    assert whole.flow is not None
+    torch.nn.init.normal_(whole.flow.spread.bias, std=0.1)
+    half = network(recipe("tiny", correction_share=0.5)).eval()
+    half.load_state_dict(whole.state_dict())
+    found, expected = half(*given, latents), whole(*given, latents)
+    torch.testing.assert_close(found.keypoints_px, expected.keypoints_px)
+    corrections_px = expected.mode_px - expected.keypoints_px
+    assert corrections_px.abs().mean() > 0.1
+    torch.testing.assert_close(found.mode_px - found.keypoints_px, corrections_px / 2, rtol=0, atol=1e-4)
+    spreads = [each.hypotheses_px - each.mode_px.unsqueeze(1) for each in (found, expected)]
+    torch.testing.assert_close(*spreads, rtol=0, atol=1e-4)
+    half.train(), whole.train()
+    torch.testing.assert_close(half(*given, latents).mode_px, whole(*given, latents).mode_px)
+
+
 def test_gradients_reach_every_parameter() -> None:
     stage1 = network()
     *given, latents = inputs(TINY, 2, 3)
@@ -264,6 +282,7 @@ def test_config_names_what_is_wrong() -> None:
         ({"crop_px": 100}, "multiple of 32"),
         ({"neighbours": 64}, "cloud of 42 points"),
         ({"casa": 1}, "casa"),
+        ({"correction_share": 1.5}, "correction_share is 1.5"),
     ):
         with pytest.raises(UserError, match=said):
             recipe("tiny", **changes)
