@@ -110,7 +110,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path}: no such checkpoint. Give a .safetensors file that `usthand train` wrote.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not safetensors, or not whole ({error}). Copy or train it again.") from None
     if not isinstance(header, dict):
         raise UserError(f"{path}: safetensors without this program's header. Give a checkpoint of `usthand train`.")

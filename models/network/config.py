@@ -135,6 +135,7 @@ RECIPES = {
         anchors=4,
         neighbours=8,
         robust_rounds=3,
+        correction_share=0.5,
     ),
     "tiny": NetworkConfig(
         recipe="tiny",

@@ -88,6 +88,7 @@ class Stage1(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.correction_share = config.correction_share  # 1 in training
         if config.landmarks:
             self.backbone = LandmarkNet().requires_grad_(False)
             self.heatmap_head = None
@@ -237,8 +238,8 @@ class Stage1(nn.Module):
         with float32_region(features):
             x, _ = self.flow(z.float().transpose(1, 2).flatten(0, 1), features.flatten(0, 1))
         offsets = x.unflatten(0, (-1, latents.shape[2])).transpose(1, 2).unflatten(3, (JOINTS, 2))
-        if not self.training:
-            offsets = offsets - (1 - self.config.correction_share) * offsets[:, :1]
+        if self.correction_share < 1:
+            offsets = offsets - (1 - self.correction_share) * offsets[:, :1]
         return keypoints_px.unsqueeze(1) + offsets * self.config.crop_px
 
     def _trust(self, found: _View) -> Tensor:
