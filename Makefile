@@ -1,4 +1,4 @@
-.PHONY: venv demo picture test lint
+.PHONY: venv demo picture test fuzz lint
 
 # PYTHON chooses the interpreter of a new .venv, ARGS is passed on: make test ARGS="tests/calibration/test_rig.py -x"
 export PYTHON
@@ -18,6 +18,10 @@ picture: venv
 
 test: venv
 	.venv/bin/python -m pytest -m "not slow" --timeout 300 $(ARGS)
+
+# Damaged files for ten minutes.
+fuzz: venv
+	.venv/bin/python -m tests.fuzz.fuzz $(ARGS)
 
 lint: venv
 	.venv/bin/ruff check .

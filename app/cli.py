@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from calibration.errors import UserError
 from calibration.programs import exit_code
 
 _COMMANDS = (
@@ -51,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    args = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    for each in given:
+        if not each.isascii() and each != each.encode(errors="replace").decode():
+            raise UserError(f"{each.encode(errors='backslashreplace').decode()}: a path that is not UTF-8. Rename it.")
+    args = build_parser().parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     code = args.run(args)
     if sys.stdout is not None:

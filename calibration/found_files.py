@@ -4,6 +4,7 @@ To open a FIFO waits for its other end, which may never come, and what is found 
 empty; one that a program writes into (`<(...)` in a shell) is read to its end.
 """
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -17,10 +18,13 @@ def open_found(path: Path) -> BinaryIO:
     return file
 
 
-def read_found(path: Path) -> bytes:
-    """The whole content. Raises OSError."""
+def read_found(path: Path, most_bytes: int = 512_000_000) -> bytes:
+    """The whole content. Raises OSError, also where it is larger than that."""
     with open_found(path) as file:
-        return file.read()
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than the {most_bytes // 10**6} MB that are read")
+    return content
 
 
 def remove_folder(path: Path) -> None:

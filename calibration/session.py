@@ -192,15 +192,15 @@ def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
-    rows = csv.reader(lines)
+    rows = csv.reader(line.replace("\0", "\ufffd") for line in lines)
     header = next(rows, [])
     if header != FRAME_COLUMNS:
         raise UserError(f"{path}: the first line must be `{','.join(FRAME_COLUMNS)}`; got `{','.join(header)}`.")
     times: dict[str, list[int]] = {}
     for number, row in enumerate(rows, start=2):
         try:
-            camera_id, frame, time_ns = row[0], int(row[1]), int(row[2])
-        except (ValueError, IndexError):
+            camera_id, frame, time_ns = row[0], int(row[1]), int(np.int64(int(row[2])))
+        except (ValueError, IndexError, OverflowError):
             raise UserError(
                 f"{path}, line {number}: expected a camera id and two whole numbers; got `{','.join(row)}`. "
                 "Correct or remove the line."

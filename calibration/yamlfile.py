@@ -12,6 +12,7 @@ import yaml
 
 from calibration.errors import UserError
 from calibration.found_files import read_found
+from calibration.plain_yaml import parse_yaml, resolve_numbers
 
 T = TypeVar("T")
 
@@ -29,8 +30,8 @@ def read_yaml(path: Path, struct: type[T]) -> T:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        data = parse_yaml(text)
+    except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if data is None:
         raise UserError(f"{path}: the file is empty.")
@@ -103,6 +104,7 @@ def _represent_list(dumper: yaml.SafeDumper, value: list | tuple) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flat)
 
 
+resolve_numbers(_Dumper)
 _Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(tuple, _represent_list)
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from app.commands.common import add_command, check_live_rig, positive, run_rig
 from app.commands.record_flags import add_record_flags, record_settings
@@ -15,6 +14,7 @@ from app.run.settings import RunSettings
 from app.run.supervisor import Outcome
 from calibration.errors import UserError
 from calibration.rig import Rig, read_rig, read_uncalibrated_rig
+from calibration.yamlfile import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _read(path: Path) -> tuple[Rig, bool]:
     except UserError as error:
         rig = read_uncalibrated_rig(path)
         file = path / "rig.yaml" if path.is_dir() else path
-        if any("T_cam_world" in entry for entry in yaml.safe_load(file.read_text())["cameras"]):
+        if any("T_cam_world" in entry for entry in read_yaml(file, dict)["cameras"]):
             raise error from None
         return replace(rig, time_offsets_known=False), False
 

@@ -18,6 +18,7 @@ from app.labelling.stretch import Stretch
 from app.worker.statistics import rounded
 from calibration.errors import UserError
 from calibration.found_files import read_found, remove_folder
+from calibration.plain_json import parse_json
 from calibration.rig_backup import keep_backup
 from calibration.session import Session
 from calibration.yamlfile import write_atomic
@@ -104,7 +105,7 @@ def _made_before(path: Path, views: int, made_of: str) -> dict[str, Any] | None:
     try:
         if read_labels(path, views).made_of != made_of:
             return None
-        summary = json.loads(read_found(path.with_suffix(".json")))
+        summary = parse_json(read_found(path.with_suffix(".json")))
     except (UserError, OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and summary.get("made_of") == made_of else None

@@ -6,7 +6,6 @@ file a frame, `ANYTHING_000000000012_keypoints.json`, frames counted from 0. Of 
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from calibration.errors import UserError
 from calibration.found_files import open_found
 from calibration.frames import Frame
 from calibration.hand import FINGER_JOINTS, JOINTS
+from calibration.plain_json import parse_json
 from calibration.rig import RigCamera
 from calibration.session import Session
 
@@ -139,10 +139,10 @@ class OpenPoseFolder:
                 text = file.read(self._settings.most_bytes + 1)
             if len(text) > self._settings.most_bytes:
                 raise UserError(f"{path}: is larger than {self._settings.most_bytes >> 20} MiB; OpenPose's are not.")
-            people = json.loads(text)["people"]
+            people = parse_json(text)["people"]
             if isinstance(people, list) and all(isinstance(each, dict) for each in people):
                 return people
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         raise UserError(f"{path}: is no JSON file of OpenPose with `people`. Write it again with --write_json.")
 

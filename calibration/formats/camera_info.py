@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.formats.file_storage import parse_yaml, read_text, read_yaml_mapping
 from calibration.formats.found import FoundCamera, FoundRig
 from calibration.rig import CalibrationRecord
@@ -63,15 +64,11 @@ def _camera(path: Path, content: dict[str, Any]) -> FoundCamera:
     if model not in _MODELS:
         raise UserError(f"{path}: a rig has no lens `{model}`; it takes {', '.join(_MODELS)}. Calibrate with one.")
     names = [str(content["camera_name"])] if content.get("camera_name") else []
-    try:
-        size = int(content["image_width"]), int(content["image_height"])
-    except (TypeError, ValueError):
-        raise UserError(f"{path}: `image_width` and `image_height` must be whole numbers. Correct them.") from None
     coefficients = _numbers(path, content, "distortion_coefficients")
     return FoundCamera(
         place=f"{path}: its camera",
         names=(*names, path.stem),
-        image_size=size,
+        image_size=parts.image_size((content["image_width"], content["image_height"]), str(path)),
         matrix=_numbers(path, content, "camera_matrix", 9).reshape(3, 3),
         distortion=coefficients if coefficients.any() or _MODELS[model] else np.zeros(0),
         fisheye=_MODELS[model],

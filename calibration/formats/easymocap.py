@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.formats.file_storage import Storage
 from calibration.formats.found import FoundCamera, FoundRig
 from calibration.rig import CalibrationRecord
@@ -41,7 +42,7 @@ def _camera(name: str, intri: Storage, extri: Storage | None) -> FoundCamera:
     return FoundCamera(
         place=f"{intri.path}: camera `{name}`",
         names=(name,),
-        image_size=(int(intri.array(sizes[0])), int(intri.array(sizes[1]))) if known else None,
+        image_size=parts.image_size((intri.shaped(key) for key in sizes), str(intri.path)) if known else None,
         matrix=intri.shaped(f"K_{name}", 3, 3),
         distortion=intri.array(dist).reshape(-1) if dist else np.zeros(0),
         T_cam_world=None if extri is None else _pose(name, extri),

@@ -7,21 +7,12 @@ import cv2
 import numpy as np
 import yaml
 
+from calibration import plain_yaml
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.found_files import read_found
 
 _LARGEST_BYTES = 16_000_000
-
-
-class _Loader(yaml.SafeLoader):
-    """FileStorage's matrices are mappings of rows, cols, dt and data."""
-
-
-def _matrix(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _matrix)
 
 
 def read_text(path: Path) -> str:
@@ -53,11 +44,9 @@ def parse_yaml(text: str) -> Any:
     if text.startswith("%YAML:"):
         text = text.partition("\n")[2]
     try:
-        return yaml.load(text, _Loader)
+        return plain_yaml.parse_yaml(text)
     except yaml.YAMLError as error:
         return error
-    except (ValueError, RecursionError) as error:
-        return yaml.YAMLError(str(error))
 
 
 class Storage:
@@ -113,9 +102,9 @@ class Storage:
         """Width and height, under one of the names that programs have for them."""
         lower = {key.lower(): key for key in self.keys}
         if {"image_width", "image_height"} <= set(lower):
-            return int(self.array(lower["image_width"])), int(self.array(lower["image_height"]))
+            width, height = (self.shaped(lower[key]) for key in ("image_width", "image_height"))
+            return parts.image_size((width, height), str(self.path))
         for name in ("image_size", "imagesize", "size"):
             if name in lower:
-                width, height = self.shaped(lower[name], 2).astype(int).tolist()
-                return width, height
+                return parts.image_size(self.shaped(lower[name], 2), str(self.path))
         return None

@@ -9,7 +9,6 @@ multical (https://github.com/oliver-batchelor/multical, multical/io/export_calib
 the master, the others are called NAME_to_MASTER. Lengths have the unit of the board, metres in multical's own examples.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.formats.file_storage import read_text
 from calibration.formats.found import FoundCamera, FoundRig
 from calibration.formats.parts import intrinsic_matrix
+from calibration.plain_json import parse_json
 from calibration.rig import CalibrationRecord
 from calibration.rotations import make_transform
 
@@ -33,7 +34,7 @@ _MULTICAL_LENSES = ("standard", "rational", "thin_prism", "tilted")
 def format_of_json(text: str) -> str | None:
     """`basalt`, `multical` or None, from what a JSON file holds."""
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError:
         return None
     if not isinstance(content, dict):
@@ -57,7 +58,7 @@ def read_multical(path: Path) -> FoundRig:
 
 def _read(path: Path, tool: str, cameras: Callable[[dict[str, Any], Path], list[FoundCamera]]) -> FoundRig:
     try:
-        found = cameras(json.loads(read_text(path)), path)
+        found = cameras(parse_json(read_text(path)), path)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{path}: is not as {tool} writes it ({error!r}). Write it again with {tool}.") from None
     return FoundRig(path=path, cameras=tuple(found), record=CalibrationRecord(tool=tool))
@@ -84,7 +85,7 @@ def _basalt(content: dict[str, Any], path: Path) -> list[FoundCamera]:
             FoundCamera(
                 place=place,
                 names=(f"cam{index}",),
-                image_size=(int(width), int(height)),
+                image_size=parts.image_size((width, height), place),
                 matrix=intrinsic_matrix(np.array([values[key] for key in ("fx", "fy", "cx", "cy")], dtype=np.float64)),
                 distortion=np.array([values[key] for key in names], dtype=np.float64),
                 fisheye=fisheye,
@@ -111,7 +112,7 @@ def _multical(content: dict[str, Any], path: Path) -> list[FoundCamera]:
             FoundCamera(
                 place=place,
                 names=(name,),
-                image_size=(int(width), int(height)),
+                image_size=parts.image_size((width, height), place),
                 matrix=np.array(entry["K"], dtype=np.float64),
                 distortion=np.array(entry["dist"], dtype=np.float64).reshape(-1),
                 T_cam_world=None

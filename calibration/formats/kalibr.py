@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.formats.file_storage import read_yaml_mapping
 from calibration.formats.found import FoundCamera, FoundRig
 from calibration.formats.parts import (
@@ -114,12 +115,12 @@ def _lens(entry: dict[str, Any], place: str) -> FoundCamera:
             f"{place}: a rig has no lens `{model}` with `{distortion_model}`; it takes pinhole with "
             f"{', '.join(_COEFFICIENTS)}. Calibrate this camera with such a model."
         )
-    width, height = (int(value) for value in _numbers(entry, "resolution", 2, place))
+    size = _numbers(entry, "resolution", 2, place)
     count = _COEFFICIENTS[distortion_model]
     return FoundCamera(
         place=place,
         names=(),
-        image_size=(width, height),
+        image_size=parts.image_size(size, place),
         matrix=intrinsic_matrix(_numbers(entry, "intrinsics", 4, place)),
         distortion=_numbers(entry, "distortion_coeffs", count, place) if count else np.zeros(0),
         fisheye=distortion_model == "equidistant",

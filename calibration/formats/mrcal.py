@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.formats.file_storage import read_text
 from calibration.formats.found import FoundCamera, FoundRig
 from calibration.formats.parts import intrinsic_matrix
@@ -39,7 +40,7 @@ def _camera(path: Path) -> FoundCamera:
     try:
         content: dict[str, Any] = ast.literal_eval(read_text(path).strip())
         lens, intrinsics = content["lensmodel"], np.array(content["intrinsics"], dtype=np.float64)
-        width, height = (int(value) for value in content["imagersize"])
+        width, height = content["imagersize"]
         rt_cam_ref = np.array(content.get("rt_cam_ref", content.get("extrinsics")), dtype=np.float64).reshape(6)
     except (ValueError, TypeError, LookupError, AttributeError, SyntaxError, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: is not as mrcal writes it ({error!r}). Write it again with mrcal.") from None
@@ -51,7 +52,7 @@ def _camera(path: Path) -> FoundCamera:
     return FoundCamera(
         place=f"{path}: its camera",
         names=(path.stem,),
-        image_size=(width, height),
+        image_size=parts.image_size((width, height), str(path)),
         matrix=intrinsic_matrix(intrinsics[:4]),
         distortion=intrinsics[4:],
         T_cam_world=make_transform(cv2.Rodrigues(rt_cam_ref[:3])[0], rt_cam_ref[3:]),

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.formats.file_storage import Storage
 from calibration.formats.found import FoundCamera, FoundRig
 from calibration.formats.parts import (
@@ -79,8 +80,8 @@ def _read_multiview(storage: Storage) -> tuple[list[FoundCamera], RigExtras]:
     else:
         Rs = storage.shaped("Rs", count, 3, 3)
     Ts = storage.shaped("Ts", count, 3)
-    sizes = storage.shaped("image_sizes", count, 2).astype(int)
-    models = storage.shaped("models", count).astype(int)
+    sizes = storage.shaped("image_sizes", count, 2)
+    models = storage.shaped("models", count)
     ids = [name.strip() for name in storage.text(storage.node("cam_ids")).split(",")]
     if len(ids) != count:
         raise UserError(f"{path}: `cam_ids` names {len(ids)} cameras; `Ks` has {count}. Correct the names.")
@@ -88,12 +89,11 @@ def _read_multiview(storage: Storage) -> tuple[list[FoundCamera], RigExtras]:
     cameras = []
     for index in range(count):
         place = f"{path}: camera `{ids[index]}`"
-        width, height = sizes[index].tolist()
         cameras.append(
             FoundCamera(
                 place=place,
                 names=(ids[index],),
-                image_size=(width, height),
+                image_size=parts.image_size(sizes[index], place),
                 matrix=Ks[index],
                 distortion=rows[index],
                 fisheye=models[index] == _FISHEYE,

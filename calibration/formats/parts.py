@@ -6,8 +6,10 @@ what the format itself holds, so a file edited elsewhere is read as it stands.
 """
 
 import logging
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,10 +17,12 @@ import numpy as np
 from calibration.camera import Camera, LensModel
 from calibration.camera_source import CameraSource
 from calibration.errors import UserError
+from calibration.plain_json import parse_json
 from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
 
 EXTRAS_KEY = "usthand"
 _ORTHONORMAL = 1e-9
+_MOST_PX = 65_535
 _log = logging.getLogger(__name__)
 E = TypeVar("E", bound=msgspec.Struct)
 
@@ -73,8 +77,8 @@ def decode_extras(text: object, struct: type[E], name: str) -> E:
     if text is None:
         return struct()
     try:
-        return msgspec.json.decode(str(text), type=struct)
-    except (msgspec.DecodeError, UnicodeError) as error:
+        return parse_json(str(text), struct)
+    except ValueError as error:
         raise UserError(
             f"{name}: the entry `{EXTRAS_KEY}` cannot be read ({error}). Correct it, or remove it with what it holds."
         ) from None
@@ -102,6 +106,20 @@ def pinhole(width: int, height: int, intrinsics: np.ndarray, distortion: np.ndar
         matrix=intrinsic_matrix(intrinsics),
         distortion=coefficients,
     )
+
+
+def image_size(size: Iterable[Any], place: str) -> tuple[int, int]:
+    """Width and height as whole numbers; `place` is how errors call where they stand. Raises UserError."""
+    width, height = size
+    try:
+        sides = float(width), float(height)
+    except (TypeError, ValueError):
+        sides = math.nan, math.nan
+    if not all(1 <= side <= _MOST_PX and side.is_integer() for side in sides):
+        raise UserError(
+            f"{place}: an image of {width} x {height}; expected whole pixels, at most {_MOST_PX}. Correct it."
+        )
+    return int(sides[0]), int(sides[1])
 
 
 def intrinsic_matrix(intrinsics: np.ndarray) -> np.ndarray:

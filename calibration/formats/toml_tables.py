@@ -14,6 +14,7 @@ import tomli_w
 from scipy.spatial.transform import Rotation
 
 from calibration.errors import UserError
+from calibration.formats import parts
 from calibration.formats.found import FoundCamera
 from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, nearest_rotation
 from calibration.found_files import open_found
@@ -56,7 +57,7 @@ def camera_from_table(table: dict[str, Any], names: tuple[str, ...], path: Path)
     return FoundCamera(
         place=place,
         names=names,
-        image_size=None if size is None else (int(size[0]), int(size[1])),
+        image_size=None if size is None else parts.image_size(size, place),
         matrix=matrix,
         distortion=distortion,
         fisheye=bool(table.get("fisheye", False)),

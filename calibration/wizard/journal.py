@@ -17,6 +17,7 @@ from calibration.board.board import Board
 from calibration.board.views import BoardView
 from calibration.errors import UserError
 from calibration.found_files import read_found
+from calibration.plain_json import parse_json
 from calibration.wizard.wizard import Capture
 
 JOURNAL_VERSION = 1
@@ -84,14 +85,14 @@ def read_journal(path: Path) -> JournalContent:
     facts: dict = {}
     number = 1
     try:
-        header = json.loads(lines[0])
+        header = parse_json(lines[0])
         if header["version"] != JOURNAL_VERSION:
             raise UserError(f"{path}: version is {header['version']}; this program reads version {JOURNAL_VERSION}.")
         board = msgspec.convert(header["board"], Board)
         image_size = {camera_id: (int(size[0]), int(size[1])) for camera_id, size in header["cameras"].items()}
         for line in lines[1:]:
             number += 1
-            entry = json.loads(line)
+            entry = parse_json(line)
             if "undo" in entry:
                 captures.pop()
             else:

@@ -4,10 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from calibration.errors import UserError
 from calibration.found_files import read_found
+from calibration.plain_json import parse_json
 
 
 class Described(Protocol):
@@ -25,12 +24,12 @@ def read_description(path: Path, kind: type[T], expected_format: str, missing: s
     `again` says how to make it again.
     """
     try:
-        description = msgspec.json.decode(read_found(path), type=kind)
+        description = parse_json(read_found(path), kind)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path.parent}: {missing}, for it has no {path.name}. {again}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: damaged or of another version ({error}). {again}") from None
     if description.format != expected_format:
         raise UserError(f"{path}: format `{description.format}`, expected `{expected_format}`. {again}")

@@ -30,6 +30,7 @@ import numpy as np
 from calibration.errors import UserError
 from calibration.found_files import read_found, remove_folder
 from calibration.hand import Definition
+from calibration.plain_json import parse_json
 from calibration.yamlfile import write_atomic
 
 CACHE_VERSION = 1
@@ -131,12 +132,12 @@ def shard_path(path: Path, index: int) -> Path:
 def read_manifest(path: Path) -> CacheManifest:
     """Raises UserError where the directory is no crop cache, or one of another version."""
     try:
-        manifest = msgspec.json.decode(read_found(path / "manifest.json"), type=CacheManifest)
+        manifest = parse_json(read_found(path / "manifest.json"), CacheManifest)
     except FileNotFoundError:
         raise UserError(
             f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate-crops`."
         ) from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path / 'manifest.json'}: cannot be read ({error}). Make the cache again.") from None
     if manifest.version != CACHE_VERSION:
         raise UserError(

@@ -1,14 +1,20 @@
 """Arrays in `.npz` files: written atomically, read without running anything, damage told as a UserError."""
 
 import io
+import math
+import zipfile
 from collections.abc import Container
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from calibration.errors import UserError
 from calibration.found_files import open_found
 from calibration.yamlfile import write_atomic
+
+_MOST_BYTES = 2_000_000_000
+"""Of all arrays together; deflated zeros of an hour's labels take less."""
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -29,6 +35,28 @@ def read_npz(path: Path, what: str, advice: str, names: Container[str] | None = 
             file = np.load(stream, allow_pickle=False)
             if isinstance(file, np.ndarray):
                 raise ValueError("a single array, not an archive of arrays")
+            _check_size(file.zip)  # pyright: ignore[reportArgumentType] - numpy says it may be None, once it is closed
             return {name: file[name] for name in file.files if names is None or name in names}
     except Exception as error:  # A damaged archive can fail in any way.
         raise UserError(f"{path}: cannot be read as {what} ({error}). {advice}") from None
+
+
+def _check_size(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError where the arrays would be larger than what is stored of them, or than all that is read."""
+    total = 0
+    for member in archive.infolist():
+        if member.filename.endswith(".npy"):
+            total += member.file_size
+            with archive.open(member) as stream:
+                shape, dtype = _header(stream)
+            if math.prod(shape) * dtype.itemsize > member.file_size:
+                raise ValueError(f"`{member.filename}` says it is {shape}, more than what is stored of it")
+    if total > _MOST_BYTES:
+        raise ValueError(f"{total / 1e9:.1f} GB of arrays; at most {_MOST_BYTES / 1e9:g} are read")
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return shape, dtype

@@ -1,0 +1,115 @@
+"""Damaged files by the thousand: each is read, or refused with a UserError, within seconds and without much memory.
+
+`make fuzz` goes on for ten minutes (`python -m tests.fuzz.fuzz --seconds N` for others) and prints what it found; each
+finding is told by its kind of file and its seed, and belongs into a test.
+"""
+
+import argparse
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+from calibration.errors import UserError
+from tests.fuzz.files import FILES
+from tests.fuzz.mutations import mutate
+
+_MOST_BYTES = 1 << 30
+"""Of memory, beside what the process has when it begins."""
+
+
+class Finding(NamedTuple):
+    kind: str
+    seed: int
+    what: str
+
+
+def damaged(kind: str, seed: int, folder: Path) -> Path:
+    """Write the whole file of a kind, and then the worse copy of that seed in its place."""
+    path = FILES[kind].make(folder)
+    path.write_bytes(mutate(path.read_bytes(), random.Random(seed)))
+    return path
+
+
+def read_damaged(kind: str, seeds: Iterable[int], most_s: int = 20) -> list[Finding]:
+    """Read the copies of those seeds in a process of its own; what is not read or refused within `most_s` is found.
+
+    A process that dies is found, too, and the reading goes on after it.
+    """
+    findings: list[Finding] = []
+    left = list(seeds)
+    while left:
+        ours, its = get_context("fork").Pipe(duplex=False)
+        process = get_context("fork").Process(target=_read_all, args=(kind, left, most_s, its))
+        process.start()
+        its.close()
+        done = list(_until_closed(ours))
+        process.join()
+        findings += [Finding(kind, seed, what) for seed, what in done if what]
+        left = left[len(done) :]
+        if left:
+            findings.append(Finding(kind, left[0], f"the process ended with {process.exitcode}"))
+            left = left[1:]
+    return findings
+
+
+def _until_closed(connection: Connection) -> Iterator[tuple[int, str]]:
+    try:
+        while True:
+            yield connection.recv()
+    except EOFError:
+        return
+
+
+def _read_all(kind: str, seeds: list[int], most_s: int, results: Connection) -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_BYTES, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGALRM, _too_long)
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            path = damaged(kind, seed, Path(folder))
+            signal.alarm(most_s)
+            what = ""
+            try:
+                FILES[kind].read(path)
+            except UserError:
+                pass
+            except BaseException:
+                what = traceback.format_exc()
+            finally:
+                signal.alarm(0)
+        results.send((seed, what))
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError("it takes too long")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=sorted(FILES))
+    args = parser.parse_args()
+    end_s, seed, found = time.monotonic() + args.seconds, args.seed, 0
+    kinds = [args.kind] if args.kind else sorted(FILES)
+    while time.monotonic() < end_s:
+        for kind in kinds:
+            for finding in read_damaged(kind, range(seed, seed + 50), 5):
+                found += 1
+                print(f"{finding.kind}, seed {finding.seed}: {finding.what}", flush=True)
+        seed += 50
+    print(f"{found} findings in {seed - args.seed} copies of each of {len(kinds)} kinds")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

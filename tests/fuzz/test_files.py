@@ -1,0 +1,108 @@
+"""Damaged files: thirty copies of each kind here, thousands with `make fuzz`."""
+
+import io
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from calibration.errors import UserError
+from calibration.plain_json import parse_json
+from calibration.plain_yaml import parse_yaml
+from calibration.session import FRAME_COLUMNS, read_frames_csv
+from calibration.yamlfile import write_yaml
+from models.files.npzfile import read_npz
+from tests.fuzz.files import FILES
+from tests.fuzz.fuzz import read_damaged
+
+ALONE = {"recording", "training", "rig of aniposelib", *(kind for kind in FILES if kind.startswith("rig in "))}
+"""Whole files that lack something beside them: videos, data, a second camera, a unit."""
+
+
+@pytest.mark.parametrize("kind", sorted(set(FILES) - ALONE))
+def test_a_whole_file_is_read(kind: str, tmp_path: Path) -> None:
+    FILES[kind].read(FILES[kind].make(tmp_path))
+
+
+@pytest.mark.parametrize("kind", sorted(FILES))
+def test_a_damaged_file_is_read_or_refused(kind: str) -> None:
+    assert not read_damaged(kind, range(30), most_s=120)
+
+
+PAIRS = list(zip("abcdefgh", "bcdefghi", strict=True))
+GROWING = {
+    "aliases": "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in PAIRS),
+    "merge keys": "a: &a {x: 1}\n" + "".join(f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in PAIRS),
+    "itself": "a: &a [*a]\n",
+    "deep": "[" * 1000,
+    "deep blocks": "- " * 1000,
+    "long": "x" * 400_000,
+}
+
+
+@pytest.mark.parametrize("what", GROWING)
+def test_yaml_that_would_grow_is_refused(what: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(GROWING[what])
+
+
+def test_yaml_is_read_as_pyyaml_reads_it() -> None:
+    generator = random.Random(0)
+    kinds = (
+        lambda: generator.randrange(-99, 99),
+        lambda: generator.gauss(0, 1e3),
+        lambda: generator.random() * 1e-9,
+        lambda: generator.choice(["a", "é", "1:30", "0x1", "~", "yes", "1_0", "2026-01-01", " x", "-", "#"]),
+        lambda: generator.choice([None, True, float("inf")]),
+    )
+    for _ in range(100):
+        value = {str(n): [generator.choice(kinds)() for _ in range(4)] for n in range(4)}
+        text = yaml.safe_dump(value)
+        assert parse_yaml(text) == yaml.safe_load(text)
+
+
+def test_texts_that_look_like_numbers_come_back(tmp_path: Path) -> None:
+    texts = ["1e5", "010", "0o7", "1:30", ".5", "+1", "2026-01-01", "1_000", ".inf"]
+    write_yaml(tmp_path / "a.yaml", {"texts": texts})
+    written = (tmp_path / "a.yaml").read_text()
+    assert parse_yaml(written) == yaml.safe_load(written) == {"texts": texts}
+
+
+def test_numbers_of_yaml_1_2() -> None:
+    text = "[1e-3, 1E+2, -.5, 010, 0x1F, 0o17, +3, 1:30, 1_0]"
+    assert parse_yaml(text) == [1e-3, 100.0, -0.5, 10, 31, 15, 3, "1:30", "1_0"]
+
+
+def test_deep_json_is_refused() -> None:
+    with pytest.raises(ValueError, match="deep"):
+        parse_json("[" * 100_000)
+
+
+def test_an_array_that_is_not_stored_is_not_made(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<i8", "fortran_order": False, "shape": (10**9,)})
+    with zipfile.ZipFile(tmp_path / "labels.npz", "w") as archive:
+        archive.writestr("camera.npy", stream.getvalue() + bytes(64))
+    with pytest.raises(UserError, match="more than what is stored"):
+        read_npz(tmp_path / "labels.npz", "labels", "Write it again.")
+
+
+def test_a_time_beyond_64_bits_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "frames.csv"
+    path.write_text(",".join(FRAME_COLUMNS) + "\ncam_0,0,5\ncam_0,1,99999999999999999999\n")
+    with pytest.raises(UserError, match="line 3"):
+        read_frames_csv(path)
+
+
+def test_a_path_that_is_not_utf_8_is_refused_in_words(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    Path(os.fsdecode(folder)).mkdir()
+    done = subprocess.run([sys.executable, "-m", "app", "replay", folder], capture_output=True, timeout=280)
+    assert done.returncode == 2
+    assert b"UTF-8" in done.stderr and b"Traceback" not in done.stderr
