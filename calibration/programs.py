@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
 from typing import IO
 
-from calibration.errors import UserError
+from calibration.errors import UserError, WriteError
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Processes of one program fail alike, but not at once; one that waits for another that has failed is ended.
@@ -107,7 +107,7 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
         return work()
     except UserError as error:
         say(str(error))
-        return 2
+        return 1 if isinstance(error, WriteError) else 2
     except KeyboardInterrupt:
         return 1
     except BrokenPipeError:

@@ -21,6 +21,7 @@ import cv2
 from app.capture.any_size import AnySizeSource
 from app.run.policy import ReplayPolicy
 from app.run.process import process_parser, run_process, stop
+from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.sources import make_source
 from app.sources.source import (
@@ -259,6 +260,7 @@ class Grabber:
         self._sequence = stamp.sequence
         self._times.append(stamp.capture_time_ns)
         self._output.frame(self._source, header)
+        pulse.work()
 
     def _change(self, state: CameraState, detail: str) -> None:
         if (state, detail) == (self._state, self._detail):
@@ -270,6 +272,7 @@ class Grabber:
         self._send_status()
 
     def _tick(self) -> None:
+        pulse.beat()
         if time.monotonic() - self._status_at >= self._tuning.status_s:
             self._send_status()
 

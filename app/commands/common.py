@@ -193,11 +193,25 @@ def run_rig(rig: Rig, settings: RunSettings, viewer: ViewerSettings | None, seco
     if stop.is_set():
         return Outcome(1)
     outcome = Supervisor(rig, settings, viewer).run(seconds)
+    cameras = outcome.summary.get("cameras", {})
+    if outcome.exit_code == 0 and settings.policy.restarts and cameras and _all_down(cameras, rig):
+        told = ", ".join(f"{camera_id} {camera['state']}" for camera_id, camera in cameras.items())
+        log.error("at the end of the run no camera delivered: %s. What is said of each above tells why.", told)
+        outcome = Outcome(1, outcome.summary)
     for path in (viewer.headless, viewer.snapshot) if viewer else ():
         if outcome.exit_code == 0 and path is not None and not path.exists():
             log.error("%s was not made: the run ended before there was a picture. Give it more time.", path)
             return Outcome(1, outcome.summary)
     return outcome
+
+
+def _all_down(cameras: dict[str, dict], rig: Rig) -> bool:
+    """A remote camera that has yet to begin never came, as with wrong keys; one of this host may be about to."""
+    down = ("lost", "failed", "stalled")
+    return all(
+        camera["state"] in (*down, "starting") if rig[camera_id].remote else camera["state"] in down
+        for camera_id, camera in cameras.items()
+    )
 
 
 def report(outcome: Outcome, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from app.recording.take import CLOCK, POSES
-from app.worker.pose_file import finish_poses, has_rows
+from app.run.pose_rows import finish_poses, has_rows
 from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig

@@ -1,6 +1,7 @@
 """What every process of a run does first: logging, signals, and ending with its parent."""
 
 import argparse
+import contextlib
 import ctypes
 import logging
 import os
@@ -10,8 +11,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from app.run.pulse import explain_on_request, guard, pulse
 from app.run.settings import RunFolder, RunSettings
-from calibration.errors import UserError
+from calibration.errors import UserError, WriteError
 from calibration.found_files import remove_folder
 from calibration.rig import Rig
 
@@ -32,8 +34,9 @@ def start_process(name: str) -> None:
         stream=sys.stderr,
         force=True,
     )
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: stop.set())
 
 
 def process_parser() -> argparse.ArgumentParser:
@@ -47,15 +50,23 @@ def process_parser() -> argparse.ArgumentParser:
 def run_process(name: str, args: argparse.Namespace, work: Callable[[RunFolder, Rig, RunSettings], int]) -> int:
     """A process's work for a run; returns its exit code, 2 after a UserError, which is logged.
 
-    It is asked to end when its parent ends, however that happens; orphans remove the run's folder.
+    It is asked to end when its parent ends, however that happens, and ended where it does not; orphans remove the
+    run's folder. 1 after a WriteError.
     """
     start_process(name)
+    explain_on_request()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != args.parent:
         stop.set()
     folder = RunFolder(args.folder)
+    guard(args.parent, lambda: remove_folder(folder.path))
     try:
+        with contextlib.suppress(OSError):  # where the folder is gone already, so is the supervisor
+            pulse.open(folder.pulse(os.getpid()))
         return work(folder, *folder.read())
+    except WriteError as error:
+        log.error("%s", error)
+        return 1
     except UserError as error:
         log.error("%s", error)
         return 2

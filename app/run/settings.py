@@ -79,6 +79,10 @@ class RunFolder:
         self.recording_address = ipc_address(self.path / "recording")
         self.control_address = ipc_address(self.path / "control")
 
+    def pulse(self, pid: int) -> Path:
+        """The signs of life of the process."""
+        return self.path / f"pulse-{pid}"
+
     def begun(self, process: str) -> Path:
         """There as soon as the worker knows of every camera, or the viewer has drawn its first picture."""
         return self.path / f"{process}.begun"

@@ -17,13 +17,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.run.pose_rows import finish_poses, has_rows
 from app.run.process import stop
+from app.run.pulse import Watched
 from app.run.settings import RunFolder, RunSettings, run_folder
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
+_STACK_S = 0.5
+_SLEPT_S = 5.0
+_LOADS = 4
 # The seconds of a run count when these have begun.
 _BEGIN = ("worker", "viewer", "recorder")
 
@@ -35,7 +40,10 @@ class Patience:
     `stop_s`: for what was told to end, so that Ctrl-C is over within two seconds. `finish_s`: for the worker where
     nobody presses Ctrl-C, and for a viewer that writes a video, which cannot be played unless it is closed; long
     enough on a machine that has ten other things to do. `last_poses_s`: for a viewer to draw what is left of a replay.
-    `restart_s`: before what died is started again; what dies `deaths` times in `deaths_s` will not get better.
+    `restart_s`: before what died is started again; what dies `deaths` times in `deaths_s`, or as often in a row without
+    having done anything, will not get better. `hung_s`: a process whose main loop does not come round for so long
+    stands still: it is ended and started again; before its first piece of work four times as long, as an engine may
+    load. `poses_s`: for the worker to finish a file of poses, whatever its length.
     `begin_s`: for the first picture, from which the seconds of a run count, and then they count without it.
     """
 
@@ -45,6 +53,8 @@ class Patience:
     restart_s: float = 0.5
     deaths: int = 5
     deaths_s: float = 20.0
+    hung_s: float = 30.0
+    poses_s: float = 120.0
     begin_s: float = 60.0
 
 
@@ -72,15 +82,32 @@ class _Child:
     process: subprocess.Popen | None = None
     deaths: deque[float]
     restart_at: float = 0.0
+    pulse: Watched | None = None
+    idle_deaths: int = 0
 
-    def start(self) -> None:
+    def start(self, folder: RunFolder) -> None:
         # A process group of their own: Ctrl-C reaches the supervisor only, which ends them in order.
         # One BLAS thread: the matrices are tiny, and waking helper threads costs more than it saves.
         environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
+        self.pulse = Watched(folder.pulse(self.process.pid))
 
     def poll(self) -> int | None:
         return None if self.process is None else self.process.poll()
+
+    def end_if_hung(self, now: float, patience: Patience) -> None:
+        """Write the stack of one that stands still to the log, and kill it: it is then one that died."""
+        if self.process is None or self.pulse is None or self.process.poll() is not None:
+            return
+        self.pulse.look(now)
+        limit_s = patience.hung_s if self.pulse.done else _LOADS * patience.hung_s
+        if not self.pulse.stands_still(now, limit_s):
+            return
+        log.error("%s stands still for %.0f s; its stack follows, then it is ended", self.name, limit_s)
+        self.process.send_signal(signal.SIGUSR1)
+        time.sleep(_STACK_S)
+        self.process.kill()
+        self.process.wait()
 
 
 class Supervisor:
@@ -108,11 +135,14 @@ class Supervisor:
             children = self._children(folder)
             try:
                 for child in children.values():
-                    child.start()
+                    child.start(folder)
                 exit_code = self._watch(children, folder, seconds)
             finally:
                 self._end(children)
-            return Outcome(exit_code, _read_summary(folder))
+            summary = _read_summary(folder)
+            if not self._keep_poses(summary):
+                exit_code = exit_code or 1
+            return Outcome(exit_code, summary)
 
     def _children(self, folder: RunFolder) -> dict[str, _Child]:
         parent = str(os.getpid())
@@ -146,8 +176,11 @@ class Supervisor:
 
     def _watch(self, children: dict[str, _Child], folder: RunFolder, seconds: float | None) -> int:
         begun_at, begin_by = None, time.monotonic() + self._patience.begin_s
+        before = time.monotonic()
         while not stop.wait(_POLL_S):
             now = time.monotonic()
+            _end_hung(children, now, None if now - before > _SLEPT_S else self._patience)
+            before = now
             if begun_at is None and (
                 now > begin_by or all(folder.begun(name).exists() for name in _BEGIN if name in children)
             ):
@@ -158,7 +191,7 @@ class Supervisor:
             for child in children.values():
                 code = child.poll()
                 if child.process is None and now >= child.restart_at:
-                    child.start()
+                    child.start(folder)
                 if code is None:
                     continue
                 if code == 0 and child.name == self._main:
@@ -184,6 +217,12 @@ class Supervisor:
             return True
         child.deaths.append(now)
         patience, lasted_s = self._patience, now - child.deaths[0]
+        if child.pulse is not None:
+            child.pulse.look(now)
+            child.idle_deaths = 0 if child.pulse.done else child.idle_deaths + 1
+        if child.name != "viewer" and child.idle_deaths >= patience.deaths:
+            log.error("%s died %d times before it did anything (%s); giving up", child.name, child.idle_deaths, how)
+            return True
         if len(child.deaths) == patience.deaths and lasted_s < patience.deaths_s:
             log.error("%s died %d times in %.0f s (%s); giving up", child.name, patience.deaths, lasted_s, how)
             return True
@@ -206,7 +245,7 @@ class Supervisor:
         """Whether a child that is told to end has something to finish."""
         if name == "viewer":
             return self._writes_video
-        return name == "recorder" or (name == "worker" and not stop.is_set())
+        return name == "recorder" or (name == "worker" and (not stop.is_set() or self._settings.poses is not None))
 
     def _end(self, children: dict[str, _Child]) -> None:
         running = [(child, child.process) for child in children.values() if child.process is not None]
@@ -217,6 +256,8 @@ class Supervisor:
         for child, process in running:
             finishes = self._finishes(child.name)
             limit_s = self._patience.finish_s if finishes else self._patience.stop_s
+            if child.name == "worker" and self._settings.poses is not None:
+                limit_s = self._patience.poses_s
             try:
                 process.wait(max(0.0, began + limit_s - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -226,6 +267,32 @@ class Supervisor:
         if self._viewer is not None and self._viewer.headless is not None:
             for partial in self._viewer.headless.parent.glob(f".{self._viewer.headless.name}.*.partial"):
                 partial.unlink(missing_ok=True)
+
+    def _keep_poses(self, summary: dict) -> bool:
+        """What a worker that died had written of the poses becomes the file; False where there is none."""
+        if self._settings.poses is None:
+            return True
+        path = Path(self._settings.poses)
+        if not has_rows(path):
+            return "poses" in summary
+        try:
+            hands = finish_poses(path)
+        except OSError as error:
+            log.error("%s: the poses could not be written (%s)", path, error.strerror)
+            return False
+        log.warning("%s has what the worker had written when it ended: %d hands", path, hands)
+        if summary:
+            summary["poses"] = str(path)
+        return True
+
+
+def _end_hung(children: dict[str, _Child], now: float, patience: Patience | None) -> None:
+    """End those that stand still; without patience this process itself was stopped, and all begin anew."""
+    for child in children.values():
+        if patience is not None:
+            child.end_if_hung(now, patience)
+        elif child.pulse is not None:
+            child.pulse.changed_s = now
 
 
 def _read_summary(folder: RunFolder) -> dict:

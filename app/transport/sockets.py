@@ -12,6 +12,8 @@ Sockets bind to `ipc://` in a private folder or to loopback; any other address n
 
 import contextlib
 import ipaddress
+import socket as unix_socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,10 +70,32 @@ def check_address(address: str, keys: Keys | None) -> None:
 
 
 def _bind(socket: zmq.Socket, address: str) -> None:
+    if address.startswith("ipc://"):
+        _check_ipc(Path(address.removeprefix("ipc://")))
+    _prepare(socket, address)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
         raise UserError(f"cannot listen on `{address}`: {error.strerror}. Give another address or port.") from None
+
+
+def _check_ipc(path: Path) -> None:
+    """ZeroMQ removes what is there and takes its place: only a socket that nobody listens at may be removed."""
+    try:
+        kind = path.lstat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise UserError(f"cannot listen on `ipc://{path}`: there is a file of that name. Give another path.")
+    with unix_socket.socket(unix_socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        raise UserError(f"cannot listen on `ipc://{path}`: another program does. Give another path.")
+
+
+def _prepare(socket: zmq.Socket, address: str) -> None:
+    """An address such as tcp://[::1]:5555 needs IPv6."""
+    if "[" in address:
+        socket.set(zmq.IPV6, 1)
 
 
 class Publisher:
@@ -99,6 +123,7 @@ class Publisher:
     def connect(self, address: str) -> None:
         if self._keys is not None:
             self._keys.join(self._socket)
+        _prepare(self._socket, address)
         self._socket.connect(address)
 
     def send(
@@ -170,6 +195,7 @@ class Subscriber:
     def connect(self, address: str) -> None:
         if self._keys is not None:
             self._keys.join(self._socket)
+        _prepare(self._socket, address)
         self._socket.connect(address)
 
     def bind(self, address: str) -> str:
@@ -232,6 +258,7 @@ class CommandClient:
         self._socket.set(zmq.LINGER, 0)
         if keys is not None:
             keys.join(self._socket)
+        _prepare(self._socket, address)
         self._socket.connect(address)
         self._number = 0
 

@@ -25,6 +25,7 @@ from app.assembly.intake import Intake
 from app.estimators import make_detector, make_estimator
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.run.process import process_parser, run_process, stop
+from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from app.transport.messages import CameraReport, End, HandPose, PoseSet, UnseenPose
@@ -105,6 +106,7 @@ class Worker:
             self._intake.release()
             log.info("worker: ready, estimator %s, cameras %s", self._estimator.name, ", ".join(self._rig.camera_ids))
             while not stop.is_set():
+                pulse.beat()
                 frame_set = self._intake.take(0.1)
                 if frame_set is not None:
                     self._process(frame_set)
@@ -167,6 +169,7 @@ class Worker:
         self._publish(cameras, frame_set, poses, timing, estimate)
         self._intake.done(frame_set)
         self._keep(frame_set, estimate, timing)
+        pulse.work()
 
     def _keep(self, frame_set: FrameSet, estimate: Estimate, timing: SetTiming) -> None:
         """For the summary, and for the files of a replay."""
@@ -207,19 +210,27 @@ class Worker:
             looked=estimate.looked if estimate else False,
             unseen=[_unseen_pose(hand) for hand in estimate.unseen] if estimate else [],
         )
-        self._publisher.send(message, give_up=stop.is_set)
+        self._publisher.send(message, give_up=self._gives_up)
         if self._newest is not None:
             self._newest.send(message)
         if self._settings.events:
             for event in self._events.of(message):
                 self._event_publisher.send(event)
 
+    def _gives_up(self) -> bool:
+        """To wait for a viewer that draws every set is no standstill."""
+        pulse.beat()
+        return stop.is_set()
+
     def _write_summary(self) -> None:
         self._summary_at = time.monotonic()
         self._write(self._summary.result(self._intake.reports(None)))
 
     def _write(self, summary: dict) -> None:
-        write_atomic(self._folder.summary, json.dumps(summary).encode())
+        try:
+            write_atomic(self._folder.summary, json.dumps(summary).encode())
+        except OSError as error:
+            log.warning("%s: the summary could not be written (%s)", self._folder.summary, error.strerror)
 
     def _finish(self, reason: str) -> None:
         if self._finisher is not None:

@@ -4,7 +4,9 @@ Letters: T frames, V views, S pixels a side. Nothing that a loss reads comes fro
 are not even opened.
 """
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from models.data.sightings import read_sightings
 from models.network.landmark_features import SIGHTING
 
 FRAMES = 5
+# After SIGTERM, for the process that they work for to end its step and save.
+_TERM_S = 10.0
 WindowKey = tuple[int, int, int]
 
 
@@ -204,12 +208,19 @@ class WindowBatches(Sampler):
 def quiet_worker(_worker: int) -> None:
     """For a DataLoader's `worker_init_fn`: the workers are the parallelism, so OpenCV and torch start no threads.
 
-    A signal to the whole group of processes is for the one that they work for, which saves and ends them.
+    A signal to the whole group of processes is for the one that they work for, which saves and ends them. One that
+    failed tells them to end as well, and waits for them: so they do, a little later.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _end_later())
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _end_later() -> None:
+    end = threading.Timer(_TERM_S, os._exit, (0,))
+    end.daemon = True
+    end.start()
 
 
 def _read_all_sightings(cache: Path, shards: int) -> list[tuple[np.ndarray, np.ndarray]]:

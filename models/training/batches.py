@@ -1,12 +1,15 @@
 """The batches of a training run, in an order that a resumed run repeats, and those to validate on."""
 
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from calibration.errors import UserError
 from models.data.windows import WindowBatches, WindowKey, quiet_worker
 from models.training.config import TrainConfig
 
@@ -45,6 +48,23 @@ class ValidationBatches(Sampler):
         for index, first in enumerate(range(0, len(self._numbers), self._batch)):
             views = self._views[index % len(self._views)]
             yield [(number, 0, views) for number in self._numbers[first : first + self._batch]]
+
+
+def check_shared_memory(windows: Windows, batch: int, workers: int, room: Path = Path("/dev/shm")) -> None:
+    """Raises UserError where the batches that `workers` hand over in shared memory do not fit into it.
+
+    A worker that runs out of it is killed by SIGBUS, and nothing says why. A container has 64 MB by default.
+    """
+    if not workers or not room.is_dir():
+        return
+    item = windows[(0, 0, 0)]
+    needed = workers * batch * sum(part.element_size() * part.numel() for part in item.values())
+    free = shutil.disk_usage(room).free
+    if free < needed:
+        raise UserError(
+            f"{room} has {free / 1e6:.0f} MB free, and {workers} workers hand over batches of {needed / 1e6:.0f} MB in "
+            "it. Give the container more (`docker run --shm-size 8g`), or set `workers: 0` or a smaller `batch`."
+        )
 
 
 def load_batches(windows: Windows, batches: Sampler, workers: int) -> DataLoader:

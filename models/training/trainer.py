@@ -28,7 +28,7 @@ from models.network.checkpoint import (
 )
 from models.network.landmark_net import LandmarkNet, read_landmark_net
 from models.network.ust_hand import UstHand, draw_latents
-from models.training.batches import EndlessBatches, ValidationBatches, Windows, load_batches
+from models.training.batches import EndlessBatches, ValidationBatches, Windows, check_shared_memory, load_batches
 from models.training.config import FREE_FIELDS, TrainConfig
 from models.training.monitor import Monitor, draw_windows
 from models.training.processes import Processes
@@ -215,6 +215,7 @@ class Trainer:
                 f"the data has {len(windows)} windows, fewer than a batch ({size} in each of {peers.world} processes). "
                 "Give more data, or lower `batch` and `stage1_batch`."
             )
+        check_shared_memory(windows, size, config.workers)
         done = self.step if stage1_only else self.step - min(config.stage1_steps, self.step)
         return load_batches(windows, EndlessBatches(batches, done), config.workers)
 

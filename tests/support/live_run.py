@@ -69,13 +69,18 @@ class LiveRun:
     """`usthand live` (or another command that runs a rig) in the background, with a subscriber to its poses."""
 
     def __init__(
-        self, tmp_path: Path, *arguments: str | Path, env: dict[str, str] | None = None, publish: bool = True
+        self,
+        tmp_path: Path,
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        publish: bool = True,
+        module: str = "app",
     ) -> None:
         # Short, since the paths of sockets are limited to 107 characters.
         self.runtime = Path(tempfile.mkdtemp(prefix="uh-"))
         self.log = tmp_path / f"log-{time.monotonic_ns()}"
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        command = [sys.executable, "-m", "app", *map(str, arguments), "--json"]
+        command = [sys.executable, "-m", module, *map(str, arguments), "--json"]
         if publish:
             command += ["--publish", self.address]
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime), **(env or {})}

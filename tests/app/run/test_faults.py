@@ -158,7 +158,8 @@ def test_a_rig_without_any_camera_waits_for_one(tmp_path):
         run.poses(lambda got: sum(all(c.state == "failed" for c in s.cameras.values()) for s in got) >= 3)
         assert run.process.poll() is None
         code, summary = run.interrupt()
-        assert code == 0
+        assert code == 1, "no camera delivered until the end"
+        assert "no camera delivered: cam_0 failed, cam_1 failed" in run.log.read_text()
         assert summary["frame_sets"] == 0
 
 

@@ -239,3 +239,43 @@ def test_a_slow_subscriber_gets_the_newest_message_and_no_queue(ends):
         got.append(decode(client.recv()).last_sequence)  # pyright: ignore[reportAttributeAccessIssue]
         time.sleep(0.05)
     assert len(got) < 20
+
+
+def test_a_file_or_another_programs_socket_is_not_removed_to_listen_there(tmp_path, ends):
+    file = tmp_path / "notes.txt"
+    file.write_text("kept")
+    with pytest.raises(UserError, match=r"notes.txt`: there is a file of that name"):
+        NewestPublisher(f"ipc://{file}")
+    assert file.read_text() == "kept"
+    first = Publisher()
+    ends.append(first)
+    first.bind(f"ipc://{tmp_path}/s")
+    second = Publisher()
+    ends.append(second)
+    with pytest.raises(UserError, match="another program does"):
+        second.bind(f"ipc://{tmp_path}/s")
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(tmp_path / "left"))
+    left.close()
+    second.bind(f"ipc://{tmp_path}/left")
+
+
+def test_an_ipv6_address_is_one(ends):
+    probe = socket.socket(socket.AF_INET6)
+    try:
+        probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    finally:
+        probe.close()
+    check_address("tcp://[::1]:5555", None)
+    publisher, subscriber = Publisher(), Subscriber()
+    server = CommandServer("tcp://[::1]:*", lambda request: {"number": request["number"]})
+    client = CommandClient(server.address)
+    ends += [publisher, subscriber, server, client]
+    subscriber.connect(publisher.bind("tcp://[::1]:*"))
+    assert connected(publisher)
+    publisher.send(status(7))
+    assert [message.last_sequence for message in received(subscriber, 1)] == [7]
+    assert client.ask({}, 0.0) is None
+    server.serve()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from app.estimators.estimator import Estimate, Hand, UnseenHand
-from app.worker.pose_file import PoseFile, finish_poses, part_of
+from app.run.pose_rows import finish_poses, part_of
+from app.worker.pose_file import PoseFile
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
 
@@ -78,7 +79,7 @@ def test_no_hand_and_nobody_looked_are_told_apart(tmp_path):
 
 def test_what_a_killed_worker_had_written_becomes_the_file(tmp_path):
     poses = written(tmp_path / "poses.npz")
-    poses._flush()
+    poses._make_room()
     with (part_of(tmp_path / "poses.npz") / "hands").open("ab") as rows:
         rows.write(b"part of a row")
     assert finish_poses(tmp_path / "poses.npz") == 1
@@ -94,8 +95,8 @@ def test_a_full_disk_is_said_while_there_is_room_for_what_was_written(tmp_path, 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    poses._flush()
+    poses._make_room()
     monkeypatch.setattr("app.worker.pose_file.os.posix_fallocate", full)
     with pytest.raises(UserError, match=r"poses.npz: the poses could not be written \(No space left on device\)"):
-        poses._flush()
+        poses._make_room()
     assert finish_poses(tmp_path / "poses.npz") == 1

@@ -1,0 +1,67 @@
+"""The rows of poses that lie on the disk while a run goes on, and the NPZ file that they become at its end.
+
+Here, and not beside the worker that writes them: the supervisor makes the file of a worker that died.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+HAND_ROW = np.dtype(
+    [
+        ("time", np.int64),
+        ("hand", "U5"),
+        ("track", np.int64),
+        ("joints", np.float32, (21, 3)),
+        ("covariance", np.float32, (21, 3, 3)),
+        ("confidence", np.float32, (21,)),
+        ("views", np.uint64),
+    ]
+)
+SET_ROW = np.dtype([("time", np.int64), ("views", np.uint64), ("held", np.int64), ("predicted", np.int64)])
+
+
+def part_of(path: Path) -> Path:
+    """Where the rows lie while a run goes on."""
+    return path.with_name(f".{path.name}.part")
+
+
+def has_rows(path: Path) -> bool:
+    """Whether a run left rows that did not become the file."""
+    return (part_of(path) / "about.json").is_file()
+
+
+def finish_poses(path: Path) -> int:
+    """Make the file of the rows that there are, and remove those; returns how many hands. Raises OSError."""
+    part = part_of(path)
+    about = json.loads((part / "about.json").read_text())
+    count = len(about["cameras"])
+    hands, sets = _rows(part / "hands", HAND_ROW), _rows(part / "sets", SET_ROW)
+    arrays = {name: hands[name] for name in HAND_ROW.names or () if name != "views"}
+    arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about["cameras"])}
+    arrays |= {f"set_{name}": sets[name] for name in ("time", "held", "predicted")}
+    arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about["definition"])}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        (part / "room").unlink(missing_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    shutil.rmtree(part, ignore_errors=True)
+    return len(hands)
+
+
+def _rows(path: Path, dtype: np.dtype) -> np.ndarray:
+    """Whole rows only: a process that was killed may have left a part of one."""
+    count = path.stat().st_size // dtype.itemsize
+    return np.memmap(path, dtype, "r", shape=(count,)) if count else np.empty(0, dtype)
+
+
+def _bits(masks: np.ndarray, count: int) -> np.ndarray:
+    """(n, count) bool"""
+    return (masks[:, None] >> np.arange(count, dtype=np.uint64)) & np.uint64(1) == 1

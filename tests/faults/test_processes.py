@@ -1,0 +1,189 @@
+"""Processes that are killed, stopped or stuck, and runs that are ended early: what is kept, and what is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from app.run.pose_rows import part_of
+from app.run.pulse import Pulse, Watched
+from calibration.session import Session, write_session
+from models.simulation.simulated_rig import ring_rig
+from tests.conftest import ROOT
+from tests.support.live_run import LiveRun, last_json, simulated_rig, usthand
+
+LIVE = ("--estimator", "simulated", "--no-viewer")
+SETS = 1500
+
+
+@pytest.fixture(scope="module")
+def long_session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """Of so many frames that a replay of it does not end by itself within a test."""
+    path = tmp_path_factory.mktemp("long")
+    rig = ring_rig(2)
+    frame = path / "frame.mp4"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=gray:size=640x480:rate=30", "-frames:v", str(SETS)]
+    subprocess.run([*command, "-c:v", "mpeg4", str(frame)], check=True)
+    for camera_id in rig.camera_ids:
+        os.link(frame, path / f"{camera_id}.mp4")
+    videos = {camera_id: f"{camera_id}.mp4" for camera_id in rig.camera_ids}
+    times_ns = 10**9 + np.arange(SETS) * 33_333_333
+    return write_session(path, rig, videos, dict.fromkeys(rig.camera_ids, times_ns))
+
+
+def test_who_stands_still_is_told_by_counts_that_do_not_change(tmp_path):
+    pulse, watched = Pulse(), Watched(tmp_path / "pulse", changed_s=0.0)
+    pulse.open(tmp_path / "pulse")
+    watched.look(100.0)
+    assert not watched.stands_still(100.0, 30.0), "it may load"
+    pulse.beat()
+    watched.look(101.0)
+    assert not watched.stands_still(130.0, 30.0)
+    assert watched.stands_still(132.0, 30.0)
+    pulse.work()
+    watched.look(133.0)
+    assert (watched.done, watched.stands_still(134.0, 30.0)) == (1, False)
+
+
+@pytest.mark.parametrize("words", [("app.worker.process",), ("app.capture.grabber", "cam_1")])
+def test_a_process_that_stands_still_is_named_and_started_again(tmp_path, words):
+    """Stopped, as one whose driver never returns."""
+    rig = simulated_rig(tmp_path / "rig.yaml")
+    with LiveRun(tmp_path, "live", rig, *LIVE, module="tests.support.impatient") as run:
+        run.sets(10)
+        stuck = run.child(*words)
+        stuck.suspend()
+        run.poses(lambda got: not psutil.pid_exists(stuck.pid) and any("cam_1" in s.views for s in got[-5:]))
+        assert run.child(*words).pid != stuck.pid
+        assert "stands still for 4 s; its stack follows" in run.log.read_text()
+        assert run.interrupt()[0] == 0
+        assert run.left_behind() == []
+
+
+def stuck_process(tmp_path: Path, loop: str) -> subprocess.Popen:
+    """A supervisor that starts a process of a run whose work never returns, and is killed then."""
+    child = f"""
+import sys, time, ctypes
+from app.run import pulse
+pulse.PulseLimits.__init__.__kwdefaults__.update(orphan_s=1.0, blocked_s=6.0)
+pulse.guard.__defaults__ = (pulse.PulseLimits(),)
+from app.run.process import process_parser, run_process
+from app.run.settings import RunFolder
+RunFolder.read = lambda self: ()
+def work(folder):
+    print("stuck", flush=True)
+    {loop}
+sys.exit(run_process("stuck", process_parser().parse_args(), work))
+"""
+    (tmp_path / "child.py").write_text(child)
+    command = [sys.executable, str(tmp_path / "child.py"), str(tmp_path / "run")]
+    parent = f"import os, subprocess, time\nsubprocess.Popen([*{command}, str(os.getpid())])\ntime.sleep(600)\n"
+    (tmp_path / "run").mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-c", parent],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "while True: pass",
+        # A mutex that is locked twice, with the interpreter's lock held: no signal ends that.
+        "c, m = ctypes.PyDLL(None), ctypes.create_string_buffer(64); [c.pthread_mutex_lock(m) for _ in range(2)]",
+    ],
+    ids=["in Python", "in a driver"],
+)
+def test_a_process_that_is_stuck_does_not_outlive_its_supervisor(tmp_path, loop):
+    """It is in a loop that asks for no signal, or in a driver that does not give the interpreter back."""
+    supervisor = stuck_process(tmp_path, loop)
+    assert supervisor.stdout is not None and supervisor.stderr is not None
+    assert supervisor.stdout.readline() == "stuck\n"
+    (child,) = psutil.Process(supervisor.pid).children()
+    supervisor.kill()
+    said = supervisor.stderr.read()  # until the child has closed it
+    supervisor.wait()
+    gone, _ = psutil.wait_procs([child], timeout=60)
+    assert gone or child.status() == psutil.STATUS_ZOMBIE
+    assert "in work" in said, "its stack"
+
+
+def replay_command(session: Session, poses: Path, *more: str) -> list[str]:
+    command = [sys.executable, "-m", "app", "replay", str(session.path), *LIVE, "--no-mesh", "--json"]
+    return [*command, "--poses", str(poses), *more]
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, "killed worker", "twice"])
+def test_the_poses_of_an_interrupted_replay_are_kept(tmp_path, long_session, how):
+    poses = tmp_path / "poses.npz"
+    run = subprocess.Popen(
+        replay_command(long_session, poses), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    rows = part_of(poses) / "hands"
+    end = time.monotonic() + 120
+    while not (rows.exists() and rows.stat().st_size > 20_000):
+        assert run.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    if how == "killed worker":
+        children = psutil.Process(run.pid).children()
+        next(child for child in children if "app.worker.process" in child.cmdline()).kill()
+    else:
+        run.send_signal(signal.SIGINT if isinstance(how, str) else how)
+        if how == "twice":
+            time.sleep(0.2)
+            run.send_signal(signal.SIGINT)
+    output, said = run.communicate(timeout=120)
+    assert run.returncode == 1, said
+    with np.load(poses) as file:
+        assert len(file["set_time"]) >= len(set(file["time"].tolist())) >= 10
+        assert np.isfinite(file["joints"]).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["poses.npz"]
+    assert last_json(output)["poses"] == str(poses)
+    assert "Traceback" not in said
+
+
+def test_seconds_end_a_replay_well_and_keep_its_poses(tmp_path, long_session):
+    done = usthand(*replay_command(long_session, tmp_path / "poses.npz", "--seconds", "2")[3:])
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "poses.npz") as file:
+        assert len(file["set_time"]) == last_json(done.stdout)["frame_sets"]
+
+
+def test_a_worker_that_dies_before_it_does_anything_is_given_up(tmp_path):
+    """However long each takes to start: it is progress that counts."""
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    (tmp_path / "app_dies.py").write_text(
+        "import functools, sys\n"
+        "from app.cli import main\n"
+        "from app.run import supervisor\n"
+        "supervisor.Patience = functools.partial(supervisor.Patience, deaths=3, deaths_s=0.01)\n"
+        "child = supervisor._Child.start\n"
+        "def start(self, folder):\n"
+        "    if self.name == 'worker':\n"
+        "        self.command = [sys.executable, '-c', 'raise SystemExit(7)']\n"
+        "    child(self, folder)\n"
+        "supervisor._Child.start = start\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "app_dies.py", "live", rig, *LIVE],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "worker died 3 times before it did anything (exit code 7); giving up" in done.stderr
