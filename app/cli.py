@@ -17,6 +17,7 @@ _COMMANDS = (
     "live",
     "record",
     "replay",
+    "convert",
     "session",
     "import_recording",
     "simulate",

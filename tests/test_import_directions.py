@@ -30,6 +30,11 @@ OWNERS = {
     "tensorrt_rtx_bindings": ("deploy/tensorrt/library.py",),
     "tensorrt_rtx_libs": ("deploy/tensorrt/library.py",),
     "cuda": ("deploy/tensorrt/cuda.py",),
+    "ezc3d": ("app/convert/c3d.py",),
+    "pyarrow": ("app/convert/tables.py",),
+    "pxr": ("app/convert/usd.py",),
+    "pynwb": ("app/convert/nwb.py",),
+    "ndx_pose": ("app/convert/nwb.py",),
 }
 NO_TORCH = ("app", "calibration")
 # Imported only where a run asks for this engine; test_worker_torch.py looks at the processes of the others.

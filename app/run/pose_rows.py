@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+VERSION = 1
+"""Of the file, and of one that does not say: a change of what an array means raises it."""
+
 HAND_ROW = np.dtype(
     [
         ("time", np.int64),
@@ -44,6 +47,7 @@ def finish_poses(path: Path) -> int:
     arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about["cameras"])}
     arrays |= {f"set_{name}": sets[name] for name in ("time", "held", "predicted")}
     arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about["definition"])}
+    arrays["version"] = np.array(VERSION)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         (part / "room").unlink(missing_ok=True)

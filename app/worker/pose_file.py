@@ -32,7 +32,7 @@ class PoseFile:
     (n,), `joints` (n, 21, 3) world metres, `covariance` (n, 21, 3, 3) square metres, `confidence` (n, 21), `views`
     (n, V) whether a camera saw it. One row a set: `set_time` (s,), `set_views` (s, V) whether a camera took part,
     `set_held` and `set_predicted` (s,) hands that were followed and not measured. `cameras` (V,) their names.
-    `definition`, a text: where on the hand the joints lie.
+    `definition`, a text: where on the hand the joints lie, and `version` of the file.
     """
 
     def __init__(self, path: Path, cameras: Sequence[str]) -> None:

@@ -49,6 +49,7 @@ _FINGER = np.array([(angle.joint - 1) // 4 for angle in JOINT_ANGLES])
 _LEVEL = np.array([(angle.joint - 1) % 4 for angle in JOINT_ANGLES])
 _TURN = np.array([TURNS.index(angle.turn) for angle in JOINT_ANGLES])
 _STEP_RAD = 1e-5
+_DEGREES_OF_FREEDOM = 63 - 27
 
 
 def joint_angles(hinges_rad: np.ndarray) -> np.ndarray:
@@ -75,16 +76,16 @@ def cardan_angles(R_parent_bone: np.ndarray) -> np.ndarray:
 
 
 def joint_angles_covariance(
-    fit: PoseFit, bone_lengths_m: np.ndarray, side: Side, covariance_m2: np.ndarray
+    fit: PoseFit, joints_world_m: np.ndarray, bone_lengths_m: np.ndarray, side: Side, covariance_m2: np.ndarray
 ) -> np.ndarray | None:
-    """Covariance (22, 22) in square radians of a fit's joint angles, from the covariance (21, 3, 3) of its joints.
+    """Covariance (22, 22) in square radians of a fit's joint angles, from that of the joints that it was fitted to.
 
-    The joints' errors are taken as independent of one another and the bones' lengths as known. To first order, an
-    estimate by weights W^T W has the covariance G S G^T, with G = (J^T W^T W J)^-1 J^T W^T W of the fit's Jacobian J
-    (A. C. Aitken, "On least squares and linear combination of observations", 1935). Where the joints lie farther from
-    the fitted hand than their covariance S says, S is too small by so much and is scaled by the residuals' mean square.
-    An angle at its limit has the deviation that it would have without the limit. None where the covariance is not
-    finite.
+    Joints (21, 3) and their covariance (21, 3, 3), whose errors are taken as independent of one another; the bones'
+    lengths are taken as known. To first order, an estimate with weights W^T W has the covariance G S G^T, with
+    G = (J^T W^T W J)^-1 J^T W^T W of the fit's Jacobian J (A. C. Aitken, "On least squares and linear combination of
+    observations", 1935). Where the joints lie farther from the fitted hand than their covariance S says, S is scaled by
+    so much: by the weighted residuals' mean square over the 36 degrees of freedom. An angle at its limit has the
+    deviation that it would have without. None where the covariance is not finite.
     """
     covariance = np.asarray(covariance_m2, np.float64)
     whiten = whitening(covariance)
@@ -94,13 +95,13 @@ def joint_angles_covariance(
     T = fit.T_world_hand if side == "right" else MIRROR_Y @ fit.T_world_hand @ MIRROR_Y
     posed = skeleton.chain(fit.angles_rad, bone_lengths_m)
     jacobian = joint_jacobian(posed.rotations, T[:3, :3], posed.joints_m @ T[:3, :3].T)
-    whitened = ((whiten * mirror) @ jacobian).reshape(63, 27)
-    gain = np.linalg.pinv(whitened)[6:].reshape(21, 21, 3)
+    gain = np.linalg.pinv(((whiten * mirror) @ jacobian).reshape(63, 27))[6:].reshape(21, 21, 3)
     # Of the whitened joints: one where no deviation was held between the fit's bounds.
     left = whiten @ covariance @ whiten.swapaxes(1, 2)
     hinges = np.einsum("ajc,jcd,bjd->ab", gain, left, gain)
+    residuals = (whiten @ (joints_world_m - fit.joints_world_m)[..., None]).ravel()
     turns = _joint_angles_jacobian(fit.angles_rad)
-    return turns @ hinges @ turns.T
+    return turns @ hinges @ turns.T * max(1.0, residuals @ residuals / _DEGREES_OF_FREEDOM)
 
 
 def _joint_angles_jacobian(hinges_rad: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ def middle_pose(seed: int) -> np.ndarray:
 
 def world_pose(seed: int) -> np.ndarray:
     T = np.eye(4)
-    T[:3, :3] = Rotation.random(rng=seed).as_matrix()
+    T[:3, :3] = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
     T[:3, 3] = [0.1, -0.2, 0.6]
     return T
 
@@ -127,7 +127,7 @@ def test_the_standard_deviations_are_the_spread_of_fits_to_noisy_joints(side: Si
     covariance = root @ root.swapaxes(1, 2)
     exact = fit_pose(joints, MEAN_SHAPE[:20], side, covariance)
     assert exact is not None
-    said = joint_angles_covariance(exact, MEAN_SHAPE[:20], side, covariance)
+    said = joint_angles_covariance(exact, joints, MEAN_SHAPE[:20], side, covariance)
     assert said is not None
     fitted = []
     for _ in range(400):
@@ -147,4 +147,4 @@ def test_a_covariance_that_is_not_finite_gives_none() -> None:
     joints = BuiltinHand().joints(middle_pose(6), np.eye(4), MEAN_SHAPE)
     fit = fit_pose(joints, MEAN_SHAPE[:20])
     assert fit is not None
-    assert joint_angles_covariance(fit, MEAN_SHAPE[:20], "right", np.full((21, 3, 3), np.nan)) is None
+    assert joint_angles_covariance(fit, joints, MEAN_SHAPE[:20], "right", np.full((21, 3, 3), np.nan)) is None

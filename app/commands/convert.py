@@ -1,0 +1,63 @@
+"""`usthand convert`: recorded hands in the files of other programs."""
+
+import argparse
+import json
+from pathlib import Path
+
+from app.commands.common import add_command, positive
+from app.convert.conversion import convert
+from app.convert.formats import FORMATS
+
+_FORMATS_HELP = "endings of OUT:\n" + "\n".join(f"  {ending:14} {known.title}" for ending, known in FORMATS.items())
+
+
+def add_parser(subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "convert",
+        run,
+        "recorded hands for Blender, OpenSim, Unity, MATLAB, pandas: by the ending of OUT",
+        "  usthand replay session/ --fast --no-viewer --poses poses.npz\n"
+        "  usthand convert poses.npz hands.bvh                  (Blender, Maya, Unreal)\n"
+        "  usthand convert poses.npz hands.glb                  (Blender, Unity, a browser: with a mesh)\n"
+        "  usthand convert poses.npz hands.c3d --fill 100       (gaps up to 100 ms are interpolated)\n"
+        "  usthand convert poses.npz hands.trc                  (OpenSim; hands.mot has the joint angles)\n"
+        "  usthand convert poses.npz hands.csv --smooth         (pandas, R, MATLAB)\n\n"
+        f"{_FORMATS_HELP}",
+    )
+    parser.add_argument(
+        "poses", type=Path, metavar="POSES", help="a file of `usthand replay SESSION --poses poses.npz`"
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="the file to write; its ending says the format")
+    parser.add_argument(
+        "--fill",
+        type=positive,
+        metavar="MS",
+        help="interpolate gaps of up to MS milliseconds, and mark them (default: gaps stay gaps)",
+    )
+    parser.add_argument(
+        "--smooth",
+        action="store_true",
+        help="smooth over time, each joint by its covariance, without delay (default: as measured)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    summary = convert(args.poses, args.out, fill_ms=args.fill or 0.0, smoothed=args.smooth)
+    print_conversion(summary)
+    if args.json:
+        print(json.dumps(summary))
+    return 0
+
+
+def print_conversion(summary: dict) -> None:
+    print(f"{summary['out']}: {summary['frames']} frames at {summary['rate_hz']:.6g} Hz")
+    for hand in summary["hands"]:
+        said = f"  {hand['name']}: there in {hand['frames']} frames, {hand['gaps']} gaps between"
+        if summary["fill_ms"]:
+            said += f", {hand['filled']} frames interpolated (gaps up to {summary['fill_ms']:g} ms)"
+        print(said)
+    if summary["smoothed"]:
+        print("  smoothed over time: joints differ from those measured")
+    if summary.get("validity"):
+        print(f"  {summary['validity']}: in which frames a hand was seen, which BVH cannot say")

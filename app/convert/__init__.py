@@ -1,0 +1,1 @@
+"""Recorded hands in the files of other programs."""

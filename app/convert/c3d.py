@@ -1,0 +1,78 @@
+"""C3D of biomechanics, with ezc3d: the joints as points, the joint angles as points of the type ANGLES.
+
+https://www.c3d.org/HTML/Documents/thec3dfileformat.htm
+"""
+
+import errno
+import os
+from pathlib import Path
+
+import ezc3d
+import numpy as np
+
+from app.convert.hand_recording import HandRecording
+from app.convert.skeleton_animation import NODE_NAMES
+from calibration.errors import UserError
+from calibration.hand import JOINTS
+from models.hand.joint_angles import JOINT_ANGLES, TURNS
+
+_MOST_FRAMES = 65535
+_RESIDUAL_STEP_MM, _LARGEST_RESIDUAL_MM = 0.1, 12.7
+"""A residual has one byte, whose unit is POINT:SCALE; minus says that points are floats."""
+_TURNING = tuple(dict.fromkeys(angle.joint for angle in JOINT_ANGLES))
+
+
+def write_c3d(path: Path, recording: HandRecording) -> None:
+    """Millimetres in the rig's axes. A gap has a residual of -1; else the residual is the joint's deviation.
+
+    Raises UserError for more frames than the format can count, OSError where not all of it is on the disk.
+    """
+    if recording.frames > _MOST_FRAMES:
+        raise UserError(
+            f"{recording.frames} frames are more than a C3D file can count, {_MOST_FRAMES}. Convert to .trc or .csv."
+        )
+    joints_mm = [1e3 * hand.joints_world_m for hand in recording.hands]
+    std_mm = [1e3 * np.sqrt(np.trace(hand.covariance_m2, axis1=2, axis2=3) / 3) for hand in recording.hands]
+    angles_deg = [_angles_deg(hand.fit.angles_rad) for hand in recording.hands]
+    names = [f"{hand.name}_{name}" for hand in recording.hands for name in NODE_NAMES]
+    angle_names = [f"{hand.name}_{NODE_NAMES[joint]}_angles" for hand in recording.hands for joint in _TURNING]
+    points = np.concatenate([*joints_mm, *angles_deg], axis=1).transpose(2, 1, 0)
+    # The library cuts off what is below a step.
+    std_mm = [np.minimum(each + _RESIDUAL_STEP_MM / 2, _LARGEST_RESIDUAL_MM) for each in std_mm]
+    residuals = np.concatenate([*std_mm, *(np.zeros(each.shape[:2]) for each in angles_deg)], axis=1).T
+    missing = ~np.isfinite(points).all(axis=0)
+
+    file = ezc3d.c3d()
+    parameters = file["parameters"]
+    parameters["POINT"]["UNITS"]["value"] = ["mm"]
+    parameters["POINT"]["SCALE"]["value"] = [-_RESIDUAL_STEP_MM]
+    parameters["POINT"]["RATE"]["value"] = [recording.rate_hz]
+    parameters["POINT"]["LABELS"]["value"] = names + angle_names
+    parameters["POINT"]["DESCRIPTIONS"]["value"] = ["joint"] * len(names) + [" ".join(TURNS)] * len(angle_names)
+    file.add_parameter("POINT", "ANGLES", angle_names)
+    file.add_parameter("POINT", "ANGLE_UNITS", ["deg"])
+    file.add_parameter("POINT", "X_SCREEN", ["+X"])
+    file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
+    file.add_parameter("USTHAND", "NOTES", [f"{key}: {value}"[:120] for key, value in recording.notes().items()])
+    file.add_parameter("USTHAND", "BONES_MM", _bones_mm(recording))
+    ones = np.ones((1, *points.shape[1:]))
+    file["data"]["points"] = np.concatenate([points, ones])
+    file["data"]["meta_points"]["residuals"] = np.where(missing, -1.0, residuals)[None]
+    file["data"]["meta_points"]["camera_masks"] = np.zeros((7, *points.shape[1:]), bool)
+    file.write(str(path))
+    # The library does not tell of a full disk.
+    if path.stat().st_size < 4 * 4 * points.shape[1] * points.shape[2]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _angles_deg(angles_rad: np.ndarray) -> np.ndarray:
+    """(F, 15, 3): flexion, abduction and rotation of each joint that turns, 0 where the hand has no such angle."""
+    turns = np.where(np.isfinite(angles_rad[:, :1, None]), np.zeros((len(angles_rad), JOINTS, 3)), np.nan)
+    for number, angle in enumerate(JOINT_ANGLES):
+        turns[:, angle.joint, TURNS.index(angle.turn)] = np.rad2deg(angles_rad[:, number])
+    return turns[:, _TURNING]
+
+
+def _bones_mm(recording: HandRecording) -> np.ndarray:
+    """(20 bones, hands)"""
+    return 1e3 * np.stack([hand.fit.shape[:20] for hand in recording.hands], axis=1)

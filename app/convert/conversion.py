@@ -1,0 +1,71 @@
+"""From a pose file to the file of another program."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from app.convert.bvh import validity_file, write_validity
+from app.convert.fitting import with_fit
+from app.convert.formats import check_out
+from app.convert.gaps import fill_gaps
+from app.convert.hand_recording import HandRecording
+from app.convert.output import whole_file
+from app.convert.reading import read_recording
+from app.convert.smoothing import smooth
+
+
+def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False) -> dict:
+    """Convert a pose file to the format that the ending of `out` says; returns what was written, for `--json`.
+
+    Gaps of at most `fill_ms` are interpolated; `smoothed` takes noise away before. Raises UserError where the pose file
+    cannot be read or `out` cannot be written; then it is as it was.
+    """
+    write = check_out(out).writer()
+    recording = prepare(read_recording(poses), fill_ms, smoothed)
+    with whole_file(out) as temporary:
+        write(temporary, recording)
+    summary = _summary(out, recording)
+    if out.suffix.lower() == ".bvh" and any(hand["missing"] or hand["filled"] for hand in summary["hands"]):
+        summary["validity"] = str(validity_file(out))
+        with whole_file(validity_file(out)) as temporary:
+            write_validity(temporary, recording)
+    return summary
+
+
+def prepare(recording: HandRecording, fill_ms: float = 0.0, smoothed: bool = False) -> HandRecording:
+    """The recording smoothed, filled and with a hand fitted to every frame: what the formats take."""
+    hands = recording.hands
+    if smoothed:
+        hands = tuple(smooth(hand, recording.times_s) for hand in hands)
+    if fill_ms:
+        hands = tuple(fill_gaps(hand, recording.times_s, fill_ms / 1e3) for hand in hands)
+    frames = sum(int(hand.valid.sum()) for hand in hands)
+    with tqdm(total=frames, unit="hand", desc="fitting", file=sys.stderr, disable=None) as progress:
+        hands = tuple(with_fit(hand, recording.definition, progress.update) for hand in hands)
+    return replace(recording, hands=hands, fill_ms=fill_ms, smoothed=smoothed)
+
+
+def _summary(out: Path, recording: HandRecording) -> dict:
+    hands = [
+        {
+            "name": hand.name,
+            "hand": hand.side,
+            "track": hand.track_id,
+            "frames": int(hand.valid.sum()),
+            "filled": int(hand.filled.sum()),
+            "gaps": len(hand.gaps()),
+            "missing": int((~hand.valid).sum()),
+        }
+        for hand in recording.hands
+    ]
+    return {
+        "out": str(out),
+        "bytes": out.stat().st_size,
+        "frames": recording.frames,
+        "rate_hz": recording.rate_hz,
+        "fill_ms": recording.fill_ms,
+        "smoothed": recording.smoothed,
+        "hands": hands,
+    }

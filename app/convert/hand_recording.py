@@ -1,0 +1,116 @@
+"""Recorded hands on one time axis, as every file format takes them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from calibration.hand import Definition, Side
+
+AXES = "right-handed world axes of the rig, z up where its origin board lay flat"
+Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""(3, 3): from the rig's world, z up, to the axes of BVH, glTF and OpenSim, y up: (x, y, z) becomes (x, z, -y)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedHand:
+    """The built-in hand fitted to one hand in F frames; NaN in gaps."""
+
+    shape: np.ndarray
+    """(21,): bone lengths in metres, in the order of calibration.hand.BONES, and the thickness."""
+    hinges_rad: np.ndarray
+    """(F, 21), as of models.hand.skeleton."""
+    T_world_hand: np.ndarray
+    """(F, 4, 4)"""
+    joints_world_m: np.ndarray
+    """(F, 21, 3) of the posed hand."""
+    angles_rad: np.ndarray
+    """(F, 22), in the order of models.hand.joint_angles."""
+    angles_std_rad: np.ndarray
+    """(F, 22)"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordedHand:
+    """One hand, followed under one number, in F frames."""
+
+    side: Side
+    track_id: int
+    joints_world_m: np.ndarray
+    """(F, 21, 3), NaN in frames without this hand: gaps."""
+    covariance_m2: np.ndarray
+    """(F, 21, 3, 3), NaN in gaps."""
+    confidence: np.ndarray
+    """(F, 21) in [0, 1]; 0 in gaps and where joints are interpolated."""
+    filled: np.ndarray
+    """(F,) bool: interpolated."""
+    fitted: FittedHand | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as "right_1"."""
+        return f"{self.side}_{self.track_id}"
+
+    @cached_property
+    def valid(self) -> np.ndarray:
+        """(F,) bool: the hand is there, measured or interpolated."""
+        return np.asarray(np.isfinite(self.joints_world_m).all(axis=(1, 2)))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First frame, and one past the last, in which the hand is there."""
+        there = np.flatnonzero(self.valid)
+        return int(there[0]), int(there[-1]) + 1
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """First frame, and one past the last, of each gap between frames in which the hand is there."""
+        there = np.flatnonzero(self.valid)
+        after = np.flatnonzero(np.diff(there) > 1)
+        return [(int(there[i]) + 1, int(there[i + 1])) for i in after]
+
+    @property
+    def fit(self) -> FittedHand:
+        assert self.fitted is not None, "convert fits every hand before it writes"
+        return self.fitted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HandRecording:
+    """All hands of a pose file, in F frames of one rate."""
+
+    times_ns: np.ndarray
+    """(F,) int64 of the recording's clock: as measured, or where the frame would be in frames without any hand."""
+    rate_hz: float
+    definition: Definition
+    """Where on the hand the joints lie; those of the fitted hand are anatomical."""
+    hands: tuple[RecordedHand, ...]
+    fill_ms: float = 0.0
+    smoothed: bool = False
+
+    @property
+    def frames(self) -> int:
+        return len(self.times_ns)
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """(F,) from the first frame on."""
+        return (self.times_ns - self.times_ns[0]) / 1e9
+
+    @property
+    def frame_times_s(self) -> np.ndarray:
+        """(F,) from the first frame on, evenly spaced at `rate_hz`, for formats that have a rate and no times."""
+        return np.arange(self.frames) / self.rate_hz
+
+    def notes(self) -> dict[str, str | float | int | bool]:
+        """What each format that has a place for notes writes of the recording."""
+        return {
+            "program": "usthand convert",
+            "rate_hz": self.rate_hz,
+            "first_time_ns": int(self.times_ns[0]),
+            "axes": AXES,
+            "definition": self.definition,
+            "filled_gaps_up_to_ms": self.fill_ms,
+            "smoothed": self.smoothed,
+            "angles": "ISB (Wu et al. 2005): flexion to the palm, abduction to the little finger's side, rotation "
+            "as in pronation; both hands alike; zero is the flat hand with closed fingers",
+        }

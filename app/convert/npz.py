@@ -1,0 +1,53 @@
+"""Recorded hands as NumPy arrays: the layout of `--poses`, so that it can be converted again, and what was added."""
+
+from pathlib import Path
+
+import numpy as np
+
+from app.convert.hand_recording import HandRecording
+from app.run.pose_rows import VERSION
+from models.hand.builtin import MIRROR_Y
+from models.hand.joint_angles import JOINT_ANGLE_NAMES
+from models.hand.skeleton import REST_ANGLES_RAD, chain
+
+
+def write_npz_file(path: Path, recording: HandRecording) -> None:
+    """One row for each hand in each frame in which it is there, ordered by time. docs/convert.md lists the arrays."""
+    rows = sorted(
+        (frame, number) for number, hand in enumerate(recording.hands) for frame in np.flatnonzero(hand.valid).tolist()
+    )
+    frames = np.array([frame for frame, _ in rows])
+    numbers = np.array([number for _, number in rows])
+
+    def of_rows(name: str, of_fit: bool = False) -> np.ndarray:
+        values = np.stack([getattr(hand.fit if of_fit else hand, name) for hand in recording.hands])
+        return values[numbers, frames]
+
+    arrays = {
+        "time": recording.times_ns[frames],
+        "frame": frames,
+        "hand": np.array([hand.side for hand in recording.hands])[numbers],
+        "track": np.array([hand.track_id for hand in recording.hands])[numbers],
+        "joints": of_rows("joints_world_m").astype(np.float32),
+        "covariance": of_rows("covariance_m2").astype(np.float32),
+        "confidence": of_rows("confidence").astype(np.float32),
+        "filled": of_rows("filled"),
+        "angles_deg": np.rad2deg(of_rows("angles_rad", True)).astype(np.float32),
+        "angles_std_deg": np.rad2deg(of_rows("angles_std_rad", True)).astype(np.float32),
+        "fitted_joints": of_rows("joints_world_m", True).astype(np.float32),
+        "T_world_hand": of_rows("T_world_hand", True).astype(np.float32),
+        "angle_names": np.array(JOINT_ANGLE_NAMES),
+        "hand_names": np.array([hand.name for hand in recording.hands]),
+        "bone_lengths_m": np.stack([hand.fit.shape[:20] for hand in recording.hands]),
+        "rest_joints_m": np.stack([_rest_joints_m(hand.side, hand.fit.shape) for hand in recording.hands]),
+        "version": np.array(VERSION),
+        **{name: np.array(value) for name, value in recording.notes().items()},
+    }
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _rest_joints_m(side: str, shape: np.ndarray) -> np.ndarray:
+    """(21, 3) in the hand's frame."""
+    joints = chain(REST_ANGLES_RAD, shape[:20]).joints_m
+    return joints if side == "right" else joints @ MIRROR_Y[:3, :3]

@@ -1,0 +1,89 @@
+"""NWB of neuroscience, with pynwb and ndx-pose: positions with their confidence, and joint angles.
+
+https://github.com/rly/ndx-pose
+"""
+
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportInvalidTypeForm=false
+# pynwb makes these classes and methods as it is loaded.
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from ndx_pose import PoseEstimation, PoseEstimationSeries, Skeleton, Skeletons
+from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+
+from app.convert.hand_recording import AXES, HandRecording, RecordedHand
+from app.convert.skeleton_animation import NODE_NAMES
+from calibration.hand import BONES
+from models.hand.joint_angles import JOINT_ANGLE_NAMES
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def write_nwb(path: Path, recording: HandRecording) -> None:
+    """Metres in the rig's axes, NaN in gaps. Time stamps are those of the recording, in seconds of its own clock."""
+    notes = ", ".join(f"{key}: {value}" for key, value in recording.notes().items())
+    file = NWBFile(
+        session_description=f"Hands tracked by UST-Hand live. {notes}",
+        identifier=f"usthand-{int(recording.times_ns[0])}-{recording.frames}",
+        # The format wants a date, which a pose file does not have: time stamps count from here.
+        session_start_time=_START,
+    )
+    behavior = file.create_processing_module("behavior", "3D hands from several calibrated cameras")
+    skeletons = [
+        Skeleton(name=f"skeleton_{hand.name}", nodes=list(NODE_NAMES), edges=BONES.astype(np.uint8))
+        for hand in recording.hands
+    ]
+    behavior.add(Skeletons(skeletons=skeletons))
+    for hand, skeleton in zip(recording.hands, skeletons, strict=True):
+        behavior.add(_positions(recording, hand, skeleton))
+        for name, angles, what in (
+            (f"{hand.name}_angles", hand.fit.angles_rad, "Joint angles"),
+            (f"{hand.name}_angles_std", hand.fit.angles_std_rad, "Standard deviations of joint angles"),
+        ):
+            behavior.add(
+                TimeSeries(
+                    name=name,
+                    data=np.rad2deg(angles),
+                    unit="degrees",
+                    timestamps=recording.times_ns / 1e9,
+                    description=f"{what} by the ISB; columns: {', '.join(JOINT_ANGLE_NAMES)}",
+                )
+            )
+        behavior.add(
+            TimeSeries(
+                name=f"{hand.name}_validity",
+                data=hand.valid.astype(np.int8) + hand.filled.astype(np.int8),
+                unit="1 seen, 2 interpolated, 0 gap",
+                timestamps=recording.times_ns / 1e9,
+                description="Whether the hand is there",
+            )
+        )
+    with NWBHDF5IO(str(path), "w") as io:
+        io.write(file)
+
+
+def _positions(recording: HandRecording, hand: RecordedHand, skeleton: Skeleton) -> PoseEstimation:
+    series = []
+    for joint, name in enumerate(NODE_NAMES):
+        series.append(
+            PoseEstimationSeries(
+                name=name,
+                description=f"{name} of the {hand.side} hand, track {hand.track_id}",
+                data=hand.joints_world_m[:, joint],
+                unit="meters",
+                reference_frame=AXES,
+                timestamps=recording.times_ns / 1e9 if joint == 0 else series[0],
+                confidence=hand.confidence[:, joint],
+                confidence_definition="in [0, 1], from how well the views agree; 0 where interpolated",
+            )
+        )
+    return PoseEstimation(
+        name=hand.name,
+        pose_estimation_series=series,
+        description=f"The {hand.side} hand, track {hand.track_id}: joints triangulated from all views",
+        scorer="UST-Hand live",
+        source_software="UST-Hand live",
+        skeleton=skeleton,
+    )
