@@ -17,6 +17,7 @@ from app.commands.common import (
     run_settings,
     viewer_settings,
 )
+from app.commands.poses_flag import add_poses_flag, convert_poses, pose_file_of
 from app.commands.record import print_recording
 from app.commands.record_flags import add_record_flags, record_settings
 from app.run.policy import LivePolicy
@@ -51,6 +52,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--listen", metavar="ADDRESS", help="where remote grabbers connect, tcp://HOST:PORT")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of CURVE keys, see `usthand keys`")
     add_view_flags(parser)
+    add_poses_flag(parser)
     parser.add_argument("--record", type=Path, metavar="DIR", help="record the cameras and the poses into a session")
     add_record_flags(parser.add_argument_group("recording, with --record"))
 
@@ -72,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
         listen=args.listen,
         keys=str(args.keys.resolve()) if args.keys else None,
         record=_recording(args),
+        poses=pose_file_of(args),
     )
     outcome = run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds)
+    convert_poses(args, outcome)
     if "recording" in outcome.summary:
         print_recording(outcome.summary["recording"])
     return report(outcome, args.json)

@@ -17,6 +17,7 @@ from app.commands.common import (
     run_settings,
     viewer_settings,
 )
+from app.commands.poses_flag import add_poses_flag, convert_poses, pose_file_of
 from app.run.policy import ReplayPolicy
 from calibration.errors import UserError
 from calibration.session import check_session
@@ -29,15 +30,14 @@ def add_parser(subparsers) -> None:
         run,
         "play a recorded session through the live path; no set is skipped",
         "  usthand replay session/\n  usthand replay session/ --fast --no-viewer --poses poses.npz --json\n"
+        "  usthand replay session/ --fast --no-viewer --poses hands.bvh\n"
         "  usthand replay session/ --estimate-offsets --headless hands.mp4",
     )
     parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
     add_estimator_flags(parser)
     add_detector_flag(parser)
     parser.add_argument("--fast", action="store_true", help="as fast as possible, not at the recorded speed")
-    parser.add_argument(
-        "--poses", type=Path, metavar="OUT.npz", help="write time, hand, joints, covariance, confidence"
-    )
+    add_poses_flag(parser)
     parser.add_argument("--sets", type=int, metavar="N", help="end after N frame sets")
     parser.add_argument(
         "--estimate-offsets",
@@ -50,10 +50,7 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.sets is not None and args.sets < 1:
         raise UserError(f"`--sets {args.sets}`: at least 1 set.")
-    if args.poses is not None and args.poses.suffix != ".npz":
-        raise UserError(f"`--poses {args.poses}`: the name must end in `.npz`.")
-    if args.poses is not None and args.poses.is_dir():
-        raise UserError(f"`--poses {args.poses}` is a folder. Give the name of a file.")
+    pose_file = pose_file_of(args)
     viewer = viewer_settings(args, f"UST-Hand live: {args.session}")
     session = check_session(args.session)
     rig = recorded_rig(session)
@@ -66,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             shows_every_set=viewer is not None and viewer.headless is not None,
         ),
         sets=args.sets,
-        poses=str(args.poses.resolve()) if args.poses else None,
+        poses=pose_file,
         phases_ns=recorded_phases_of(session, rig),
     )
     offsets_ms = None
@@ -89,4 +86,5 @@ def run(args: argparse.Namespace) -> int:
     outcome = run_rig(rig, settings, viewer, args.seconds)
     if outcome.summary and offsets_ms is not None:
         outcome.summary["time_offsets_ms"] = offsets_ms
+    convert_poses(args, outcome)
     return report(outcome, args.json)

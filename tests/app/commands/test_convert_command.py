@@ -1,0 +1,165 @@
+"""`usthand convert`, and `--poses OUT` by ending: what a person sees, and what is refused."""
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from app.cli import main
+from app.commands.poses_flag import convert_poses, pose_file_of
+from app.convert.formats import FORMATS
+from app.run.supervisor import Outcome
+from calibration.errors import UserError
+from tests.conftest import ROOT
+from tests.support.live_run import last_json, simulated_rig, usthand
+from tests.support.pose_files import pose_arrays, write_pose_file
+
+
+@pytest.fixture(scope="module")
+def poses(tmp_path_factory):
+    return write_pose_file(tmp_path_factory.mktemp("poses") / "poses.npz", pose_arrays(20))
+
+
+def test_it_says_what_it_wrote(poses, tmp_path, capsys):
+    out = tmp_path / "hands.bvh"
+    assert main(["convert", str(poses), str(out), "--fill", "100", "--smooth", "--json"]) == 0
+    said = capsys.readouterr().out
+    assert "20 frames at 50 Hz" in said
+    assert "left_4: there in 20 frames, 0 gaps between, 3 frames interpolated (gaps up to 100 ms)" in said
+    assert "smoothed over time" in said
+    summary = json.loads(said.splitlines()[-1])
+    assert summary["out"] == str(out)
+    assert [hand["filled"] for hand in summary["hands"]] == [0, 3]
+    assert summary["validity"] == f"{out}.valid.csv"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hands.bvh", "hands.bvh.valid.csv"]
+
+
+def test_by_default_nothing_is_filled_or_smoothed(poses, tmp_path, capsys):
+    assert main(["convert", str(poses), str(tmp_path / "hands.npz"), "--json"]) == 0
+    assert "interpolated" not in (said := capsys.readouterr().out)
+    assert json.loads(said.splitlines()[-1])["smoothed"] is False
+    with np.load(tmp_path / "hands.npz") as arrays, np.load(poses) as given:
+        assert len(arrays["time"]) == len(given["time"])
+        for side in ("left", "right"):
+            got, expected = (each["joints"][each["hand"] == side] for each in (arrays, given))
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_an_unknown_ending_lists_the_known_ones(poses, tmp_path, capsys):
+    assert main(["convert", str(poses), str(tmp_path / "hands.fbx")]) == 2
+    said = capsys.readouterr().err
+    assert all(ending in said for ending in FORMATS)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "out", "said"),
+    [
+        (None, "missing/hands.csv", "there is no folder"),
+        (None, ".", "must end in one of"),
+        (b"PK\3\4 half a file", "hands.csv", "cannot be read as poses"),
+        ("none", "hands.csv", "no such file"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(poses, tmp_path, capsys, given, out, said):
+    source = poses if given is None else tmp_path / "given.npz"
+    if isinstance(given, bytes):
+        source.write_bytes(given)
+    assert main(["convert", str(source), str(tmp_path / out)]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_folder_of_that_name_is_refused(poses, tmp_path, capsys):
+    (tmp_path / "hands.csv").mkdir()
+    assert main(["convert", str(poses), str(tmp_path / "hands.csv")]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".c3d", ".usda", ".nwb"])
+def test_a_missing_library_is_named_with_the_line_that_installs_it(ending, monkeypatch):
+    for library in ("pyarrow", "ezc3d", "pxr", "pynwb", "ndx_pose"):
+        monkeypatch.setitem(sys.modules, library, None)
+    for module in ("c3d", "usd", "nwb"):
+        monkeypatch.delitem(sys.modules, f"app.convert.{module}", raising=False)
+    extra = FORMATS[ending].extra
+    with pytest.raises(UserError, match=rf"needs the package `\w+`. Install it: pip install 'usthand-live\[{extra}\]'"):
+        FORMATS[ending].writer()
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(poses, tmp_path):
+    out = tmp_path / "hands.csv"
+    out.write_text("old")
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "convert", str(poses), str(out)],
+        cwd=ROOT,
+        preexec_fn=small_files,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert out.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["hands.csv"]
+
+
+def outcome_of(out, pose_file):
+    """What `replay` and `live` do with `--poses OUT`, once their run has written its pose file."""
+    args = argparse.Namespace(poses=out)
+    kept = pose_file_of(args)
+    assert kept is not None
+    shutil.copy(pose_file, kept)
+    outcome = Outcome(0, {"poses": kept})
+    convert_poses(args, outcome)
+    return outcome
+
+
+def test_poses_of_a_run_become_what_the_ending_says(poses, tmp_path, capsys):
+    for name in ("hands.trc", "hands.npz"):
+        assert outcome_of(tmp_path / name, poses).summary["poses"] == str(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hands.npz", "hands.trc"]
+    assert (tmp_path / "hands.npz").read_bytes() == poses.read_bytes()
+    assert "hands.trc: 20 frames" in capsys.readouterr().out
+
+
+def test_poses_of_a_run_stay_where_they_cannot_be_converted(tmp_path):
+    nobody = {name: values[:0] if values.ndim else values for name, values in pose_arrays(3).items()}
+    with pytest.raises(UserError, match=r"no hand in it.* The poses are kept in .*\.hands\.csv\.npz"):
+        outcome_of(tmp_path / "hands.csv", write_pose_file(tmp_path / "nobody.npz", nobody))
+    assert (tmp_path / ".hands.csv.npz").is_file()
+
+
+@pytest.mark.slow
+def test_live_writes_poses_in_the_format_of_the_ending(tmp_path):
+    simulated_rig(tmp_path / "rig.yaml", 3)
+    out = tmp_path / "hands.jsonl"
+    live = ("live", tmp_path / "rig.yaml", "--estimator", "simulated", "--no-viewer", "--no-mesh", "--seconds", "2")
+    done = usthand(*live, "--poses", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert last_json(done.stdout)["poses"] == str(out)
+    header, *frames = map(json.loads, out.read_text().splitlines())
+    assert header["definition"] == "anatomical"
+    assert any(frame["hands"] for frame in frames)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hands.jsonl", "rig.yaml"]
+
+
+@pytest.mark.parametrize("command", ["live", "replay"])
+def test_poses_with_an_unknown_ending_or_without_a_folder_are_refused_before_the_run(command, tmp_path, capsys):
+    given = simulated_rig(tmp_path / "rig.yaml", 3) if command == "live" else tmp_path
+    for out, said in ((tmp_path / "hands.fbx", "must end in one of"), (tmp_path / "no" / "hands.csv", "no folder")):
+        arguments = ["--estimator", "simulated", "--no-viewer", "--poses", str(out)]
+        assert main([command, str(given), *arguments]) == 2
+        assert said in capsys.readouterr().err
