@@ -44,7 +44,7 @@ def convert_poses(args: argparse.Namespace, outcome: Outcome) -> None:
     try:
         summary = convert(kept, args.poses.resolve())
     except UserError as error:
-        raise UserError(f"{error} The poses are kept in {kept}: `usthand convert` takes them.") from None
+        raise type(error)(f"{error} The poses are kept in {kept}: `usthand convert` takes them.") from None
     kept.unlink()
     print_conversion(summary)
     outcome.summary["poses"] = summary["out"]

@@ -20,7 +20,7 @@ def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False
     """Convert a pose file to the format that the ending of `out` says; returns what was written, for `--json`.
 
     Gaps of at most `fill_ms` are interpolated; `smoothed` takes noise away before. Raises UserError where the pose file
-    cannot be read or `out` cannot be written; then it is as it was.
+    cannot be read or `out` cannot be of it, WriteError where it cannot be written; then `out` is as it was.
     """
     write = check_out(out).writer()
     recording = prepare(read_recording(poses), fill_ms, smoothed)

@@ -5,14 +5,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from calibration.errors import UserError
+from calibration.errors import WriteError
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path beside `path`, with its ending, that becomes `path` if all goes well, and else is removed.
 
-    Raises UserError where the file cannot be written, as on a full disk.
+    Raises WriteError where the file cannot be written, as on a full disk.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -21,7 +21,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:
         # Libraries in C++ tell of a full disk as a RuntimeError.
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
+        raise WriteError(
             f"{path}: the file could not be written ({reason}). Is the disk full? Make room, or give another path."
         ) from None
     finally:
