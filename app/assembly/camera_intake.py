@@ -10,6 +10,7 @@ import numpy as np
 
 from app.assembly.frame_dates import FrameDates
 from app.assembly.frame_sender import FrameSender
+from app.assembly.jpeg_header import jpeg_size
 from app.assembly.lane import Counters
 from app.run.policy import Policy
 from app.transport.messages import CameraReport, CameraStatus, FrameHeader
@@ -71,7 +72,10 @@ class CameraIntake:
         lens = self._camera.camera
         shape = (lens.height, lens.width, 3)
         data = np.frombuffer(payload, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if header.encoding == "jpeg" and len(data) else data
+        image: np.ndarray | None = data
+        if header.encoding == "jpeg":
+            fits = jpeg_size(payload) == (lens.width, lens.height)
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if fits else None
         if image is None or image.size != np.prod(shape):
             self.undecodable += 1
             return None

@@ -1,6 +1,6 @@
 """The messages between processes: typed, versioned, msgpack on the wire. docs/messages.md is their documentation."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -8,6 +8,10 @@ from app.transport.ring import SlotRef
 from calibration.hand import Definition
 
 SCHEMA_VERSION = 1
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""A time in nanoseconds, or a count: with room for sums and differences in 64 bits."""
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
 
 CameraState = Literal["starting", "streaming", "lost", "stalled", "ended", "failed"]
 
@@ -21,12 +25,12 @@ class FrameHeader(msgspec.Struct, tag="frame", tag_field="type", kw_only=True):
     """
 
     camera_id: str
-    sequence: int
-    capture_time_ns: int
-    grab_time_ns: int
-    publish_time_ns: int
-    width: int
-    height: int
+    sequence: Whole
+    capture_time_ns: Whole
+    grab_time_ns: Whole
+    publish_time_ns: Whole
+    width: Pixels
+    height: Pixels
     recorded: bool = False
     slot: SlotRef | None = None
     encoding: Literal["raw", "jpeg", "mjpeg", "h264"] | None = None
@@ -46,15 +50,15 @@ class CameraStatus(msgspec.Struct, tag="camera", tag_field="type", kw_only=True)
     camera_id: str
     state: CameraState
     detail: str = ""
-    pid: int = 0
-    corrupt: int = 0
-    lost: int = 0
+    pid: Whole = 0
+    corrupt: Whole = 0
+    lost: Whole = 0
     fps: float | None = None
-    last_sequence: int = -1
-    first_capture_time_ns: int | None = None
-    next_capture_time_ns: int | None = None
-    clock_offset_ns: int = 0
-    clock_error_ns: int = 0
+    last_sequence: Whole = -1
+    first_capture_time_ns: Whole | None = None
+    next_capture_time_ns: Whole | None = None
+    clock_offset_ns: Whole = 0
+    clock_error_ns: Whole = 0
     sender: int = 0
     schema_version: int = SCHEMA_VERSION
 
@@ -216,7 +220,7 @@ def decode(data: bytes | memoryview) -> Message:
     """Raises MessageRefused for anything that is not a message of this schema version."""
     try:
         message = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # of bad UTF-8 and deep nesting, too
         raise MessageRefused(str(error)) from None
     if message.schema_version != SCHEMA_VERSION:
         raise MessageRefused(f"schema version {message.schema_version}, expected {SCHEMA_VERSION}")
@@ -232,5 +236,5 @@ def decode_plain(data: bytes) -> dict:
     """Raises MessageRefused for anything that is not a map."""
     try:
         return msgspec.msgpack.decode(data, type=dict)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise MessageRefused(str(error)) from None

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -28,13 +29,13 @@ _ALIGN = 4096
 class SlotRef(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Where a frame lies: the writer's process and file, the slot, its ticket, and the image's size."""
 
-    pid: int
-    fd: int
-    slot: int
-    ticket: int
-    height: int
-    width: int
-    slots: int
+    pid: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+    fd: Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+    slot: Annotated[int, msgspec.Meta(ge=0, le=2**20)]
+    ticket: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+    height: Annotated[int, msgspec.Meta(ge=1, le=2**16)]
+    width: Annotated[int, msgspec.Meta(ge=1, le=2**16)]
+    slots: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
 
 
 def _slot_bytes(height: int, width: int) -> int:
@@ -130,6 +131,8 @@ class RingReader:
         return tickets == (ref.ticket, ref.ticket)
 
     def _open(self, ref: SlotRef) -> mmap.mmap | None:
+        if ref.slot >= ref.slots:
+            return None
         key = (ref.pid, ref.fd, ref.height, ref.width, ref.slots)
         memory = self._maps.get(key)
         if memory is None:

@@ -23,13 +23,19 @@ import zmq
 
 from app.transport.keys import Keys
 from app.transport.messages import Message, MessageRefused, decode, decode_plain, encode, encode_plain
+from app.transport.strangers import Strangers
 from calibration.errors import UserError
 
 # A header is a few hundred bytes, so this bounds a lost subscriber's backlog to well under a megabyte.
 HEADER_BACKLOG = 256
 _WAIT_MS = 100
+# No message is larger: a raw frame of 8K is 100 MB, a request a few hundred bytes. ZeroMQ ends the connection of a peer
+# that sends a larger one, before it is read.
+_LARGEST_FRAME = 128 << 20
+_LARGEST_REQUEST = 64 << 10
 # A frame sent over the network is megabytes: two may wait, the third is dropped, so latency stays bounded.
 PAYLOAD_BACKLOG = 2
+_MOST_PARTS = 2
 
 
 def ipc_address(path: Path) -> str:
@@ -106,6 +112,7 @@ class Publisher:
         self._socket.set(zmq.SNDHWM, backlog)
         self._socket.set(zmq.LINGER, 200)
         self._socket.set(zmq.XPUB_VERBOSER, 1)
+        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
         if waits:
             self._socket.set(zmq.XPUB_NODROP, 1)
             self._socket.set(zmq.LINGER, -1)
@@ -169,6 +176,7 @@ class NewestPublisher:
         self._socket = zmq.Context.instance().socket(zmq.PUB)
         self._socket.set(zmq.CONFLATE, 1)
         self._socket.set(zmq.LINGER, 200)
+        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
         _bind(self._socket, address)
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
 
@@ -189,8 +197,9 @@ class Subscriber:
         self._socket.set(zmq.RECONNECT_IVL, 50)
         self._socket.set(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.set(zmq.SUBSCRIBE, b"")
+        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_FRAME)
         self._keys = keys
-        self.refused = 0
+        self._strangers = Strangers()
 
     def connect(self, address: str) -> None:
         if self._keys is not None:
@@ -204,22 +213,43 @@ class Subscriber:
         _bind(self._socket, address)
         return self._socket.get_string(zmq.LAST_ENDPOINT)
 
+    @property
+    def refused(self) -> int:
+        """How many messages were none of ours."""
+        return self._strangers.refused
+
     def receive(self) -> Iterator[tuple[Message, memoryview | None]]:
-        """What has arrived, without waiting; what is no message of ours is counted in `refused` and skipped."""
-        while True:
+        """What has arrived, without waiting, at most a backlog of it, so that its owner's other work goes on.
+
+        What is no message of ours is skipped, and a peer that sent many of them is not listened to any more.
+        """
+        for _ in range(4 * HEADER_BACKLOG):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            peer = _peer(parts[0])
+            if self._strangers.is_ignored(peer):
+                continue
             try:
+                if len(parts) > _MOST_PARTS:
+                    raise MessageRefused(f"{len(parts)} parts")
                 message = decode(parts[0].buffer)
-            except MessageRefused:
-                self.refused += 1
+            except MessageRefused as refused:
+                self._strangers.refuse(peer, str(refused))
                 continue
             yield message, parts[1].buffer if len(parts) > 1 else None
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _peer(part: zmq.Frame) -> tuple[str, int]:
+    """The network address that a message came from, empty on this host's own sockets, and the connection's number."""
+    try:
+        return str(part.get("Peer-Address")), part.get(zmq.SRCFD)
+    except zmq.ZMQError:
+        return "", -1
 
 
 def flush() -> None:
@@ -233,6 +263,7 @@ class CommandServer:
     def __init__(self, address: str, answer: Callable[[dict], dict], keys: Keys | None = None) -> None:
         self._socket = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
         if keys is not None:
             keys.serve(self._socket)
         _bind(self._socket, address)
@@ -240,7 +271,10 @@ class CommandServer:
         self._answer = answer
 
     def serve(self) -> None:
-        while self._socket.poll(0):
+        """Answer what was asked, at most a backlog of it."""
+        for _ in range(HEADER_BACKLOG):
+            if not self._socket.poll(0):
+                return
             # A REQ socket puts an empty part before its request, and wants it before the answer.
             *envelope, request = self._socket.recv_multipart()
             with contextlib.suppress(MessageRefused, ValueError):
@@ -256,6 +290,7 @@ class CommandClient:
     def __init__(self, address: str, keys: Keys | None = None) -> None:
         self._socket = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
         if keys is not None:
             keys.join(self._socket)
         _prepare(self._socket, address)

@@ -39,8 +39,9 @@ def damaged(kind: str, seed: int, folder: Path) -> Path:
     return path
 
 
-def read_damaged(kind: str, seeds: Iterable[int], most_s: int = 20) -> list[Finding]:
-    """Read the copies of those seeds in a process of its own; what is not read or refused within `most_s` is found.
+def read_damaged(kind: str, seeds: Iterable[int], most_s: float = 5) -> list[Finding]:
+    """Read the copies of those seeds in a process of its own; what is not read or refused in `most_s` of processor time
+    is found.
 
     A process that dies is found, too, and the reading goes on after it.
     """
@@ -69,14 +70,14 @@ def _until_closed(connection: Connection) -> Iterator[tuple[int, str]]:
         return
 
 
-def _read_all(kind: str, seeds: list[int], most_s: int, results: Connection) -> None:
+def _read_all(kind: str, seeds: list[int], most_s: float, results: Connection) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_BYTES, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             path = damaged(kind, seed, Path(folder))
-            signal.alarm(most_s)
+            signal.setitimer(signal.ITIMER_PROF, most_s)
             what = ""
             try:
                 FILES[kind].read(path)
@@ -85,7 +86,7 @@ def _read_all(kind: str, seeds: list[int], most_s: int, results: Connection) -> 
             except BaseException:
                 what = traceback.format_exc()
             finally:
-                signal.alarm(0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
         results.send((seed, what))
 
 
@@ -103,7 +104,7 @@ def main() -> int:
     kinds = [args.kind] if args.kind else sorted(FILES)
     while time.monotonic() < end_s:
         for kind in kinds:
-            for finding in read_damaged(kind, range(seed, seed + 50), 5):
+            for finding in read_damaged(kind, range(seed, seed + 50)):
                 found += 1
                 print(f"{finding.kind}, seed {finding.seed}: {finding.what}", flush=True)
         seed += 50
