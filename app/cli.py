@@ -38,14 +38,21 @@ _COMMANDS = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands, or, which is quicker, of `only` one of these modules."""
     parser = argparse.ArgumentParser(
         prog="usthand", description="Live 3D hands from two to eight calibrated cameras: no gloves, no markers."
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
+    for command in _COMMANDS if only is None else (only,):
         importlib.import_module(f"app.commands.{command}").add_parser(subparsers)
     return parser
+
+
+def _module_of(command: str) -> str | None:
+    """The module of a command that is so named."""
+    name = {"import": "import_recording"}.get(command, command)
+    return name if name in _COMMANDS else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +64,7 @@ def run(arguments: Sequence[str] | None) -> int:
     for each in given:
         if not each.isascii() and each != each.encode(errors="replace").decode():
             raise UserError(f"{each.encode(errors='backslashreplace').decode()}: a path that is not UTF-8. Rename it.")
-    args = build_parser().parse_args(given)
+    args = build_parser(_module_of(given[0]) if given else None).parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     code = args.run(args)
     if sys.stdout is not None:

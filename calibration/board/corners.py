@@ -53,6 +53,7 @@ def refine_corners(
     side = int(np.clip(2 * round(reach * square_px) + 1, _LEAST_SAMPLES, _MOST_SAMPLES))
     line = np.linspace(-reach, reach, side)
     u, v = np.meshgrid(line, line)
+    grid = np.stack([u.ravel(), v.ravel()], axis=1).astype(np.float32)
     band = min(max(band, 2.5 / max(square_px, 1e-6)), 0.7 * reach)
     weights = _strips(u / reach, v / reach, band / reach)
     points = np.array(corners_px, dtype=np.float64)
@@ -60,7 +61,7 @@ def refine_corners(
     points -= origin
     patches = np.zeros((len(points), side, side), dtype=np.float32)
     for _ in range(_STEPS):
-        patches = _sample(image, points, axes_px, u, v)
+        patches = _sample(image, points, axes_px, grid)
         step_px = np.einsum("na,nab->nb", _crossing(patches, line, weights), axes_px)
         points = points + step_px
         if np.abs(step_px).max(initial=0.0) < _STILL_PX:
@@ -104,11 +105,13 @@ def _strips(u: np.ndarray, v: np.ndarray, band: float) -> np.ndarray:
     return fade * np.clip(4 * (1 - along), 0, 1)
 
 
-def _sample(image: np.ndarray, points: np.ndarray, axes: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    at = points[:, None, None] + u[..., None] * axes[:, None, None, 0] + v[..., None] * axes[:, None, None, 1]
-    flat = np.ascontiguousarray(at.reshape(len(points), -1, 2), dtype=np.float32)
-    values = cv2.remap(image, flat, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return values.reshape(len(points), *u.shape)
+def _sample(image: np.ndarray, points: np.ndarray, axes: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Values (n, S, S) at places `grid` (S * S, 2), in axes (n, 2, 2) about points (n, 2)."""
+    at = grid @ axes.astype(np.float32)
+    at += points.astype(np.float32)[:, None]
+    values = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    side = round(len(grid) ** 0.5)
+    return values.reshape(len(points), side, side)
 
 
 def _crossing(patches: np.ndarray, line: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -59,4 +59,4 @@ def _solve(table: BoardTable, intrinsics: Intrinsics, options: CalibrationOption
     solve = solve.free_shape()
     if options.rolling_shutter:
         solve = solve.free_row_times()
-    return solve.add_sets(options.final_sets)
+    return solve.add_sets(options.final_sets).settle()

@@ -110,7 +110,7 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
 
     def solve(T_cam_world: np.ndarray, fixed: np.ndarray | None = None) -> RigSolve:
         start = RigSolve.from_cameras(poses, intrinsics, T_cam_world, _SETTINGS.most_sets, fixed)
-        return start.adjust(afresh=True)
+        return start.adjust(afresh=True).settle()
 
     new, T_old = solve(graph.starts()[0]), _poses(rig)
     T_new = new.state.T_cam_world

@@ -19,6 +19,8 @@ from calibration.solve.view_table import BoardTable, make_table
 
 # Views of a camera that are looked for in another's; of which so many must be there, to so many pixels.
 _SAMPLES, _LEAST_SAME, _SAME_SHARE, _SAME_PX = 40, 5, 0.8, 0.5
+# Moments that are looked at, and the error in pixels up to which a rig fits as it is.
+_SETS, _FITS_PX = 60, 3.0
 # Exchanged, two cameras must miss by less than this share of what they miss by as they are.
 _GAIN = 0.5
 # By lenses alone less is to be had: a pose takes up most of what a wrong focal length does.
@@ -87,9 +89,13 @@ def exchanged_cameras(rig: Rig, detections: Detections, board: Board) -> tuple[s
         return None
     offsets_s = {camera.camera_id: camera.time_offset_ns * 1e-9 for camera in rig.cameras}
     table = make_table(detections, board, rig.camera_ids, offsets_s)
+    table = table.select(np.isin(table.set, np.linspace(0, table.set_count - 1, _SETS).astype(int)))
+    as_is = _error_px(rig, table)
+    if as_is < _FITS_PX:
+        return None
     errors = {(a, b): _error_px(_exchange(rig, a, b), table) for a, b in combinations(rig.camera_ids, 2)}
     best = min(errors, key=lambda pair: errors[pair])
-    return best if errors[best] < _GAIN * _error_px(rig, table) else None
+    return best if errors[best] < _GAIN * as_is else None
 
 
 def _exchange(rig: Rig, a: str, b: str) -> Rig:

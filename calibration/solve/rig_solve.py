@@ -68,7 +68,9 @@ class RigSolve:
         check_linked(table, graph.groups())
         starts = [cls.from_cameras(poses, intrinsics, T, most_sets) for T in graph.starts()]
         tried = [
-            replace(start, use=starts[0].use & np.isfinite(start.boards.error_px)).adjust(rounds=1, afresh=True)
+            replace(start, use=starts[0].use & np.isfinite(start.boards.error_px)).adjust(
+                rounds=1, afresh=True, steps=SolveSettings().starting_steps
+            )
             for start in starts
         ]
         return min(tried, key=lambda solve: solve.cost(solve.settings.first_sigma))
@@ -102,8 +104,8 @@ class RigSolve:
             held_focal_std=np.zeros(cameras),
         )
 
-    def adjust(self, rounds: int = 6, *, afresh: bool = False) -> "RigSolve":
-        """Fitted to the sets in use; the corners are moved anew each round, until offsets and noise settle.
+    def adjust(self, rounds: int = 6, *, afresh: bool = False, steps: int | None = None) -> "RigSolve":
+        """Fitted roughly to the sets in use; the corners are moved anew each round, until offsets and noise settle.
 
         `afresh`: the state is rough, so that the noise of the last fit is no guide, and offsets and row times are only
         freed once the rest fits roughly.
@@ -118,7 +120,7 @@ class RigSolve:
             free[:, ROW] = wanted[:, ROW] & (number > 1 or not afresh)
             moved = at_set_times(self.table, state.offset_s)
             problem = replace(problem, table=moved.select(self.use[moved.set]), free=free.copy(), sigma=sigma)
-            solution = minimise(problem, state, settings.steps, settings.tolerance)
+            solution = minimise(problem, state, steps or settings.steps, settings.rough_tolerance)
             state, converged = solution.state, solution.converged
             unknowns = 6 * len(np.unique(problem.table.set)) + int(free.sum())
             last, sigma = sigma, robust_sigma(problem.table, solution.residuals_px, unknowns)
@@ -128,6 +130,11 @@ class RigSolve:
             if settled and abs(np.log(sigma / last)) < settings.settled_sigma and number >= (1 + timed) * afresh:
                 break
         return replace(self, state=state, problem=replace(problem, sigma=sigma), converged=converged)
+
+    def settle(self) -> "RigSolve":
+        """Fitted to the end; what was decided on the way stays, as do the held-out errors."""
+        solution = minimise(self.problem, self.state, self.settings.steps, self.settings.tolerance)
+        return replace(self, state=solution.state, converged=solution.converged, tested=self.tested or self)
 
     def hold_undetermined(self) -> "RigSolve":
         """With the focal lengths held that the footage leaves too unsure."""

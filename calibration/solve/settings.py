@@ -12,7 +12,11 @@ class SolveSettings:
     steps: int = 50
     """Levenberg-Marquardt steps of a round, at most: a fit that takes more is not to be trusted."""
     tolerance: float = 0.05
-    """A round ends so many standard deviations from the least cost: a twentieth of what noise does anyway."""
+    """The fit ends so many standard deviations from the least cost: a twentieth of what noise does anyway."""
+    rough_tolerance: float = 0.3
+    """And its rounds on the way there, which decide what is free and how corners are moved."""
+    starting_steps: int = 12
+    """Steps by which two starts are compared."""
     settled_s: float = 2e-4
     """Rounds end where no offset changes more: a corner at 500 px/s then moves by a tenth of a pixel."""
     settled_sigma: float = 0.03

@@ -2,6 +2,8 @@
 
 import pytest
 
+from calibration.board.board import write_board
+from tests.support.board_images import REAL_CHARUCO
 from tests.support.live_run import last_json, usthand
 
 
@@ -19,6 +21,22 @@ def test_transport_moves_every_paced_frame_and_compares_with_memcpy():
     assert paced["lost"] == 0
     assert paced["fps"] == pytest.approx(20, rel=0.2)
     assert 0 < paced["latency_p50_ms"] <= paced["latency_p99_ms"]
+
+
+@pytest.mark.slow
+def test_a_calibration_is_compared_with_the_decoder_alone(real_rig_dir, tmp_path):
+    session = tmp_path / "session"
+    assert usthand("import", real_rig_dir, session).returncode == 0
+    write_board(session / "board.yaml", REAL_CHARUCO)
+    done = usthand("bench", "calibration", session, "--rounds", "1", "--json", timeout=280)
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert (result["frames"], result["cameras"], result["rounds"]) == (444, 4, 1)
+    # The detection decodes the same images, and does more.
+    assert 0 < result["decode_cpu_s"] < result["detection_cpu_s"]
+    assert result["calibration_s"] == pytest.approx(result["detection_s"] + result["solve_s"], abs=2e-3)
+    assert result["of_decoder"] == pytest.approx(result["calibration_s"] / result["decode_s"], rel=0.02)
+    assert f"{result['of_decoder']:g} times the decoder alone" in done.stdout
 
 
 @pytest.mark.slow
