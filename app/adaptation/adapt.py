@@ -7,18 +7,21 @@ MediaPipe, and on simulated hands.
 """
 
 import logging
+import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app.adaptation.check import CheckedRound, withheld_percent
-from app.adaptation.crops import cut_crops, label_crops, read_places
+from app.adaptation.crops import cut_crops, label_crops, read_places, to_image
 from app.adaptation.footage import Footage, teaching
+from app.adaptation.head import link_cache, write_head_config
 from app.adaptation.judgement import (
     ADAPTED,
     MEDIAPIPE,
@@ -27,7 +30,7 @@ from app.adaptation.judgement import (
     measure_simulated,
     refusal,
 )
-from app.adaptation.rehearsal import REHEARSAL, TEST, simulated_crops
+from app.adaptation.rehearsal import REHEARSAL, TEST, WINDOWS, simulated_crops
 from app.adaptation.settings import AdaptSettings
 from app.adaptation.teacher import Taught, fuse, seen_again, teach
 from app.adaptation.work import WorkFolder
@@ -38,6 +41,7 @@ from app.labelling.stretch import Stretch
 from app.worker.statistics import rounded
 from calibration.errors import UserError
 from calibration.programs import run_program
+from models.data.generate import GenerateSettings
 from models.files.npzfile import read_npz
 
 log = logging.getLogger(__name__)
@@ -83,11 +87,16 @@ class Adaptation:
             "hands_learned": learned,
         }
         self._check(hands, learned)
-        rounds, best = self._rounds(hands, learned)
+        summary["teacher"] = teacher = self._teacher()
+        rounds, best = self._rounds(hands, learned, teacher)
         summary["rounds"] = [each.figures() for each in rounds]
-        if best is None:
+        if best is None and teacher == PACKAGED:
             return self._refused(summary, "what it learned does not lower the error on sets that it did not learn")
-        result = self.work.step("result", lambda folder: self._assemble(folder, *best))
+        landmarks = self.work.step("landmarks", lambda folder: self._put(folder / WEIGHTS, best)) / WEIGHTS
+        adapted = landmarks
+        if teacher == MEDIAPIPE:
+            adapted = self._head(hands, learned, landmarks, best)
+        result = self.work.step("result", lambda folder: self._export(folder, adapted))
         summary["held_out"] = self.work.figures("held_out", lambda: self._measure_footage(result))
         summary["simulated"] = self.work.figures("simulated", lambda: self._measure_simulated(result))
         reason = refusal(summary["held_out"], summary["simulated"], self.settings.judgement)
@@ -137,14 +146,28 @@ class Adaptation:
             self.work.remove()
             raise
 
-    def _rounds(self, hands: Sequence[Stretch], learned: int) -> tuple[list[CheckedRound], tuple[Path, float] | None]:
+    def _teacher(self) -> str:
+        """Who sees hands better where nothing is held out yet, with all views but one: the network, or MediaPipe's
+        keypoints triangulated. On hands unlike those that it was trained on, the network corrects what was right."""
+        settings = self.settings.judgement
+        stretches = [(each, each.before_held_out(settings.teacher_sets)) for each in self.footages]
+        found = self.work.figures(
+            "teachers", lambda: self._measured("who is to teach", stretches, {PACKAGED: self.engine})
+        )
+        network, detector = (found[name]["withheld_px_median"] for name in (PACKAGED, MEDIAPIPE))
+        log.info("the network is %s px off in a withheld view, the detector %s px", network, detector)
+        return MEDIAPIPE if detector is not None and (network is None or detector < network) else PACKAGED
+
+    def _rounds(
+        self, hands: Sequence[Stretch], learned: int, teacher: str
+    ) -> tuple[list[CheckedRound], tuple[Path, float] | None]:
         """The rounds, and of the best one its weights and share of the way to them; None where none is better."""
         settings = self.settings.round
-        held = simulated_crops(
-            self.cache, REHEARSAL, self.weights, self.workers, lambda d, n: self.progress("simulated hands", d, n)
-        )
+        held = self._simulated(REHEARSAL, self.weights)
         by_detector = [teach(each.rig, found) for each, found in zip(self.footages, hands, strict=True)]
-        taught = [fuse(found, other) for found, other in zip(hands, by_detector, strict=True)]
+        taught = by_detector
+        if teacher == PACKAGED:
+            taught = [fuse(found, other) for found, other in zip(hands, by_detector, strict=True)]
         cache = self.work.step("crops", lambda folder: self._cut(folder, hands, taught))
         rounds: list[CheckedRound] = []
         best: tuple[Path, float] | None = None
@@ -163,14 +186,58 @@ class Adaptation:
             least, start = error, folder / "weights.safetensors"
             best = start, share
             if number + 1 < settings.rounds:
-                checkpoint = self.work.step(
-                    f"checkpoint_{number}",
-                    lambda out, made=best: self._put(out / WEIGHTS, *made),
-                )
-                for session, (found, other) in enumerate(zip(hands, by_detector, strict=True)):
-                    again = self._find(f"again_{number}", session, str(checkpoint / WEIGHTS))
-                    taught[session] = fuse(seen_again(found, again), other)
+                taught = self._taught_again(number, hands, by_detector, teacher, best)
         return rounds, best
+
+    def _taught_again(
+        self,
+        number: int,
+        hands: Sequence[Stretch],
+        by_detector: Sequence[Taught],
+        teacher: str,
+        best: tuple[Path, float],
+    ) -> list[Taught]:
+        """What the result of a round and the detector say together."""
+        if teacher == MEDIAPIPE:
+            return self._with_student(hands, best)
+        checkpoint = self.work.step(f"checkpoint_{number}", lambda out: self._put(out / WEIGHTS, best))
+        again = [self._find(f"again_{number}", each, str(checkpoint / WEIGHTS)) for each in range(len(hands))]
+        return [
+            fuse(seen_again(found, later), other) for found, later, other in zip(hands, again, by_detector, strict=True)
+        ]
+
+    def _with_student(self, hands: Sequence[Stretch], best: tuple[Path, float] | None) -> list[Taught]:
+        """What the detector and the adapted landmark network say together of each view, triangulated."""
+        if best is None:
+            return [teach(each.rig, found) for each, found in zip(self.footages, hands, strict=True)]
+        weights, share = best
+        points = read_npz(weights.with_name("points.npz"), "what a round learned", _ADVICE)
+        which, first, taught = 1 + self.settings.round.shares.index(share), 0, []
+        for number, (footage, found) in enumerate(zip(self.footages, hands, strict=True)):
+            places = read_places(self.work.path / "crops", number)
+            own = slice(first, first + len(places.hand))
+            first = own.stop
+            said = to_image(footage.rig, found, places, points["points_px"][which, own], points["presence"][which, own])
+            taught.append(teach(footage.rig, found, [said]))
+        return taught
+
+    def _head(self, hands: Sequence[Stretch], learned: int, landmarks: Path, best: tuple[Path, float] | None) -> Path:
+        """The checkpoint of which everything after the landmark network was trained, too."""
+        settings, folder, cache = self.settings.head, self.work.path / "head", self.work.path / "crops"
+        folder.mkdir(exist_ok=True)
+        held = self._simulated(WINDOWS, None)
+        linked = self.work.step("held", lambda out: link_cache(held, out))
+        self._label(cache, hands, self._with_student(hands, best))
+        for each in (cache, linked):
+            self._run("models.data.sightings", str(landmarks), str(each))
+        steps = int(np.clip(settings.shows * learned / 4, settings.least_steps, settings.most_steps))
+        write_head_config(
+            folder / "head.yaml", crops=cache, held=linked, start=landmarks, steps=steps, rate=settings.learning_rate,
+            seed=self.settings.seed,
+        )  # fmt: skip
+        goes_on = ["--resume"] if (folder / "run" / "resume.safetensors").is_file() else []
+        self._run("models.training", str(folder / "head.yaml"), *goes_on)
+        return folder / "run" / "last.safetensors"
 
     def _cut(self, folder: Path, hands: Sequence[Stretch], taught: Sequence[Taught]) -> None:
         views = max(len(each.rig.cameras) for each in self.footages)
@@ -214,28 +281,30 @@ class Adaptation:
         before, *after = errors.mean(1).tolist()
         return CheckedRound(before=before, after=dict(zip(self.settings.round.shares, after, strict=True)))
 
-    def _put(self, out: Path, weights: Path, share: float) -> None:
+    def _put(self, out: Path, best: tuple[Path, float] | None) -> None:
+        """The checkpoint with the landmark network of a round."""
+        weights, share = best or (self.weights, 0.0)
         self._run("models.training.put_landmarks", str(self.weights), str(weights), str(share), str(out))
 
-    def _assemble(self, folder: Path, weights: Path, share: float) -> None:
+    def _export(self, folder: Path, adapted: Path) -> None:
         """The checkpoint, exported, with its weights beside."""
-        self._put(folder / WEIGHTS, weights, share)
+        for ending in (".safetensors", ".json"):
+            shutil.copyfile(adapted.with_suffix(ending), (folder / WEIGHTS).with_suffix(ending))
         self._run("deploy.export", str(folder / WEIGHTS), str(folder))
 
     def _measure_footage(self, result: Path) -> dict[str, Any]:
-        checkpoints = {PACKAGED: self.engine, ADAPTED: str(result)}
-        return measure_footage(
-            self.footages,
-            checkpoints,
-            self.settings.judgement,
-            self.settings.hands,
-            lambda: self.progress("measuring on what was held out", 1, None),
-        )
+        stretches = [(each, each.held_out(self.settings.judgement.most_sets)) for each in self.footages]
+        return self._measured("what was held out", stretches, {PACKAGED: self.engine, ADAPTED: str(result)})
+
+    def _measured(
+        self, title: str, stretches: Sequence[tuple[Footage, tuple[int, int]]], checkpoints: Mapping[str, str]
+    ) -> dict[str, Any]:
+        settings = self.settings
+        advance = partial(self.progress, f"measuring: {title}", 1, None)
+        return measure_footage(stretches, checkpoints, settings.judgement, settings.hands, advance)
 
     def _measure_simulated(self, result: Path) -> dict[str, Any]:
-        data = simulated_crops(
-            self.cache, TEST, None, self.workers, lambda d, n: self.progress("simulated hands to test on", d, n)
-        )
+        data = self._simulated(TEST, None)
         found = {}
         for name, checkpoint in ((PACKAGED, self.weights), (ADAPTED, result / WEIGHTS)):
             found[name] = measure_simulated(str(checkpoint), data)
@@ -243,9 +312,11 @@ class Adaptation:
                 raise StepFailed("the evaluation on simulated hands failed")
         return found
 
+    def _simulated(self, settings: GenerateSettings, weights: Path | None) -> Path:
+        return simulated_crops(
+            self.cache, settings, weights, self.workers, lambda d, n: self.progress("simulated hands", d, n)
+        )
+
     def _run(self, module: str, *words: str) -> None:
         if run_program([sys.executable, "-m", module, *words]):
             raise StepFailed(f"{module} failed; its message is above")
-
-
-METHODS = (PACKAGED, ADAPTED, MEDIAPIPE)

@@ -13,6 +13,7 @@ from calibration.rig import Rig
 from calibration.session import Session
 
 _NS = 1e-9
+_FOREVER_NS = 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +39,23 @@ class Footage:
             if self.blocks is None or number // self.every // self.block_sets in self.blocks:
                 yield frame_set
 
-    def held_sets(self, warmup_s: float, most: int) -> Iterator[FrameSet]:
-        """The sets that are held out, the last `most` of them, and those in the `warmup_s` seconds before them."""
-        from_ns = self.measured_ns(most) - warmup_s / _NS
-        for frame_set in recorded_sets(self.session, self.rig, self.phases_ns):
-            if frame_set.reference_time_ns >= from_ns:
-                yield frame_set
-
-    def measured_ns(self, most: int) -> int:
-        """From when on the held-out sets are measured."""
+    def held_out(self, most: int) -> tuple[int, int]:
+        """From when until when the last `most` of the sets lie that are held out."""
         times_ns = set_times_ns(self.session)
-        return max(self.held_ns, int(times_ns[max(len(times_ns) - most, 0)]))
+        return max(self.held_ns, int(times_ns[max(len(times_ns) - most, 0)])), int(times_ns[-1]) + _FOREVER_NS
+
+    def before_held_out(self, most: int) -> tuple[int, int]:
+        """From when until when the last `most` sets lie that are not held out."""
+        times_ns = set_times_ns(self.session)
+        return int(times_ns[max(int(np.searchsorted(times_ns, self.held_ns)) - most, 0)]), self.held_ns
+
+    def sets_between(self, from_ns: int, until_ns: int, warmup_s: float) -> Iterator[FrameSet]:
+        """The sets of a stretch and of the `warmup_s` seconds before it, all of them."""
+        for frame_set in recorded_sets(self.session, self.rig, self.phases_ns):
+            if frame_set.reference_time_ns >= until_ns:
+                return
+            if frame_set.reference_time_ns >= from_ns - warmup_s / _NS:
+                yield frame_set
 
 
 def set_times_ns(session: Session) -> np.ndarray:

@@ -26,13 +26,13 @@ FIGURES = (
 
 
 def measure_footage(
-    footages: Sequence[Footage],
+    stretches: Sequence[tuple[Footage, tuple[int, int]]],
     checkpoints: Mapping[str, str],
     settings: JudgementSettings,
     hands: int,
     progress: Callable[[], object],
 ) -> dict[str, Any]:
-    """The figures on the held-out sets of each of the `checkpoints` (engine directories) and of MediaPipe."""
+    """The figures of each of the `checkpoints` and of MediaPipe on stretches of footage, from and until when."""
     limits = WithheldSettings()
     methods: dict[str, MakeEstimator] = {
         name: lambda rig, detector, source=source: make_estimator(
@@ -43,11 +43,11 @@ def measure_footage(
     methods[MEDIAPIPE] = lambda rig, detector: make_estimator(MEDIAPIPE, rig, detector=detector, hands=hands)
     detector, runs = MediaPipeHands(), []
     try:
-        for footage in footages:
-            sets = footage.held_sets(settings.warmup_s, settings.most_sets)
+        for footage, (from_ns, until_ns) in stretches:
+            sets = footage.sets_between(from_ns, until_ns, settings.warmup_s)
             run = run_session(footage.session, footage.rig, footage.phases_ns, detector, methods,
                               limits.least_presence, progress, sets)  # fmt: skip
-            runs.append(run.since(footage.measured_ns(settings.most_sets)))
+            runs.append(run.since(from_ns))
     finally:
         detector.close()
     figures: dict[str, Any] = {"sets": sum(len(run.times_ns) for run in runs)}

@@ -32,13 +32,15 @@ class JudgementSettings:
     Its withheld-view error must be lower by `least_gain` of the packaged one's at least; of the hands it may miss
     `more_missed` more (a share), and on simulated hands its error may grow by `forgotten` (a share). `warmup_s`: the
     methods run so long before what is measured begins. `most_sets`: measured of each session, its last ones.
+    `teacher_sets`: the sets before what is held out, by which is decided who teaches.
     """
 
     least_gain: float = 0.002
     more_missed: float = 0.01
     forgotten: float = 0.03
     warmup_s: float = 2.0
-    most_sets: int = 120
+    most_sets: int = 80
+    teacher_sets: int = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,18 @@ class RoundSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadSettings:
+    """Of the training of what follows the landmark network: each hand is shown about `shows` times, four at once."""
+
+    shows: float = 4.0
+    least_steps: int = 60
+    most_steps: int = 300
+    learning_rate: float = 3e-4
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdaptSettings:
+    head: HeadSettings = field(default_factory=HeadSettings)
     footage: FootageSettings = field(default_factory=FootageSettings)
     round: RoundSettings = field(default_factory=RoundSettings)
     judgement: JudgementSettings = field(default_factory=JudgementSettings)

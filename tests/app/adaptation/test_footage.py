@@ -26,7 +26,7 @@ def times_of(sets) -> list[int]:
 def test_every_set_is_to_learn_from_or_is_held_out(recording):
     footage = plan_footage(recording.session, 600, SMALL)
     every = times_of(recorded_sets(recording.session, recording.rig, recording.phases_ns))
-    learning, held = times_of(footage.learning_sets()), times_of(footage.held_sets(0.0, 1000))
+    learning, held = times_of(footage.learning_sets()), times_of(footage.sets_between(*footage.held_out(1000), 0.0))
     assert learning + held == every and len(every) == FRAMES
     assert max(learning) < footage.held_ns <= min(held)
     assert len(held) == pytest.approx(0.4 * FRAMES, abs=1)
@@ -41,10 +41,12 @@ def test_the_last_hands_to_learn_from_are_chosen_by():
 
 def test_methods_warm_up_before_what_is_measured(recording):
     footage = plan_footage(recording.session, 600, SMALL)
-    start_ns = footage.measured_ns(3)
-    held = np.array(times_of(footage.held_sets(0.1, 3)))
+    start_ns, until_ns = footage.held_out(3)
+    held = np.array(times_of(footage.sets_between(start_ns, until_ns, 0.1)))
     assert (held >= start_ns).sum() == 3
     assert start_ns - held.min() == pytest.approx(0.1e9, abs=1e9 / FPS)
+    before = times_of(footage.sets_between(*footage.before_held_out(3), 0.0))
+    assert len(before) == 3 and max(before) < footage.held_ns
 
 
 def test_of_much_footage_blocks_from_all_over_it_are_taken(recording):
