@@ -9,6 +9,7 @@ from typing import Any
 
 from app.adaptation.footage import Footage
 from app.adaptation.settings import JudgementSettings
+from app.adaptation.true_error import true_errors_mm
 from app.estimators import make_estimator
 from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 from app.evaluation.figures import method_figures
@@ -41,13 +42,14 @@ def measure_footage(
         for name, source in checkpoints.items()
     }
     methods[MEDIAPIPE] = lambda rig, detector: make_estimator(MEDIAPIPE, rig, detector=detector, hands=hands)
-    detector, runs = MediaPipeHands(), []
+    detector, runs, true_mm = MediaPipeHands(), [], []
     try:
         for footage, (from_ns, until_ns) in stretches:
             sets = footage.sets_between(from_ns, until_ns, settings.warmup_s)
             run = run_session(footage.session, footage.rig, footage.phases_ns, detector, methods,
                               limits.least_presence, progress, sets)  # fmt: skip
             runs.append(run.since(from_ns))
+            true_mm.append(true_errors_mm(footage.session, runs[-1], list(methods)))
     finally:
         detector.close()
     figures: dict[str, Any] = {"sets": sum(len(run.times_ns) for run in runs)}
@@ -60,6 +62,8 @@ def measure_footage(
             jitter.add([])
         figures[name] = {key: of_method[key] for key in FIGURES}
         figures[name]["jitter_mm"] = None if jitter.mm is None else rounded(jitter.mm)
+        known = [mm for of_session in true_mm if of_session is not None for mm in of_session[name]]
+        figures[name]["true_mm"] = rounded(sum(known) / len(known)) if known else None
     return figures
 
 

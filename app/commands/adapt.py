@@ -28,6 +28,7 @@ _ROWS = {
     "bone_length_cv_mean": "bone-length variation",
     "jitter_mm": "jitter at rest, mm",
     "leave_one_out_px_median": "leave-one-out, px",
+    "true_mm": "true error, mm (simulated)",
 }
 
 
@@ -170,6 +171,8 @@ def _print(summary: dict[str, Any], output: Path) -> None:
     if held:
         print(f"on {held['sets']} sets that were held out: {'':14}{'packaged':>10}{'adapted':>10}{'mediapipe':>10}")
         for key, title in _ROWS.items():
+            if key == "true_mm" and held["packaged"][key] is None:
+                continue
             cells = "".join(f"{_cell(held[name][key], key):>10}" for name in ("packaged", "adapted", "mediapipe"))
             print(f"  {title:41}{cells}")
     simulated = summary.get("simulated")
