@@ -7,7 +7,6 @@ MediaPipe, and on simulated hands.
 """
 
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,6 @@ import numpy as np
 from app.adaptation.check import CheckedRound, withheld_percent
 from app.adaptation.crops import cut_crops, label_crops, read_places, to_image
 from app.adaptation.footage import Footage, teaching
-from app.adaptation.head import link_cache, write_head_config
 from app.adaptation.judgement import (
     ADAPTED,
     MEDIAPIPE,
@@ -30,7 +28,7 @@ from app.adaptation.judgement import (
     measure_simulated,
     refusal,
 )
-from app.adaptation.rehearsal import REHEARSAL, TEST, WINDOWS, simulated_crops
+from app.adaptation.rehearsal import REHEARSAL, TEST, simulated_crops
 from app.adaptation.settings import AdaptSettings
 from app.adaptation.teacher import Taught, fuse, seen_again, teach
 from app.adaptation.work import WorkFolder
@@ -90,13 +88,9 @@ class Adaptation:
         summary["teacher"] = teacher = self._teacher()
         rounds, best = self._rounds(hands, learned, teacher)
         summary["rounds"] = [each.figures() for each in rounds]
-        if best is None and teacher == PACKAGED:
+        if best is None:
             return self._refused(summary, "what it learned does not lower the error on sets that it did not learn")
-        landmarks = self.work.step("landmarks", lambda folder: self._put(folder / WEIGHTS, best)) / WEIGHTS
-        adapted = landmarks
-        if teacher == MEDIAPIPE:
-            adapted = self._head(hands, learned, landmarks, best)
-        result = self.work.step("result", lambda folder: self._export(folder, adapted))
+        result = self.work.step("result", lambda folder: self._export(folder, best))
         summary["held_out"] = self.work.figures("held_out", lambda: self._measure_footage(result))
         summary["simulated"] = self.work.figures("simulated", lambda: self._measure_simulated(result))
         reason = refusal(summary["held_out"], summary["simulated"], self.settings.judgement)
@@ -206,10 +200,8 @@ class Adaptation:
             fuse(seen_again(found, later), other) for found, later, other in zip(hands, again, by_detector, strict=True)
         ]
 
-    def _with_student(self, hands: Sequence[Stretch], best: tuple[Path, float] | None) -> list[Taught]:
+    def _with_student(self, hands: Sequence[Stretch], best: tuple[Path, float]) -> list[Taught]:
         """What the detector and the adapted landmark network say together of each view, triangulated."""
-        if best is None:
-            return [teach(each.rig, found) for each, found in zip(self.footages, hands, strict=True)]
         weights, share = best
         points = read_npz(weights.with_name("points.npz"), "what a round learned", _ADVICE)
         which, first, taught = 1 + self.settings.round.shares.index(share), 0, []
@@ -220,24 +212,6 @@ class Adaptation:
             said = to_image(footage.rig, found, places, points["points_px"][which, own], points["presence"][which, own])
             taught.append(teach(footage.rig, found, [said]))
         return taught
-
-    def _head(self, hands: Sequence[Stretch], learned: int, landmarks: Path, best: tuple[Path, float] | None) -> Path:
-        """The checkpoint of which everything after the landmark network was trained, too."""
-        settings, folder, cache = self.settings.head, self.work.path / "head", self.work.path / "crops"
-        folder.mkdir(exist_ok=True)
-        held = self._simulated(WINDOWS, None)
-        linked = self.work.step("held", lambda out: link_cache(held, out))
-        self._label(cache, hands, self._with_student(hands, best))
-        for each in (cache, linked):
-            self._run("models.data.sightings", str(landmarks), str(each))
-        steps = int(np.clip(settings.shows * learned / 4, settings.least_steps, settings.most_steps))
-        write_head_config(
-            folder / "head.yaml", crops=cache, held=linked, start=landmarks, steps=steps, rate=settings.learning_rate,
-            seed=self.settings.seed,
-        )  # fmt: skip
-        goes_on = ["--resume"] if (folder / "run" / "resume.safetensors").is_file() else []
-        self._run("models.training", str(folder / "head.yaml"), *goes_on)
-        return folder / "run" / "last.safetensors"
 
     def _cut(self, folder: Path, hands: Sequence[Stretch], taught: Sequence[Taught]) -> None:
         views = max(len(each.rig.cameras) for each in self.footages)
@@ -281,15 +255,14 @@ class Adaptation:
         before, *after = errors.mean(1).tolist()
         return CheckedRound(before=before, after=dict(zip(self.settings.round.shares, after, strict=True)))
 
-    def _put(self, out: Path, best: tuple[Path, float] | None) -> None:
+    def _put(self, out: Path, best: tuple[Path, float]) -> None:
         """The checkpoint with the landmark network of a round."""
-        weights, share = best or (self.weights, 0.0)
+        weights, share = best
         self._run("models.training.put_landmarks", str(self.weights), str(weights), str(share), str(out))
 
-    def _export(self, folder: Path, adapted: Path) -> None:
+    def _export(self, folder: Path, best: tuple[Path, float]) -> None:
         """The checkpoint, exported, with its weights beside."""
-        for ending in (".safetensors", ".json"):
-            shutil.copyfile(adapted.with_suffix(ending), (folder / WEIGHTS).with_suffix(ending))
+        self._put(folder / WEIGHTS, best)
         self._run("deploy.export", str(folder / WEIGHTS), str(folder))
 
     def _measure_footage(self, result: Path) -> dict[str, Any]:

@@ -19,9 +19,6 @@ _SIZE_PX = round(MARGIN * 224)
 REHEARSAL = GenerateSettings(
     seed=9090, people=24, clips=8, frames=1, size_px=_SIZE_PX, upright=True, grades={"perfect": 1.0}
 )
-WINDOWS = GenerateSettings(
-    seed=9091, people=24, clips=2, frames=5, fps=10.0, size_px=_SIZE_PX, upright=True, grades={"perfect": 1.0}
-)
 TEST = GenerateSettings(
     split="test", seed=9090, people=8, clips=3, frames=6, size_px=_SIZE_PX, upright=True, grades={"moderate": 1.0}
 )

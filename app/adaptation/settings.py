@@ -64,18 +64,7 @@ class RoundSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadSettings:
-    """Of the training of what follows the landmark network: each hand is shown about `shows` times, four at once."""
-
-    shows: float = 4.0
-    least_steps: int = 60
-    most_steps: int = 300
-    learning_rate: float = 3e-4
-
-
-@dataclass(frozen=True, kw_only=True)
 class AdaptSettings:
-    head: HeadSettings = field(default_factory=HeadSettings)
     footage: FootageSettings = field(default_factory=FootageSettings)
     round: RoundSettings = field(default_factory=RoundSettings)
     judgement: JudgementSettings = field(default_factory=JudgementSettings)

@@ -21,7 +21,7 @@ def test_adapting_lowers_the_true_error_on_what_was_held_out(tmp_path: Path, mon
     words = ["--sets", "150", "--cameras", "4", "--fps", "10", "--seed", "71"]
     assert cli.main(["simulate", str(session), *words]) == 0
     monkeypatch.setattr(command, "user_cache", lambda: tmp_path / "cache")
-    for name in ("REHEARSAL", "WINDOWS", "TEST"):
+    for name in ("REHEARSAL", "TEST"):
         monkeypatch.setattr(adapt, name, msgspec.structs.replace(getattr(adapt, name), **FEWER))
     out = tmp_path / "mine"
     capsys.readouterr()
