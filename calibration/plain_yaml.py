@@ -5,6 +5,7 @@ which share what is referred to, and these are counted as if they did not. Numbe
 `1:30` is text.
 """
 
+import math
 import re
 from typing import Any
 
@@ -50,7 +51,14 @@ def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
 
+def _real_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float | str:
+    """What is beyond any float is a text, such as the hash 8081e6192082: programs of YAML 1.1 do not quote it."""
+    value, text = loader.construct_yaml_float(node), loader.construct_scalar(node)
+    return text if math.isinf(value) and "inf" not in text.lower() else value
+
+
 _Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _real_number)
 
 
 def parse_yaml(text: str) -> Any:

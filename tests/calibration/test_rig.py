@@ -11,6 +11,7 @@ import yaml
 from calibration.camera import Camera
 from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
 from calibration.errors import UserError
+from calibration.plain_yaml import parse_yaml
 from calibration.rig import (
     CalibrationRecord,
     Rig,
@@ -200,3 +201,9 @@ def test_a_rig_that_is_not_calibrated_is_read_for_its_cameras_only(tmp_path):
     path.write_text(yaml.safe_dump({"version": 1, "cameras": entries}))
     with pytest.raises(UserError, match="listed twice"):
         read_uncalibrated_rig(path)
+
+
+def test_a_hash_that_looks_like_a_number_is_read_where_another_program_wrote_it_unquoted():
+    """PyYAML, of YAML 1.1, quotes no 8081e6192082."""
+    assert parse_yaml("rig_id: 8081e6192082")["rig_id"] == "8081e6192082"
+    assert parse_yaml("fps: 3e1")["fps"] == 30.0
