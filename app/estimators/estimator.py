@@ -55,12 +55,14 @@ class UnseenHand:
 class Estimate:
     """The hands of one frame set. `detections` counts the hands found in images, `detections_used` those matched.
 
-    `looked`: there were two views or more to look at. Else that no hand was seen says nothing.
+    `looked`: there were two views or more to look at. Else that no hand was seen says nothing. `notes` are what the
+    user should know of cameras.
     """
 
     hands: list[Hand]
     looked: bool = True
     unseen: list[UnseenHand] = field(default_factory=list)
+    notes: Mapping[str, str] = field(default_factory=dict)
     detections: int = 0
     detections_used: int = 0
     stage_ms: Mapping[str, float] = field(default_factory=dict)

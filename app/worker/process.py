@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -92,6 +92,7 @@ class Worker:
         # More would wait anyway: sets are finished in order, and the newest is the one to begin with.
         self._finisher = ThreadPoolExecutor(1, "finish") if _overlaps(settings) else None
         self._finishing: Future[None] | None = None
+        self._told: dict[str, str] = {}
         self._sets = 0
         self._summary_at = self._sent_at = -math.inf
         self._begun = False
@@ -163,6 +164,7 @@ class Worker:
             within_ms["mesh"] = (end_ns - estimated_ns) / 1e6
         poses = [_hand_pose(hand, vertices.get(hand.track_id)) for hand in estimate.hands]
         cameras = self._intake.reports(frame_set)
+        self._tell(estimate.notes, cameras)
         timing = set_timing(
             frame_set, start_ns=start_ns, end_ns=end_ns, published_ns=time.monotonic_ns(), within_ms=within_ms
         )
@@ -170,6 +172,16 @@ class Worker:
         self._intake.done(frame_set)
         self._keep(frame_set, estimate, timing)
         pulse.work()
+
+    def _tell(self, notes: Mapping[str, str], cameras: dict[str, CameraReport]) -> None:
+        """What the estimator says of cameras: in their reports, and once in the log."""
+        for camera_id, note in notes.items():
+            if self._told.get(camera_id) != note:
+                log.warning("camera %s: %s", camera_id, note)
+            cameras[camera_id].detail = cameras[camera_id].detail or note
+        for camera_id in self._told.keys() - notes.keys():
+            log.info("camera %s: agrees with the others again", camera_id)
+        self._told = dict(notes)
 
     def _keep(self, frame_set: FrameSet, estimate: Estimate, timing: SetTiming) -> None:
         """For the summary, and for the files of a replay."""

@@ -11,9 +11,11 @@ from app.estimators.multiview.camera_trust import CameraTrust
 from app.estimators.multiview.detection_batch import gather
 from app.estimators.multiview.hand_fit import HandFit, confidence, fit_hands
 from app.estimators.multiview.matching import match
+from app.estimators.multiview.sights import exchanged_pair, sights
 from app.estimators.multiview.step import Match, Step, to_hand
 from app.estimators.settings import AssociationSettings, TrackerSettings
 from app.estimators.tracks import HandTrack, HandTracks, decide_sides, middle, miss_all
+from app.estimators.view_watch import ViewWatch
 from calibration.frames import Frame, FrameSet
 from calibration.hand import Definition
 from calibration.rig import Rig
@@ -49,6 +51,7 @@ class MultiViewEstimator:
         self._tracks: HandTracks[HandTrack] = HandTracks(hands, tracker)
         self._association = association
         self._trust = CameraTrust()
+        self._watch = ViewWatch()
         self._turn = 0
         self._credit = 0.0
         self._last_time_ns: int | None = None
@@ -96,6 +99,7 @@ class MultiViewEstimator:
         return Estimate(
             hands=result,
             unseen=self._unseen(result, now_ns, looked=True),
+            notes=self._watch.notes(),
             detections=sum(len(hits) for hits in found),
             detections_used=used,
             stage_ms=stages,
@@ -188,6 +192,7 @@ class MultiViewEstimator:
             [track.bones if track else BoneLengths() for track in known],
         )
         self._trust.learn([camera.camera_id for camera in step.cameras], fit.residuals * step.std_scale)
+        self._watch_views(step, matches, fit)
         tracks = [self._follow(step, fit, index, *each) for index, each in enumerate(zip(matches, known, strict=True))]
         self._tracks.put_first(tracks)
         sides = decide_sides([track.right_log_odds for track in tracks], self._tracks.settings)
@@ -197,6 +202,12 @@ class MultiViewEstimator:
             for index, (match, track, right) in enumerate(zip(matches, tracks, sides, strict=True))
             if track.present
         ]
+
+    def _watch_views(self, step: Step, matches: list[Match], fit: HandFit) -> None:
+        self._watch.learn(sights(step, matches, fit))
+        doubtful = [camera.camera_id for camera in step.cameras if camera.camera_id in self._watch.doubtful]
+        if len(doubtful) >= 2 and self._watch.exchanged is None:
+            self._watch.exchanged = exchanged_pair(step, fit, doubtful, self._association)
 
     def _follow(self, step: Step, fit: HandFit, index: int, match: Match, track: HandTrack | None) -> HandTrack:
         """The match's track, a new one where it has none, told what the views say of it."""

@@ -6,7 +6,7 @@ where its motion says. It is lost when what the views say does not fit together 
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
 from app.estimators.ust_hand.bone_fit import fit_bones
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
+from app.estimators.view_watch import Sight, ViewWatch
 from calibration.frames import FrameSet
 from calibration.hand import Definition, Side, bone_lengths
 from calibration.rig import Rig
@@ -88,6 +89,8 @@ class UstHandEstimator:
         self._asked_ns: int | None = None
         self._sequences: dict[str, int] = {}
         self._begun_ns: int | None = None
+        self._watch = ViewWatch()
+        self._sights: dict[str, Sight] = {}
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
         """The hands at `frame_set.reference_time_ns`. Sets must come in order of time."""
@@ -108,6 +111,7 @@ class UstHandEstimator:
                 self._skip(self._tracks)
                 unseen = self._unseen([], now_ns, looked=False)
                 return lambda: Estimate(hands=[], looked=False, unseen=unseen)
+            frame_set = self._without_bad_views(frame_set)
             keeps_up = self._keeps_up(frame_set)
             self._find(frame_set, keeps_up)
             find_ms = _since(clock)
@@ -148,6 +152,7 @@ class UstHandEstimator:
         return Estimate(
             hands=hands,
             unseen=unseen,
+            notes=self._watch.notes(),
             detections=sum(len(each.views.cameras) for each in begun.crops),
             detections_used=used,
             stage_ms=begun.stage_ms,
@@ -174,6 +179,8 @@ class UstHandEstimator:
                 track.see(begun.now_ns, joints_m, np.einsum("jaa->j", covariance_m2) / 3)
                 track.half_width_m += 0.2 * (hand_box(joints_m)[1] - track.half_width_m)
             hands.append(hand)
+        self._watch.learn(self._sights)
+        self._sights = {}
         hands = self._one_of_each(hands)
         if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the slots that there are
             self._drop_lost(begun.now_ns)
@@ -278,11 +285,12 @@ class UstHandEstimator:
         finite = np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()
         if len(show) < 2 or not (finite and show_a_hand(presence, judge)):
             return None
-        views = views.only(show)
+        all_views, views = views, views.only(show)
         keypoints_px = said.keypoints_px[index, show].astype(np.float64)
         confidence = said.confidence[index, show].astype(np.float64)
         apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
+        self._note_sights(all_views, presence, dict(zip(show.tolist(), np.median(apart, axis=1).tolist(), strict=True)))
         if np.median(apart) > judge.disagreement or not judge.span_m[0] < span_m < judge.span_m[1]:
             return None
         if bone_lengths(joints_m).max() > judge.longest_bone_m:
@@ -308,6 +316,30 @@ class UstHandEstimator:
             right_log_odds=track.right_log_odds,
             bones=track.bones,
         )
+
+    def _note_sights(self, views: HandViews, presence: np.ndarray, apart: dict[int, float]) -> None:
+        """What each view saw of a hand that two others agree on; one that agrees on every hand agrees."""
+        judge = self._judging
+        for v, camera in enumerate(views.cameras):
+            others = [share for other, share in apart.items() if other != v and presence[other] >= judge.least_presence]
+            if len(others) < 2 or (usual := float(np.median(others))) > judge.view_agrees:
+                continue
+            sight: Sight = "nothing"
+            if presence[v] >= judge.least_presence_of_view:
+                if apart[v] > max(judge.view_agrees, judge.view_ratio * usual):
+                    sight = "elsewhere"
+                elif apart[v] < judge.view_agrees:
+                    sight = "agrees"
+                else:
+                    continue
+            if self._sights.get(camera.camera_id, "agrees") == "agrees":
+                self._sights[camera.camera_id] = sight
+
+    def _without_bad_views(self, frame_set: FrameSet) -> FrameSet:
+        bad = self._watch.left_out(list(frame_set.frames))
+        if not bad:
+            return frame_set
+        return replace(frame_set, frames={name: f for name, f in frame_set.frames.items() if name not in bad})
 
     def _one_of_each(self, hands: list[Hand]) -> list[Hand]:
         """Two tracks in one place are one hand: the more confident one stays."""

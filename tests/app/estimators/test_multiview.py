@@ -431,3 +431,38 @@ def test_bone_lengths_hardly_vary(clean: Outcome) -> None:
             np.stack([hand.joints_world_m for e in clean.estimates for hand in e.hands if hand.side == side])
         )
         assert (lengths.std(0) / lengths.mean(0)).mean() < 0.05
+
+
+def rig_with(rig: Rig, changes: dict[str, np.ndarray]) -> Rig:
+    return replace(
+        rig, cameras=tuple(replace(c, T_cam_world=changes.get(c.camera_id, c.T_cam_world)) for c in rig.cameras)
+    )
+
+
+def noted(outcome: Outcome) -> list[dict[str, str]]:
+    return [dict(estimate.notes) for estimate in outcome.estimates]
+
+
+def test_a_camera_that_was_moved_is_named_within_seconds_and_no_other(rig: Rig) -> None:
+    angle = np.radians(12)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[0, 3] = 0.05
+    outcome = simulate(rig, assumed=rig_with(rig, {"cam_1": turn @ rig["cam_1"].T_cam_world}))
+    named = [index for index, notes in enumerate(noted(outcome)) if "cam_1" in notes]
+    assert named and named[0] < 90, "three seconds at 30 sets a second"
+    assert set().union(*noted(outcome)) == {"cam_1"}
+    assert "moved" in noted(outcome)[-1]["cam_1"]
+
+
+def test_two_cameras_that_were_exchanged_are_named_as_that(rig: Rig) -> None:
+    exchanged = {"cam_1": rig["cam_3"].T_cam_world, "cam_3": rig["cam_1"].T_cam_world}
+    outcome = simulate(rig, assumed=rig_with(rig, exchanged))
+    notes = noted(outcome)[-1]
+    assert set(notes) == {"cam_1", "cam_3"}
+    assert notes["cam_1"] == "exchanged: it shows what cam_3 should, and cam_3 what it should"
+    assert outcome.mean_mm < 12
+
+
+def test_cameras_of_which_nothing_is_wrong_are_not_named(clean: Outcome) -> None:
+    assert set().union(*noted(clean)) == set()

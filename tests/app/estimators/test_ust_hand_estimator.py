@@ -598,3 +598,29 @@ def test_the_volume_search_gives_a_place_to_the_side_that_fits_better() -> None:
         found += search.find(frame_set(0, ["right"]), [])
     assert found and {hand.side for hand in found} == {"right"}
     assert min(np.linalg.norm(hand.joints_m - truth, axis=1).mean() for hand in found) < 0.005
+
+
+def frozen_set(number: int) -> FrameSet:
+    """The set of that number, of which one view's picture has stood still since the first."""
+    now, then = frame_set(number), frame_set(0)
+    camera_id = RIG.cameras[1].camera_id
+    stale = replace(now.frames[camera_id], pixels=then.frames[camera_id].pixels)
+    return FrameSet(number, now.reference_time_ns, {**now.frames, camera_id: stale}, 0)
+
+
+def test_a_view_that_stands_still_is_left_out_and_named() -> None:
+    estimator, _, _ = started()
+    trusting, _, _ = started()
+    trusting._watch.left_out = lambda camera_ids: []
+    stood, trusted, named = [], [], []
+    for number in range(100):
+        estimate = estimator.estimate(frozen_set(number))
+        named.append(set(estimate.notes))
+        other = trusting.estimate(frozen_set(number))
+        if number >= 60:
+            stood += errors_mm(estimate, number).values()
+            trusted += errors_mm(other, number).values()
+    assert named[-1] == {RIG.cameras[1].camera_id}
+    assert set().union(*named) == named[-1]
+    assert len(stood) >= 0.95 * len(trusted)
+    assert np.mean(stood) < 0.6 * np.mean(trusted)

@@ -1,0 +1,89 @@
+"""Which cameras see the hands where the others do, over time; one that does not was moved, exchanged, or froze."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Sight = Literal["agrees", "elsewhere", "nothing"]
+"""What a camera saw of a hand that others see in its picture."""
+
+
+_AT_ODDS = (
+    "at odds: it does not see the hands where the other cameras do; was it moved, is it covered, does its picture "
+    "stand still, or is it another camera than rig.yaml says?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """`memory`: sets that a share is of, a second or two. `share`: a camera of which so many sets say the same is
+    named, after `least` of them, and half as many for one that sees hands elsewhere, which is left out. `again`: one
+    that is left out is looked at once in so many sets, and taken back after `agreed` that agree in a row."""
+
+    memory: float = 30.0
+    share: float = 0.8
+    least: int = 30
+    again: int = 15
+    agreed: int = 3
+
+
+@dataclass
+class _Record:
+    count: int = 0
+    elsewhere: float = 0.0
+    nothing: float = 0.0
+    agreed: int = 0
+
+
+class ViewWatch:
+    """Fed with what each camera saw in each set; says which are to be left out, and what the user should know."""
+
+    def __init__(self, settings: WatchSettings = WatchSettings()) -> None:
+        self._settings = settings
+        self._records: dict[str, _Record] = {}
+        self._sets = 0
+        self.exchanged: tuple[str, str] | None = None
+
+    def learn(self, seen: Mapping[str, Sight]) -> None:
+        """Of one set. Cameras of which nothing can be said are left out."""
+        self._sets += 1
+        for camera_id, sight in seen.items():
+            record = self._records.setdefault(camera_id, _Record())
+            record.count += 1
+            weight = 1 / min(record.count, self._settings.memory)
+            record.elsewhere += weight * ((sight == "elsewhere") - record.elsewhere)
+            record.nothing += weight * ((sight == "nothing") - record.nothing)
+            record.agreed = record.agreed + 1 if sight == "agrees" else 0
+            if record.agreed >= self._settings.agreed and self._is_elsewhere(record):
+                self._records[camera_id] = _Record()
+        if self.exchanged and not set(self.exchanged) <= set(self.doubtful):
+            self.exchanged = None
+
+    def _is_elsewhere(self, record: _Record) -> bool:
+        return record.count >= self._settings.least and record.elsewhere > self._settings.share / 2
+
+    @property
+    def doubtful(self) -> list[str]:
+        """Cameras that do not see the hands where the others do."""
+        least, share = self._settings.least, self._settings.share
+        return [
+            camera_id
+            for camera_id, record in self._records.items()
+            if self._is_elsewhere(record) or (record.count >= least and record.elsewhere + record.nothing > share)
+        ]
+
+    def left_out(self, camera_ids: Sequence[str]) -> list[str]:
+        """Of the cameras of a set those that see hands elsewhere, but in sets that look whether they still do, and as
+        long as two others remain."""
+        if self._sets % self._settings.again == 0:
+            return []
+        bad = [c for c in camera_ids if c in self._records and self._is_elsewhere(self._records[c])]
+        return bad if len(camera_ids) - len(bad) >= 2 else []
+
+    def notes(self) -> dict[str, str]:
+        """What to tell of each doubtful camera."""
+        notes = dict.fromkeys(self.doubtful, _AT_ODDS)
+        if self.exchanged:
+            for one, other in (self.exchanged, self.exchanged[::-1]):
+                notes[one] = f"exchanged: it shows what {other} should, and {other} what it should"
+        return notes

@@ -1,0 +1,43 @@
+"""Which cameras are named and left out, by what they saw set after set."""
+
+from app.estimators.view_watch import ViewWatch
+
+CAMERAS = ("a", "b", "c", "d")
+
+
+def watched(sets: int, **sights: str) -> ViewWatch:
+    watch = ViewWatch()
+    for _ in range(sets):
+        watch.learn({camera: sights.get(camera, "agrees") for camera in CAMERAS})  # pyright: ignore[reportArgumentType]
+    return watch
+
+
+def test_one_that_sees_hands_elsewhere_is_named_and_left_out_and_looked_at_now_and_then():
+    watch = watched(40, b="elsewhere")
+    assert watch.doubtful == ["b"]
+    assert "moved" in watch.notes()["b"]
+    left_out = []
+    for _ in range(30):
+        left_out.append(watch.left_out(CAMERAS))
+        watch.learn(dict.fromkeys(("a", "c", "d"), "agrees"))
+    assert left_out.count([]) == 2 and left_out.count(["b"]) == 28
+
+
+def test_one_that_agrees_again_is_taken_back():
+    watch = watched(40, b="elsewhere")
+    for _ in range(3):
+        watch.learn(dict.fromkeys(CAMERAS, "agrees"))
+    assert watch.doubtful == [] and watch.notes() == {}
+    assert watch.left_out(CAMERAS) == []
+
+
+def test_one_that_sees_nothing_is_named_but_not_left_out_and_two_always_remain():
+    watch = watched(40, b="nothing")
+    assert watch.doubtful == ["b"]
+    assert all(not watch.left_out(CAMERAS) for _ in range(20))
+    watch = watched(41, b="elsewhere", c="elsewhere", d="elsewhere")
+    assert watch.left_out(CAMERAS) == []
+
+
+def test_a_few_sets_name_nobody():
+    assert watched(20, b="elsewhere").doubtful == []
