@@ -86,7 +86,7 @@ class Adaptation:
         }
         self._check(hands, learned)
         summary["teacher"] = teacher = self._teacher()
-        rounds, best = self._rounds(hands, learned, teacher)
+        rounds, best = self._rounds(hands, teacher)
         summary["rounds"] = [each.figures() for each in rounds]
         if best is None:
             return self._refused(summary, "what it learned does not lower the error on sets that it did not learn")
@@ -152,9 +152,7 @@ class Adaptation:
         log.info("the network is %s px off in a withheld view, the detector %s px", network, detector)
         return MEDIAPIPE if detector is not None and (network is None or detector < network) else PACKAGED
 
-    def _rounds(
-        self, hands: Sequence[Stretch], learned: int, teacher: str
-    ) -> tuple[list[CheckedRound], tuple[Path, float] | None]:
+    def _rounds(self, hands: Sequence[Stretch], teacher: str) -> tuple[list[CheckedRound], tuple[Path, float] | None]:
         """The rounds, and of the best one its weights and share of the way to them; None where none is better."""
         settings = self.settings.round
         held = self._simulated(REHEARSAL, self.weights)
@@ -170,7 +168,7 @@ class Adaptation:
             folder = self.work.path / f"round_{number}"
             if not (folder / "points.npz").is_file():
                 self._label(cache, hands, taught)
-                self._train(cache, folder, held, start, learned)
+                self._train(cache, folder, held, start)
             rounds.append(self._checked(cache, folder, hands, taught))
             share, error = rounds[-1].best
             log.info("round %d: %.2f %% of the hand's size off in a withheld view, %.2f %% before", number + 1, error,
@@ -222,21 +220,19 @@ class Adaptation:
         for number, (footage, found, each) in enumerate(zip(self.footages, hands, taught, strict=True)):
             label_crops(cache, number, footage.rig, found, each, self.teaches[number])
 
-    def _train(self, cache: Path, folder: Path, held: Path, start: Path | None, hands: int) -> None:
+    def _train(self, cache: Path, folder: Path, held: Path, start: Path | None) -> None:
         settings = self.settings.round
-        few = hands < settings.few_hands
         crops = sum(len(read_places(cache, number).hand) for number in range(len(self.footages)))
         taught = settings.batch * (1 - settings.hold_share)
         steps = int(np.clip(settings.shows * crops / taught, settings.least_steps, settings.most_steps))
-        rate = settings.few_learning_rate if few else settings.learning_rate
         options = {
             "--original": self.weights, "--start": start or self.weights, "--hold": held, "--steps": steps,
-            "--batch": settings.batch, "--hold-share": settings.hold_share, "--learning-rate": rate,
+            "--batch": settings.batch, "--hold-share": settings.hold_share, "--learning-rate": settings.learning_rate,
             "--seed": self.settings.seed,
         }  # fmt: skip
         words = [str(word) for option in options.items() for word in option]
         shares = ["--shares", "0", *map(str, settings.shares)]
-        self._run("models.training.adapt", str(cache), str(folder), *words, *shares, *(["--few"] if few else []))
+        self._run("models.training.adapt", str(cache), str(folder), *words, *shares)
 
     def _checked(self, cache: Path, folder: Path, hands: Sequence[Stretch], taught: Sequence[Taught]) -> CheckedRound:
         points = read_npz(folder / "points.npz", "what a round learned", _ADVICE)

@@ -46,18 +46,16 @@ class JudgementSettings:
 @dataclass(frozen=True, kw_only=True)
 class RoundSettings:
     """How far a round goes. Each crop is shown about `shows` times, in `least_steps` to `most_steps` steps of `batch`,
-    `hold_share` of which are simulated hands whose answers are held. Below `few_hands` hands only biases and the head
-    learn, at another rate. `shares` of the way from the network before to the trained one are compared. `rounds` at
-    most; one that lowers the error by less than `least_gain` of it is the last."""
+    `hold_share` of which are simulated hands whose answers are held. `shares` of the way from the network before to the
+    trained one are compared: with little footage a small one is best. `rounds` at most; one that lowers the error by
+    less than `least_gain` of it is the last."""
 
     shows: float = 4.0
     least_steps: int = 60
     most_steps: int = 600
     batch: int = 32
     hold_share: float = 0.25
-    few_hands: int = 300
     learning_rate: float = 3e-4
-    few_learning_rate: float = 3e-4
     shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     rounds: int = 2
     least_gain: float = 0.005

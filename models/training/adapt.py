@@ -98,17 +98,15 @@ def losses_of(network: LandmarkNet, original: LandmarkNet, batch: list[Tensor]) 
     }
 
 
-def learning_of(network: LandmarkNet, few: bool) -> dict[str, Tensor]:
+def learning_of(network: LandmarkNet) -> dict[str, Tensor]:
     """The parameters that learn, by name: the late blocks but their filters of each channel, whose gradients cost as
-    much as all the rest, and the head; of `few` the blocks' biases and the head."""
+    much as all the rest, and the head."""
     names = {
         name
         for name, _ in network.named_parameters()
         if name.startswith("image.") or (name.startswith("blocks.") and int(name.split(".")[1]) >= LATE)
     }
     names = {name for name in names if not name.endswith("depthwise.weight")}
-    if few:
-        names = {name for name in names if name.startswith("image.") or name.endswith("bias")}
     return {name: each for name, each in network.named_parameters() if name in names}
 
 
@@ -119,7 +117,7 @@ class LandmarkRound:
         for each in (self.original, self.network):
             each.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             each.requires_grad_(False)
-        self.learning = learning_of(self.network, args.few)
+        self.learning = learning_of(self.network)
         for each in self.learning.values():
             each.requires_grad_(True)
         self.averaged = {name: each.detach().clone() for name, each in self.learning.items()}
@@ -224,7 +222,6 @@ def main() -> int:
     parser.add_argument("--start", type=Path, help="weights to begin from (default: the original's)")
     parser.add_argument("--hold", type=Path, nargs="*", default=[], help="caches of which the answers are held fast")
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--few", action="store_true", help="let biases and the head learn alone")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--hold-share", type=float, default=0.25)

@@ -70,7 +70,7 @@ def test_only_late_blocks_and_the_head_learn_and_held_out_crops_teach_nothing(tm
             np.save(cache / "shard_00000" / "labels_px.npy", labels)
         assert run(monkeypatch, adapt, *words(cache, cache / "out", weights, "--steps", 2, "--shares", 0, 1)) == 0
         made.append(load_file(cache / "out" / "weights.safetensors"))
-    before, learning = load_file(weights), learning_of(LandmarkNet(), few=False)
+    before, learning = load_file(weights), learning_of(LandmarkNet())
     assert all(torch.equal(made[0][name], made[1][name]) for name in before)
     changed = {name for name, value in before.items() if not torch.equal(made[0][name], value)}
     assert changed <= set(learning) and "image.weight" in changed
@@ -81,13 +81,6 @@ def test_only_late_blocks_and_the_head_learn_and_held_out_crops_teach_nothing(tm
         # The middle 224 of 280 pixels, as they are.
         plain = read_landmark_net(weights)(torch.from_numpy(pixels[:, 28:-28, 28:-28].copy())).image[..., :2].numpy()
     assert points["points_px"][0] == pytest.approx(plain + 28, abs=0.3)
-
-
-def test_few_parameters_are_biases_and_the_head(weights) -> None:
-    network = LandmarkNet()
-    few, all_late = learning_of(network, few=True), learning_of(network, few=False)
-    assert set(few) < set(all_late)
-    assert sum(each.numel() for each in few.values()) < 0.05 * sum(each.numel() for each in all_late.values())
 
 
 @pytest.mark.slow
