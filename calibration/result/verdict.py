@@ -17,9 +17,10 @@ _STRETCH_PERCENT, _POOR_STRETCH_PERCENT = 0.4, 2.0
 _BEND_SHARE = 0.12
 # How many times as far as alone a camera may miss with the others: up to 4.6 of a soft print in a moving hand, and what
 # is then worse than that and far worse.
-_APART, _FAR_APART = 6.0, 12.0
+APART, _FAR_APART = 6.0, 12.0
 # Pixels of an image 1280 wide: no camera is taken to fit better alone.
 _LEAST_ALONE_PX = 0.03
+_NOT_THE_BOARD_PX = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,10 @@ def _judge_footage(evidence: Evidence, findings: _Findings) -> None:
         )
 
 
+def _pixels(value: float) -> str:
+    return f"{value:.2f} pixels" if value < 1000 else "over 1000 pixels"
+
+
 def _judge_errors(evidence: Evidence, findings: _Findings) -> None:
     heldout = evidence.heldout
     if heldout is None:
@@ -128,7 +133,7 @@ def _judge_errors(evidence: Evidence, findings: _Findings) -> None:
     rmse = heldout.trim_rmse_px * evidence.pixel_scale
     findings.graded(
         rmse, 0.9, 2.0,
-        f"corners of frames that were not used miss by {heldout.trim_rmse_px:.2f} pixels",
+        f"corners of frames that were not used miss by {_pixels(heldout.trim_rmse_px)}",
         "move the board more slowly, add light for a shorter exposure, and keep it flat; check that no camera moved "
         "and that the time stamps are right",
     )  # fmt: skip
@@ -161,26 +166,43 @@ def _judge_board(evidence: Evidence, findings: _Findings) -> None:
         )  # fmt: skip
 
 
+def farthest_apart(cameras: Mapping[str, CameraFigures], pixel_scale: float) -> tuple[float, float, str]:
+    """What the camera misses by alone and with the others, and its name, for which these are farthest apart."""
+    figures = [
+        (max(one.intrinsic_rmse_px, _LEAST_ALONE_PX / pixel_scale), one.rmse_px, camera_id)
+        for camera_id, one in cameras.items()
+        if np.isfinite(one.rmse_px + one.intrinsic_rmse_px)
+    ]
+    return max(figures, key=lambda each: each[1] / each[0], default=(1.0, 0.0, ""))
+
+
 def _judge_agreement(evidence: Evidence, findings: _Findings) -> None:
     """One board for all cameras, against each camera alone: what a camera alone fits well and with the others does not
     is no noise, however small."""
-    alone, joint, name = max(
-        ((max(one.intrinsic_rmse_px, _LEAST_ALONE_PX / evidence.pixel_scale), one.rmse_px, camera_id)
-         for camera_id, one in evidence.cameras.items() if np.isfinite(one.rmse_px + one.intrinsic_rmse_px)),
-        key=lambda figures: figures[1] / figures[0], default=(1.0, 0.0, ""),
-    )  # fmt: skip
+    alone, joint, name = farthest_apart(evidence.cameras, evidence.pixel_scale)
+    least = min((one.intrinsic_rmse_px for one in evidence.cameras.values()), default=0.0) * evidence.pixel_scale
+    if least > _NOT_THE_BOARD_PX:
+        findings.add(
+            "poor",
+            f"every camera misses the board's corners by {least:.1f} pixels or more, even alone",
+            "compare `columns`, `rows` and `square_m` in board.yaml with the print: this is likely not the board that "
+            "was filmed",
+        )
+        return
     cause = evidence.cause
-    apart = joint > _APART * alone
+    apart = joint > APART * alone
     if cause is None and not apart:
         return
-    reason = f"camera {name} fits to {alone:.2f} pixels alone, but to {joint:.2f} with the others" if apart else ""
+    reason = f"camera {name} fits to {alone:.2f} pixels alone, but to {_pixels(joint)} with the others" if apart else ""
     remedy = "look at its time stamps, whether a camera moved or focused anew, and whether the board is stiff"
     if cause is not None:
         reason += (
             f"{': ' if apart else ''}{cause.text}; that explains {100 * cause.share:.0f} % of what cameras miss by"
         )
         remedy = cause.remedy
-    findings.add("poor" if joint > _FAR_APART * alone else "usable", reason, remedy)
+    # What lies between frames in a fast motion is noise to the fit, as large as it may be.
+    far = joint > _FAR_APART * alone and (cause is None or cause.kind != "motion")
+    findings.add("poor" if far else "usable", reason, remedy)
 
 
 def _judge_cameras(evidence: Evidence, findings: _Findings) -> None:

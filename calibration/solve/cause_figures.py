@@ -1,12 +1,17 @@
 """Why cameras disagree, in words: the explanation that accounts for most of it, where one accounts for enough."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from calibration.result.result import CauseFigures
+from calibration.solve.midway_exchange import find_exchange
 from calibration.solve.misfit import Cause, causes
 from calibration.solve.rig_solve import RigSolve
+from calibration.solve.split_fit import fit_change
+
+CauseKind = Literal["moved", "focus", "clock", "board", "exchanged", "motion"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,60 +19,117 @@ class CauseSettings:
     """When an explanation is one. A sound recording's best explains by chance, or by what all recordings have (corners
     read between frames, a board that gives way), up to a fifth of one camera's part."""
 
-    least_share: float = 0.35
+    least_share: float = 0.25
     """Share of the cost that it must explain, times the number of cameras: of one camera's part."""
+    least_share_apart: float = 0.05
+    """The same where a camera fits far better alone than with the others."""
     least_gain: float = 40.0
     """And by how much the cost must fall: noise alone reaches about 25 over all cameras and moments."""
-    alike: float = 0.9
-    """Cameras whose like explanation explains this share as much are named too: of two, nobody can tell which moved."""
+    least_motion_share: float = 0.5
+    """Share of the squared misfit that must be absent while the board is slow. Noise alone leaves it as it is."""
+    likely: float = 0.5
+    """Cameras that explain this share as much by the quadratic are tried."""
+    alike: float = 0.97
+    """Those that explain this share as much by a fit are all named: of two, nobody can tell which moved."""
 
 
 _SETTINGS = CauseSettings()
 
 
-def find_cause(solve: RigSolve) -> CauseFigures | None:
-    """The explanation of what the solution leaves over; None where none is large enough."""
-    found = causes(solve.problem, solve.state)
-    best, cameras = found[0], len(solve.table.camera_ids)
-    if best.share * cameras < _SETTINGS.least_share or best.gain < _SETTINGS.least_gain:
+def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
+    """The explanation of what the solution leaves over; None where none is large enough. `apart`: a camera fits far
+    better alone than with the others, so that there is something to explain."""
+    found, cameras = causes(solve.problem, solve.state), len(solve.table.camera_ids)
+    best = found[0]
+    enough = best.gain > _SETTINGS.least_gain
+    if not (enough and best.share * cameras > _SETTINGS.least_share):
+        if apart and (fast := _too_fast(solve)) is not None:
+            return fast
+        if not (apart and enough and best.share * cameras > _SETTINGS.least_share_apart):
+            return None
+    if best.kind == "board":
+        return _told(solve, best.kind, (), None, best.share, "the board is not flat, or not square")
+    if best.kind == "clock":
+        assert best.camera is not None
+        return _told(solve, best.kind, (best.camera,), best.time_s, best.share, _clock_text(best))
+    exchange = find_exchange(solve.poses)
+    if exchange is not None:
+        both = (exchange.first, exchange.second)
+        return _told(solve, "exchanged", both, exchange.time_s, best.share, "cameras {} are exchanged{}", " and ")
+    changed = _changed_camera(solve, found)
+    return changed if changed.share * cameras > _SETTINGS.least_share_apart else None
+
+
+def _changed_camera(solve: RigSolve, found: list[Cause]) -> CauseFigures:
+    """What a fit to each of the likely cameras, as two, says of it."""
+    changed = [one for one in found if one.kind in ("moved", "focus")]
+    likely: dict[int | None, Cause] = {}
+    for one in changed:
+        if one.gain > _SETTINGS.likely * changed[0].gain:
+            likely.setdefault(one.camera, one)
+    fits = {camera: fit_change(solve.problem, solve.state, cause) for camera, cause in likely.items()}
+    best = max(fits.values(), key=lambda fit: fit.share)
+    alike = tuple(
+        fit.camera for fit in fits.values() if fit.kind == best.kind and fit.share > _SETTINGS.alike * best.share
+    )
+    if best.kind == "focus":
+        text = f"camera {{}} changed its focus or zoom{{}}: its focal length by {100 * best.focal:+.1f} %"
+    else:
+        turn_deg, shift_mm = (float(np.linalg.norm(each)) for each in (np.degrees(best.turn_rad), 1000 * best.shift_m))
+        text = f"camera {{}} moved{{}}, by {shift_mm:.1f} mm and {turn_deg:.2f} degrees"
+    return _told(solve, best.kind, alike, likely[best.camera].time_s, best.share, text)
+
+
+def _too_fast(solve: RigSolve) -> CauseFigures | None:
+    """Where cameras miss while the board is fast, and do not in the third of views where it is slowest: what lies
+    between two frames is not known. None where it is not so."""
+    table, squared = solve.problem.table, (solve.residuals_px**2).sum(-1)
+    speed = np.sqrt((table.velocity_px_s**2).sum((1, 2)) / np.maximum(table.seen.sum(1), 1))
+    if not speed.any():
         return None
-    alike = [one for one in found if one.kind == best.kind and one.gain > _SETTINGS.alike * best.gain]
-    ids = tuple(sorted(solve.table.camera_ids[one.camera] for one in alike if one.camera is not None))
+    cameras = range(len(table.camera_ids))
+    slow = speed <= np.array([np.percentile(speed[table.camera == camera], 33) for camera in cameras])[table.camera]
+    slow_px, all_px = (float(np.sqrt(squared[views][table.seen[views]].mean())) for views in (slow, slow | ~slow))
+    share = 1 - slow_px**2 / all_px**2
+    if share < _SETTINGS.least_motion_share:
+        return None
+    text = f"the board moved too fast for the frame rate: while it was slow, cameras miss by {slow_px:.2f} pixels"
+    return _told(solve, "motion", (), None, share, text)
+
+
+def _clock_text(cause: Cause) -> str:
+    change = float(cause.change[0])
+    if cause.grows:
+        return f"the clock of camera {{}} runs {'fast' if change > 0 else 'slow'} by {100 * abs(change):.2g} %{{}}"
+    late = f"{1000 * abs(change):.0f} ms {'later' if change > 0 else 'earlier'}"
+    if cause.time_s is None:
+        return f"the time stamps of camera {{}} are wrong{{}}: they are {late} than the other cameras'"
+    return f"the time stamps of camera {{}} jump{{}}: they are {late} from then on"
+
+
+def _told(
+    solve: RigSolve, kind: CauseKind, cameras: tuple[int, ...], time_s: float | None, share: float, text: str,
+    joint: str = " or ",
+) -> CauseFigures:  # fmt: skip
+    """The figures, with the cameras' names and the moment put into the text."""
+    ids = tuple(solve.table.camera_ids[camera] for camera in sorted(cameras))
+    after_s = None if time_s is None else time_s - float(solve.table.time_s.min())
+    when = "" if after_s is None else f" at about {after_s:.0f} s"
     return CauseFigures(
-        kind=best.kind,
+        kind=kind,
         cameras=ids,
-        after_s=best.time_s,
-        share=min(best.share, 1.0),
-        text=_text(best, " or ".join(ids), solve),
-        remedy=_REMEDIES[best.kind],
+        after_s=after_s,
+        share=float(np.clip(share, 0.0, 1.0)),
+        text=text.format(joint.join(ids), when),
+        remedy=_REMEDIES[kind],
     )
 
 
 _REMEDIES = {
     "moved": "fix it, and record again without touching any camera",
     "focus": "switch its autofocus, zoom and image stabilisation off, and record again",
+    "motion": "move the board more slowly, or film more frames a second",
+    "exchanged": "open each camera by a name that stays, such as its serial number or its port, and record again",
     "clock": "check how its frames are stamped, and that none are dropped without a gap in their times",
     "board": "glue the board to something flat and stiff, measure a row and a column of its squares, and record again",
 }
-
-
-def _text(cause: Cause, name: str, solve: RigSolve) -> str:
-    when = "" if cause.time_s is None else f" at about {cause.time_s - solve.table.time_s.min():.0f} s"
-    if cause.kind == "moved":
-        turn = float(np.degrees(np.linalg.norm(cause.change[:3])))
-        shift_mm = 1000 * float(np.linalg.norm(cause.change[3:]))
-        return f"camera {name} moved{when}, by about {shift_mm:.1f} mm and {turn:.1f} degrees"
-    if cause.kind == "focus":
-        return f"camera {name} changed its focus or zoom{when}: its focal length by {100 * cause.change[0]:+.1f} %"
-    if cause.kind == "board":
-        return "the board is not flat, or not square"
-    if cause.grows:
-        return f"the clock of camera {name} runs {'fast' if cause.change[0] > 0 else 'slow'} by {_percent(cause)} %"
-    late = f"{1000 * abs(cause.change[0]):.0f} ms {'later' if cause.change[0] > 0 else 'earlier'}"
-    if when:
-        return f"the time stamps of camera {name} jump{when}: they are {late} from then on"
-    return f"the time stamps of camera {name} are wrong: {late} than the other cameras'"
-
-
-def _percent(cause: Cause) -> str:
-    return f"{100 * abs(cause.change[0]):.2g}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from calibration.board.board import Board
 from calibration.result.result import BoardFigures, CameraFigures, ImageFigures
-from calibration.result.verdict import Evidence
+from calibration.result.verdict import APART, Evidence, farthest_apart
 from calibration.solve.cause_figures import find_cause
 from calibration.solve.rig_solve import RigSolve
 from calibration.solve.view_poses import tilt_degrees
@@ -21,11 +21,13 @@ def gather_evidence(
     table, ids = solve.table, solve.table.camera_ids
     used = solve.use[table.set]
     shared = used & (np.bincount(table.set, minlength=table.set_count) >= 2)[table.set]
+    pixel_scale = _REFERENCE_WIDTH / float(np.median([width for width, _ in table.image_size]))
+    alone_px, joint_px, _ = farthest_apart(cameras, pixel_scale)
     depth = np.linalg.norm(solve.state.boards_in_cameras_m(table), axis=1)
     return Evidence(
         converged=solve.converged,
         heldout=heldout,
-        pixel_scale=_REFERENCE_WIDTH / float(np.median([width for width, _ in table.image_size])),
+        pixel_scale=pixel_scale,
         board=board,
         working_distance_m=float(np.median(depth[used])),
         cameras=cameras,
@@ -37,7 +39,7 @@ def gather_evidence(
         },
         scale_bias_percent=bias,
         shape=shape,
-        cause=find_cause(solve),
+        cause=find_cause(solve, joint_px > APART * alone_px),
         median_rmse_px=float(np.nanmedian([camera.rmse_px for camera in cameras.values()])),
     )
 

@@ -17,6 +17,8 @@ from calibration.solve.view_table import BoardTable
 _SHORT = 0.4
 # Images with two boards alike from which on that is told.
 _TWO_BOARDS = 3
+# Pixels of an image 1280 wide that no lens misses by on its own board.
+_NOT_THE_BOARD_PX = 3.0
 
 
 def check_detections(detections: Detections, board: Board, camera_ids: tuple[str, ...]) -> None:
@@ -80,6 +82,17 @@ def check_rig_sizes(rig: Rig, detections: Detections) -> None:
                 f"camera `{camera.camera_id}`: the session's images are {size[0]}x{size[1]}, the rig was calibrated at "
                 f"{camera.camera.width}x{camera.camera.height}. Record at the rig's size, or calibrate again."
             )
+
+
+def check_board(table: BoardTable, alone_px: np.ndarray) -> None:
+    """Raises UserError where no camera fits the board even alone, `alone_px` (C,): it is another one."""
+    widths = np.array([width for width, _ in table.image_size])
+    least = float(np.nanmin(alone_px * 1280 / widths)) if np.isfinite(alone_px).any() else 0.0
+    if least > _NOT_THE_BOARD_PX:
+        raise UserError(
+            f"every camera misses the corners of the board by {least:.0f} pixels or more even alone: this is not "
+            "the board that board.yaml describes. Compare `columns`, `rows` and `square_m` with the print."
+        )
 
 
 def check_linked(table: BoardTable, groups: list[list[int]]) -> None:

@@ -107,14 +107,15 @@ class _Score:
         )
 
     def of_camera(self, camera: int) -> list[Cause]:
-        """The best of each kind. Views that no other camera shares say nothing."""
+        """The best of each kind. Only where views are shared with others can a change be told, but what changed holds
+        for all views."""
         table = self.table
-        views = np.flatnonzero((table.camera == camera) & self.joint)
-        if len(views) < 2 * _LEAST_VIEWS:
-            return []
+        views = np.flatnonzero(table.camera == camera)
         views = views[np.argsort(table.time_s[views], kind="stable")]
-        times = table.time_s[views]
-        splits = np.unique(np.linspace(_LEAST_VIEWS, len(views) - _LEAST_VIEWS, _SPLITS).astype(int))
+        times, joint = table.time_s[views], np.flatnonzero(self.joint[views])
+        if len(joint) < 2 * _LEAST_VIEWS:
+            return []
+        splits = joint[np.unique(np.linspace(_LEAST_VIEWS, len(joint) - _LEAST_VIEWS, _SPLITS).astype(int))]
         moments = (times[splits - 1] + times[splits]) / 2
         of_views = tuple(of_view[views] for of_view in (self.gram, self.cross, self.descent, self.own, self.weight))
         after = tuple(np.cumsum(each[::-1], axis=0)[::-1][splits] for each in of_views)

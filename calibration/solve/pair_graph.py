@@ -12,7 +12,8 @@ from calibration.solve.view_table import BoardTable
 
 # Of the sets that two cameras share, so many judge a relative pose and so many propose one: more take longer.
 _MOST_SHARED, _MOST_PROPOSING = 30, 15
-# A view that misses by more counts as this much: its pose is the wrong one of two, and says no more.
+# A view that misses by more, of an image up to 1280 wide, counts as this much: its pose is the wrong one of two, and
+# says no more.
 _TRUNCATE_PX = 12.0
 # One shared set leaves two poses that fit alike.
 _LEAST_SHARED = 2
@@ -42,11 +43,12 @@ def shared_views(table: BoardTable) -> dict[tuple[int, int], np.ndarray]:
     return out
 
 
-def relative_pose(poses: ViewPoses, views: np.ndarray) -> Pair | None:
+def relative_pose(poses: ViewPoses, views: np.ndarray, wider: float = 1.0) -> Pair | None:
     """The relative pose that explains most of the shared `views` (K, 2).
 
     Every shared set proposes up to four relative poses, two board poses in each camera; each proposal is scored by
     carrying all boards from the first camera to the second, with the better of the first camera's two poses, and back.
+    A view may miss by `wider` times as much as is usual.
     """
     views = views[np.isfinite(poses.rmse_px[views, 0]).all(1)]
     if len(views) < _LEAST_SHARED:
@@ -58,10 +60,12 @@ def relative_pose(poses: ViewPoses, views: np.ndarray) -> Pair | None:
     proposals = (T_second[:, None, :] @ inverse_transform(T_first)[:, :, None]).reshape(-1, 4, 4)
     likely = np.isfinite(poses.rmse_px[second[some]][:, None, :] + poses.rmse_px[first[some]][:, :, None]).reshape(-1)
     proposals = proposals[likely]
-    cost = _carried(poses, proposals, first, second)
-    cost += _carried(poses, inverse_transform(proposals), second, first)
+    width = float(np.median([width for width, _ in poses.table.image_size]))
+    most_px = wider * _TRUNCATE_PX * max(width / 1280, 1.0)
+    cost = _carried(poses, proposals, first, second, most_px)
+    cost += _carried(poses, inverse_transform(proposals), second, first, most_px)
     best = int(np.argmin(cost.sum(1)))
-    agreeing = cost[best] < 2 * (0.5 * _TRUNCATE_PX) ** 2
+    agreeing = cost[best] < 2 * (0.5 * most_px) ** 2
     error = float(np.sqrt(cost[best].mean() / 2))
     return Pair(proposals[best], shared, int(agreeing.sum() * shared / len(first)), error)
 
@@ -71,10 +75,13 @@ def _spread(items: np.ndarray, most: int) -> np.ndarray:
     return items[np.unique(np.linspace(0, len(items) - 1, min(len(items), most)).astype(int))]
 
 
-def _carried(poses: ViewPoses, T_to_from: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Truncated squared errors (P, K) in the target views of boards carried there by each proposal (P, 4, 4)."""
+def _carried(
+    poses: ViewPoses, T_to_from: np.ndarray, source: np.ndarray, target: np.ndarray, most_px: float
+) -> np.ndarray:
+    """Squared errors (P, K) in the target views of boards carried there by each proposal (P, 4, 4), at most
+    `most_px` squared."""
     carried = T_to_from[:, None, None] @ np.swapaxes(poses.T_cam_board[source], 0, 1)[None]
-    return np.minimum(poses.carried_rmse_px(carried, target), _TRUNCATE_PX).min(1) ** 2
+    return np.minimum(poses.carried_rmse_px(carried, target), most_px).min(1) ** 2
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,8 @@ class PairGraph:
     cameras: int
 
     @classmethod
-    def of(cls, poses: ViewPoses) -> "PairGraph":
-        found = {key: relative_pose(poses, views) for key, views in shared_views(poses.table).items()}
+    def of(cls, poses: ViewPoses, wider: float = 1.0) -> "PairGraph":
+        found = {key: relative_pose(poses, views, wider) for key, views in shared_views(poses.table).items()}
         pairs = {key: pair for key, pair in found.items() if pair is not None and pair.agreeing >= _LEAST_SHARED}
         return cls(pairs, len(poses.table.camera_ids))
 

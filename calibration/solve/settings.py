@@ -7,6 +7,8 @@ from dataclasses import dataclass
 class SolveSettings:
     first_sigma: float = 3.0
     """Noise of a corner, over what its detector expects, while poses are still rough: keeps far corners in the fit."""
+    wider: float = 4.0
+    """How many times as far as usual single views may miss where cameras are not linked otherwise."""
     least_sigma: float = 0.05
     """Noise is never taken for less: simulated corners are exact, and would make weights infinite."""
     steps: int = 50

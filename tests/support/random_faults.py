@@ -29,6 +29,7 @@ class FaultyRecording:
     detections: Detections
     noise_px: float
     reach_m: float
+    late_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Scene:
     ) -> Detections:
         """What the cameras see. The way is the same in every call."""
         near, shared, pace_s, fps = (
-            (2, 14, 2.5, FILM_FPS) if self.film else (6, 24 + 4 * len(self.rig.cameras), 1.0, 1.0)
+            (1, 14, 2.0, FILM_FPS) if self.film else (5, 24 + 2 * len(self.rig.cameras), 1.0, 1.0)
         )
         path, seconds = tour(
             self.rig, BOARD, np.random.default_rng(3), near_poses=near, shared_poses=shared, pace_s=pace_s,
@@ -70,7 +71,7 @@ class Scene:
     def moment_ns(self, detections: Detections) -> int:
         """A moment amid the part that several cameras see."""
         times = np.sort([view.time_ns for views in detections.views.values() for view in views])
-        first = 6 * len(self.rig.cameras) / (24 + 10 * len(self.rig.cameras))
+        first = 5 * len(self.rig.cameras) / (24 + 7 * len(self.rig.cameras))
         share = first + (1 - first) * self.rng.uniform(0.3, 0.7)
         return int(times[0] + share * (times[-1] - times[0]))
 
@@ -84,8 +85,10 @@ def random_fault(seed: int, kind: str | None = None) -> FaultyRecording:
     noise_px = 0.05 * 10 ** rng.uniform(0, 1)
     scene = Scene(rig=rig, rng=rng, noise_px=noise_px, reach_m=reach_m, to_all=to_all, film=kind in FILMED)
     fault, camera, true_rig, detections = FAULTS[kind](scene)
+    late_ms = float(fault.split(" by ")[1].split()[0]) if kind == "offset" else 0.0
     return FaultyRecording(
-        kind=kind, fault=fault, camera=camera, rig=true_rig, detections=detections, noise_px=noise_px, reach_m=reach_m
+        kind=kind, fault=fault, camera=camera, rig=true_rig, detections=detections, noise_px=noise_px, reach_m=reach_m,
+        late_ms=late_ms,
     )  # fmt: skip
 
 

@@ -1,0 +1,100 @@
+"""Recordings with a fault are not called good though points are off, and the fault is named; sound ones are not poor.
+
+`python -m tests.support.fault_outcomes 300` measures the figures of docs/calibration.md.
+"""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration.result.result import CalibrationOptions, ImageFigures
+from calibration.result.verdict import Evidence, judge
+from calibration.solve.calibrate import calibrate
+from tests.support.board_scene import BOARD, arc_rig, board_path, observe
+from tests.support.calibration_scene import synthetic_result
+from tests.support.fault_outcomes import outcome, summary
+from tests.support.random_faults import FAULTS, random_fault
+
+# How many random faults the slow test makes; 300 are those of the docs.
+COUNT = int(os.environ.get("USTHAND_TEST_FAULTS", "60"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("focus", 42), ("bump", 33), ("rate", 5), ("exchanged", 36), ("wrong board", 18)]
+)
+def test_a_fault_is_named_and_its_recording_not_good(kind: str, seed: int) -> None:
+    found = outcome(seed, kind)
+    assert found.verdict != "good", str(found)
+    assert found.named, str(found)
+
+
+def test_a_fast_board_between_few_frames_is_told_and_not_poor() -> None:
+    rig = arc_rig(3, span_deg=80)
+    path = board_path(BOARD, 40, np.random.default_rng(1), pace_s=0.7)
+    seen = observe(rig, BOARD, path, 240, np.random.default_rng(2), fps=6.0, noise_px=0.03, jitter_s=0.03)
+    result = calibrate(seen, BOARD, options=CalibrationOptions(lens="pinhole5", max_sets=60, final_sets=120))
+    assert max(one.rmse_px / one.intrinsic_rmse_px for one in result.cameras.values()) > 12
+    assert result.cause is not None
+    assert result.cause.kind == "motion", result.cause
+    assert not any("alone, but to" in reason for reason in result.reasons) or result.verdict != "poor", result.reasons
+
+
+@pytest.mark.slow
+def test_random_faults_are_named_and_none_is_good_with_points_off() -> None:
+    outcomes = [outcome(seed) for seed in range(COUNT)]
+    table = summary(outcomes)
+    assert not [str(one) for one in outcomes if one.verdict == "good" and one.wrong], table
+    faults = [one for one in outcomes if one.recording.kind != "sound"]
+    assert sum(one.named for one in faults) >= 0.8 * len(faults), table
+    assert not [str(one) for one in outcomes if one.recording.kind == "sound" and one.verdict == "poor"], table
+    assert {one.recording.kind for one in outcomes} == set(FAULTS)
+
+
+def test_a_change_is_as_large_and_at_the_moment_as_it_was() -> None:
+    """A lens that is focused anew looks like a camera that goes back and forth, until both are fitted."""
+    recording = random_fault(42, "focus")
+    result = calibrate(recording.detections, BOARD, options=CalibrationOptions(lens="pinhole5", max_sets=60))
+    cause = result.cause
+    assert cause is not None
+    assert cause.kind == "focus"
+    assert cause.cameras == ("cam_3",)
+    assert "by -1.7 %" in cause.text
+    assert cause.share > 0.25
+    assert cause.after_s is not None
+    assert any(cause.text in reason for reason in result.reasons)
+
+
+@pytest.mark.parametrize(
+    ("alone_px", "joint_px", "verdict"),
+    [(0.07, 1.06, "poor"), (0.02, 0.4, "poor"), (0.1, 0.7, "usable"), (0.11, 0.49, "good"), (0.3, 0.31, "good")],
+)
+def test_a_camera_that_fits_alone_and_not_with_the_others_is_told(
+    alone_px: float, joint_px: float, verdict: str
+) -> None:
+    result = synthetic_result(3)
+    figures = replace(result.cameras["cam_1"], intrinsic_rmse_px=alone_px, rmse_px=joint_px, position_std_mm=0.1)
+    other = replace(figures, intrinsic_rmse_px=0.3, rmse_px=0.31)
+    evidence = Evidence(
+        converged=True,
+        heldout=ImageFigures(trim_rmse_px=0.1, rigidity_mm_rms=0.1),
+        pixel_scale=1.0,
+        board=result.board,
+        working_distance_m=1.0,
+        cameras={"cam_0": replace(other, coverage=0.5), "cam_1": replace(figures, coverage=0.5)},
+        focal_std={"cam_0": 0.001, "cam_1": 0.001},
+        tilt_deg={"cam_0": 40.0, "cam_1": 40.0},
+        held=(),
+        shared_moments={"cam_0": 40, "cam_1": 40},
+        scale_bias_percent=None,
+        median_rmse_px=0.3,
+        shape=result.shape,
+        cause=None,
+    )
+    assert judge(evidence)[0] == verdict
+    if verdict != "good":
+        assert (
+            f"{max(alone_px, 0.03):.2f} pixels alone, but to {joint_px:.2f} pixels with the others"
+            in judge(evidence)[1][0]
+        )
