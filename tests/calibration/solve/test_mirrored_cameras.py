@@ -9,6 +9,7 @@ import pytest
 from calibration.board.board import Board
 from calibration.board.views import Detections
 from calibration.errors import UserError
+from calibration.image_turn import ImageTurn
 from calibration.rig import Rig
 from calibration.solve.calibrate import calibrate
 from tests.support.board_scene import BOARD, BoardPath, arc_rig, board_path, observe, pose_errors
@@ -104,3 +105,12 @@ def test_a_chessboard_in_a_mirror_is_told(columns: int) -> None:
     as_found = [replace(view, corners_px=view.corners_px[counted]) for view in in_mirror]
     with pytest.raises(UserError, match=r"camera `cam_1`.*chessboard does not show which"):
         calibrate(replace(detections, views={**whole, "cam_1": as_found}), board)
+
+
+def test_the_rig_that_is_written_keeps_how_images_are_turned(around: tuple[Rig, Detections]) -> None:
+    rig, detections = around
+    turned = replace(rig.cameras[2], turn=ImageTurn(mirrored=True, rotate=180))
+    given = replace(rig, cameras=(*rig.cameras[:2], turned, rig.cameras[3]))
+    few = {name: [view for view in views if view.frame % 3 == 0] for name, views in detections.views.items()}
+    found = calibrate(replace(detections, views=few), BOARD, given_rig=given).rig
+    assert [camera.turn for camera in found.cameras] == [camera.turn for camera in given.cameras]
