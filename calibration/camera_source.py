@@ -41,11 +41,20 @@ class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_
     features: dict[str, bool | int | float | str] = {}
 
 
-class RecordedSource(msgspec.Struct, tag_field="kind", tag="recorded", forbid_unknown_fields=True, frozen=True):
-    """A camera of a recorded session; a run that replays sets it."""
+class RecordedSource(
+    msgspec.Struct, tag_field="kind", tag="recorded", forbid_unknown_fields=True, frozen=True, kw_only=True
+):
+    """A camera of a recorded session; a run that replays sets it.
+
+    Of its frames those are played whose times are from `begin_ns` to before `end_ns`, and, where `published`, that a
+    live run estimated when it was recorded.
+    """
 
     session: str
     camera: str
+    begin_ns: int | None = None
+    end_ns: int | None = None
+    published: bool = False
 
 
 class SimulatedSource(

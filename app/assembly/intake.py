@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from app.assembly.camera_intake import CameraIntake
 from app.assembly.intake_sockets import IntakeSockets, Pacing
-from app.assembly.synchroniser import Synchroniser
+from app.assembly.published_sets import make_synchroniser
 from app.run.policy import ReplayPolicy
 from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import CameraReport, CameraStatus, FrameHeader
@@ -35,7 +35,7 @@ class Intake:
         self._folder = folder
         self._policy = settings.policy
         self._cameras = {camera.camera_id: CameraIntake(camera, self._policy) for camera in rig.cameras}
-        self._synchroniser = Synchroniser(rig.camera_ids, rig.sync, self._policy, settings.phases_ns)
+        self._synchroniser = make_synchroniser(rig, self._policy, settings.phases_ns)
         self._pacing = Pacing(self._policy) if isinstance(self._policy, ReplayPolicy) else None
         self._reader = RingReader()
         self._lock = threading.Condition()

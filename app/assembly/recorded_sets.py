@@ -8,10 +8,12 @@ from statistics import median
 import numpy as np
 
 from app.assembly.phases import recorded_phases
+from app.assembly.published_sets import PublishedSets, make_synchroniser
 from app.assembly.synchroniser import Synchroniser
 from app.run.policy import ReplayPolicy
 from calibration.camera_source import RecordedSource
 from calibration.frames import Frame, FrameSet
+from calibration.played_frames import played_frames
 from calibration.rig import Rig, RigCamera, SyncSettings
 from calibration.session import Session
 
@@ -20,7 +22,7 @@ def recorded_rig(session: Session) -> Rig:
     """The session's rig with its recorded cameras as sources, matched by time at the recording's rate."""
     path = str(session.path.resolve())
     cameras = tuple(
-        replace(session.recorded_camera(camera_id), source=RecordedSource(path, camera_id), remote=False)
+        replace(session.recorded_camera(camera_id), source=RecordedSource(session=path, camera=camera_id), remote=False)
         for camera_id in session.camera_ids
     )
     steps_ns = [np.diff(session.frame_times_ns(camera_id)) for camera_id in session.camera_ids]
@@ -49,7 +51,7 @@ def recorded_phases_of(session: Session, rig: Rig) -> dict[str, int] | None:
 
 def recorded_sets(session: Session, rig: Rig, phases_ns: Mapping[str, int] | None) -> Iterator[FrameSet]:
     """The same sets as a replay forms, in order of time. A frame that cannot be decoded ends its camera's video."""
-    synchroniser = Synchroniser(rig.camera_ids, rig.sync, ReplayPolicy(), phases_ns)
+    synchroniser = make_synchroniser(rig, ReplayPolicy(), phases_ns)
     videos = [_frames(session, camera, synchroniser) for camera in rig.cameras]
     for frame in heapq.merge(*videos, key=lambda frame: frame.capture_time_ns):
         synchroniser.add(frame, 0)
@@ -59,11 +61,19 @@ def recorded_sets(session: Session, rig: Rig, phases_ns: Mapping[str, int] | Non
         yield frame_set
 
 
-def _frames(session: Session, camera: RigCamera, synchroniser: Synchroniser) -> Iterator[Frame]:
+def _frames(session: Session, camera: RigCamera, synchroniser: Synchroniser | PublishedSets) -> Iterator[Frame]:
     video = session.open_video(camera.camera_id)
     try:
-        for number, time_ns in enumerate(session.frame_times_ns(camera.camera_id)):
-            image = video.retrieve() if video.grab() else None
+        times_ns = session.frame_times_ns(camera.camera_id)
+        played = (
+            frozenset(played_frames(camera.source, times_ns)) if isinstance(camera.source, RecordedSource) else None
+        )
+        for number, time_ns in enumerate(times_ns):
+            if not video.grab():
+                break
+            if played is not None and number not in played:
+                continue
+            image = video.retrieve()
             if image is None:
                 break
             yield Frame(

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -178,21 +179,32 @@ def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | No
             raise UserError("`--no-viewer` renders nothing, so `--headless` and `--snapshot` cannot go with it.")
         return None
     for path, ending in ((args.headless, ".mp4"), (args.snapshot, ".png")):
-        if path is not None and path.suffix.lower() != ending:
-            raise UserError(f"`{path}`: the name must end in `{ending}`.")
-        if path is not None and path.is_dir():
-            raise UserError(f"`{path}` is a folder. Give the name of a file.")
-        if path is not None and not path.resolve().parent.is_dir():
-            raise UserError(f"`{path}`: there is no folder `{path.resolve().parent}`. Make it first.")
+        check_output(path, ending)
     return ViewerSettings(args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title)
 
 
-def run_rig(rig: Rig, settings: RunSettings, viewer: ViewerSettings | None, seconds: float | None = None) -> Outcome:
+def check_output(path: Path | None, ending: str) -> None:
+    """Raises UserError where a file of that name cannot be made."""
+    if path is not None and path.suffix.lower() != ending:
+        raise UserError(f"`{path}`: the name must end in `{ending}`.")
+    if path is not None and path.is_dir():
+        raise UserError(f"`{path}` is a folder. Give the name of a file.")
+    if path is not None and not path.resolve().parent.is_dir():
+        raise UserError(f"`{path}`: there is no folder `{path.resolve().parent}`. Make it first.")
+
+
+def run_rig(
+    rig: Rig,
+    settings: RunSettings,
+    viewer: ViewerSettings | None,
+    seconds: float | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Outcome:
     """Run a rig under the supervisor in this process, with its signals."""
     start_process("usthand")
     if stop.is_set():
         return Outcome(1)
-    outcome = Supervisor(rig, settings, viewer).run(seconds)
+    outcome = Supervisor(rig, settings, viewer, on_progress=on_progress).run(seconds)
     cameras = outcome.summary.get("cameras", {})
     if outcome.exit_code == 0 and settings.policy.restarts and cameras and _all_down(cameras, rig):
         told = ", ".join(f"{camera_id} {camera['state']}" for camera_id, camera in cameras.items())

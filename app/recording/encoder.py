@@ -7,6 +7,7 @@ Frames wait in the grabber's shared memory: an encoder that is slow delays nobod
 encoded is counted as dropped.
 """
 
+import itertools
 import logging
 import sys
 import threading
@@ -33,6 +34,8 @@ from calibration.errors import UserError
 from calibration.rig import Rig, RigCamera
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,11 @@ class CameraEncoder:
         self._link.report(EncoderReport(ready=True))
         while True:
             wait([self._subscriber], [], self._tuning.poll_s)
-            self._receive()
+            self._receive(_AT_ONCE)
             while not self._link.orders.empty():
                 order = self._link.orders.get()
                 # What came before the order belongs to what was before.
-                self._receive()
+                self._receive(self._settings.slots)
                 if order is None:
                     self._end()
                     return
@@ -113,8 +116,9 @@ class CameraEncoder:
         for header, payload in held:
             self._frame(header, payload)
 
-    def _receive(self) -> None:
-        for message, payload in self._subscriber.receive():
+    def _receive(self, most: int) -> None:
+        """At most so many messages: where frames come faster than they are encoded, there are always more."""
+        for message, payload in itertools.islice(self._subscriber.receive(), most):
             if isinstance(message, FrameHeader):
                 self._count_gap(message)
                 self._frame(message, payload)

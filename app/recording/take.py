@@ -13,11 +13,11 @@ import numpy as np
 from app.transport.messages import PoseSet, RecordedCamera
 from app.worker.pose_file import PoseFile
 from calibration.errors import UserError
+from calibration.published_sets import SET_COLUMNS, SETS
 from calibration.rig import Rig
 from calibration.session import Session, read_frames_csv, read_session, write_session
 
 MARKS = "marks.csv"
-SETS = "sets.csv"
 POSES = "poses.npz"
 CLOCK = "monotonic clock of the recording computer"
 
@@ -115,15 +115,16 @@ class Take:
 
     def add_poses(self, poses: PoseSet) -> None:
         """What the worker published of a set, and which frames the set had."""
-        if self._sets is None:
-            self._sets = _AppendedTable(self.path / SETS, ["set", "camera", "time_ns"])
-        self._sets.add(
-            [
-                (poses.set_index, camera_id, report.capture_time_ns + self._rig[camera_id].time_offset_ns)
-                for camera_id, report in poses.cameras.items()
-                if report.slot is not None
-            ]
-        )
+        if self._sets is None and self._rig.sync.mode == "time":  # a trigger's sets have one time for all
+            self._sets = _AppendedTable(self.path / SETS, SET_COLUMNS)
+        if self._sets is not None:
+            self._sets.add(
+                [
+                    (poses.set_index, camera_id, report.capture_time_ns + self._rig[camera_id].time_offset_ns)
+                    for camera_id, report in poses.cameras.items()
+                    if report.slot is not None
+                ]
+            )
         if self._poses is None:
             self._poses = PoseFile(self.path / POSES, self._rig.camera_ids)
             self._poses.begin(poses.definition)

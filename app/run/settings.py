@@ -33,7 +33,8 @@ _YOUNG_S = 60.0
 class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
     """What the processes of a run have to know, beside the rig.
 
-    `policy` is what tells live use and replay apart. `sets` ends the run after so many. `poses` is where replay writes
+    `policy` is what tells live use and replay apart. `sets` ends the run after so many,
+    and it takes one of `every` so many. `poses` is where replay writes
     them. `listen` is where remote grabbers connect, `publish` where the poses are published besides the run's folder,
     `events` where what happens is, `keys` the folder of CURVE keys. `wizard` is the folder of captures of a run that
     calibrates: its frame sets go to the calibration wizard instead of the worker; `touch` is that of a touch test,
@@ -46,6 +47,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     estimator: str
     policy: Policy = LivePolicy()
     sets: int | None = None
+    every: int = 1
     poses: str | None = None
     listen: str | None = None
     publish: str | None = None
@@ -73,6 +75,7 @@ class RunFolder:
         self.rig = self.path / "rig.yaml"
         self.settings = self.path / "run.yaml"
         self.summary = self.path / "summary.json"
+        self.progress = self.path / "progress"
         self.poses_address = ipc_address(self.path / "poses")
         self.pace_address = ipc_address(self.path / "pace")
         self.recording = self.path / "recording.json"

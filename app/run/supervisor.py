@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,9 +115,15 @@ class Supervisor:
     """Runs one rig: a grabber per local camera, the worker, and a viewer if one is asked for."""
 
     def __init__(
-        self, rig: Rig, settings: RunSettings, viewer: ViewerSettings | None, patience: Patience | None = None
+        self,
+        rig: Rig,
+        settings: RunSettings,
+        viewer: ViewerSettings | None,
+        patience: Patience | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._rig, self._settings, self._viewer = rig, settings, viewer
+        """`on_progress` is told how many sets of a replay were played, a few times a second."""
+        self._rig, self._settings, self._viewer, self._on_progress = rig, settings, viewer, on_progress
         self._patience = patience or Patience()
 
     @property
@@ -188,6 +195,8 @@ class Supervisor:
             if seconds is not None and begun_at is not None and now > begun_at + seconds:
                 log.info("%g s are over", seconds)
                 return 0
+            if self._on_progress is not None and folder.progress.exists():
+                self._on_progress(int(folder.progress.read_text() or 0))
             for child in children.values():
                 code = child.poll()
                 if child.process is None and now >= child.restart_at:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from app.sources.source import EndOfSource, FrameCorrupt, Mode, SourceError, Sou
 from app.sources.video_frames import VideoFrames
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
+from calibration.played_frames import played_frames
 from calibration.rig import RigCamera
 from calibration.session import read_session
 
@@ -30,6 +32,7 @@ class RecordedCapture:
         self._video: VideoFrames | None = None
         self._video_path = Path()
         self._times_ns: np.ndarray = np.empty(0, np.int64)
+        self._played: deque[int] = deque()
         self._number = -1
         self._decodable = -1
 
@@ -44,6 +47,7 @@ class RecordedCapture:
                     f"Correct the `source` of camera `{self._camera.camera_id}` in rig.yaml."
                 )
             self._times_ns = session.frame_times_ns(name)
+            self._played = deque(played_frames(self._source, self._times_ns).tolist())
         except SourceError:
             raise
         except UserError as error:
@@ -68,13 +72,14 @@ class RecordedCapture:
     def grab(self, timeout_s: float) -> Stamp:
         if self._video is None:
             raise SourceLost(f"{self._video_path} is not open")
-        following = self._number + 1
-        if following >= len(self._times_ns):
-            if self._decodable == self._number and (found := self._video.grab()) is not None:
+        if not self._played:
+            whole = self._number + 1 == len(self._times_ns) and self._decodable == self._number
+            if whole and (found := self._video.grab()) is not None:
                 self._decodable = found
                 log.warning("%s: has more frames than the session's frames.csv, which ends here", self._video_path)
-            raise EndOfSource(f"{self._video_path} is over after {following} frames")
-        if self._decodable < following:
+            raise EndOfSource(f"{self._video_path} is over after {self._number + 1} frames")
+        following = self._played.popleft()
+        while self._decodable < following:
             found = self._video.grab()
             if found is None:
                 log.warning(

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
 _SUMMARY_S = 5.0
+_PROGRESS_S = 0.25
 _BACKLOG = 64
 _EVENT_BACKLOG = 10_000
 # The recorder is waited for: it knows every camera within a second or two.
@@ -94,7 +95,7 @@ class Worker:
         self._finishing: Future[None] | None = None
         self._told: dict[str, str] = {}
         self._sets = 0
-        self._summary_at = self._sent_at = -math.inf
+        self._summary_at = self._sent_at = self._progress_at = -math.inf
         self._begun = False
 
     def run(self) -> None:
@@ -109,7 +110,9 @@ class Worker:
             while not stop.is_set():
                 pulse.beat()
                 frame_set = self._intake.take(0.1)
-                if frame_set is not None:
+                if frame_set is not None and frame_set.index % self._settings.every:
+                    self._intake.done(frame_set)
+                elif frame_set is not None:
                     self._process(frame_set)
                 elif self._intake.ended:
                     reason = "the recording ended"
@@ -120,12 +123,19 @@ class Worker:
                 if self._settings.sets is not None and self._sets >= self._settings.sets:
                     reason = "the number of sets asked for was reached"
                     break
+                self._tell_progress()
                 if time.monotonic() - self._summary_at > _SUMMARY_S:
                     self._wait()
                     self._write_summary()
             self._wait()
         finally:
             self._finish(reason)
+
+    def _tell_progress(self) -> None:
+        """Of a replay: how many sets there were."""
+        if not self._policy.newest_only and time.monotonic() - self._progress_at > _PROGRESS_S:
+            self._progress_at = time.monotonic()
+            self._folder.progress.write_text(str(self._sets))
 
     def _wait_for_recorder(self) -> None:
         """A recording has the frames of every set that is estimated."""

@@ -31,7 +31,7 @@ def varied_rig() -> Rig:
     sources = [
         OpenCvSource(device="/dev/v4l/by-id/usb-cam", fourcc="MJPG", fps=30.0, exposure=-6.0),
         PylonSource(serial="0815-0000", trigger="line", features={"Gamma": 0.7, "ReverseX": True}),
-        RecordedSource("sessions/a", "cam_2"),
+        RecordedSource(session="sessions/a", camera="cam_2"),
         SimulatedSource(stalls=[(1.0, 2.5)], drop=[3, 4]),
     ]
     cameras = []

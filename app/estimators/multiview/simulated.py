@@ -23,7 +23,7 @@ class SimulatedDetector:
 
     Each joint gets Gaussian noise of its own `std_px`, around 2 pixels in an image 640 wide, and 2 % of the joints are
     outliers that `std_px` does not tell of. 3 % of the hands are missed and 2 % are given the wrong side. All of it
-    depends only on the seed, the camera and the frame's sequence number. Regions are ignored: every hand that has at
+    depends only on the seed, the camera and the frame's time. Regions are ignored: every hand that has at
     least half of its joints in the image is seen.
     """
 
@@ -45,7 +45,7 @@ class SimulatedDetector:
         camera = self._rig[frame.camera_id]
         scale = camera.camera.width / 640
         size_px = np.array([camera.camera.width, camera.camera.height])
-        random = np.random.default_rng([self._seed, zlib.crc32(frame.camera_id.encode()), frame.sequence])
+        random = np.random.default_rng([self._seed, zlib.crc32(frame.camera_id.encode()), abs(frame.capture_time_ns)])
         detections = []
         for side, joints_world_m in hands_of_people_at(frame.capture_time_ns / 1e9, self._people):
             truth_px = camera.project(joints_world_m)

@@ -1,0 +1,45 @@
+"""Which frames a live run estimated together, as its recording has them in `sets.csv`: set, camera, time_ns."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibration.errors import UserError
+from calibration.found_files import read_found
+
+SETS = "sets.csv"
+"""Of a session that was recorded live: which frames were estimated together."""
+SET_COLUMNS = ["set", "camera", "time_ns"]
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """`times_ns`: of each camera's frame in the set, as in `frames.csv`."""
+
+    index: int
+    times_ns: dict[str, int]
+
+
+def read_published_sets(session: Path) -> list[PublishedSet]:
+    """In the order in which they were estimated. Raises UserError where there are none, or they cannot be read."""
+    path = session / SETS
+    try:
+        text = read_found(path).decode()
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file. Only what `usthand live --record` made has it; replay without `--as-published`."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
+    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
+    if next(rows, []) != SET_COLUMNS:
+        raise UserError(f"{path}: the first line must be `{','.join(SET_COLUMNS)}`.")
+    sets: dict[int, dict[str, int]] = {}
+    for number, row in enumerate(rows, start=2):
+        try:
+            index, camera_id, time_ns = int(row[0]), row[1], int(row[2])
+        except (ValueError, IndexError):
+            raise UserError(f"{path}, line {number}: `{','.join(row)}` is no set, camera and time.") from None
+        sets.setdefault(index, {})[camera_id] = time_ns
+    return [PublishedSet(index, times_ns) for index, times_ns in sets.items()]
