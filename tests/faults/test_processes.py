@@ -127,7 +127,12 @@ def replay_command(session: Session, poses: Path, *more: str) -> list[str]:
 def test_the_poses_of_an_interrupted_replay_are_kept(tmp_path, long_session, how):
     poses = tmp_path / "poses.npz"
     run = subprocess.Popen(
-        replay_command(long_session, poses), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        replay_command(long_session, poses),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # under nohup it is ignored
     )
     rows = part_of(poses) / "hands"
     end = time.monotonic() + 120
@@ -145,7 +150,7 @@ def test_the_poses_of_an_interrupted_replay_are_kept(tmp_path, long_session, how
     output, said = run.communicate(timeout=120)
     assert run.returncode == 1, said
     with np.load(poses) as file:
-        assert len(file["set_time"]) >= len(set(file["time"].tolist())) >= 10
+        assert len(file["set_time"]) >= len(set(file["time"].tolist())) >= 5
         assert np.isfinite(file["joints"]).all()
     assert [path.name for path in tmp_path.iterdir()] == ["poses.npz"]
     assert last_json(output)["poses"] == str(poses)
