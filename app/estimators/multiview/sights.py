@@ -1,6 +1,5 @@
 """What each camera saw of the hands that the others see, and whether two were exchanged."""
 
-import warnings
 from itertools import combinations
 
 import numpy as np
@@ -18,9 +17,9 @@ _AGREES, _DISAGREES = 3.0, 6.0
 def sights(step: Step, matches: list[Match], fit: HandFit) -> dict[str, Sight]:
     """By camera; only those of which a hand tells something that two other cameras agree on."""
     # Not as the trust in each camera scales them: those of a bad camera would be near again.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a hand that a view did not see at all
-        off = np.nanmedian(fit.residuals * step.std_scale, axis=1)
+    off = fit.residuals * step.std_scale
+    off[np.isnan(off)] = np.inf
+    off = np.partition(off, off.shape[1] // 2, axis=1)[:, off.shape[1] // 2]
     seen: dict[str, Sight] = {}
     there = np.bincount(step.detections.view, minlength=len(step.cameras)) > 0
     for view, camera in enumerate(step.cameras):
@@ -30,7 +29,7 @@ def sights(step: Step, matches: list[Match], fit: HandFit) -> dict[str, Sight]:
             continue
         for hand in known:
             missed = matches[hand].rows[view] < 0 and there[view] and _inside(step, fit, int(hand), view)
-            if missed or off[hand, view] > _DISAGREES:
+            if missed or (matches[hand].rows[view] >= 0 and off[hand, view] > _DISAGREES):
                 seen[camera.camera_id] = "elsewhere"
     return seen
 
