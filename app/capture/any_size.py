@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.sources import make_source
-from app.sources.source import Mode, Stamp, WrongSize
+from app.sources.source import CameraPacket, Mode, Stamp, WrongSize, packets_of
 from calibration.rig import Rig, RigCamera
 
 
@@ -31,6 +31,9 @@ class AnySizeSource:
 
     def retrieve(self, out: np.ndarray) -> None:
         self._source.retrieve(out)
+
+    def packets(self) -> list[CameraPacket]:
+        return packets_of(self._source)
 
     def close(self) -> None:
         self._source.close()

@@ -33,6 +33,7 @@ from app.sources.source import (
     SourceLost,
     SourceTimeout,
     Stamp,
+    packets_of,
 )
 from app.transport.messages import CameraState, CameraStatus, FrameHeader, Pace
 from app.transport.ring import RingWriter
@@ -41,6 +42,8 @@ from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
 
+# Of a camera's own packets that wait for the recorder.
+_PACKETS = 64
 # At most; how soon the word to end is heard.
 _GRAB_S = 0.2
 
@@ -83,19 +86,33 @@ class LocalOutput:
     clock_offset_ns = 0
     clock_error_ns = 0
 
-    def __init__(self, address: str, slots: int = GrabberTuning().slots) -> None:
+    def __init__(
+        self, address: str, slots: int = GrabberTuning().slots, packets: str | None = None, pixels: bool = True
+    ) -> None:
+        """With `packets`, the camera's own packets are published there; without `pixels`, only they."""
         self._publisher = Publisher()
         self._publisher.bind(address)
+        self._packets = None
+        self._pixels = pixels
+        if packets is not None:
+            self._packets = Publisher(_PACKETS)
+            self._packets.bind(packets)
+        self._size = (0, 0)
         self._slots = slots
         self._ring: RingWriter | None = None
 
     def open(self, mode: Mode) -> None:
+        self._size = (mode.width, mode.height)
         if self._ring is None or (self._ring.height, self._ring.width) != (mode.height, mode.width):
             self._close_ring()
             self._ring = RingWriter(mode.height, mode.width, self._slots)
 
     def frame(self, source: Source, header: FrameHeader) -> None:
         assert self._ring is not None
+        if self._packets is not None:
+            self._send_packets(self._packets, source, header)
+        if not self._pixels:
+            return
         with self._ring.write() as (pixels, slot):
             source.retrieve(pixels)
         header.slot, header.height, header.width = slot, slot.height, slot.width
@@ -104,6 +121,22 @@ class LocalOutput:
 
     def status(self, status: CameraStatus) -> None:
         self._publisher.send(status)
+        if self._packets is not None:
+            self._packets.send(status)
+
+    def _send_packets(self, packets: Publisher, source: Source, header: FrameHeader) -> None:
+        for packet in packets_of(source):
+            told = FrameHeader(
+                camera_id=header.camera_id,
+                sequence=packet.stamp.sequence,
+                capture_time_ns=packet.stamp.capture_time_ns,
+                grab_time_ns=packet.stamp.grab_time_ns,
+                publish_time_ns=time.monotonic_ns(),
+                width=self._size[0],
+                height=self._size[1],
+                encoding="h264" if packet.codec == "h264" else "mjpeg",
+            )
+            packets.send(told, packet.data)
 
     def _close_ring(self) -> None:
         if self._ring is not None:
@@ -112,6 +145,8 @@ class LocalOutput:
 
     def close(self) -> None:
         self._publisher.close()
+        if self._packets is not None:
+            self._packets.close()
         self._close_ring()
 
 
@@ -317,7 +352,9 @@ def main() -> int:
         if isinstance(settings.policy, ReplayPolicy):
             pacer = Pacer(args.camera_id, folder.pace_address, settings.policy.pace == "recorded")
         slots = settings.record.slots if settings.record is not None else GrabberTuning().slots
-        output = LocalOutput(folder.frames_address(args.camera_id), slots)
+        copies = settings.record is not None and settings.record.codec == "copy"
+        packets = folder.packets_address(args.camera_id) if copies else None
+        output = LocalOutput(folder.frames_address(args.camera_id), slots, packets, not (copies and alone))
         Grabber(args.camera_id, source, output, pacer).run()
         return 0
 

@@ -25,7 +25,7 @@ from app.run.record_settings import RecordSettings
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
 from calibration.errors import UserError
-from calibration.rig import read_rig
+from calibration.rig import Rig, read_rig
 
 
 def add_parser(subparsers) -> None:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         policy=LivePolicy(max_age_ms=args.max_age_ms),
         listen=args.listen,
         keys=str(args.keys.resolve()) if args.keys else None,
-        record=_recording(args),
+        record=_recording(args, rig),
         poses=pose_file_of(args),
     )
     outcome = run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds)
@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     return report(outcome, args.json)
 
 
-def _recording(args: argparse.Namespace) -> RecordSettings | None:
+def _recording(args: argparse.Namespace, rig: Rig) -> RecordSettings | None:
     if args.record is not None:
-        return record_settings(args, args.record)
+        return record_settings(args, rig, args.record)
     for flag in ("lossless", "copy", "takes", "pre_roll", "control"):
         if getattr(args, flag):
             raise UserError(f"`--{flag.replace('_', '-')}` is of a recording: give `--record DIR` as well.")

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             f"{args.rig}: {', '.join(remote)} is remote. `usthand live {args.rig} --listen ADDRESS --record DIR` "
             "records cameras of other machines."
         )
-    record = msgspec.structs.replace(record_settings(args, args.folder), alone=True, calibrated=calibrated)
+    record = msgspec.structs.replace(record_settings(args, rig, args.folder), alone=True, calibrated=calibrated)
     settings = RunSettings(estimator="", record=record)
     return _report(run_rig(rig, settings, None, args.seconds), args.json)
 

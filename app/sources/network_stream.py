@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import av
@@ -22,7 +23,7 @@ from av.video.stream import VideoStream
 
 from app.sources.device_clock import DeviceClock
 from app.sources.mode_check import require_size, require_value
-from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
+from app.sources.source import CameraPacket, FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import OpenCvSource
 from calibration.rig import RigCamera
 
@@ -40,12 +41,14 @@ _WITHOUT_TIMES = ("mpjpeg", "mjpeg", "mjpeg_2000", "h264", "hevc", "m4v")
 class StreamTuning:
     """In seconds. `open_s`, `read_s`: after so long without an answer the stream is lost. `skip_s`: what was queued
     while it was opened is skipped for so long at most. `oldest_s`: no network holds frames back for longer; what its
-    own times say to be older has wrong times, and these are measured anew."""
+    own times say to be older has wrong times, and these are measured anew. `packets`: so many frames are kept as they
+    came, for a recording."""
 
     open_s: float = 5.0
     read_s: float = 5.0
     skip_s: float = 2.0
     oldest_s: float = 10.0
+    packets: int = 64
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,10 @@ class NetworkStream:
             self._pixel_format = frame.format.name
         np.copyto(out, frame.to_ndarray(format="bgr24"))
 
+    def packets(self) -> list[CameraPacket]:
+        """Every frame since the last call, as the camera sent it, for a recording that copies them."""
+        return [] if self._reader is None else self._reader.take_packets()
+
     def close(self) -> None:
         self._taken = None
         if self._reader is not None:
@@ -165,6 +172,7 @@ class _Reader:
         self._clock = DeviceClock()
         self._changed = threading.Condition()
         self._newest: _Newest | None = None
+        self._packets: deque[CameraPacket] = deque(maxlen=tuning.packets)
         self._failure: str | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"read {name}", daemon=True)
@@ -180,6 +188,22 @@ class _Reader:
             if self._failure is not None:
                 raise SourceLost(self._failure)
         raise SourceTimeout(f"{self._name}: no frame in {timeout_s:.3g} s")
+
+    def take_packets(self) -> list[CameraPacket]:
+        with self._changed:
+            taken = list(self._packets)
+            self._packets.clear()
+        return taken
+
+    def _keep_packet(self, packet: av.Packet, stamp: Stamp) -> None:
+        codec = self._stream.codec.canonical_name
+        data = bytes(packet)
+        extra = self._stream.codec_context.extradata or b""
+        if codec == "h264" and packet.is_keyframe and extra.startswith(b"\0\0"):
+            # The parameter sets came with the stream's description, and belong before its key pictures.
+            data = extra + data
+        with self._changed:
+            self._packets.append(CameraPacket(stamp, codec, data))
 
     def decode(self, packet: av.Packet) -> VideoFrame | None:
         """The whole picture of a packet; None where it is damaged. For the thread that takes."""
@@ -225,10 +249,10 @@ class _Reader:
                 skips = now - before < usual_s and now - started < self._tuning.skip_s
                 before = now
             if self._whole_pictures:
-                self._keep(packet, packet.pts, arrival_ns, skips)
+                self._keep_packet(packet, self._keep(packet, packet.pts, arrival_ns, skips))
                 continue
             for frame in self._frames(packet):
-                self._keep(frame, frame.pts, arrival_ns, skips)
+                self._keep_packet(packet, self._keep(frame, frame.pts, arrival_ns, skips))
 
     def _frames(self, packet: av.Packet) -> list[VideoFrame]:
         try:
@@ -237,7 +261,7 @@ class _Reader:
             self.next_sequence += 1
             return []
 
-    def _keep(self, content: "av.Packet | VideoFrame", pts: int | None, arrival_ns: int, skipped: bool) -> None:
+    def _keep(self, content: "av.Packet | VideoFrame", pts: int | None, arrival_ns: int, skipped: bool) -> Stamp:
         taken_ns = self._taken_at_ns(content, pts, arrival_ns)
         stamp = Stamp(sequence=self.next_sequence, capture_time_ns=taken_ns, grab_time_ns=arrival_ns)
         with self._changed:
@@ -245,6 +269,7 @@ class _Reader:
             if not skipped:
                 self._newest = _Newest(stamp, content)
                 self._changed.notify_all()
+        return stamp
 
     def _taken_at_ns(self, content: "av.Packet | VideoFrame", pts: int | None, arrival_ns: int) -> int:
         base = content.time_base

@@ -35,6 +35,15 @@ class Stamp:
     line: bool | None = None
 
 
+@dataclass(frozen=True)
+class CameraPacket:
+    """A frame as the camera sent it: `codec` "mjpeg" or "h264", Annex B with parameter sets before key pictures."""
+
+    stamp: Stamp
+    codec: str
+    data: bytes
+
+
 class SourceError(UserError):
     """A source that cannot be opened as asked: no such device, a mode it does not have, a missing file."""
 
@@ -93,3 +102,9 @@ class Source(Protocol):
     def close(self) -> None:
         """Release the device."""
         ...
+
+
+def packets_of(source: Source) -> list[CameraPacket]:
+    """Every frame since the last call as the camera sent it; none of a source that has no stream of its own."""
+    packets = getattr(source, "packets", None)
+    return [] if packets is None else packets()

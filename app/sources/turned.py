@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.sources.source import Mode, Source, SourceLost, Stamp
+from app.sources.source import CameraPacket, Mode, Source, SourceLost, Stamp, packets_of
 from calibration.image_turn import ImageTurn
 
 
@@ -27,6 +27,10 @@ class TurnedSource:
             raise SourceLost("the source is not open")
         self._source.retrieve(self._delivered)
         self._turn.upright(self._delivered, out)
+
+    def packets(self) -> list[CameraPacket]:
+        """As the camera sent them: not turned."""
+        return packets_of(self._source)
 
     def close(self) -> None:
         self._source.close()
