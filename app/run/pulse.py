@@ -27,7 +27,7 @@ class PulseLimits:
     which no Python thread runs for so long, as in a driver that never returns, ends by itself."""
 
     orphan_s: float = 15.0
-    blocked_s: float = 120.0
+    blocked_s: float = 300.0
 
 
 class Pulse:

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.05
 _STACK_S = 0.5
 _SLEPT_S = 5.0
-_LOADS = 4
 # The seconds of a run count when these have begun.
 _BEGIN = ("worker", "viewer", "recorder")
 
@@ -43,9 +42,10 @@ class Patience:
     enough on a machine that has ten other things to do. `last_poses_s`: for a viewer to draw what is left of a replay.
     `restart_s`: before what died is started again; what dies `deaths` times in `deaths_s`, or as often in a row without
     having done anything, will not get better. `hung_s`: a process whose main loop does not come round for so long
-    stands still: it is ended and started again; before its first piece of work four times as long, as an engine may
-    load. `poses_s`: for the worker to finish a file of poses, whatever its length.
-    `begin_s`: for the first picture, from which the seconds of a run count, and then they count without it.
+    stands still: it is ended and started again. The worker may take twice as long, as another engine may have to take
+    the place of one that failed, and each twice as long before its first piece of work. `poses_s`: for the worker to
+    finish a file of poses, whatever its length. `begin_s`: for the first picture, from which the seconds of a run
+    count, and then they count without it.
     """
 
     stop_s: float = 1.5
@@ -101,7 +101,7 @@ class _Child:
         if self.process is None or self.pulse is None or self.process.poll() is not None:
             return
         self.pulse.look(now)
-        limit_s = patience.hung_s if self.pulse.done else _LOADS * patience.hung_s
+        limit_s = patience.hung_s * (2 if self.name == "worker" else 1) * (1 if self.pulse.done else 2)
         if not self.pulse.stands_still(now, limit_s):
             return
         log.error("%s stands still for %.0f s; its stack follows, then it is ended", self.name, limit_s)
