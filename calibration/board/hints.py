@@ -32,8 +32,8 @@ _A = {"charuco": "a ChArUco board", "chessboard": "a chessboard", "aprilgrid": "
 _SAMPLES = 6
 _SIDE_PX = 1280
 _CLEAR_SCORE = 20
-# Of the sample images: in so many the described board is no chance reading.
-_LEAST_SEEN = 2
+# Share of the markers seen that lie where the described board has them: a wrong board holds a few by chance.
+_MOST_MARKERS = 0.6
 
 
 def what_board_is_this(session: Session, board: Board) -> str | None:
@@ -48,11 +48,13 @@ def hint_from_images(images: Sequence[np.ndarray], board: Board) -> str | None:
     `images` are (H, W) uint8. None where nothing better than `board` is found. Markers of ten families are looked
     for, as drawn, inverted and mirrored; the layout comes from the grid that the markers' numbers make.
     """
-    if _is_seen(images, board):
-        return None
+    found = [BoardTracker(board).detect(image) for image in images]
     family, inverted, mirrored, seen = _commonest(images)
     if family is None:
-        return _chessboard_hint(images, board)
+        return None if any(each.found for each in found) else _chessboard_hint(images, board)
+    # A board that holds most of what is seen is there; other markers beside it are something else.
+    if sum(each.markers for each in found if each.found) > _MOST_MARKERS * sum(len(markers) for markers in seen):
+        return None
     kind = _kind(family)
     layout = _layout(seen, kind)
     differs = []
@@ -67,12 +69,6 @@ def hint_from_images(images: Sequence[np.ndarray], board: Board) -> str | None:
     extras = [name for name, holds in (("printed inverted", inverted), ("seen in mirror images", mirrored)) if holds]
     extra = f" ({', '.join(extras)})" if extras else ""
     return f"this looks like {_A[kind]}{size} with {_plain(dictionary)} markers{extra}, not {_describe(board)}"
-
-
-def _is_seen(images: Sequence[np.ndarray], board: Board) -> bool:
-    """Whether the board is there as it was described: other markers beside it are something else."""
-    found = sum(BoardTracker(board).detect(image).found for image in images)
-    return found >= (_LEAST_SEEN if len(images) > 1 else 1)
 
 
 def family_of(dictionary: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from app import cli
 from app.evaluation.evaluation import Recording
 from calibration import yamlfile
-from calibration.board.board import write_board
+from calibration.board.board import Board, write_board
 from tests.support.exact_footage import make_session
 from tests.support.grip_scene import BOARD
 from tests.support.live_run import last_json, usthand
@@ -65,3 +65,9 @@ def test_rendered_touches_from_the_videos_to_the_report(tmp_path, monkeypatch, c
     assert report.read_bytes() == before
     # What was measured is on the terminal all the same.
     assert np.isfinite(figures["jitter_mm"])
+
+
+def test_a_chessboard_that_looks_the_same_when_turned_is_refused(tmp_path):
+    write_board(tmp_path / "board.yaml", Board(type="chessboard", columns=9, rows=7, square_m=0.03))
+    done = usthand("validate", "--session", tmp_path, "--board", tmp_path / "board.yaml")
+    assert done.returncode == 2 and "looks the same when turned by 180 degrees" in done.stderr
