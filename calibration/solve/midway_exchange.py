@@ -10,7 +10,7 @@ from calibration.solve.view_poses import ViewPoses
 
 # Relative poses from single views of torn lenses agree where they differ by less: radians, and share of the distance.
 _TURN_RAD, _SHIFT_SHARE = 0.2, 0.3
-_LEAST_SETS = 4
+_LEAST_SETS = 2
 # Share of a pair's moments that must fit one of both orders.
 _FITTING = 0.5
 

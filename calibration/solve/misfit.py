@@ -39,7 +39,7 @@ class Cause:
 
 
 # Moments at which something may have changed, evenly spread over a camera's views, and views on each side at least.
-_SPLITS, _LEAST_VIEWS = 32, 5
+_SPLITS, _LEAST_VIEWS = 32, 2
 # Explanations with this share of the best one's gain explain as much.
 _ALIKE = 0.93
 # What is thinkable: standard deviations of a camera's turn and shift, of a focal length's change, of an

@@ -13,18 +13,22 @@ import numpy as np
 from calibration.rotations import inverse_transform
 from calibration.solve.bundle_adjustment import covariance, minimise
 from calibration.solve.misfit import Cause
-from calibration.solve.problem import CAUCHY, LensPrior, Problem, robust_sigma, robust_weights
+from calibration.solve.problem import LensPrior, Problem, robust_sigma
 from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, POSE, RigState, residuals
 
 _ROUNDS, _STEPS = 3, 25
 # The noise is never taken for less, as in the fit of the whole rig.
 _LEAST_SIGMA = 0.05
+# Squared standard deviations that a pose may leave less of a change than a lens, as it has five parameters more:
+# Akaike's criterion, two for each.
+_SIMPLER = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraChange:
     """Of the camera by index: `turn_rad` (3,) and `shift_m` (3,) in its axes, the `focal` length's change as a share of
-    it, and which of both it is; `share` of the first fit's cost that two cameras instead of one remove."""
+    it, and which of both it is; `share` of the first fit's squared
+    misfit that two cameras instead of one remove."""
 
     camera: int
     kind: Literal["moved", "focus"]
@@ -67,11 +71,11 @@ def fit_change(problem: Problem, state: RigState, cause: Cause) -> CameraChange:
     change, chi_focus, chi_moved = _difference(two, fitted, camera, count)
     return CameraChange(
         camera=camera,
-        kind="focus" if chi_focus < chi_moved else "moved",
+        kind="focus" if chi_focus < chi_moved + _SIMPLER else "moved",
         turn_rad=change[:3],
         shift_m=change[3:6],
         focal=float(change[6]),
-        share=1 - _cost(replace(two, sigma=problem.sigma), fitted) / _cost(problem, state),
+        share=1 - _squares(two, fitted) / _squares(problem, state),
     )
 
 
@@ -113,7 +117,7 @@ def _cross(vector: np.ndarray) -> np.ndarray:
     return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
 
 
-def _cost(problem: Problem, state: RigState) -> float:
-    squared, _ = robust_weights(problem, residuals(problem.table, state))
-    squared = squared[problem.table.seen]
-    return float((squared / (1 + squared / CAUCHY**2)).sum())
+def _squares(problem: Problem, state: RigState) -> float:
+    """The sum of all squared residuals, as robust weights would hide the largest."""
+    squared = (residuals(problem.table, state) ** 2).sum(-1) / problem.table.std_px[:, None] ** 2
+    return float(squared[problem.table.seen].sum())
