@@ -13,7 +13,8 @@ LINE_HEIGHT = 38
 KEYS = (
     ("h", "this list"),
     ("space", "pause the view (the worker goes on)"),
-    ("r", "reset the view"),
+    ("r", "reset the view, or begin and end a take"),
+    ("k", "mark the take"),
     ("1 to 8", "look through that camera"),
     ("0", "back to the free view"),
     ("m", "hand mesh"),

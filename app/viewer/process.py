@@ -1,7 +1,7 @@
 """The viewer process: a window, or a video without a screen.
 
 Listens to: PoseSet, End. Reads the frames that a PoseSet names from shared memory.
-Emits: nothing.
+Emits: requests to the recorder, where there is one.
 """
 
 import logging
@@ -17,6 +17,7 @@ from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import End, PoseSet
 from app.transport.ring import RingReader, SlotRef
 from app.transport.sockets import Subscriber
+from app.viewer.take_keys import TakeKeys
 from app.viewer.window import run_viewer
 from calibration.rig import Rig
 
@@ -70,6 +71,7 @@ def main() -> int:
                 rate_hz=rig.sync.fps if every_set and rig.sync.fps else VIEWER_HZ,
                 every_set=every_set,
                 on_first_picture=folder.begun("viewer").touch,
+                more_keys=TakeKeys(folder.control_address).actions if settings.record is not None else None,
             )
         finally:
             feed.close()

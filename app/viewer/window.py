@@ -6,7 +6,7 @@ Run in a process of its own, so that a window that is covered, minimised or slow
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -35,13 +35,22 @@ _UNUSED_KEYS = "LPDONBWTEVXYZAGJK[]-=,.;'/`9"
 class ViewerWindow:
     """One window, on a screen or (`screen` False) in memory. `size` is (width, height) in pixels.
 
-    `fine` renders that many times larger and reduces what `capture` gives, for smooth edges: EGL smooths none.
+    `more_keys` are actions by capital letters, in place of the keys' own. `fine` renders that many times larger and
+    reduces what `capture` gives, for smooth edges: EGL smooths none.
 
     Raises UserError where no window can be opened.
     """
 
     def __init__(
-        self, rig: Rig, feed: Feed, *, size: tuple[int, int], title: str, screen: bool = True, fine: int = 1
+        self,
+        rig: Rig,
+        feed: Feed,
+        *,
+        size: tuple[int, int],
+        title: str,
+        screen: bool = True,
+        fine: int = 1,
+        more_keys: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self._rig, self._feed = rig, feed
         self._fine = fine
@@ -65,7 +74,7 @@ class ViewerWindow:
         self._camera_pose: np.ndarray | None = None
         self._quit = False
         self._centred = False
-        self._register_keys()
+        self._register_keys(more_keys or {})
         self.reset_view()
 
     @property
@@ -92,8 +101,7 @@ class ViewerWindow:
     def look_through(self, number: int) -> None:
         """Look through camera `number` (from 1); 0 goes back to the free view."""
         if number == 0:
-            if self.camera_number:
-                self.reset_view()
+            self.reset_view()
         elif number <= len(self._rig.cameras):
             size = self.view
             self._go_to(camera_view(self._rig.cameras[number - 1], size.width, size.height))
@@ -151,7 +159,7 @@ class ViewerWindow:
     def _leave_camera(self) -> None:
         self.camera_number, self._camera_pose = 0, None
 
-    def _register_keys(self) -> None:
+    def _register_keys(self, more: Mapping[str, Callable[[], None]]) -> None:
         def on(keys: str | int, action: Callable[[], None]) -> None:
             def act(_: o3d.visualization.Visualizer) -> bool:
                 action()
@@ -169,6 +177,8 @@ class ViewerWindow:
             on(name[0].upper(), lambda name=name: self.toggles.flip(name))
         for number in range(9):
             on(str(number), lambda number=number: self.look_through(number))
+        for key, action in more.items():
+            on(key, action)
 
     def _stop(self) -> None:
         self._quit = True
@@ -185,6 +195,7 @@ def run_viewer(
     title: str = "UST-Hand live",
     every_set: bool = False,
     on_first_picture: Callable[[], None] = lambda: None,
+    more_keys: Mapping[str, Callable[[], None]] | None = None,
 ) -> str:
     """Show what `feed` gives until it ends ("end") or the user quits ("quit"); returns which.
 
@@ -201,7 +212,7 @@ def run_viewer(
             fine = 2 if every_set or snapshot is not None else 1
             window = ViewerWindow(rig, feed, size=size, title=title, screen=False, fine=fine)
             return _run_headless(window, feed, video, rate_hz, snapshot, every_set, on_first_picture)
-    window = ViewerWindow(rig, feed, size=size, title=title)
+    window = ViewerWindow(rig, feed, size=size, title=title, more_keys=more_keys)
     try:
         return _run_on_screen(window, feed, rate_hz, on_first_picture)
     finally:
