@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-extras="basler,train,cpu,export,tensorrt-rtx,test,dev"
+extras="basler,train,cpu,export,tensorrt-rtx,c3d,parquet,usd,nwb,test,dev"
 runtime_packages="libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri"
 test_packages="xvfb ffmpeg xdotool"
 apt_line=""
