@@ -19,9 +19,9 @@ class SmoothingSettings:
 
     lag_s: float = 0.25
     """How far the smoother looks ahead: beyond, a frame says next to nothing of another."""
-    acceleration_density: float = 0.5
-    """m^2/s^3, the power of the white acceleration. Of simulated recordings with a detector's errors, which last for
-    some frames, a fifth of it leaves 3 % less error, but more than the covariance then says."""
+    acceleration_density: float = 2.0
+    """m^2/s^3, the power of the white acceleration. Of a simulated recording with a detector's errors, which last for
+    some frames, less of it leaves less error, but ever more than the covariance then says."""
     speed_std_mps: float = 1.0
     """Of a joint that comes into view."""
     forget_after_s: float = 0.5
