@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -148,8 +149,8 @@ class Adaptation:
         found = self.work.figures(
             "teachers", lambda: self._measured("who is to teach", stretches, {PACKAGED: self.engine})
         )
-        network, detector = (found[name]["withheld_px_median"] for name in (PACKAGED, MEDIAPIPE))
-        log.info("the network is %s px off in a withheld view, the detector %s px", network, detector)
+        network, detector = (found[name]["withheld_percent_with_missed"] for name in (PACKAGED, MEDIAPIPE))
+        log.info("in a withheld view the network is %s %% of the hand off, the detector %s %%", network, detector)
         return MEDIAPIPE if detector is not None and (network is None or detector < network) else PACKAGED
 
     def _rounds(self, hands: Sequence[Stretch], teacher: str) -> tuple[list[CheckedRound], tuple[Path, float] | None]:
@@ -282,9 +283,11 @@ class Adaptation:
         return found
 
     def _simulated(self, settings: GenerateSettings, weights: Path | None) -> Path:
-        return simulated_crops(
-            self.cache, settings, weights, self.workers, lambda d, n: self.progress("simulated hands", d, n)
-        )
+        advance = partial(self.progress, "simulated hands")
+        try:
+            return simulated_crops(self.cache, settings, weights, self.workers, advance)
+        except BrokenProcessPool:
+            raise StepFailed("a rendering process died, perhaps for lack of memory") from None
 
     def _run(self, module: str, *words: str) -> None:
         if run_program([sys.executable, "-m", module, *words]):

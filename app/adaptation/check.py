@@ -17,7 +17,7 @@ from app.worker.statistics import rounded
 from calibration.rig import Rig
 
 _NS = 1e-9
-_FARTHEST = 0.4
+FARTHEST = 0.4
 """Of the hand's size: errors beyond it count as so large."""
 
 
@@ -64,4 +64,4 @@ def withheld_percent(
         found.append(errors[check].ravel())
     errors = np.stack(found)
     known = np.isfinite(errors).all(0)
-    return 100 * np.minimum(errors[:, known], _FARTHEST)
+    return 100 * np.minimum(errors[:, known], FARTHEST)

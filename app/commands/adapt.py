@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _ROWS = {
     "withheld_px_median": "withheld view, px",
     "withheld_percent_median": "% of the hand's size",
+    "withheld_percent_with_missed": "mean %, with missed hands",
     "withheld_missed": "hands missed",
     "bone_length_cv_mean": "bone-length variation",
     "jitter_mm": "jitter at rest, mm",

@@ -29,7 +29,7 @@ def test_adapting_lowers_the_true_error_on_what_was_held_out(tmp_path: Path, mon
     summary = last_json(capsys.readouterr().out)
     held = summary["held_out"]
     assert summary["refused"] is None and json.loads((out / "adapt.json").read_text()) == summary
-    assert held["adapted"]["withheld_px_median"] < held["packaged"]["withheld_px_median"]
+    assert held["adapted"]["withheld_percent_with_missed"] < held["packaged"]["withheld_percent_with_missed"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "mine", "session"]
     assert (out / WEIGHTS).is_file()
 

@@ -7,7 +7,7 @@ import pytest
 from app.adaptation.judgement import refusal
 from app.adaptation.settings import JudgementSettings
 
-HELD = {"withheld_px_median": 6.0, "withheld_missed": 0.05}
+HELD = {"withheld_percent_with_missed": 6.0, "withheld_missed": 0.05}
 SIMULATED = {"packaged": {"mpjpe_mm": 8.0}, "adapted": {"mpjpe_mm": 8.1}}
 
 
@@ -16,17 +16,29 @@ def said(after: dict[str, Any], simulated: dict[str, Any] = SIMULATED, before: d
 
 
 def test_one_that_is_better_where_nothing_was_learned_is_kept() -> None:
-    assert said({"withheld_px_median": 5.5}) is None
+    assert said({"withheld_percent_with_missed": 5.5}) is None
 
 
 @pytest.mark.parametrize(
     ("after", "simulated", "reason"),
     [
-        ({"withheld_px_median": 6.1}, SIMULATED, "error is 6.1 px in a withheld view, and was 6.0 px before"),
-        ({"withheld_px_median": 6.0}, SIMULATED, "and was 6.0 px before"),
-        ({"withheld_px_median": 5.5, "withheld_missed": 0.08}, SIMULATED, "misses 8.0% .* 3.0% more than before"),
-        ({"withheld_px_median": 5.5}, {**SIMULATED, "adapted": {"mpjpe_mm": 8.5}}, "is 8.5 mm, and was 8.0 mm before"),
-        ({"withheld_px_median": None}, SIMULATED, "no hand is seen"),
+        (
+            {"withheld_percent_with_missed": 6.1},
+            SIMULATED,
+            "is 6.1 % of the hand's size, missed hands included, and was 6.0 % before",
+        ),
+        ({"withheld_percent_with_missed": 6.0}, SIMULATED, "and was 6.0 % before"),
+        (
+            {"withheld_percent_with_missed": 5.5, "withheld_missed": 0.08},
+            SIMULATED,
+            "misses 8.0% .* 3.0% more than before",
+        ),
+        (
+            {"withheld_percent_with_missed": 5.5},
+            {**SIMULATED, "adapted": {"mpjpe_mm": 8.5}},
+            "is 8.5 mm, and was 8.0 mm before",
+        ),
+        ({"withheld_percent_with_missed": None}, SIMULATED, "no hand is seen"),
     ],
 )
 def test_one_that_is_not_is_refused_with_the_reason(after, simulated, reason) -> None:
