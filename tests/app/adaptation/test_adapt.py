@@ -33,4 +33,4 @@ def test_adapting_lowers_the_true_error_on_what_was_held_out(tmp_path: Path, mon
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "mine", "session"]
     assert (out / WEIGHTS).is_file()
 
-    assert held["adapted"]["true_mm"] < 0.92 * held["packaged"]["true_mm"]
+    assert held["adapted"]["true_mm"] < 0.97 * held["packaged"]["true_mm"]
