@@ -5,12 +5,15 @@ is read up to its last whole cluster; nothing has to be added at its end.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import av
+from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 
@@ -25,11 +28,16 @@ class _CountedFile:
         self.name = str(path)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self.written = 0
+        self.failure: OSError | None = None
 
     def write(self, data: bytes) -> int:
         left = memoryview(data)
         while left:
-            count = os.write(self._fd, left)
+            try:
+                count = os.write(self._fd, left)
+            except OSError as error:
+                self.failure = error
+                raise
             self.written += count
             left = left[count:]
         return len(data)
@@ -45,6 +53,15 @@ class _CountedFile:
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+@contextmanager
+def _system_errors(file: _CountedFile) -> Iterator[None]:
+    """FFmpeg says only that a write failed; the file knows why."""
+    try:
+        yield
+    except (FFmpegError, OSError) as error:
+        raise (file.failure or OSError(str(error))) from None
 
 
 class RecordedVideo:
@@ -77,7 +94,8 @@ class RecordedVideo:
         packet.time_base = 1 / self._fps
         packet.pts = packet.dts = self.frames
         before = self._file.written
-        self._container.mux(packet)
+        with _system_errors(self._file):
+            self._container.mux(packet)
         if self._file.written > before:
             self.safe = self.frames
         self.frames += 1
@@ -89,7 +107,8 @@ class RecordedVideo:
     def close(self) -> None:
         """Finish the file. What does not fit on the disk any more is lost, and OSError raised; the rest can be read."""
         try:
-            self._container.close()
+            with _system_errors(self._file):
+                self._container.close()
             self.safe = self.frames
             self._file.sync()
         finally:

@@ -1,5 +1,7 @@
 """A recorded video at any moment of its making: what was called safe can be read, whatever is cut off."""
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from app.recording.pre_roll import PreRoll
 from app.recording.video_encoder import VideoEncoder
 from app.recording.video_file import RecordedVideo
 from app.run.record_settings import Codec, RecordSettings
+from tests.conftest import ROOT
 
 FPS = Fraction(30)
 FRAMES = 40
@@ -88,3 +91,21 @@ def test_the_pre_roll_begins_with_a_key_frame_and_is_bounded() -> None:
     few = small.take()
     assert few == [] or few[0].is_key
     assert sum(packed.packet.size for packed in few) <= 20_000 < sum(sizes)
+
+
+def test_a_full_disk_is_said_and_what_is_written_stays(tmp_path: Path) -> None:
+    """The file may not grow beyond a limit, as on a full disk; in a process of its own."""
+    program = f"""
+import resource, signal, sys
+from pathlib import Path
+from tests.app.recording.test_recorded_video import record
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))
+try:
+    record(Path({str(tmp_path / "full.mkv")!r}), "ffv1", 64, 48)
+except OSError as error:
+    sys.exit(f"said: {{error.strerror}}")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "said: File too large" in done.stderr
+    assert 3 < len(read(tmp_path / "full.mkv")) < FRAMES
