@@ -183,7 +183,7 @@ def _print(summary: dict[str, Any], output: Path) -> None:
     if summary["refused"]:
         print(f"refused: {summary['refused']}. Nothing was written.")
         return
-    print(f"{output}: use it with `--estimator ust-hand --checkpoint {output}` ({summary['seconds']:.0f} s)")
+    print(f"{output}: `usthand live RIG --estimator ust-hand --checkpoint {output}` ({summary['seconds']:.0f} s)")
 
 
 def _cell(value: float | None, key: str) -> str:

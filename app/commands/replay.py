@@ -42,7 +42,7 @@ def add_parser(subparsers) -> None:
         "  usthand replay session/ --fast --no-viewer --poses hands.bvh\n"
         "  usthand replay session/ --estimate-offsets --headless hands.mp4\n"
         "  usthand replay session/ --from 12 --to 20 --every 2 --cameras cam_0,cam_2 --overlay overlay.mp4\n"
-        "  usthand replay session/ --as-published --poses poses.npz    (what `live --record` published)",
+        "  usthand replay session/ --as-published --poses poses.npz    (what `usthand live --record` published)",
     )
     parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
     add_estimator_flags(parser)

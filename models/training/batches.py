@@ -63,7 +63,7 @@ def check_shared_memory(windows: Windows, batch: int, workers: int, room: Path =
     if free < needed:
         raise UserError(
             f"{room} has {free / 1e6:.0f} MB free, and {workers} workers hand over batches of {needed / 1e6:.0f} MB in "
-            "it. Give the container more (`docker run --shm-size 8g`), or set `workers: 0` or a smaller `batch`."
+            "it. Give the container more (docker run --shm-size 8g), or set `workers: 0` or a smaller `batch`."
         )
 
 

@@ -399,7 +399,7 @@ def test_one_view_or_none_gives_no_hand_and_hands_come_back(rig: Rig) -> None:
 def test_no_hand_and_nobody_looked_are_told_apart(rig: Rig) -> None:
     blind = [False]
 
-    def lose_all(camera_id: str, detections: list[Detection]) -> list[Detection]:
+    def lose_all(frame: Frame, detections: list[Detection]) -> list[Detection]:
         return [] if blind[0] else detections
 
     estimator = MultiViewEstimator(rig, Spoiled(rig, lose_all))
