@@ -1,5 +1,6 @@
 """JSON as it comes from outside."""
 
+import json
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -11,9 +12,12 @@ T = TypeVar("T")
 def parse_json(content: bytes | str) -> Any: ...
 @overload
 def parse_json(content: bytes | str, kind: type[T]) -> T: ...
-def parse_json(content: bytes | str, kind: Any = Any) -> Any:
-    """What the text says, as that kind of value. Raises ValueError where it is none, or too deep to be read."""
+def parse_json(content: bytes | str, kind: Any = None) -> Any:
+    """What the text says, as that kind of value if one is given; without, NaN and Infinity are numbers, as in Python.
+
+    Raises ValueError where it is none, or nested too deeply to be read.
+    """
     try:
-        return msgspec.json.decode(content, type=kind)
+        return json.loads(content) if kind is None else msgspec.json.decode(content, type=kind)
     except RecursionError:
         raise ValueError("nested too deeply") from None
