@@ -50,14 +50,14 @@ class ValidationBatches(Sampler):
             yield [(number, 0, views) for number in self._numbers[first : first + self._batch]]
 
 
-def check_shared_memory(windows: Windows, batch: int, workers: int, room: Path = Path("/dev/shm")) -> None:
-    """Raises UserError where the batches that `workers` hand over in shared memory do not fit into it.
+def check_shared_memory(windows: Windows, batch: int, views: int, workers: int, room: Path = Path("/dev/shm")) -> None:
+    """Raises UserError where the batches, of so many views, that `workers` hand over do not fit into shared memory.
 
     A worker that runs out of it is killed by SIGBUS, and nothing says why. A container has 64 MB by default.
     """
     if not workers or not room.is_dir():
         return
-    item = windows[(0, 0, 0)]
+    item = windows[(0, 0, views)]
     needed = workers * batch * sum(part.element_size() * part.numel() for part in item.values())
     free = shutil.disk_usage(room).free
     if free < needed:

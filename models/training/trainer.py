@@ -215,7 +215,7 @@ class Trainer:
                 f"the data has {len(windows)} windows, fewer than a batch ({size} in each of {peers.world} processes). "
                 "Give more data, or lower `batch` and `stage1_batch`."
             )
-        check_shared_memory(windows, size, config.workers)
+        check_shared_memory(windows, size, max(config.data.views), config.workers)
         done = self.step if stage1_only else self.step - min(config.stage1_steps, self.step)
         return load_batches(windows, EndlessBatches(batches, done), config.workers)
 

@@ -7,6 +7,7 @@ from tests.support.board_images import REAL_CHARUCO
 from tests.support.live_run import last_json, usthand
 
 
+@pytest.mark.slow
 def test_transport_moves_every_paced_frame_and_compares_with_memcpy():
     done = usthand(
         "bench", "transport", "--producers", "2", "--seconds", "0.3", "--paced-seconds", "2", "--fps", "10", "--json"

@@ -57,6 +57,6 @@ class Items:
 def test_too_little_shared_memory_is_said_before_it_kills_a_worker(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(64_000_000, 0, 64_000_000))
     with pytest.raises(UserError, match=r"64 MB free, and 4 workers hand over batches of 126 MB.*--shm-size"):
-        check_shared_memory(Items(), 32, 4, tmp_path)
-    check_shared_memory(Items(), 8, 4, tmp_path)
-    check_shared_memory(Items(), 32, 0, tmp_path)
+        check_shared_memory(Items(), 32, 4, 4, tmp_path)
+    check_shared_memory(Items(), 8, 4, 4, tmp_path)
+    check_shared_memory(Items(), 32, 4, 0, tmp_path)
