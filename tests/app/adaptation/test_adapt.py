@@ -12,6 +12,7 @@ from tests.support.live_run import last_json
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_adapting_lowers_the_true_error_on_what_was_held_out(tmp_path: Path, monkeypatch, capsys) -> None:
     session = tmp_path / "session"
     words = ["--sets", "150", "--cameras", "4", "--fps", "10", "--seed", "71"]
