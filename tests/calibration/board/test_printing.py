@@ -83,7 +83,8 @@ def test_the_ruler_down_the_side_measures_what_it_says(tmp_path):
     paper = layout_page(board, "A4")
     left_mm, top_mm = paper.side_ruler_mm
     column = page[:, round((left_mm + 1.75) * PX_PER_MM)].astype(float)
-    dark = np.flatnonzero(column < 200)
+    # Below it are the other ruler and its words.
+    dark = np.flatnonzero(column[: round((top_mm + paper.side_ruler_length_mm + 2) * PX_PER_MM)] < 200)
     ticks = [group.mean() for group in np.split(dark, np.flatnonzero(np.diff(dark) > 1) + 1)]
     ticks_mm = (np.array(ticks) + 0.5) / PX_PER_MM
     assert len(ticks) == paper.side_ruler_length_mm / 10 + 1
