@@ -8,14 +8,13 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-import yaml
 import zmq
 
 from app.transport.messages import FrameHeader, encode
 from app.transport.ring import SlotRef
 from app.transport.sockets import next_port
 from tests.support.fake_grabber import FakeGrabber
-from tests.support.live_run import LiveRun, free_port, simulated_rig
+from tests.support.live_run import LiveRun, free_port, rig_with_a_remote_camera
 
 
 def _hostile_frames(size: tuple[int, int], time_ns: int) -> list[list[bytes]]:
@@ -60,12 +59,8 @@ def _send_until(stop: threading.Event, addresses: tuple[str, str], messages: lis
 
 @pytest.mark.slow
 def test_hostile_peers_cost_the_others_nothing(tmp_path):
-    rig = simulated_rig(tmp_path / "rig.yaml", cameras=3)
-    data = yaml.safe_load(rig.read_text())
-    data["cameras"][2]["remote"] = True
-    rig.write_text(yaml.safe_dump(data))
+    rig, size = rig_with_a_remote_camera(tmp_path / "rig.yaml")
     address = f"tcp://127.0.0.1:{free_port()}"
-    size = tuple(data["cameras"][2]["image_size"])
     with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", "--no-viewer", "--listen", address) as run:
         run.sets(5)
         stop = threading.Event()

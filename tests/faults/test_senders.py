@@ -1,7 +1,6 @@
 """Who sends a camera's frames: one grabber, from where rig.yaml says; others are named and cost nothing."""
 
 import pytest
-import yaml
 
 from app.sources.same_camera import check_cameras_differ
 from app.transport.sockets import CommandClient, next_port
@@ -9,17 +8,13 @@ from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
 from calibration.rig import Rig
 from tests.support.fake_grabber import FakeGrabber
-from tests.support.live_run import LiveRun, free_port, simulated_rig
+from tests.support.live_run import LiveRun, free_port, rig_with_a_remote_camera
 from tests.support.source_cases import rig_camera
 
 
 def test_two_grabbers_of_one_camera_and_one_that_claims_a_local_camera_are_named(tmp_path):
-    rig = simulated_rig(tmp_path / "rig.yaml", cameras=3)
-    data = yaml.safe_load(rig.read_text())
-    data["cameras"][2]["remote"] = True
-    rig.write_text(yaml.safe_dump(data))
+    rig, size = rig_with_a_remote_camera(tmp_path / "rig.yaml")
     address = f"tcp://127.0.0.1:{free_port()}"
-    size = tuple(data["cameras"][2]["image_size"])
     with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", "--no-viewer", "--listen", address) as run:
         run.sets(5)
         peers = [FakeGrabber(address, "cam_2", size, sender=1)]

@@ -1,20 +1,15 @@
 """Frames with impossible times: what one camera says costs the others nothing, and is said."""
 
-import yaml
-
 from tests.support.fake_grabber import FakeGrabber
-from tests.support.live_run import LiveRun, free_port, simulated_rig
+from tests.support.live_run import LiveRun, free_port, rig_with_a_remote_camera
 
 
 def test_a_remote_clock_that_jumps_costs_its_own_view_only_and_is_named(tmp_path):
-    rig = simulated_rig(tmp_path / "rig.yaml", cameras=3)
-    data = yaml.safe_load(rig.read_text())
-    data["cameras"][2]["remote"] = True
-    rig.write_text(yaml.safe_dump(data))
+    rig, size = rig_with_a_remote_camera(tmp_path / "rig.yaml")
     address = f"tcp://127.0.0.1:{free_port()}"
     with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", "--no-viewer", "--listen", address) as run:
         run.sets(5)
-        peer = FakeGrabber(address, "cam_2", tuple(data["cameras"][2]["image_size"]))
+        peer = FakeGrabber(address, "cam_2", size)
         try:
             run.poses(lambda got: any(s.cameras["cam_2"].slot is not None for s in got))
             for ahead_s in (3600.0, -3600.0):

@@ -65,6 +65,16 @@ def simulated_rig(path: Path, cameras: int = 4, faults: dict[str, dict] | None =
     return path
 
 
+def rig_with_a_remote_camera(path: Path) -> tuple[Path, tuple[int, int]]:
+    """Write a rig of three cameras whose last, `cam_2`, is grabbed elsewhere; also that camera's image size."""
+    simulated_rig(path, cameras=3)
+    data = yaml.safe_load(path.read_text())
+    data["cameras"][2]["remote"] = True
+    path.write_text(yaml.safe_dump(data))
+    width, height = data["cameras"][2]["image_size"]
+    return path, (width, height)
+
+
 class LiveRun:
     """`usthand live` (or another command that runs a rig) in the background, with a subscriber to its poses."""
 
