@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -103,6 +104,7 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
 
     `place` is what a failure to write is said of where the system names no file.
     """
+    ignore_stops_at_end()
     try:
         return work()
     except UserError as error:
@@ -117,6 +119,19 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
     except OSError as error:
         say(f"{error.filename or place}: {error.strerror}")
         return 1
+
+
+def ignore_stops_at_end() -> None:
+    """What is told to stop again while its interpreter ends has done its work, and its exit code is to say so.
+
+    The interpreter gives signals back to the system as it ends, which would end the process by the signal.
+    """
+    atexit.register(_ignore_stops)
+
+
+def _ignore_stops() -> None:
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def join_pool() -> None:

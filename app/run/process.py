@@ -15,6 +15,7 @@ from app.run.pulse import explain_on_request, guard, pulse
 from app.run.settings import RunFolder, RunSettings
 from calibration.errors import UserError, WriteError
 from calibration.found_files import remove_folder
+from calibration.programs import ignore_stops_at_end
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def run_process(name: str, args: argparse.Namespace, work: Callable[[RunFolder, 
     run's folder. 1 after a WriteError.
     """
     start_process(name)
+    ignore_stops_at_end()
     explain_on_request()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != args.parent:

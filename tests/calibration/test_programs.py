@@ -23,6 +23,17 @@ def test_the_exit_code_is_the_programs() -> None:
     assert run_program(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")) == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_program_that_is_told_to_stop_while_its_interpreter_ends_keeps_its_exit_code(number: int) -> None:
+    """As at a second Ctrl-C: it has handlers of its own, which the interpreter has given back by then."""
+    code = (
+        "import os, signal, sys\nfrom calibration.programs import exit_code\n"
+        f"class Late:\n    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, {number})\n"
+        f"signal.signal({number}, lambda *_: None)\nlate = Late()\nsys.exit(exit_code(lambda: 3))"
+    )
+    assert subprocess.run(python(code), check=False).returncode == 3
+
+
 def test_a_program_reads_what_it_is_given(tmp_path: Path) -> None:
     code = "import sys, pathlib, os; pathlib.Path(os.environ['OUT']).write_bytes(sys.stdin.buffer.read())"
     assert run_program(python(code), [{"OUT": str(tmp_path / "out")}], given=b"some bytes") == 0
