@@ -6,17 +6,11 @@ Emits: requests to the recorder, where there is one.
 
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from app.run.process import process_parser, run_process
 from app.run.settings import RunFolder, RunSettings
-from app.transport.messages import End, PoseSet
-from app.transport.ring import RingReader, SlotRef
-from app.transport.sockets import Subscriber
+from app.viewer.live_feed import LiveFeed
 from app.viewer.take_keys import TakeKeys
 from app.viewer.window import run_viewer
 from calibration.rig import Rig
@@ -24,30 +18,6 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 VIEWER_HZ = 30.0
-
-
-class LiveFeed:
-    """Poses from the worker, images from shared memory. Backlogged poses are dropped by ZeroMQ, never the worker's."""
-
-    def __init__(self, folder: RunFolder, backlog: int) -> None:
-        self._subscriber = Subscriber(backlog)
-        self._subscriber.connect(folder.poses_address)
-        self._reader = RingReader()
-
-    def poll(self) -> Sequence[PoseSet | End]:
-        return [message for message, _ in self._subscriber.receive() if isinstance(message, PoseSet | End)]
-
-    def image(self, slot: SlotRef, width: int) -> np.ndarray | None:
-        view = self._reader.view(slot)
-        if view is None:
-            return None
-        height = round(slot.height * width / slot.width)
-        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
-        return small if self._reader.intact(slot) else None
-
-    def close(self) -> None:
-        self._subscriber.close()
-        self._reader.close()
 
 
 def main() -> int:
