@@ -29,9 +29,10 @@ from app.adaptation.judgement import (
     measure_simulated,
     refusal,
 )
+from app.adaptation.own_labels import taught_by_all, taught_by_views
 from app.adaptation.rehearsal import REHEARSAL, TEST, simulated_crops
 from app.adaptation.settings import AdaptSettings
-from app.adaptation.teacher import Taught, fuse, seen_again, teach
+from app.adaptation.teacher import Taught, seen_again
 from app.adaptation.work import WorkFolder
 from app.estimators.seen_check import check_seen
 from app.labelling.find_hands import find_hands
@@ -41,6 +42,7 @@ from app.worker.statistics import rounded
 from calibration.errors import UserError
 from calibration.programs import run_program
 from models.data.generate import GenerateSettings
+from models.files.labels import Labels
 from models.files.npzfile import read_npz
 
 log = logging.getLogger(__name__)
@@ -56,14 +58,16 @@ class StepFailed(Exception):
 @dataclass(kw_only=True)
 class Adaptation:
     """What is adapted to which footage: `weights`, the file of a checkpoint of recipe `live`, which `engine` runs (its
-    exported directory). `cache` is where simulated hands are kept, `workers` render them. `progress` is told of a
-    step's title, how much more of it is done and, where that is known, how much there is."""
+    exported directory). `labels` are the sessions' own, None where they are not to teach. `cache` is where simulated
+    hands are kept, `workers` render them. `progress` is told of a step's title, how much more of it is done and, where
+    that is known, how much there is."""
 
     footages: Sequence[Footage]
     weights: Path
     engine: str
     work: WorkFolder
     settings: AdaptSettings
+    labels: Sequence[Labels | None]
     cache: Path
     workers: int
     progress: Callable[[str, int, int | None], object]
@@ -157,10 +161,11 @@ class Adaptation:
         """The rounds, and of the best one its weights and share of the way to them; None where none is better."""
         settings = self.settings.round
         held = self._simulated(REHEARSAL, self.weights)
-        by_detector = [teach(each.rig, found) for each, found in zip(self.footages, hands, strict=True)]
-        taught = by_detector
+        rigs = [each.rig for each in self.footages]
+        by_views = [taught_by_views(*each) for each in zip(rigs, hands, self.labels, strict=True)]
+        taught = by_views
         if teacher == PACKAGED:
-            taught = [fuse(found, other) for found, other in zip(hands, by_detector, strict=True)]
+            taught = [taught_by_all(*each) for each in zip(hands, by_views, self.labels, strict=True)]
         cache = self.work.step("crops", lambda folder: self._cut(folder, hands, taught))
         rounds: list[CheckedRound] = []
         best: tuple[Path, float] | None = None
@@ -179,14 +184,14 @@ class Adaptation:
             least, start = error, folder / "weights.safetensors"
             best = start, share
             if number + 1 < settings.rounds:
-                taught = self._taught_again(number, hands, by_detector, teacher, best)
+                taught = self._taught_again(number, hands, by_views, teacher, best)
         return rounds, best
 
     def _taught_again(
         self,
         number: int,
         hands: Sequence[Stretch],
-        by_detector: Sequence[Taught],
+        by_views: Sequence[Taught],
         teacher: str,
         best: tuple[Path, float],
     ) -> list[Taught]:
@@ -195,9 +200,8 @@ class Adaptation:
             return self._with_student(hands, best)
         checkpoint = self.work.step(f"checkpoint_{number}", lambda out: self._put(out / WEIGHTS, best))
         again = [self._find(f"again_{number}", each, str(checkpoint / WEIGHTS)) for each in range(len(hands))]
-        return [
-            fuse(seen_again(found, later), other) for found, later, other in zip(hands, again, by_detector, strict=True)
-        ]
+        later = [seen_again(*each) for each in zip(hands, again, strict=True)]
+        return [taught_by_all(*each) for each in zip(later, by_views, self.labels, strict=True)]
 
     def _with_student(self, hands: Sequence[Stretch], best: tuple[Path, float]) -> list[Taught]:
         """What the detector and the adapted landmark network say together of each view, triangulated."""
@@ -209,7 +213,7 @@ class Adaptation:
             own = slice(first, first + len(places.hand))
             first = own.stop
             said = to_image(footage.rig, found, places, points["points_px"][which, own], points["presence"][which, own])
-            taught.append(teach(footage.rig, found, [said]))
+            taught.append(taught_by_views(footage.rig, found, self.labels[number], said))
         return taught
 
     def _cut(self, folder: Path, hands: Sequence[Stretch], taught: Sequence[Taught]) -> None:

@@ -83,6 +83,24 @@ def fuse(hands: Stretch, by_detector: Taught, settings: TeacherSettings | None =
     return Taught(*_smooth(hands, hands.joints_m, covariance_m2, settings))
 
 
+def combine(hands: Stretch, by_views: Taught, settings: TeacherSettings | None = None) -> Taught:
+    """What a network says of hands with all views and what other voices say of the views (`teach`), each by its error.
+
+    For voices whose errors are not the network's own, as those of another program: where they disagree the truth lies
+    between them. A detector that the network itself is made of only casts doubt (`fuse`).
+    """
+    settings = settings or TeacherSettings()
+    weight = np.linalg.inv(by_views.covariance_m2 + settings.least_std_m**2 * np.eye(3))
+    network = np.eye(3) / settings.network_std_m**2
+    covariance_m2 = np.linalg.inv(weight + network)
+    known = np.asarray(np.isfinite(by_views.joints_m).all(-1) & np.isfinite(covariance_m2).all((-2, -1)))
+    pull = np.einsum("hjab,hjb->hja", weight, np.nan_to_num(by_views.joints_m) - hands.joints_m)
+    moved_m = np.einsum("hjab,hjb->hja", covariance_m2, pull)
+    joints_m = hands.joints_m + np.where(known[..., None], moved_m, 0.0)
+    covariance_m2 = np.where(known[..., None, None], covariance_m2, settings.network_std_m**2 * np.eye(3))
+    return Taught(*_smooth(hands, joints_m, covariance_m2, settings))
+
+
 def seen_again(hands: Stretch, again: Stretch, settings: TeacherSettings | None = None) -> Stretch:
     """The hands with the joints of the same hands in `again`, a later pass over the same sets, where it has them."""
     settings = settings or TeacherSettings()

@@ -67,7 +67,7 @@ def check_output(out: Path) -> None:
         raise UserError(f"`-o {out}`: there is no folder `{out.resolve().parent}`. Make it first.")
 
 
-def made_of(sessions: list[Session], settings: Any, checkpoint: Path) -> dict[str, Any]:
+def made_of(sessions: list[Session], settings: Any, checkpoint: Path, own_labels: bool = False) -> dict[str, Any]:
     """What an adaptation depends on."""
     files = []
     for session in sessions:
@@ -75,6 +75,8 @@ def made_of(sessions: list[Session], settings: Any, checkpoint: Path) -> dict[st
         for camera_id in session.camera_ids:
             video = session.video_path(camera_id).stat()
             digest.update(f"{camera_id} {video.st_size} {video.st_mtime_ns}".encode())
+        if own_labels:
+            digest.update(read_found(session.path / "labels.npz"))
         files.append([str(session.path.resolve()), digest.hexdigest()[:16]])
     weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
     return {"sessions": files, "checkpoint": weights, "settings": msgspec.to_builtins(settings)}

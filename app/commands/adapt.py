@@ -16,7 +16,7 @@ from calibration.cached_folder import user_cache
 from calibration.errors import UserError
 from calibration.session import Session, check_session
 from deploy.artefact.cached_export import missing_to_export
-from models.files.labels import read_labels
+from models.files.labels import Labels, read_labels
 from models.weights import checkpoint_path
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,11 @@ def add_parser(subparsers) -> None:
     )
     hands = range(1, MOST_HANDS + 1)
     parser.add_argument("--hands", type=int, choices=hands, default=2, metavar="N", help="at most, 1 to 8 (default: 2)")
+    parser.add_argument(
+        "--own-labels", action="store_true",
+        help="let each session's labels.npz teach, too, which another program made: `usthand label SESSION --from "
+        "openpose DIR` takes them over",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
 
 
@@ -74,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_output(args.output)
     sessions = [_session(path) for path in args.sessions]
+    labels = [_labels(session, args.own_labels) for session in sessions]
     settings = AdaptSettings(
         footage=FootageSettings(holdout=args.holdout),
         round=RoundSettings(rounds=args.rounds),
@@ -84,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     footages = [plan_footage(session, most, settings.footage) for session in sessions]
     weights = checkpoint_path(args.checkpoint)
     engine = checkpoint_of(argparse.Namespace(estimator="ust-hand", checkpoint=args.checkpoint, engine="auto"))
-    work = WorkFolder(args.output, made_of(sessions, settings, weights))
+    work = WorkFolder(args.output, made_of(sessions, settings, weights, args.own_labels))
     if work.goes_on:
         log.info("%s: goes on where it was interrupted", args.output)
     with _Bars() as bars:
@@ -94,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
             engine=engine,
             work=work,
             settings=settings,
+            labels=labels,
             cache=user_cache(),
             workers=usable_cores(),
             progress=bars.advance,
@@ -142,6 +149,25 @@ def _session(path: Path) -> Session:
             f"Label it again: `usthand label {path}`."
         )
     return session
+
+
+def _labels(session: Session, wanted: bool) -> Labels | None:
+    """Raises UserError where they are wanted and cannot teach."""
+    path = session.path / "labels.npz"
+    if not wanted:
+        return None
+    if not path.is_file():
+        raise UserError(
+            f"{session.path}: has no labels.npz to learn from. Write it, as `usthand label {session.path} --from "
+            "openpose DIR` does, or leave `--own-labels` out."
+        )
+    labels = read_labels(path, len(session.camera_ids))
+    if labels.source in ("mediapipe", "ust-hand"):
+        raise UserError(
+            f"{path}: are by {labels.source}, whose hands are learned from anyway. Leave `--own-labels` out, or label "
+            f"with another program: `usthand label {session.path} --from openpose DIR`."
+        )
+    return labels
 
 
 class _Bars:

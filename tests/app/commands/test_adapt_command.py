@@ -52,6 +52,22 @@ def test_labels_of_another_calibration_are_found_out(recording, tmp_path, capsys
     assert "made with another calibration" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("source", "message"), [
+    (None, "has no labels.npz to learn from"), ("mediapipe", "whose hands are learned from anyway"),
+])  # fmt: skip
+def test_own_labels_that_cannot_teach(recording, tmp_path, capsys, source, message):
+    path = recording.session.path / "labels.npz"
+    path.unlink(missing_ok=True)
+    if source:
+        none = Labels(
+            camera=np.zeros(0, np.int16), time_ns=np.zeros(0, np.int64), right=np.zeros(0, bool),
+            keypoints_px=np.zeros((0, 21, 2), np.float32), confidence=np.zeros((0, 21), np.float32), source=source,
+        )  # fmt: skip
+        write_labels(path, none, 3)
+    assert cli.main(["adapt", str(recording.session.path), "-o", str(tmp_path / "mine"), "--own-labels"]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_missing_library_is_named_with_what_installs_it(recording, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("app.commands.adapt.importlib.util.find_spec", lambda name: None if name == "torch" else name)
     assert cli.main(["adapt", str(recording.session.path), "-o", str(tmp_path / "mine")]) == 2
@@ -68,7 +84,7 @@ def test_a_session_that_shows_no_hands_leaves_nothing_behind(recording, tmp_path
     work = WorkFolder(tmp_path / "mine", {})
     adaptation = Adaptation(
         footages=[footage], weights=checkpoint_path("shipped"), engine="", work=work, settings=settings,
-        cache=tmp_path, workers=1, progress=lambda title, done, total: None,
+        labels=[None], cache=tmp_path, workers=1, progress=lambda title, done, total: None,
     )  # fmt: skip
     hands = _hands(len(footage.session.camera_ids), seen=[name not in blind for name in footage.session.camera_ids]
                    if blind else None)  # fmt: skip
