@@ -31,6 +31,7 @@ OWNERS = {
     "tensorrt_rtx_libs": ("deploy/tensorrt/library.py",),
     "cuda": ("deploy/tensorrt/cuda.py",),
     "ezc3d": ("app/convert/c3d.py",),
+    "viser": ("app/web/*",),
     "pyarrow": ("app/convert/tables.py",),
     "pxr": ("app/convert/usd.py",),
     "pynwb": ("app/convert/nwb.py",),
@@ -45,6 +46,7 @@ PROCESS_MODULES = (
     "app.recording.process",
     "app.run.supervisor",
     "app.viewer.process",
+    "app.web.process",
     "app.wizard.process",
     "app.worker.process",
 )

@@ -13,6 +13,7 @@ from app.estimators.detectors.user_settings import read_user_settings
 from app.run.process import start_process, stop
 from app.run.settings import MOST_HANDS, OVERLAP, RunSettings
 from app.run.supervisor import Outcome, Supervisor, ViewerSettings
+from app.run.view_choice import CHOICES, view_choice
 from app.sources import make_source
 from app.sources.same_camera import check_cameras_differ
 from app.transport.sockets import check_address, is_loopback
@@ -125,6 +126,7 @@ def run_settings(args: argparse.Namespace, **more: Any) -> RunSettings:
 
 
 def add_view_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--view", metavar="VIEW", help=f"{CHOICES} (docs/views.md; default: window)")
     parser.add_argument("--no-viewer", action="store_false", dest="viewer", help="no window and no video")
     parser.add_argument("--headless", type=Path, metavar="OUT.mp4", help="render into a video, without a screen")
     parser.add_argument("--snapshot", type=Path, metavar="OUT.png", help="write a picture of the last view")
@@ -175,12 +177,20 @@ def check_live_rig(rig: Rig, path: Path) -> None:
 def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | None:
     """From the view flags. Raises UserError where they contradict each other or a path cannot be written."""
     if not args.viewer:
-        if args.headless or args.snapshot:
-            raise UserError("`--no-viewer` renders nothing, so `--headless` and `--snapshot` cannot go with it.")
+        if args.headless or args.snapshot or args.view:
+            raise UserError(
+                "`--no-viewer` renders nothing, so `--headless`, `--snapshot` and `--view` cannot go with it."
+            )
         return None
+    choice = view_choice(args.view or "window")
+    if choice.kind != "window" and (args.headless or args.snapshot):
+        raise UserError(f"`--view {args.view}`: `--headless` and `--snapshot` are of the window. Leave them out.")
+    check_output(choice.file, ".rrd")
     for path, ending in ((args.headless, ".mp4"), (args.snapshot, ".png")):
         check_output(path, ending)
-    return ViewerSettings(args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title)
+    return ViewerSettings(
+        args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title, choice
+    )
 
 
 def check_output(path: Path | None, ending: str) -> None:

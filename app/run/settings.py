@@ -76,6 +76,7 @@ class RunFolder:
         self.settings = self.path / "run.yaml"
         self.summary = self.path / "summary.json"
         self.progress = self.path / "progress"
+        self.view = self.path / "view.json"
         self.poses_address = ipc_address(self.path / "poses")
         self.pace_address = ipc_address(self.path / "pace")
         self.recording = self.path / "recording.json"

@@ -22,6 +22,7 @@ from app.run.pose_rows import finish_poses, has_rows
 from app.run.process import stop
 from app.run.pulse import Watched
 from app.run.settings import RunFolder, RunSettings, run_folder
+from app.run.view_choice import ViewChoice
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class ViewerSettings:
-    """Whether a run shows a window or renders into the file `headless`, and where it leaves a picture at the end."""
+    """Which view a run shows. A window's may render into the file `headless`, and leave a picture at the end."""
 
     headless: Path | None = None
     snapshot: Path | None = None
     title: str = "UST-Hand live"
+    choice: ViewChoice = ViewChoice()
 
 
 @dataclass
@@ -174,7 +176,9 @@ class Supervisor:
                 name = f"grabber of {camera.camera_id}"
                 children[name] = child(name, "app.capture.grabber", camera.camera_id)
         if self._viewer is not None:
-            viewer = children["viewer"] = child("viewer", "app.viewer.process", "--title", self._viewer.title)
+            choice = self._viewer.choice
+            viewer = child("viewer", choice.module, "--title", self._viewer.title, *choice.arguments())
+            children["viewer"] = viewer
             if self._viewer.headless:
                 viewer.command += ["--headless", str(self._viewer.headless)]
             if self._viewer.snapshot:

@@ -37,6 +37,8 @@ REACHED_BY = {
     "app/evaluation/touch": ["validate"],
     "app/labelling": ["label"],
     "app/transport": ["live", "grab", "calibrate"],
+    "app/run/view_choice.py": ["live", "replay", "demo"],
+    "app/web": ["live", "replay", "demo"],
     "calibration/board": ["board"],
     "calibration/formats": ["rig show", "rig convert", "import", "calibrate"],
     "calibration/importers": ["import"],
