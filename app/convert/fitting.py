@@ -8,6 +8,7 @@ import numpy as np
 from app.convert.hand_recording import FittedHand, RecordedHand
 from calibration.hand import Definition
 from models.hand import definition as joint_definition
+from models.hand.angle_prior import last_joints_follow
 from models.hand.bone_lengths import BoneLengths
 from models.hand.builtin import MIRROR_Y
 from models.hand.fit import PoseFit, fit_pose
@@ -15,6 +16,7 @@ from models.hand.joint_angles import JOINT_ANGLES, joint_angles, joint_angles_co
 from models.hand.shape import MEAN_SHAPE
 from models.hand.skeleton import ANGLES
 
+_PRIOR = last_joints_follow()
 _LEARN_FROM = 300
 """Frames, spread over the recording, from which bone lengths are learnt."""
 
@@ -38,15 +40,17 @@ def with_fit(hand: RecordedHand, definition: Definition, each: Callable[[], obje
     std = np.full((len(joints), len(JOINT_ANGLES)), np.nan)
     last: PoseFit | None = None
     for frame in there:
-        fit = fit_pose(joints[frame], shape[:20], hand.side, hand.covariance_m2[frame], last)
+        fit = fit_pose(joints[frame], shape[:20], hand.side, hand.covariance_m2[frame], last, prior=_PRIOR)
         # Without a covariance that can be used, each joint counts alike.
-        fit = fit or fit_pose(joints[frame], shape[:20], hand.side, None, last)
+        fit = fit or fit_pose(joints[frame], shape[:20], hand.side, None, last, prior=_PRIOR)
         each()
         if fit is None:
             continue
         last = fit
         hinges[frame], T[frame], fitted_joints[frame] = fit.angles_rad, fit.T_world_hand, fit.joints_world_m
-        covariance = joint_angles_covariance(fit, joints[frame], shape[:20], hand.side, hand.covariance_m2[frame])
+        covariance = joint_angles_covariance(
+            fit, joints[frame], shape[:20], hand.side, hand.covariance_m2[frame], _PRIOR
+        )
         if covariance is not None:
             std[frame] = np.sqrt(np.diag(covariance))
     fitted = FittedHand(

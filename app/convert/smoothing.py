@@ -13,15 +13,16 @@ import numpy as np
 from app.convert.hand_recording import RecordedHand
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SmoothingSettings:
     """How a hand moves, as the smoother takes it."""
 
     lag_s: float = 0.25
     """How far the smoother looks ahead: beyond, a frame says next to nothing of another."""
-    acceleration_density: float = 2.0
-    """m^2/s^3, the power of the white acceleration. Of a simulated recording with a detector's errors, which last for
-    some frames, less of it leaves less error, but ever more than the covariance then says."""
+    acceleration_density: float = 1.0
+    """m^2/s^3, the power of the white acceleration."""
+    lasting: float = 2.0
+    """A detector's errors last for some frames, so that n frames say as little as n / `lasting` independent ones."""
     speed_std_mps: float = 1.0
     """Of a joint that comes into view."""
     forget_after_s: float = 0.5
@@ -40,7 +41,8 @@ def smooth(hand: RecordedHand, times_s: np.ndarray, settings: SmoothingSettings 
     begins = np.flatnonzero(np.diff(times_s[there]) > settings.forget_after_s) + 1
     for frames in np.split(there, begins):
         if len(frames) > 1:
-            joints[frames], covariance[frames] = _smooth(joints[frames], covariance[frames], times_s[frames], settings)
+            noise = settings.lasting * covariance[frames]
+            joints[frames], covariance[frames] = _smooth(joints[frames], noise, times_s[frames], settings)
     return replace(hand, joints_world_m=joints, covariance_m2=covariance)
 
 

@@ -7,12 +7,14 @@ algorithm for least-squares estimation of nonlinear parameters", 1963; angles at
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from calibration.hand import Side
 from calibration.rotations import make_transform
 from models.hand import skeleton
+from models.hand.angle_prior import AnglePrior
 from models.hand.builtin import MIRROR_Y
 
 
@@ -74,8 +76,11 @@ def fit_pose(
     covariance_m2: np.ndarray | None = None,
     last: PoseFit | None = None,
     iterations: int = FIT.iterations,
+    prior: AnglePrior | None = None,
 ) -> PoseFit | None:
     """The built-in hand's pose for joints (21, 3), bone lengths (20,) and the joints' covariance (21, 3, 3) if known.
+
+    What is known of the angles before (`prior`) counts by its deviation, as the joints do by theirs.
 
     None where the joints fix no pose: they or their covariance are not finite, or the palm's joints lie on a line.
     """
@@ -98,8 +103,8 @@ def fit_pose(
     if last is not None:
         T = MIRROR_Y @ last.T_world_hand @ MIRROR_Y if side == "left" else last.T_world_hand
         starts.append(_State(last.angles_rad, T[:3, :3], T[:3, 3]))
-    start = min((_Evaluation(state, bone_lengths_m, measured, whiten) for state in starts), key=lambda e: e.cost)
-    best = _minimise(start, bone_lengths_m, measured, whiten, iterations)
+    aim = _Aim(bone_lengths_m, measured, whiten, prior)
+    best = _minimise(min((_Evaluation(state, aim) for state in starts), key=lambda each: each.cost), aim, iterations)
 
     T_world_hand = make_transform(best.state.rotation, best.state.origin)
     if side == "left":
@@ -128,16 +133,27 @@ class _State:
         )
 
 
+class _Aim(NamedTuple):
+    """What a pose is fitted to."""
+
+    bone_lengths_m: np.ndarray
+    measured: np.ndarray
+    whiten: np.ndarray
+    prior: AnglePrior | None
+
+
 class _Evaluation:
     """A state's joints and how far they are from the measured ones."""
 
-    def __init__(self, state: _State, bone_lengths_m: np.ndarray, measured: np.ndarray, whiten: np.ndarray) -> None:
+    def __init__(self, state: _State, aim: _Aim) -> None:
         self.state = state
-        posed = skeleton.chain(state.angles, bone_lengths_m)
+        posed = skeleton.chain(state.angles, aim.bone_lengths_m)
         self.rotations = posed.rotations
         self.offsets = posed.joints_m @ state.rotation.T
         self.joints = self.offsets + state.origin
-        self.residuals = (whiten @ (measured - self.joints)[:, :, None]).ravel()
+        self.residuals = (aim.whiten @ (aim.measured - self.joints)[:, :, None]).ravel()
+        if aim.prior is not None:
+            self.residuals = np.append(self.residuals, aim.prior.residuals(state.angles))
         self.cost = float(self.residuals @ self.residuals)
 
     def jacobian(self) -> np.ndarray:
@@ -161,14 +177,12 @@ def joint_jacobian(rotations: np.ndarray, rotation: np.ndarray, offsets_m: np.nd
     return jacobian
 
 
-def _minimise(
-    best: _Evaluation, bone_lengths_m: np.ndarray, measured: np.ndarray, whiten: np.ndarray, iterations: int
-) -> _Evaluation:
+def _minimise(best: _Evaluation, aim: _Aim, iterations: int) -> _Evaluation:
     damping = 1e-4
     linear = None
     for _ in range(iterations):
         if linear is None:
-            jacobian = (whiten @ best.jacobian()).reshape(63, 27)
+            jacobian = whitened_jacobian(aim.whiten @ best.jacobian(), aim.prior)
             linear = jacobian.T @ jacobian, jacobian.T @ best.residuals
         normal, gradient = linear
         free = np.ones(27)
@@ -179,7 +193,7 @@ def _minimise(
         diagonal = system.diagonal()
         system.flat[::28] = diagonal * (1 + damping) + (1 - free) + 1e-9 * diagonal.max()
         step = np.linalg.solve(system, gradient * free)
-        trial = _Evaluation(best.state.moved(step), bone_lengths_m, measured, whiten)
+        trial = _Evaluation(best.state.moved(step), aim)
         settled = np.abs(step).max() < FIT.settled_step
         if trial.cost < best.cost:
             settled |= trial.cost > (1 - FIT.settled_gain) * best.cost
@@ -189,6 +203,14 @@ def _minimise(
         if settled:
             break
     return best
+
+
+def whitened_jacobian(whitened: np.ndarray, prior: AnglePrior | None) -> np.ndarray:
+    """(63, 27), and K rows more with a prior of K sums: of joints' derivatives (21, 3, 27) in standard deviations."""
+    jacobian = whitened.reshape(63, 27)
+    if prior is None:
+        return jacobian
+    return np.concatenate([jacobian, np.pad(prior.rows, ((0, 0), (6, 0)))])
 
 
 def whitening(covariance_m2: np.ndarray) -> np.ndarray | None:

@@ -17,8 +17,9 @@ import numpy as np
 
 from calibration.hand import FINGERS, JOINT_NAMES, Side
 from models.hand import skeleton
+from models.hand.angle_prior import AnglePrior
 from models.hand.builtin import MIRROR_Y
-from models.hand.fit import PoseFit, joint_jacobian, whitening
+from models.hand.fit import PoseFit, joint_jacobian, whitened_jacobian, whitening
 
 Turn = Literal["flexion", "abduction", "rotation"]
 TURNS: tuple[Turn, ...] = ("flexion", "abduction", "rotation")
@@ -76,7 +77,12 @@ def cardan_angles(R_parent_bone: np.ndarray) -> np.ndarray:
 
 
 def joint_angles_covariance(
-    fit: PoseFit, joints_world_m: np.ndarray, bone_lengths_m: np.ndarray, side: Side, covariance_m2: np.ndarray
+    fit: PoseFit,
+    joints_world_m: np.ndarray,
+    bone_lengths_m: np.ndarray,
+    side: Side,
+    covariance_m2: np.ndarray,
+    prior: AnglePrior | None = None,
 ) -> np.ndarray | None:
     """Covariance (22, 22) in square radians of a fit's joint angles, from that of the joints that it was fitted to.
 
@@ -95,13 +101,15 @@ def joint_angles_covariance(
     T = fit.T_world_hand if side == "right" else MIRROR_Y @ fit.T_world_hand @ MIRROR_Y
     posed = skeleton.chain(fit.angles_rad, bone_lengths_m)
     jacobian = joint_jacobian(posed.rotations, T[:3, :3], posed.joints_m @ T[:3, :3].T)
-    gain = np.linalg.pinv(((whiten * mirror) @ jacobian).reshape(63, 27))[6:].reshape(21, 21, 3)
+    gains = np.linalg.pinv(whitened_jacobian((whiten * mirror) @ jacobian, prior))[6:]
+    gain, of_prior = gains[:, :63].reshape(21, 21, 3), gains[:, 63:]
     # Of the whitened joints: one where no deviation was held between the fit's bounds.
     left = whiten @ covariance @ whiten.swapaxes(1, 2)
     hinges = np.einsum("ajc,jcd,bjd->ab", gain, left, gain)
     residuals = (whiten @ (joints_world_m - fit.joints_world_m)[..., None]).ravel()
     turns = _joint_angles_jacobian(fit.angles_rad)
-    return turns @ hinges @ turns.T * max(1.0, residuals @ residuals / _DEGREES_OF_FREEDOM)
+    hinges = hinges * max(1.0, residuals @ residuals / _DEGREES_OF_FREEDOM) + of_prior @ of_prior.T
+    return turns @ hinges @ turns.T
 
 
 def _joint_angles_jacobian(hinges_rad: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_gaps_at_the_ends_are_no_gaps_between(pose_file):
 
 def test_smoothing_leaves_less_error_and_its_covariance_says_how_much(long):
     right = long.hands[0]
-    smoothed = smooth(right, long.times_s)
+    smoothed = smooth(right, long.times_s, SmoothingSettings(lasting=1))  # its noise is new in each frame
     truth = true_joints_m("right", 300)
     before = right.joints_world_m - truth
     after = smoothed.joints_world_m - truth
@@ -92,7 +92,7 @@ def test_the_smoother_agrees_with_one_large_least_squares():
         confidence=np.ones((n, 21)),
         filled=np.zeros(n, bool),
     )
-    settings = SmoothingSettings(lag_s=10, acceleration_density=q)
+    settings = SmoothingSettings(lag_s=10, acceleration_density=q, lasting=1)
     got = smooth(hand, step * np.arange(n), settings)
     F = np.array([[1, step], [0, 1]])
     Q = q * np.array([[step**3 / 3, step**2 / 2], [step**2 / 2, step]])

@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from calibration.hand import Side
 from models.hand import skeleton
+from models.hand.angle_prior import last_joints_follow
 from models.hand.builtin import BuiltinHand
 from models.hand.fit import fit_pose
 from models.hand.joint_angles import (
@@ -137,6 +138,38 @@ def test_the_standard_deviations_are_the_spread_of_fits_to_noisy_joints(side: Si
         fitted.append(joint_angles(fit.angles_rad))
     # The deviation of 400 has itself one of 3.5 %.
     np.testing.assert_allclose(np.std(fitted, axis=0), np.sqrt(np.diag(said)), rtol=0.15)
+
+
+def test_what_is_known_before_helps_where_joints_are_measured_badly_and_yields_where_they_are_measured_well() -> None:
+    """Of hands that keep to the rule give or take its deviation, errors are smaller, and as large as is said."""
+    generator = np.random.default_rng(2)
+    prior = last_joints_follow()
+    covariance = np.broadcast_to(0.004**2 * np.eye(3), (21, 3, 3))
+    errors, plain_errors, said = [], [], []
+    for _ in range(60):
+        hinges = middle_pose(int(generator.integers(1000)))
+        for row, sd_rad in zip(prior.matrix, prior.sd_rad, strict=True):
+            middle, last = np.flatnonzero(row)
+            hinges[last] = -row[middle] * hinges[middle] + generator.normal(0, sd_rad)
+        exact_m = BuiltinHand().joints(hinges, world_pose(4), MEAN_SHAPE)
+        noisy_m = exact_m + generator.normal(0, 0.004, (21, 3))
+        known = fit_pose(noisy_m, MEAN_SHAPE[:20], "right", covariance, prior=prior)
+        plain = fit_pose(noisy_m, MEAN_SHAPE[:20], "right", covariance)
+        assert known is not None and plain is not None
+        of_known = joint_angles_covariance(known, noisy_m, MEAN_SHAPE[:20], "right", covariance, prior)
+        assert of_known is not None
+        truth = joint_angles(hinges)
+        errors.append(joint_angles(known.angles_rad) - truth)
+        plain_errors.append(joint_angles(plain.angles_rad) - truth)
+        said.append(np.sqrt(np.diag(of_known)))
+        well = fit_pose(exact_m, MEAN_SHAPE[:20], "right", covariance / 64, known, prior=prior)
+        assert well is not None
+        np.testing.assert_allclose(np.rad2deg(joint_angles(well.angles_rad) - truth), 0, atol=5.0)
+    flexion = np.array([angle.turn == "flexion" for angle in JOINT_ANGLES])
+    rms = [np.sqrt(np.mean(np.array(each)[:, flexion] ** 2)) for each in (errors, plain_errors)]
+    assert rms[0] < 0.8 * rms[1]
+    within = np.mean(np.abs(errors) < said)
+    assert 0.6 < within < 0.76, "of a normal distribution 68 %"
 
 
 def test_every_angle_is_of_a_joint_that_turns() -> None:
