@@ -6,9 +6,12 @@ Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
+from app.commands.subcommand import add_verbose_flag
+from app.run.logs import add_log_file
 from calibration.errors import UserError
 from calibration.programs import exit_code
 
@@ -26,6 +29,9 @@ _COMMANDS = (
     "calibrate",
     "rig",
     "cameras",
+    "cache",
+    "completion",
+    "doctor",
     "grab",
     "keys",
     "label",
@@ -37,12 +43,22 @@ _COMMANDS = (
     "bench",
 )
 
+# Of what `usthand` alone prints: what to do next, for everybody who may have just installed it.
+_FIRST_STEPS = """\
+UST-Hand live: exact 3D motion of bare hands from two to eight cameras. What next?
+  you have cameras:  usthand cameras, usthand calibrate rig.yaml --board board.yaml, usthand live rig.yaml
+  you have videos:   usthand import VIDEOS session/, usthand calibrate --session session/, usthand replay session/
+  you have neither:  usthand demo   (a simulated rig, live; without a screen: usthand demo --headless demo.mp4)
+Every command: usthand --help, and usthand COMMAND --help. Something does not work: usthand doctor
+"""
+
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or, which is quicker, of `only` one of these modules."""
     parser = argparse.ArgumentParser(
         prog="usthand", description="Live 3D hands from two to eight calibrated cameras: no gloves, no markers."
     )
+    add_verbose_flag(parser)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in _COMMANDS if only is None else (only,):
         importlib.import_module(f"app.commands.{command}").add_parser(subparsers)
@@ -64,8 +80,17 @@ def run(arguments: Sequence[str] | None) -> int:
     for each in given:
         if not each.isascii() and each != each.encode(errors="replace").decode():
             raise UserError(f"{each.encode(errors='backslashreplace').decode()}: a path that is not UTF-8. Rename it.")
-    args = build_parser(_module_of(given[0]) if given else None).parse_args(given)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if not given:
+        sys.stdout.write(_FIRST_STEPS)
+        return 0
+    command = next((each for each in given if each not in ("-v", "--verbose")), "")
+    args = build_parser(_module_of(command)).parse_args(given)
+    args.build_parser = build_parser
+    verbose = getattr(args, "verbose", False)
+    if verbose:
+        os.environ["USTHAND_LOG"] = "DEBUG"  # for the processes that it starts
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
+    add_log_file(f"usthand-{args.command}")
     code = args.run(args)
     if sys.stdout is not None:
         sys.stdout.flush()

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.devices.v4l2 import list_video_devices
 from app.run.settings import RunSettings, run_folder
-from app.sources.v4l2 import list_video_devices
 from app.transport.keys import Keys, make_keys
 from app.transport.ring import RingReader, SlotRef
 from calibration.cached_folder import cached_folder

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from app.commands.common import add_command
+from app.devices.v4l2 import VideoDevice, VideoMode, list_video_devices
 from app.sources import make_source
 from app.sources.source import FrameCorrupt, SourceError, SourceLost, SourceTimeout
-from app.sources.v4l2 import VideoDevice, VideoMode, list_video_devices
 from calibration.camera import Camera
 from calibration.camera_source import CameraSource, OpenCvSource, PylonSource
 from calibration.rig import Rig, RigCamera

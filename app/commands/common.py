@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.commands.subcommand import add_command as add_command
 from app.estimators import ESTIMATORS
 from app.estimators.detectors.user_settings import read_user_settings
 from app.run.process import start_process, stop
@@ -25,20 +26,6 @@ from deploy.engines import ENGINES, check_engine
 from deploy.image_engines import check_image_engine
 
 log = logging.getLogger(__name__)
-
-
-def add_command(subparsers, name: str, run, help: str, example: str) -> argparse.ArgumentParser:
-    """A subcommand with its `--json` flag."""
-    parser = subparsers.add_parser(
-        name,
-        help=help,
-        description=help,
-        epilog=f"example:\n{example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="print one machine-readable object as the last line")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapipe") -> None:

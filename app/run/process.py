@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from app.run.logs import add_log_file, log_level
 from app.run.pulse import explain_on_request, guard, pulse
 from app.run.settings import RunFolder, RunSettings
 from calibration.errors import UserError, WriteError
@@ -27,14 +28,15 @@ stop = threading.Event()
 
 
 def start_process(name: str) -> None:
-    """Set up logging to standard error, and the signals that ask the process to end."""
+    """Set up logging to standard error and into `NAME.log`, and the signals that ask the process to end."""
     logging.basicConfig(
-        level=os.environ.get("USTHAND_LOG", "INFO"),
+        level=log_level(),
         format=f"%(asctime)s {name} %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
         stream=sys.stderr,
         force=True,
     )
+    add_log_file(name)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda *_: stop.set())

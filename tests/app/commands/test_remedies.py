@@ -33,6 +33,7 @@ REACHED_BY = {
     "app/commands/simulate_crops.py": ["simulate-crops"],
     "app/commands/validate": ["validate"],
     "app/estimators/detectors": ["live", "replay"],
+    "app/doctor": ["doctor"],
     "app/evaluation": ["evaluate"],
     "app/evaluation/touch": ["validate"],
     "app/labelling": ["label"],

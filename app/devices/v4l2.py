@@ -4,6 +4,8 @@ Structures and numbers: the kernel's <linux/videodev2.h>,
 https://docs.kernel.org/userspace-api/media/v4l/user-func.html
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -15,11 +17,14 @@ _CAPABILITY = struct.Struct("=16s32s32sIII3I")
 _FORMAT = struct.Struct("=III32sII3I")
 _FRAME_SIZE = struct.Struct("=III6I2I")
 _FRAME_INTERVAL = struct.Struct("=IIIII6I2I")
+_CONTROL = struct.Struct("=Ii")
+_BUFFERS = struct.Struct("=IIIII")
 
 _CAN_CAPTURE = 0x1
 _HAS_DEVICE_CAPS = 0x80000000
 _CAPTURE = 1
 _DISCRETE = 1
+_MEMORY_MAPPED = 1
 
 
 def _request(direction: int, number: int, layout: struct.Struct) -> int:
@@ -30,6 +35,17 @@ QUERYCAP = _request(2, 0, _CAPABILITY)
 ENUM_FMT = _request(3, 2, _FORMAT)
 ENUM_FRAMESIZES = _request(3, 74, _FRAME_SIZE)
 ENUM_FRAMEINTERVALS = _request(3, 75, _FRAME_INTERVAL)
+REQBUFS = _request(3, 8, _BUFFERS)
+G_CTRL = _request(3, 27, _CONTROL)
+
+CONTROLS = {
+    "auto_exposure": 0x009A0901,
+    "exposure_dynamic_framerate": 0x009A0903,
+    "focus_automatic_continuous": 0x009A090C,
+    "white_balance_automatic": 0x0098090C,
+}
+"""The controls with which a camera changes its pictures by itself, by their names in v4l2-ctl. `auto_exposure` is 1
+where it is manual, the others are 0 where they are off (<linux/v4l2-controls.h>)."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,35 @@ def list_video_devices(dev: Path = Path("/dev")) -> list[VideoDevice]:
         if device is not None:
             devices.append(device)
     return devices
+
+
+def read_controls(node: str) -> dict[str, int]:
+    """Those of CONTROLS that the camera has. Raises OSError where it cannot be opened."""
+    file = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        values = {}
+        for name, number in CONTROLS.items():
+            with contextlib.suppress(OSError):  # it has none such
+                values[name] = _ioctl(file, G_CTRL, _CONTROL, number)[1]
+        return values
+    finally:
+        os.close(file)
+
+
+def is_in_use(node: str) -> bool:
+    """Whether another program streams from it: asked for one buffer, the kernel then says that it is busy.
+
+    Raises OSError where it cannot be opened.
+    """
+    file = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        _ioctl(file, REQBUFS, _BUFFERS, 1, _CAPTURE, _MEMORY_MAPPED)
+        _ioctl(file, REQBUFS, _BUFFERS, 0, _CAPTURE, _MEMORY_MAPPED)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    finally:
+        os.close(file)
+    return False
 
 
 def _ask(node: Path, path: str) -> VideoDevice | None:

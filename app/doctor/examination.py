@@ -1,0 +1,110 @@
+"""All checks, in the order in which they are printed. One that fails itself is a line, and the others go on."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.doctor.cameras import check_cameras, check_usb
+from app.doctor.disk import check_disk
+from app.doctor.engines import check_engines
+from app.doctor.finding import Finding, Findings, Machine
+from app.doctor.graphics import check_display, check_gpu, check_opengl
+from app.doctor.limits import DoctorLimits
+from app.doctor.needs import USUAL_RIG, RigNeeds
+from app.doctor.packages import check_imports, check_packages, check_python
+from app.doctor.system import check_cache, check_clock, check_governor, check_ports, check_shared_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What is examined. `rig`: a rig's file, whose cameras are tried for so many `seconds`. `folder`: where recordings
+    are to go. `port`: where remote cameras are to connect."""
+
+    machine: Machine = Machine()
+    limits: DoctorLimits = DoctorLimits()
+    rig: Path | None = None
+    seconds: float = 5.0
+    folder: Path = Path()
+    port: int = 5600
+    cache: Path = Path()
+
+
+def examine(wanted: Examination) -> Iterator[Finding]:
+    """Every line, as soon as it is known."""
+    machine, limits = wanted.machine, wanted.limits
+    rig, needs, unreadable = _read_rig(wanted.rig) if wanted.rig else (None, None, None)
+    remote = needs is not None and needs.remote
+    checks: list[tuple[str, Callable[[], Findings]]] = [
+        ("python", check_python),
+        ("packages", check_packages),
+        ("packages", check_imports),
+        ("gpu", lambda: check_gpu(machine, limits)),
+        ("engines", lambda: check_engines(machine)),
+        ("display", check_display),
+        ("opengl", check_opengl),
+        ("/dev/shm", lambda: check_shared_memory(machine, limits)),
+        ("cpu", lambda: check_governor(machine)),
+        ("clock", lambda: check_clock(limits, remote)),
+        ("ports", lambda: check_ports(machine, wanted.port, remote)),
+        ("disk", lambda: check_disk(limits, needs or USUAL_RIG, wanted.folder)),
+        ("cache", lambda: check_cache(limits, wanted.cache)),
+        ("cameras", lambda: check_cameras(machine, needs)),
+        ("usb", lambda: check_usb(machine, limits, needs)),
+        ("pylon", lambda: check_pylon(machine)),
+    ]
+    for topic, check in checks:
+        yield from _guarded(topic, check)
+    if unreadable is not None:
+        yield unreadable
+    if rig is not None:
+        yield from _guarded("rig", lambda: _trial().try_cameras(rig, wanted.seconds, limits))
+
+
+def _guarded(topic: str, check: Callable[[], Findings]) -> Findings:
+    try:
+        yield from check()
+    except Exception as error:  # nothing that is broken here may hide the rest
+        yield Finding(topic, "warning", f"could not be examined ({type(error).__name__}: {error})", "usthand doctor -v")
+
+
+def _trial() -> Any:
+    """It needs packages that may be missing."""
+    return importlib.import_module("app.doctor.rig_trial")
+
+
+def _read_rig(path: Path) -> tuple[Any, RigNeeds | None, Finding | None]:
+    try:
+        rig = importlib.import_module("calibration.rig").read_uncalibrated_rig(path)
+        importlib.import_module("app.sources.same_camera").check_cameras_differ(rig)
+        return rig, _trial().rig_needs(rig, path), None
+    except Exception as error:
+        text = f"{error}" if type(error).__name__ in ("UserError", "SourceError") else f"{path}: {error}"
+        return None, None, Finding("rig", "problem", f"cannot be used: {text}", f"usthand rig show {path}")
+
+
+def check_pylon(machine: Machine) -> Findings:
+    """GenICam cameras, where pypylon is installed."""
+    try:
+        devices = importlib.import_module("app.sources.pylon_list").list_pylon_devices()
+    except Exception as error:
+        yield Finding("pylon", "ok", f"Basler and other GenICam cameras were not looked for: {error}")
+        return
+    for device in devices:
+        title = f"{device.vendor} {device.model}, serial {device.serial}"
+        if device.problem:
+            yield Finding("pylon", "problem", f"{title}: {device.problem}", "usthand cameras   (close what has it)")
+        else:
+            yield Finding("pylon", "ok", f"{title}, {device.transport}")
+    room_mb = machine.read("sys/module/usbcore/parameters/usbfs_memory_mb")
+    on_usb = [device for device in devices if "usb" in device.transport.lower()]
+    if on_usb and room_mb.isdigit() and int(room_mb) < 1000:
+        text = f"usbfs_memory_mb is {room_mb}: too little for USB 3 Vision cameras"
+        remedy = "echo 1000 | sudo tee /sys/module/usbcore/parameters/usbfs_memory_mb"
+        yield Finding("pylon", "warning", text, remedy)
+
+
+def as_text(finding: Finding) -> str:
+    line = f"{finding.level:8} {finding.topic}: {finding.text}"
+    return f"{line}\n{'':8} mend: {finding.remedy}" if finding.remedy else line

@@ -1,0 +1,162 @@
+"""A rig: what it asks of the machine, and what its cameras do when all of them run for some seconds."""
+
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from app.doctor.finding import Finding, Findings
+from app.doctor.limits import DoctorLimits
+from app.doctor.needs import CameraNeeds, RigNeeds
+from app.sources import make_source
+from app.sources.source import EndOfSource, FrameCorrupt, SourceLost, SourceTimeout, Stamp
+from calibration.camera_source import OpenCvSource
+from calibration.errors import UserError
+from calibration.rig import Rig, RigCamera
+
+_TIMEOUT_S, _SETTLE_S = 3.0, 1.0
+
+
+def rig_needs(rig: Rig, path: Path) -> RigNeeds:
+    """Of the cameras of this machine."""
+    cameras = [_camera_needs(camera) for camera in rig.cameras if not camera.remote]
+    remote = any(camera.remote for camera in rig.cameras)
+    return RigNeeds(tuple(cameras), remote, f"the {len(cameras)} local cameras of {path}")
+
+
+def _camera_needs(camera: RigCamera) -> CameraNeeds:
+    width, height = camera.source_size
+    source, more = camera.source, {}
+    fps = getattr(source, "fps", None)
+    if fps:
+        more["fps"] = fps
+    device = ""
+    if isinstance(source, OpenCvSource):
+        device = str(source.device)
+        if source.fourcc:
+            more["fourcc"] = source.fourcc
+    usb = device.isdigit() or device.startswith("/dev/")
+    return CameraNeeds(
+        camera_id=camera.camera_id,
+        device=device,
+        width=width,
+        height=height,
+        locked=getattr(source, "exposure", None) is not None,
+        kind="usb" if usb else "other",
+        **more,
+    )
+
+
+@dataclass(kw_only=True)
+class CameraTrial:
+    """What one camera did."""
+
+    mode: str = ""
+    fps: float | None = None
+    stamps: list[Stamp] = field(default_factory=list)
+    corrupt: int = 0
+    failure: str = ""
+
+
+def try_cameras(rig: Rig, seconds: float, limits: DoctorLimits) -> Findings:
+    """All cameras of this machine at once, as in a run: a bus that is too slow for all is not for one."""
+    local = [camera for camera in rig.cameras if not camera.remote]
+    trials = {camera.camera_id: CameraTrial() for camera in local}
+    threads = [
+        threading.Thread(target=_run, args=(camera, rig, seconds, trials[camera.camera_id]), daemon=True)
+        for camera in local
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + seconds + 30.0
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    for camera, thread in zip(local, threads, strict=True):
+        trial = trials[camera.camera_id]
+        if thread.is_alive():
+            trial.failure = trial.failure or "its driver does not answer"
+        yield from judge_trial(camera.camera_id, trial, getattr(camera.source, "fps", None), limits)
+    for camera in rig.cameras:
+        if camera.remote:
+            text = "is grabbed on another machine: not tried here"
+            yield Finding(f"camera {camera.camera_id}", "ok", text)
+
+
+def _run(camera: RigCamera, rig: Rig, seconds: float, trial: CameraTrial) -> None:
+    source = None
+    try:
+        source = make_source(camera, rig)
+        mode = source.open()
+        trial.mode, trial.fps = mode.description, mode.fps
+        image = np.empty((camera.camera.height, camera.camera.width, 3), np.uint8)
+        settled = time.monotonic() + min(_SETTLE_S, seconds / 4)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            stamp = source.grab(_TIMEOUT_S)
+            try:
+                source.retrieve(image)
+            except FrameCorrupt:
+                trial.corrupt += 1
+            if time.monotonic() > settled:
+                trial.stamps.append(stamp)
+    except EndOfSource:
+        pass
+    except (UserError, SourceLost, SourceTimeout, OSError) as error:
+        trial.failure = str(error) or type(error).__name__
+    except Exception as error:
+        trial.failure = f"{type(error).__name__}: {error}"
+    finally:
+        if source is not None:
+            source.close()
+
+
+def judge_trial(camera_id: str, trial: CameraTrial, asked_fps: float | None, limits: DoctorLimits) -> Findings:
+    """One line on its rate, and one on its time stamps."""
+    topic = f"camera {camera_id}"
+    if trial.failure:
+        what = f"after {len(trial.stamps)} frames: {trial.failure}" if trial.mode else trial.failure
+        yield Finding(topic, "problem", what, "usthand cameras --probe")
+        return
+    if len(trial.stamps) < 3:
+        yield Finding(topic, "problem", f"{len(trial.stamps)} frames came", "usthand cameras --probe")
+        return
+    periods_ms = _periods_ms(trial.stamps)
+    rate = 1e3 * len(periods_ms) / sum(periods_ms) if sum(periods_ms) > 0 else 0.0
+    wanted = asked_fps or trial.fps
+    told = f"{rate:.2f} frames/s" + (f" of {wanted:g}" if wanted else "") + f"; {trial.mode}"
+    if trial.corrupt:
+        text = f"{told}; {trial.corrupt} frames were damaged"
+        yield Finding(topic, "warning", text, "lsusb -t   (another cable or port; fewer cameras on its bus)")
+    elif wanted and rate < wanted * limits.rate:
+        remedy = "v4l2-ctl -d DEVICE -c exposure_dynamic_framerate=0   (more light, a shorter exposure, another bus)"
+        yield Finding(topic, "problem", told, remedy)
+    else:
+        yield Finding(topic, "ok", told)
+    yield _judge_times(topic, trial.stamps, periods_ms, limits)
+
+
+def _periods_ms(stamps: Sequence[Stamp]) -> list[float]:
+    times = [stamp.capture_time_ns for stamp in stamps]
+    return [(after - before) / 1e6 for before, after in zip(times, times[1:], strict=False)]
+
+
+def _judge_times(topic: str, stamps: Sequence[Stamp], periods_ms: list[float], limits: DoctorLimits) -> Finding:
+    """Even, rising, none missing, and how long after its time a frame is there."""
+    usual = statistics.median(periods_ms)
+    deviations = sorted(abs(period - usual) for period in periods_ms)
+    jitter = deviations[int(0.95 * (len(deviations) - 1))]
+    lost = sum(after.sequence - before.sequence - 1 for before, after in zip(stamps, stamps[1:], strict=False))
+    delay = statistics.median((stamp.grab_time_ns - stamp.capture_time_ns) / 1e6 for stamp in stamps)
+    told = f"time stamps: {usual:.2f} ms apart, 95 % within {jitter:.2f} ms, {lost} lost"
+    if not stamps[0].recorded:
+        told += f", there {delay:.1f} ms after their time"
+    remedy = "usthand record RIG DIR --seconds 60   (then see frames.csv; more light, another bus, less load)"
+    if min(periods_ms) <= 0:
+        return Finding(topic, "problem", f"{told}; they do not rise", remedy)
+    if jitter > usual * limits.jitter or lost > limits.gaps * len(stamps):
+        return Finding(topic, "warning", told, remedy)
+    return Finding(topic, "ok", told)

@@ -1,0 +1,69 @@
+"""What a new user meets first: `usthand` alone, completion, `-v`."""
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from tests.support.live_run import usthand
+
+
+def test_usthand_alone_says_in_five_lines_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) == 5
+    for line in ("you have cameras: ", "you have videos: ", "you have neither: "):
+        assert line in said
+    assert "usthand demo" in said and "usthand doctor" in said and "--help" in said
+
+
+def test_bash_completes_commands_flags_and_choices(tmp_path: Path) -> None:
+    script = usthand("completion", "bash").stdout
+    assert len(script) < 100_000
+    (tmp_path / "usthand").write_text(script)
+    (tmp_path / "rig.yaml").touch()
+    complete = (
+        'source ./usthand; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; '
+        '_shtab_usthand usthand "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+
+    def completed(*words: str) -> list[str]:
+        command = ["bash", "-c", complete, "bash", "usthand", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout.split()
+
+    assert completed("doc") == ["doctor"]
+    assert completed("live", "--estim") == ["--estimator"]
+    assert {"mediapipe", "ust-hand"} <= set(completed("live", "--estimator", ""))
+    assert completed("live", "ri") == ["rig.yaml"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish", "tcsh"])
+def test_other_shells_have_a_script_with_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(command in script for command in ("doctor", "calibrate", "simulate-crops", "no-viewer"))
+
+
+@pytest.mark.parametrize("given", [["-v", "cache"], ["cache", "-v"], ["cache", "--verbose"]])
+def test_verbose_stands_before_or_after_the_command_and_reaches_other_processes(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("USTHAND_LOG", "INFO")
+    assert main(given) == 0
+    assert os.environ["USTHAND_LOG"] == "DEBUG"
+
+
+def test_each_command_has_one_log_file_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["cache"]) == 0
+    logging.getLogger("test").error("once")
+    assert main(["cache"]) == 0
+    logging.getLogger("test").error("twice")
+    lines = (tmp_path / "state/usthand/logs/usthand-cache.log").read_text().splitlines()
+    assert [line.split(" ERROR ")[1] for line in lines] == ["test: once", "test: twice"]

@@ -1,0 +1,103 @@
+"""Log files: rotated by size, whole lines from several processes, no passwords, and never in the way."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.run.logs import LogFile, log_folder, without_passwords
+from tests.conftest import ROOT
+from tests.support.live_run import LiveRun, simulated_rig
+
+
+def logger_of(path: Path, most_bytes: int = 1_000_000) -> logging.Logger:
+    logger = logging.getLogger(str(path))
+    logger.addHandler(LogFile(path, most_bytes))
+    return logger
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("rtsp://admin:hunter2@10.0.0.7:554/live is lost", "rtsp://***@10.0.0.7:554/live is lost"),
+        ("rtsp://admin:p@ss/w:rd@host/live", "rtsp://***@host/live"),
+        ("http://token@host/x and tcp://127.0.0.1:5600", "http://***@host/x and tcp://127.0.0.1:5600"),
+        ("http://host/mjpg?user=a&password=hunter2&fps=30", "http://host/mjpg?user=a&password=***&fps=30"),
+        ("Password: hunter2, then", "Password: ***, then"),
+        ("camera cam_0: streaming at 30 fps", "camera cam_0: streaming at 30 fps"),
+    ],
+)
+def test_passwords_are_not_written(said: str, written: str, tmp_path: Path) -> None:
+    assert without_passwords(said) == written
+    logger_of(tmp_path / "a.log").error(said)
+    assert (tmp_path / "a.log").read_text() == f"{written}\n"
+
+
+def test_a_password_in_a_traceback_is_not_written(tmp_path: Path) -> None:
+    try:
+        raise OSError("rtsp://admin:hunter2@host is lost")
+    except OSError:
+        logger_of(tmp_path / "a.log").exception("lost")
+    text = (tmp_path / "a.log").read_text()
+    assert "Traceback" in text and "hunter2" not in text
+
+
+def test_a_log_is_rotated_and_three_old_ones_are_kept(tmp_path: Path) -> None:
+    logger = logger_of(tmp_path / "a.log", most_bytes=1000)
+    for number in range(100):
+        logger.error(f"{number:03d} {'x' * 95}")
+    files = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert set(files) == {"a.log", "a.log.1", "a.log.2", "a.log.3"}
+    assert all(len(text) <= 1000 for text in files.values())
+    lines = "".join(files[name] for name in ("a.log.3", "a.log.2", "a.log.1", "a.log")).splitlines()
+    assert [int(line[:3]) for line in lines] == list(range(100 - len(lines), 100))
+
+
+def test_several_processes_write_whole_lines_and_lose_none(tmp_path: Path) -> None:
+    program = (
+        "import logging, sys; from pathlib import Path; from app.run.logs import LogFile\n"
+        "logger = logging.Logger('test'); logger.addHandler(LogFile(Path(sys.argv[1]), 6000))\n"
+        "for number in range(50): logger.error(f'{sys.argv[2]} {number:03d} ' + 'x' * 90)\n"
+    )
+    path = tmp_path / "a.log"
+    running = [subprocess.Popen([sys.executable, "-c", program, path, name], cwd=ROOT) for name in "abc"]
+    assert [each.wait(60) for each in running] == [0, 0, 0]
+    lines = "".join(each.read_text() for each in tmp_path.iterdir()).splitlines()
+    assert {line[:5] for line in lines} == {f"{name} {number:03d}" for name in "abc" for number in range(50)}
+    assert len(lines) == 150 and all(len(line) == 96 for line in lines)
+
+
+@pytest.mark.parametrize("place", ["a file", "a folder", "a link"])
+def test_a_log_that_cannot_be_written_stops_nothing(place: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    log = tmp_path / "logs" / "a.log"
+    if place == "a file":
+        (tmp_path / "logs").touch()
+    elif place == "a folder":
+        log.mkdir(parents=True)
+    else:
+        (tmp_path / "logs").mkdir()
+        log.symlink_to(tmp_path / "other")
+    logger_of(log).error("said")
+    assert capfd.readouterr().err == "" and not (tmp_path / "other").exists()
+
+
+def test_where_logs_are_is_as_the_platform_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert log_folder() == tmp_path / "usthand" / "logs"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert log_folder() == tmp_path / ".local" / "state" / "usthand" / "logs"
+
+
+@pytest.mark.slow
+def test_every_process_of_a_run_has_its_log(tmp_path: Path) -> None:
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2)
+    state = {"XDG_STATE_HOME": str(tmp_path)}
+    with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", "--no-viewer", env=state) as run:
+        run.sets(5)
+        run.interrupt()
+    logs = {path.name: path.read_text() for path in (tmp_path / "usthand" / "logs").iterdir()}
+    assert {"grabber-cam_0.log", "grabber-cam_1.log", "worker.log"} <= set(logs)
+    assert "camera cam_1: streaming" in logs["grabber-cam_1.log"] and "worker: ready" in logs["worker.log"]
