@@ -34,7 +34,8 @@ class SlotFrame(Frame):
 class CameraIntake:
     """What the intake knows of one camera's grabber. `used` counts the frames that the worker needs no more."""
 
-    def __init__(self, camera: RigCamera, policy: Policy) -> None:
+    def __init__(self, camera: RigCamera, policy: Policy, slots: int | None = None) -> None:
+        """`slots`: so many frames from the network are kept, for a recording that may be slow."""
         self.status = CameraStatus(camera_id=camera.camera_id, state="starting")
         self.heard_s = time.monotonic()
         self.used = 0
@@ -44,11 +45,18 @@ class CameraIntake:
         self._note = ""
         self._camera = camera
         self._pid = 0
+        self._slots = slots or _INGRESS_SLOTS
         self._ingress: RingWriter | None = None
 
     def frame(self, header: FrameHeader, payload: memoryview | None, reader: RingReader) -> SlotFrame | None:
-        """The frame of a header, in shared memory; None where it is overwritten or damaged, or its grabber gone."""
-        slot = header.slot if payload is None else self._store(header, payload)
+        """The frame of a header, in shared memory; None where it is overwritten or damaged, or its grabber gone.
+
+        The header of a frame from the network says from then on where the frame lies here.
+        """
+        if payload is not None:
+            header.slot = self._store(header, payload)
+            header.encoding, header.height, header.width = None, self._camera.camera.height, self._camera.camera.width
+        slot = header.slot
         pixels = reader.view(slot) if slot is not None else None
         if slot is None or pixels is None:
             return None
@@ -80,7 +88,7 @@ class CameraIntake:
             self.undecodable += 1
             return None
         if self._ingress is None:
-            self._ingress = RingWriter(lens.height, lens.width, _INGRESS_SLOTS)
+            self._ingress = RingWriter(lens.height, lens.width, self._slots)
         with self._ingress.write() as (pixels, slot):
             np.copyto(pixels, image.reshape(shape))
         return slot

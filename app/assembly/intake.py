@@ -34,7 +34,8 @@ class Intake:
         self._settings = settings
         self._folder = folder
         self._policy = settings.policy
-        self._cameras = {camera.camera_id: CameraIntake(camera, self._policy) for camera in rig.cameras}
+        slots = settings.record.slots if settings.record else None
+        self._cameras = {camera.camera_id: CameraIntake(camera, self._policy, slots) for camera in rig.cameras}
         self._synchroniser = make_synchroniser(rig, self._policy, settings.phases_ns)
         self._pacing = Pacing(self._policy) if isinstance(self._policy, ReplayPolicy) else None
         self._reader = RingReader()
@@ -126,7 +127,9 @@ class Intake:
         for number, subscriber in enumerate(sockets.subscribers):
             for message, payload in subscriber.receive():
                 if isinstance(message, FrameHeader | CameraStatus):
-                    self._accept(message, payload, from_network=number > 0)
+                    taken = self._accept(message, payload, from_network=number > 0)
+                    if taken and number > 0:
+                        sockets.pass_on(message)
         self._note_silence()
         self._close_sets()
         if self._pacing is not None and self._released:
@@ -136,14 +139,18 @@ class Intake:
     def _is_grabbed(self, camera_id: str) -> bool:
         return self._cameras[camera_id].sender.is_heard
 
-    def _accept(self, message: FrameHeader | CameraStatus, payload: memoryview | None, from_network: bool) -> None:
+    def _accept(self, message: FrameHeader | CameraStatus, payload: memoryview | None, from_network: bool) -> bool:
+        """Returns whether the message is of its camera's grabber, and whole."""
         camera = self._cameras.get(message.camera_id)
         if camera is None or not camera.sender.accepts(message, from_network):
-            return
+            return False
         if isinstance(message, CameraStatus):
             self._status(message, camera)
-        elif from_network == (payload is not None):
-            self._frame(message, payload, camera)
+            return True
+        if from_network != (payload is not None):
+            return False
+        self._frame(message, payload, camera)
+        return True
 
     def _frame(self, header: FrameHeader, payload: memoryview | None, camera: CameraIntake) -> None:
         now_ns = time.monotonic_ns()

@@ -9,9 +9,10 @@ from typing import Self
 from app.assembly.camera_intake import CameraIntake
 from app.run.policy import ReplayPolicy
 from app.run.settings import RunFolder, RunSettings
+from app.transport.allowance import Allowance
 from app.transport.clock import answer_clock
 from app.transport.keys import Keys
-from app.transport.messages import Pace
+from app.transport.messages import CameraStatus, FrameHeader, Pace
 from app.transport.sockets import CommandServer, Publisher, Subscriber, next_port
 from calibration.camera_source import source_to_data
 from calibration.rig import Rig
@@ -21,6 +22,12 @@ log = logging.getLogger(__name__)
 _PACE_S = 0.1
 # From the word to begin until the recording's first frame is due: every grabber has heard it by then.
 _LEAD_NS = 50_000_000
+# Messages of one remote camera: no camera is faster than 500 Hz, and another peer may have its turn each time.
+_NETWORK_PER_S = 1000
+# Of one connection, half a second at 30 Hz; in the network wait a few more.
+_NETWORK_BACKLOG = 16
+# Beside a frame's pixels.
+_HEADERS = 1 << 16
 
 
 class IntakeSockets:
@@ -30,18 +37,31 @@ class IntakeSockets:
         self._rig, self._is_grabbed = rig, is_grabbed
         local = Subscriber()
         for camera in rig.cameras:
-            local.connect(folder.frames_address(camera.camera_id))
+            if not camera.remote:
+                local.connect(folder.frames_address(camera.camera_id))
         self.subscribers = [local]
         self.servers: list[CommandServer] = []
         self.pace = Publisher()
         self.pace.bind(folder.pace_address)
+        # A recording has its frames of grabbers on this host; of a remote one's they are here.
+        self._recorded: dict[str, Publisher] = {}
+        for camera in rig.cameras if settings.record else ():
+            if camera.remote:
+                publisher = self._recorded[camera.camera_id] = Publisher()
+                publisher.bind(folder.frames_address(camera.camera_id))
         if settings.listen:
             keys = Keys(Path(settings.keys)) if settings.keys else None
-            remote = Subscriber(keys=keys)
+            remote = _network_subscriber(rig, keys)
             self.subscribers.append(remote)
             bound = remote.bind(settings.listen)
             self.servers.append(CommandServer(next_port(bound), self._answer, keys))
             log.info("remote grabbers may connect to %s", bound)
+
+    def pass_on(self, message: FrameHeader | CameraStatus) -> None:
+        """To the recording, what came of a remote camera: a frame lies in this process's shared memory now."""
+        publisher = self._recorded.get(message.camera_id)
+        if publisher is not None and (isinstance(message, CameraStatus) or message.slot is not None):
+            publisher.send(message)
 
     def _answer(self, request: dict) -> dict:
         """What a remote grabber asks: the clock, or how its camera is opened."""
@@ -72,8 +92,15 @@ class IntakeSockets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for end in (*self.subscribers, *self.servers, self.pace):
+        for end in (*self.subscribers, *self.servers, self.pace, *self._recorded.values()):
             end.close()
+
+
+def _network_subscriber(rig: Rig, keys: Keys | None) -> Subscriber:
+    """For frames of the rig's remote cameras, and no more of anything than they can send."""
+    lenses = [camera.camera for camera in rig.cameras if camera.remote]
+    largest = max((3 * lens.width * lens.height for lens in lenses), default=0) + _HEADERS
+    return Subscriber(_NETWORK_BACKLOG, keys, Allowance(_NETWORK_PER_S * max(1, len(lenses))), largest)
 
 
 class Pacing:

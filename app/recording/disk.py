@@ -9,17 +9,18 @@ _SPAN_S = 10.0
 
 
 class DiskSpace:
-    """Of the file system that holds `folder`, which may not exist yet, but for the `reserve` bytes that stay free."""
+    """Of the file system that holds `folder`, which need not exist, but for the `reserve` bytes that stay free."""
 
     def __init__(self, folder: Path, reserve: int) -> None:
-        self._place = next(place for place in (folder, *folder.parents) if place.exists())
+        self._folder = folder
         self._reserve = reserve
         self._written: deque[tuple[float, int]] = deque()
 
     @property
     def left(self) -> int:
         """Bytes; negative where less than the reserve is free."""
-        found = os.statvfs(self._place)
+        place = next(place for place in (self._folder, *self._folder.parents) if place.exists())
+        found = os.statvfs(place)
         return found.f_bavail * found.f_frsize - self._reserve
 
     def note(self, written: int) -> None:

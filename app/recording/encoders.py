@@ -23,6 +23,7 @@ class Encoders:
 
     def __init__(self, rig: Rig, folder: RunFolder) -> None:
         self._folder = folder
+        self._remote = {camera.camera_id for camera in rig.cameras if camera.remote}
         self._states: dict[str, CameraState | None] = dict.fromkeys(rig.camera_ids)
         self._deaths = {camera_id: deque[float](maxlen=_DEATHS) for camera_id in rig.camera_ids}
         self._processes = {camera_id: self._start(camera_id) for camera_id in rig.camera_ids}
@@ -63,8 +64,12 @@ class Encoders:
         return all(each == state for each in self._states.values())
 
     def all_known(self) -> bool:
-        """Every camera has been heard of, and is no longer starting."""
-        return all(each not in (None, "starting") for each in self._states.values())
+        """Every camera of this host has been heard of, and is no longer starting; others come when they come."""
+        return all(
+            state not in (None, "starting")
+            for camera_id, state in self._states.items()
+            if camera_id not in self._remote
+        )
 
     def leave(self) -> None:
         """Tell all to finish what they write, and to end."""

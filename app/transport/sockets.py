@@ -15,12 +15,13 @@ import ipaddress
 import socket as unix_socket
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import zmq
 
+from app.transport.allowance import Allowance
 from app.transport.keys import Keys
 from app.transport.messages import Message, MessageRefused, decode, decode_plain, encode, encode_plain
 from app.transport.strangers import Strangers
@@ -36,6 +37,10 @@ _LARGEST_REQUEST = 64 << 10
 # A frame sent over the network is megabytes: two may wait, the third is dropped, so latency stays bounded.
 PAYLOAD_BACKLOG = 2
 _MOST_PARTS = 2
+# Of all machines that ask: each does twice a second.
+_REQUESTS_PER_S = 500
+# While there is something that may not be read yet.
+_PAUSE_S = 0.005
 
 
 def ipc_address(path: Path) -> str:
@@ -158,6 +163,10 @@ class Publisher:
             except zmq.Again:
                 self._socket.poll(_WAIT_MS, zmq.POLLOUT)
 
+    def send_parts(self, parts: Sequence[bytes]) -> None:
+        """Bytes that need be no message, for those who try what others make of them."""
+        self._socket.send_multipart(parts)
+
     def subscribers(self) -> int:
         """How many subscribers there are now."""
         while self._socket.poll(0):
@@ -190,14 +199,24 @@ class NewestPublisher:
 class Subscriber:
     """Bounded stream in, from one or many publishers; lost ones are found again when they come back."""
 
-    def __init__(self, backlog: int = HEADER_BACKLOG, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        backlog: int = HEADER_BACKLOG,
+        keys: Keys | None = None,
+        allowance: Allowance | None = None,
+        largest: int = _LARGEST_FRAME,
+    ) -> None:
+        """With an `allowance` no more messages than that are read, and their first parts are small: of peers that may
+        mean harm. As ZeroMQ takes from each connection in turn, one that floods costs the others nothing. A peer that
+        sends more than `largest` bytes loses its connection."""
+        self._allowance = allowance
         self._socket = zmq.Context.instance().socket(zmq.SUB)
         self._socket.set(zmq.RCVHWM, backlog)
         self._socket.set(zmq.LINGER, 0)
         self._socket.set(zmq.RECONNECT_IVL, 50)
         self._socket.set(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.set(zmq.SUBSCRIBE, b"")
-        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_FRAME)
+        self._socket.set(zmq.MAXMSGSIZE, largest)
         self._keys = keys
         self._strangers = Strangers()
 
@@ -224,21 +243,32 @@ class Subscriber:
         What is no message of ours is skipped, and a peer that sent many of them is not listened to any more.
         """
         for _ in range(4 * HEADER_BACKLOG):
+            if self._allowance is not None and not self._allowance.left:
+                return
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            if self._allowance is not None:
+                self._allowance.use()
             peer = _peer(parts[0])
             if self._strangers.is_ignored(peer):
                 continue
             try:
                 if len(parts) > _MOST_PARTS:
                     raise MessageRefused(f"{len(parts)} parts")
+                if self._allowance is not None and len(parts[0]) > _LARGEST_REQUEST:
+                    raise MessageRefused(f"{len(parts[0])} bytes")
                 message = decode(parts[0].buffer)
             except MessageRefused as refused:
                 self._strangers.refuse(peer, str(refused))
                 continue
             yield message, parts[1].buffer if len(parts) > 1 else None
+
+    @property
+    def pauses(self) -> bool:
+        """Whether nothing may be read just now."""
+        return self._allowance is not None and not self._allowance.left
 
     def close(self) -> None:
         self._socket.close()
@@ -269,12 +299,17 @@ class CommandServer:
         _bind(self._socket, address)
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
         self._answer = answer
+        self._allowance = Allowance(_REQUESTS_PER_S)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether nothing may be answered just now."""
+        return not self._allowance.left
 
     def serve(self) -> None:
-        """Answer what was asked, at most a backlog of it."""
-        for _ in range(HEADER_BACKLOG):
-            if not self._socket.poll(0):
-                return
+        """Answer what was asked, at most so much a second."""
+        while self._allowance.left and self._socket.poll(0):
+            self._allowance.use()
             # A REQ socket puts an empty part before its request, and wants it before the answer.
             *envelope, request = self._socket.recv_multipart()
             with contextlib.suppress(MessageRefused, ValueError):
@@ -324,5 +359,8 @@ def wait(subscribers: list[Subscriber], servers: list[CommandServer], timeout_s:
     """Return as soon as any of them has something, or after `timeout_s`."""
     poller = zmq.Poller()
     for end in (*subscribers, *servers):
-        poller.register(end._socket, zmq.POLLIN)
+        if end.pauses:
+            timeout_s = min(timeout_s, _PAUSE_S)
+        else:
+            poller.register(end._socket, zmq.POLLIN)
     poller.poll(round(max(timeout_s, 0) * 1000))

@@ -13,7 +13,8 @@ from app.sources.hand_drawing import HandDrawing
 from calibration.rig import Rig, RigCamera, read_rig
 from calibration.session import Session, check_session
 from models.simulation.hands import hands_at
-from tests.support.live_run import last_json, simulated_rig, usthand
+from tests.support.fake_grabber import FakeGrabber
+from tests.support.live_run import LiveRun, free_port, last_json, rig_with_a_remote_camera, simulated_rig, usthand
 
 SIZE: dict[str, Any] = {"width": 160, "height": 120}
 
@@ -92,6 +93,24 @@ def test_a_live_run_is_recorded_with_its_poses(tmp_path: Path) -> None:
         truth = [hands_at(time / 1e9)[side] for time, side in zip(poses["time"], poses["hand"], strict=True)]
         assert np.linalg.norm(poses["joints"] - truth, axis=-1).mean() < 0.01
     assert not list((tmp_path / "session").glob(".*.part"))
+
+
+def test_a_camera_of_another_machine_is_recorded_too(tmp_path: Path) -> None:
+    rig, size = rig_with_a_remote_camera(tmp_path / "rig.yaml")
+    address = f"tcp://127.0.0.1:{free_port()}"
+    arguments = ["--estimator", "simulated", "--no-viewer", "--listen", address, "--record", tmp_path / "session"]
+    with LiveRun(tmp_path, "live", rig, *arguments) as run:
+        run.sets(2)
+        peer = FakeGrabber(address, "cam_2", size)
+        try:
+            run.poses(lambda got: sum("cam_2" in each.views for each in got) >= 10)
+        finally:
+            peer.close()
+        assert run.interrupt()[0] == 0
+        assert run.left_behind() == []
+    session = check_session(tmp_path / "session", deep=True)
+    assert session.camera_ids == ("cam_0", "cam_1", "cam_2")
+    assert len(session.frame_times_ns("cam_2")) >= 10
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""How much more the processes of a run hold at its end than when they had begun."""
+
+from collections import defaultdict
+
+from app.bench.soak.processes import Holding, holding_of
+
+# What a process allocates at first, and keeps, is no growth.
+_BEGUN_S = 30.0
+
+
+class Growth:
+    """Looks at moments when nothing is amiss, so that what a fault needs for itself does not count."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, int], Holding] = {}
+        self._last: dict[tuple[str, int], Holding] = {}
+
+    def look(self, processes: dict[int, str]) -> None:
+        for pid, name in processes.items():
+            holding = holding_of(pid) if name else None
+            if holding is not None and holding.age_s > _BEGUN_S:
+                self._first.setdefault((name, pid), holding)
+                self._last[name, pid] = holding
+
+    def result(self) -> dict[str, dict[str, float]]:
+        """By process the most that it grew, of those that were started one after the other; over `seconds`."""
+        rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for key, first in self._first.items():
+            last = self._last[key]
+            if last is not first:
+                rows[key[0]].append(
+                    {
+                        "seconds": round(last.age_s - first.age_s),
+                        "memory_mb": round(last.memory_mb - first.memory_mb, 2),
+                        "descriptors": last.descriptors - first.descriptors,
+                        "threads": last.threads - first.threads,
+                    }
+                )
+        return {name: {what: max(row[what] for row in each) for what in each[0]} for name, each in sorted(rows.items())}

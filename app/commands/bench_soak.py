@@ -1,0 +1,88 @@
+"""`usthand bench soak`: chaos over a running rig."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from app.commands.common import add_command, positive
+from calibration.camera_source import MAX_CAMERAS
+
+
+def add_soak(parts) -> None:
+    parser = add_command(
+        parts,
+        "soak",
+        run,
+        "kills, stops, network stalls, bad bytes and full disks over a running rig: what is lost, how soon all is well",
+        "  usthand bench soak\n  usthand bench soak --minutes 60 --cameras 4 --strict --json\n"
+        "  usthand bench soak --hostile 100000",
+    )
+    parser.add_argument("--minutes", type=positive, default=3.0, metavar="N", help="(%(default)s)")
+    counts = range(2, MAX_CAMERAS + 1)
+    parser.add_argument("--cameras", type=int, choices=counts, default=4, metavar="N", help="(%(default)s)")
+    parser.add_argument("--fps", type=positive, default=30.0, help="of each camera (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the schedule (%(default)s)")
+    parser.add_argument(
+        "--hostile",
+        type=positive,
+        metavar="N",
+        help="instead: N hostile messages a second from one peer with the keys, beside the same run without",
+    )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write there what the run said")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 1 where a promise of docs/reliability.md is not kept"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from app.bench.soak.promises import broken_promises
+    from app.bench.soak.soak import SoakSettings, soak
+
+    settings = SoakSettings(fps=args.fps)
+    if args.hostile:
+        return _run_hostile(args)
+    result = soak(args.minutes, args.cameras, args.seed, _tell, settings, args.log)
+    result["broken"] = broken_promises(result)
+    _print(result)
+    if args.json:
+        print(json.dumps(result))
+    return 1 if args.strict and result["broken"] else 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print(result: dict) -> None:
+    print(
+        f"{result['sets']} moments, {result['lost']} without a set, {result['lost_beside']} of them beside all faults"
+    )
+    print(f"{'fault':16} events recovered   median s  most s   lost during, after")
+    for kind, row in result["causes"].items():
+        median, most = (f"{row[f'recover_s_{name}'] or float('nan'):8.2f}" for name in ("median", "most"))
+        lost = f"{result['lost_during'][kind]} in {result['seconds_during'][kind]:g} s, {result['lost_after'][kind]}"
+        print(f"{kind:16} {row['events']:6} {row['recovered']:9}   {median}{most}   {lost}")
+    for name, row in result["growth"].items():
+        print(
+            f"{name}: {row['memory_mb']:+g} MB, {row['descriptors']:+g} descriptors, {row['threads']:+g} threads "
+            f"in {row['seconds']:g} s"
+        )
+    print(f"exit code {result['exit_code']}, left behind: {', '.join(result['left_behind']) or 'nothing'}")
+    for line in result["broken"]:
+        print(f"broken: {line}")
+
+
+def _run_hostile(args: argparse.Namespace) -> int:
+    from app.bench.soak.hostile import bench
+
+    result = bench(args.cameras, args.fps, args.hostile, 20.0 * args.minutes)
+    print(f"{result['offered_per_s']} messages/s offered by the peer")
+    print("frames/s of each camera, without and with it:")
+    for camera_id, row in result["cameras"].items():
+        print(f"  {camera_id}: {row['without']} {row['with']} ({row['ratio']})")
+    print(f"sets/s {result['sets']['without']} {result['sets']['with']} ({result['sets']['ratio']})")
+    print(f"processor time of the worker, cores: {result['worker_cores']['without']} {result['worker_cores']['with']}")
+    if args.json:
+        print(json.dumps(result))
+    return 1 if args.strict and min(row["ratio"] for row in result["cameras"].values()) < 0.95 else 0
