@@ -207,7 +207,7 @@ def run_rig(
         told = ", ".join(f"{camera_id} {camera['state']}" for camera_id, camera in cameras.items())
         log.error("at the end of the run no camera delivered: %s. What is said of each above tells why.", told)
         outcome = Outcome(1, outcome.summary)
-    for path in (viewer.headless, viewer.snapshot) if viewer else ():
+    for path in (viewer.file, viewer.snapshot) if viewer else ():
         if outcome.exit_code == 0 and path is not None and not path.exists():
             log.error("%s was not made: the run ended before there was a picture. Give it more time.", path)
             return Outcome(1, outcome.summary)

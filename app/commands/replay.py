@@ -107,7 +107,7 @@ def _replay(
         policy=ReplayPolicy(
             pace="fast" if args.fast else "recorded",
             viewers=0 if viewer is None else 1,
-            shows_every_set=viewer is not None and viewer.headless is not None,
+            shows_every_set=viewer is not None and viewer.file is not None,
         ),
         sets=args.sets,
         every=part.every,

@@ -44,6 +44,8 @@ FORMATS = {
     ".usda": PoseFormat("USD as text", "usd", "write_usd", "usd"),
     ".usdc": PoseFormat("USD in binary", "usd", "write_usd", "usd"),
     ".nwb": PoseFormat("Neurodata Without Borders, with ndx-pose", "nwb", "write_nwb", "nwb"),
+    ".rrd": PoseFormat("Rerun", "rerun_file", "write_rrd", "rerun"),
+    ".mcap": PoseFormat("MCAP for Foxglove: a scene and numbers", "mcap_file", "write_mcap", "mcap"),
 }
 
 
@@ -77,5 +79,5 @@ def _need(package: str, known: PoseFormat) -> None:
 
 def _missing(package: str, known: PoseFormat) -> UserError:
     return UserError(
-        f"{known.title} needs the package `{package}`. Install it: pip install 'usthand-live[{known.extra}]'."
+        f'{known.title} needs the package `{package}`. Install it: pip install "usthand-live[{known.extra}]"'
     )

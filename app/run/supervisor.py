@@ -69,6 +69,11 @@ class ViewerSettings:
     title: str = "UST-Hand live"
     choice: ViewChoice = ViewChoice()
 
+    @property
+    def file(self) -> Path | None:
+        """What the view writes as it goes: a video, or a file for another viewer."""
+        return self.headless or self.choice.file
+
 
 @dataclass
 class Outcome:
@@ -135,8 +140,8 @@ class Supervisor:
         return "recorder" if record is not None and record.alone else "worker"
 
     @property
-    def _writes_video(self) -> bool:
-        return self._viewer is not None and self._viewer.headless is not None
+    def _writes_file(self) -> bool:
+        return self._viewer is not None and self._viewer.file is not None
 
     def run(self, seconds: float | None = None) -> Outcome:
         """Until the worker is done, the viewer is closed, a signal says stop, or `seconds` from the first picture."""
@@ -225,8 +230,9 @@ class Supervisor:
         if child.name != "viewer" and not self._settings.policy.restarts:
             log.error("%s died (%s): the replay cannot go on without loss. Start it again.", child.name, how)
             return True
-        if child.name == "viewer" and self._writes_video:
-            log.error("%s died (%s): the video cannot be finished. Start it again.", child.name, how)
+        if child.name == "viewer" and self._writes_file:
+            what = "video" if self._viewer is not None and self._viewer.headless else "file"
+            log.error("%s died (%s): the %s cannot be finished. Start it again.", child.name, how, what)
             return True
         child.deaths.append(now)
         patience, lasted_s = self._patience, now - child.deaths[0]
@@ -257,7 +263,7 @@ class Supervisor:
     def _finishes(self, name: str) -> bool:
         """Whether a child that is told to end has something to finish."""
         if name == "viewer":
-            return self._writes_video
+            return self._writes_file
         return name == "recorder" or (name == "worker" and (not stop.is_set() or self._settings.poses is not None))
 
     def _end(self, children: dict[str, _Child]) -> None:
@@ -277,8 +283,8 @@ class Supervisor:
                 log.warning("%s did not end in %.1f s and was killed", child.name, limit_s)
                 process.kill()
                 process.wait()
-        if self._viewer is not None and self._viewer.headless is not None:
-            for partial in self._viewer.headless.parent.glob(f".{self._viewer.headless.name}.*.partial"):
+        if self._viewer is not None and self._viewer.file is not None:
+            for partial in self._viewer.file.parent.glob(f".{self._viewer.file.name}.*.partial"):
                 partial.unlink(missing_ok=True)
 
     def _keep_poses(self, summary: dict) -> bool:

@@ -68,6 +68,30 @@ def test_two_replays_give_the_same_poses(simulated_session, tmp_path):
         assert all(np.array_equal(first[key], second[key]) for key in first.files)
 
 
+@pytest.mark.slow
+def test_a_replay_into_a_file_for_rerun_has_every_set(simulated_session, tmp_path):
+    pytest.importorskip("rerun", reason="needs rerun-sdk: pip install 'usthand-live[rerun]'")
+    from rerun.chunk import RrdReader
+
+    poses, out = tmp_path / "poses.npz", tmp_path / "out.rrd"
+    done = replay(simulated_session, "--fast", "--view", out, "--poses", poses)
+    assert done.returncode == 0, done.stderr
+    joints, pictures = {}, 0
+    for chunk in RrdReader(out).store().stream().to_chunks():
+        batch = None if chunk.is_static else chunk.to_record_batch()
+        if batch is not None and chunk.entity_path.startswith("/world/right_") and chunk.entity_path.endswith("joints"):
+            times = batch.column("capture_time").cast("int64").to_pylist()
+            joints |= dict(zip(times, batch.column("Points3D:positions").to_pylist(), strict=True))
+        elif batch is not None and chunk.entity_path == "/world/cam_1":
+            pictures += batch.num_rows
+    assert 0 < pictures <= SETS  # a picture whose place was taken by the next one is left out
+    with np.load(poses) as written:
+        right = written["hand"] == "right"
+        assert sorted(joints) == sorted(written["time"][right])
+        for time, expected in zip(written["time"][right], written["joints"][right], strict=True):
+            np.testing.assert_allclose(joints[time], expected, atol=1e-6)
+
+
 def test_a_headless_replay_draws_every_set(simulated_session, tmp_path):
     video, picture = tmp_path / "out.mp4", tmp_path / "out.png"
     done = replay(simulated_session, "--fast", "--sets", "20", "--headless", video, "--snapshot", picture)

@@ -1,0 +1,91 @@
+"""A run as Rerun's log: the rig once, then every set that comes."""
+
+import cv2
+import numpy as np
+import rerun as rr
+
+from app.rerun_view.hands import log_hand, log_mesh
+from app.transport.messages import PoseSet
+from app.viewer.feed import Feed
+from app.viewer.hand_surface import HandSurface
+from app.viewer.panels import Undistorter
+from app.viewer.stage import frustum_depth_m, stage_of
+from app.viewer.state import Shown
+from app.viewer.stats import is_heartbeat
+from calibration.rig import Rig
+
+APPLICATION = "usthand"
+TIMELINE = "capture_time"
+_PICTURE_WIDTH = 480
+_JPEG = 75
+
+
+class RerunLog:
+    """Writes to a recording that goes to a viewer or a file."""
+
+    def __init__(self, recording: rr.RecordingStream, rig: Rig, feed: Feed) -> None:
+        self._recording, self._feed = recording, feed
+        self._surface = HandSurface()
+        self._undistort = {camera.camera_id: Undistorter(camera.camera) for camera in rig.cameras}
+        self._names: set[str] = set()
+        recording.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        stage = stage_of(rig)
+        for camera in rig.cameras:
+            lens = camera.camera
+            scale = _PICTURE_WIDTH / lens.width
+            size = (_PICTURE_WIDTH, round(lens.height * scale))
+            matrix = np.diag([scale, scale, 1.0]) @ lens.matrix
+            recording.log(
+                f"world/{camera.camera_id}",
+                rr.Transform3D(translation=camera.centre_world_m, mat3x3=camera.T_cam_world[:3, :3].T),
+                rr.Pinhole(
+                    image_from_camera=matrix,
+                    resolution=size,
+                    camera_xyz=rr.ViewCoordinates.RDF,
+                    image_plane_distance=frustum_depth_m(stage, camera),
+                ),
+                static=True,
+            )
+
+    def add(self, pose_set: PoseSet, shown: Shown, now_ns: int) -> None:
+        """One set: its hands, figures and pictures, at the set's time."""
+        if is_heartbeat(pose_set):
+            return
+        recording = self._recording
+        recording.set_time(TIMELINE, duration=np.timedelta64(pose_set.reference_time_ns, "ns"))
+        self._add_hands(shown)
+        figures = shown.figures(now_ns)
+        hops = pose_set.hops_ns
+        recording.log("figures/latency_ms", rr.Scalars((hops["published"] - hops["grab"]) / 1e6))
+        if figures.rate_hz is not None:
+            recording.log("figures/rate_hz", rr.Scalars(figures.rate_hz))
+        for camera_id, report in pose_set.cameras.items():
+            if report.slot is None or camera_id not in self._undistort:
+                continue
+            image = self._feed.image(report.slot, _PICTURE_WIDTH)
+            if image is not None:
+                self._add_picture(camera_id, image)
+
+    def _add_hands(self, shown: Shown) -> None:
+        names = set()
+        for pose in shown.drawn_hands():
+            joints_m = np.array(pose.joints_world_m)
+            if not np.isfinite(joints_m).all():
+                continue
+            name, seen = f"world/{pose.hand}_{pose.track_id}", pose.state == "seen"
+            names.add(name)
+            log_hand(self._recording, name, pose.hand, joints_m, np.array(pose.covariance_m2), seen=seen)
+            vertices_m = self._surface.vertices_of(pose)
+            if vertices_m is None:
+                self._recording.log(f"{name}/mesh", rr.Clear(recursive=False))
+            else:
+                log_mesh(self._recording, name, pose.hand, vertices_m, self._surface.triangles, seen=seen)
+        for name in self._names - names:
+            self._recording.log(name, rr.Clear(recursive=True))
+        self._names = names
+
+    def _add_picture(self, camera_id: str, image: np.ndarray) -> None:
+        good, data = cv2.imencode(".jpg", self._undistort[camera_id](image), [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
+        if good:
+            image_bytes = rr.EncodedImage(contents=data.tobytes(), media_type="image/jpeg")
+            self._recording.log(f"world/{camera_id}", image_bytes)
