@@ -21,6 +21,7 @@ _COMMANDS = (
     "record",
     "replay",
     "convert",
+    "batch",
     "session",
     "import_recording",
     "simulate",
@@ -71,6 +72,14 @@ def _module_of(command: str) -> str | None:
     return name if name in _COMMANDS else None
 
 
+def _split(command: str, given: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """What `batch` itself is told, and what stands after `--`: the flags of the job's own command."""
+    if command == "batch" and "--" in given:
+        at = list(given).index("--")
+        return given[:at], list(given[at + 1 :])
+    return given, []
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: run(arguments))
 
@@ -84,7 +93,10 @@ def run(arguments: Sequence[str] | None) -> int:
         sys.stdout.write(_FIRST_STEPS)
         return 0
     command = next((each for each in given if each not in ("-v", "--verbose")), "")
+    given, after = _split(command, given)
     args = build_parser(_module_of(command)).parse_args(given)
+    if after:
+        args.job_flags = after
     args.build_parser = build_parser
     verbose = getattr(args, "verbose", False)
     if verbose:

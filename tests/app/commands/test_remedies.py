@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 # Which commands reach the texts of files that are not a command's own; by the longest path that fits.
 REACHED_BY = {
     "app/assembly/session_part.py": ["replay"],
+    "app/batch": ["batch"],
     "app/bench": ["bench detector"],
     "app/commands/calibrate": ["calibrate"],
     "app/commands/bench.py": ["bench engines"],

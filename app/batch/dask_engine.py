@@ -1,0 +1,110 @@
+"""Tasks on Dask distributed: workers of this machine, or those of a cluster that is there already.
+
+What runs here listens on the loopback interface alone, and has no dashboard.
+"""
+
+import logging
+import os
+import queue
+from typing import Any
+
+from app.batch.engine import EngineSettings, deaf_to_interrupts, gpu_of, library
+from app.batch.task import CORES, run_task
+from calibration.errors import UserError
+
+_HOST = "127.0.0.1"
+_CONNECT_S = 20
+
+
+class DaskEngine:
+    """A cluster of `settings.workers` processes, each of which does one task at a time; or a client of another's."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Raises UserError where Dask is not installed or the scheduler cannot be reached."""
+        library("dask", "batch")
+        library("distributed", "batch")
+        import distributed
+        from dask import config as dask_config
+
+        logging.getLogger("distributed").setLevel(logging.ERROR)
+        # A worker gets a task when it is free for it: one that waits at a worker would be blamed for its death.
+        told = {
+            "distributed.scheduler.allowed-failures": settings.deaths,
+            "distributed.scheduler.worker-saturation": 1.0,
+            "distributed.comm.timeouts.connect": f"{_CONNECT_S}s",
+        }
+        self._config = dask_config.set(told)
+        self._resources = {"GPU": 1} if settings.gpus else None
+        self._cluster: Any = None
+        if settings.scheduler is None:
+            with deaf_to_interrupts():
+                self._cluster = _local_cluster(settings)
+        try:
+            address = self._cluster.scheduler_address if self._cluster else settings.scheduler
+            self._client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            self.close_cluster()
+            raise UserError(
+                f"`--scheduler {settings.scheduler}`: cannot be reached ({error}). Give the address that "
+                "`dask scheduler` prints, tcp://HOST:8786."
+            ) from None
+        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._numbers: dict[str, tuple[int, Any]] = {}
+        self._given = 0
+
+    def submit(self, number: int, data: bytes) -> None:
+        self._given += 1
+        key = f"usthand-{number}-{self._given}-{os.getpid()}"
+        future = self._client.submit(run_task, data, key=key, pure=False, resources=self._resources)
+        self._numbers[key] = number, future
+        future.add_done_callback(self._ended.put)
+
+    def next_ended(self, seconds: float) -> tuple[int, bytes | str] | None:
+        try:
+            future = self._ended.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        number, _ = self._numbers.pop(future.key)
+        if future.status == "finished":
+            return number, future.result()
+        error = future.exception() if future.status == "error" else None
+        return number, f"{type(error).__name__}: {error}" if error else f"Dask: {future.status}"
+
+    def close(self) -> None:
+        self._client.close(timeout=5)
+        self.close_cluster()
+
+    def close_cluster(self) -> None:
+        """Ends the workers of this machine."""
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+            self._cluster = None
+        self._config.__exit__(None, None, None)
+
+
+def _local_cluster(settings: EngineSettings) -> Any:
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    cores = sorted(os.sched_getaffinity(0))
+    workers = {}
+    for index in range(settings.workers):
+        own = [cores[(index * settings.cores + each) % len(cores)] for each in range(settings.cores)]
+        environment = {CORES: ",".join(map(str, sorted(set(own))))}
+        if settings.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu_of(index, settings.gpus)
+        options = {
+            "nthreads": 1,
+            "host": _HOST,
+            "dashboard": False,
+            "dashboard_address": f"{_HOST}:0",
+            "memory_limit": 0,
+            "resources": {"GPU": 1} if settings.gpus else {},
+            "env": environment,
+            "silence_logs": logging.ERROR,
+        }
+        workers[index] = {"cls": Nanny, "options": options}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": _HOST, "port": 0, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
+    }
+    return SpecCluster(workers=workers, scheduler=scheduler)
