@@ -43,6 +43,10 @@ OWNERS = {
     "pxr": ("app/convert/usd.py",),
     "pynwb": ("app/convert/nwb.py",),
     "ndx_pose": ("app/convert/nwb.py",),
+    "pythonosc": ("app/streams/osc.py", "app/streams/vmc.py"),
+    "pylsl": ("app/streams/lsl.py", "app/bench/stream_receivers.py"),
+    "websockets": ("app/streams/websocket.py", "app/bench/stream_receivers.py"),
+    "paho": ("app/streams/mqtt.py", "app/bench/stream_receivers.py"),
 }
 NO_TORCH = ("app", "calibration")
 # Imported only where a run asks for this engine; test_worker_torch.py looks at the processes of the others.
@@ -53,6 +57,7 @@ PROCESS_MODULES = (
     "app.recording.process",
     "app.rerun_view.process",
     "app.run.supervisor",
+    "app.streams.process",
     "app.viewer.process",
     "app.web.process",
     "app.wizard.process",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.commands.stream_flags import add_stream_flags, stream_settings
 from app.commands.subcommand import add_command as add_command
 from app.estimators import ESTIMATORS
 from app.estimators.detectors.user_settings import read_user_settings
@@ -108,6 +109,7 @@ def run_settings(args: argparse.Namespace, **more: Any) -> RunSettings:
         publish=args.publish,
         events=args.events,
         mesh=args.mesh,
+        **stream_settings(args),
         **more,
     )
 
@@ -123,8 +125,11 @@ def add_view_flags(parser: argparse.ArgumentParser) -> None:
         "--publish", metavar="ADDRESS", help="publish the poses there too, on this host: tcp://127.0.0.1:PORT"
     )
     parser.add_argument(
-        "--events", metavar="ADDRESS", help="publish what happens there, apart: cameras' states, hands that come and go"
+        "--events",
+        metavar="ADDRESS",
+        help="publish what happens there, apart: cameras' states, hands that come and go, gestures",
     )
+    add_stream_flags(parser)
 
 
 def positive(text: str) -> float:

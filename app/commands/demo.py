@@ -36,7 +36,8 @@ def add_parser(subparsers) -> None:
         "demo",
         run,
         "a simulated rig through the whole live path",
-        "  usthand demo\n  usthand demo --estimator ust-hand\n  usthand demo --headless demo.mp4 --seconds 10 --json",
+        "  usthand demo\n  usthand demo --estimator ust-hand\n  usthand demo --stream ws://127.0.0.1:8765\n"
+        "  usthand demo --headless demo.mp4 --seconds 10 --json",
     )
     parser.add_argument("--cameras", type=int, default=4, help="2 to 8 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the detector's noise (default: %(default)s)")

@@ -35,6 +35,7 @@ def add_parser(subparsers) -> None:
         run,
         "3D hands live from the cameras of a rig",
         "  usthand live rig.yaml\n  usthand live rig.yaml --no-viewer --publish tcp://127.0.0.1:5555\n"
+        "  usthand live rig.yaml --stream vmc:// --stream ws://127.0.0.1:8765 --predict 50   (docs/streams.md)\n"
         "  usthand live rig.yaml --record session/   (with the poses; see `usthand record --help`)\n"
         "  usthand live rig.yaml --record takes/ --takes --pre-roll 3   (`r` begins and ends a take, `k` marks)\n"
         "  usthand live rig.yaml --listen tcp://0.0.0.0:5600 --keys keys/   (cameras with `remote: true`)",

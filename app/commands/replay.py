@@ -42,6 +42,7 @@ def add_parser(subparsers) -> None:
         "  usthand replay session/ --fast --no-viewer --poses hands.bvh\n"
         "  usthand replay session/ --estimate-offsets --headless hands.mp4\n"
         "  usthand replay session/ --from 12 --to 20 --every 2 --cameras cam_0,cam_2 --overlay overlay.mp4\n"
+        "  usthand replay session/ --stream osc://127.0.0.1:9000 --no-viewer\n"
         "  usthand replay session/ --as-published --poses poses.npz    (what `usthand live --record` published)",
     )
     parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
@@ -106,7 +107,7 @@ def _replay(
         detector=detector_of(args),
         policy=ReplayPolicy(
             pace="fast" if args.fast else "recorded",
-            viewers=0 if viewer is None else 1,
+            viewers=(viewer is not None) + len(args.stream),
             shows_every_set=viewer is not None and viewer.file is not None,
         ),
         sets=args.sets,
@@ -123,6 +124,7 @@ def _replay(
             "estimate_offsets": True,
             "publish": None,
             "events": None,
+            "streams": [],
             "poses": None,
             "mesh": False,
         }

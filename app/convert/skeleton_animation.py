@@ -47,26 +47,37 @@ def animate(hand: RecordedHand, axes: np.ndarray) -> SkeletonAnimation:
     fit = hand.fit
     there = np.asarray(np.isfinite(fit.hinges_rad).all(axis=1))
     frames = _held(there)
-    mirror = np.eye(3) if hand.side == "right" else MIRROR_Y[:3, :3]
-    rest = skeleton.chain(skeleton.REST_ANGLES_RAD, fit.shape[:20])
-    posed = skeleton.chain(fit.hinges_rad[frames], fit.shape[:20])
-    to_file = axes @ mirror
-
-    # Turns since the rest pose, in the world's axes of the file.
+    to_file = axes @ (np.eye(3) if hand.side == "right" else MIRROR_Y[:3, :3])
     T = fit.T_world_hand[frames]
-    turned = np.broadcast_to(np.eye(3), (len(frames), JOINTS, 3, 3)).copy()
+    turns = turns_of(fit.hinges_rad[frames], fit.shape, to_file)
+    turns[:, 0] = axes @ T[:, :3, :3] @ axes.T
+    return SkeletonAnimation(offsets_m=rest_offsets(fit.shape, to_file), turns=turns, root_m=T[:, :3, 3] @ axes.T)
+
+
+def turns_of(hinges_rad: np.ndarray, shape: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Each joint's turn against its parent's since the rest pose (F, 21, 3, 3), in axes (3, 3) @ a right hand's frame.
+
+    Of hinges (F, 21) and a shape (21,). The wrist's is the identity.
+    """
+    rest = skeleton.chain(skeleton.REST_ANGLES_RAD, shape[:20])
+    posed = skeleton.chain(hinges_rad, shape[:20])
+    turned = np.broadcast_to(np.eye(3), (len(hinges_rad), JOINTS, 3, 3)).copy()
     of_bones = posed.rotations @ rest.rotations.swapaxes(-1, -2)
-    turned[:, skeleton.BONE_JOINTS[1:]] = of_bones.reshape(len(frames), 15, 3, 3)
+    turned[:, skeleton.BONE_JOINTS[1:]] = of_bones.reshape(len(hinges_rad), 15, 3, 3)
     for tip in TIPS:
         turned[:, tip] = turned[:, tip - 1]
-    root = axes @ T[:, None, :3, :3] @ axes.T
-    turned = root @ (to_file @ turned @ to_file.T)
+    turned = axes @ turned @ axes.T
     turns = turned.copy()
     turns[:, 1:] = turned[:, PARENTS[1:]].swapaxes(-1, -2) @ turned[:, 1:]
+    return turns
 
+
+def rest_offsets(shape: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Each joint's place against its parent's in the rest pose (21, 3), in axes (3, 3) @ a right hand's frame."""
+    rest = skeleton.chain(skeleton.REST_ANGLES_RAD, shape[:20])
     offsets = rest.joints_m.copy()
     offsets[1:] -= rest.joints_m[PARENTS[1:]]
-    return SkeletonAnimation(offsets_m=offsets @ to_file.T, turns=turns, root_m=T[:, :3, 3] @ axes.T)
+    return offsets @ axes.T
 
 
 def _held(there: np.ndarray) -> np.ndarray:

@@ -24,6 +24,17 @@ HAND_ROW = np.dtype(
         ("views", np.uint64),
     ]
 )
+AHEAD_ROW = np.dtype(
+    [
+        ("time", np.int64),
+        ("seen_time", np.int64),
+        ("hand", "U5"),
+        ("track", np.int64),
+        ("joints", np.float32, (21, 3)),
+        ("covariance", np.float32, (21, 3, 3)),
+    ]
+)
+"""A forecast; a file has these where there are some."""
 SET_ROW = np.dtype([("time", np.int64), ("views", np.uint64), ("held", np.int64), ("predicted", np.int64)])
 
 
@@ -47,6 +58,9 @@ def finish_poses(path: Path) -> int:
     arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about["cameras"])}
     arrays |= {f"set_{name}": sets[name] for name in ("time", "held", "predicted")}
     arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about["definition"])}
+    if (part / "ahead").is_file():
+        ahead = _rows(part / "ahead", AHEAD_ROW)
+        arrays |= {f"ahead_{name}": ahead[name] for name in AHEAD_ROW.names or ()}
     arrays["version"] = np.array(VERSION)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -41,7 +41,8 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     likewise. `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set is finished in one thread while the
     next one begins in another, where the policy lets it. `checkpoint`, or an engine directory, is that of the estimator
     `ust-hand`; `engine` runs its network, or those of `mediapipe`. `detector` is a user's own, see docs/detectors.md.
-    `hands` are followed at most. `record`: what of it is recorded.
+    `hands` are followed at most. `record`: what of it is recorded. `streams` are the addresses that hands are sent to,
+    `predict_ms` is how far ahead they are forecast besides, 0 for not at all.
     """
 
     estimator: str
@@ -65,6 +66,8 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     hands: int = 2
     overlap: Overlap = "auto"
     record: RecordSettings | None = None
+    streams: list[str] = []
+    predict_ms: float = 0.0
 
 
 class RunFolder:
@@ -78,6 +81,7 @@ class RunFolder:
         self.progress = self.path / "progress"
         self.view = self.path / "view.json"
         self.poses_address = ipc_address(self.path / "poses")
+        self.events_address = ipc_address(self.path / "events")
         self.pace_address = ipc_address(self.path / "pace")
         self.recording = self.path / "recording.json"
         self.recording_address = ipc_address(self.path / "recording")

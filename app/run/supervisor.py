@@ -8,6 +8,7 @@ Listens to: nothing but its children's ends. Emits: nothing.
 
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -119,7 +120,7 @@ class _Child:
 
 
 class Supervisor:
-    """Runs one rig: a grabber per local camera, the worker, and a viewer if one is asked for."""
+    """Runs one rig: a grabber per local camera, the worker, and viewer and streams as asked for."""
 
     def __init__(
         self,
@@ -180,6 +181,8 @@ class Supervisor:
             if not camera.remote:
                 name = f"grabber of {camera.camera_id}"
                 children[name] = child(name, "app.capture.grabber", camera.camera_id)
+        for address in self._settings.streams:
+            children[address] = child(address, "app.streams.process", address)
         if self._viewer is not None:
             choice = self._viewer.choice
             viewer = child("viewer", choice.module, "--title", self._viewer.title, *choice.arguments())
@@ -227,7 +230,8 @@ class Supervisor:
     def _must_give_up(self, child: _Child, code: int, now: float) -> bool:
         """Note a death; the child is started again, unless that is of no use."""
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if child.name != "viewer" and not self._settings.policy.restarts:
+        is_stream = child.name in self._settings.streams
+        if not (is_stream or child.name == "viewer" or self._settings.policy.restarts):
             log.error("%s died (%s): the replay cannot go on without loss. Start it again.", child.name, how)
             return True
         if child.name == "viewer" and self._writes_file:
@@ -239,6 +243,10 @@ class Supervisor:
         if child.pulse is not None:
             child.pulse.look(now)
             child.idle_deaths = 0 if child.pulse.done else child.idle_deaths + 1
+        if is_stream and self._settings.policy.restarts and len(child.deaths) == patience.deaths:
+            log.error("%s died %d times (%s); the run goes on without it", child.name, patience.deaths, how)
+            child.process, child.restart_at = None, math.inf
+            return False
         if child.name != "viewer" and child.idle_deaths >= patience.deaths:
             log.error("%s died %d times before it did anything (%s); giving up", child.name, child.idle_deaths, how)
             return True

@@ -13,6 +13,7 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 """A time in nanoseconds, or a count: with room for sums and differences in 64 bits."""
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=2**16)]
 
+Gesture = Literal["grab", "pinch", "point"]
 CameraState = Literal["starting", "streaming", "lost", "stalled", "ended", "failed"]
 
 
@@ -83,7 +84,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     the monotonic time at each hop: grab (the first of the frames), last_grab, publish, set_closed, estimate_start,
     estimate_end, published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
     `vertices_world_m` has a mesh's vertices, Nx3 little-endian float32. `right_probability` is what all views have said
-    so far. `state` is `seen` of the `hands` of a set; others are `unseen`.
+    so far. `state` is `seen` of the `hands` of a set; others are `unseen`. `gestures` are what it does.
     """
 
     hand: Literal["left", "right"]
@@ -98,6 +99,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     vertices_world_m: bytes | None = None
     right_probability: float = 0.5
     state: Literal["seen", "held", "predicted"] = "seen"
+    gestures: list[Gesture] = []
 
 
 class UnseenPose(msgspec.Struct, kw_only=True):
@@ -113,6 +115,21 @@ class UnseenPose(msgspec.Struct, kw_only=True):
     seen_time_ns: int
     joints_world_m: list[list[float]]
     covariance_m2: list[list[list[float]]]
+
+
+class AheadPose(msgspec.Struct, kw_only=True):
+    """A hand of a set, seen or unseen, as `--predict` forecasts it for `time_ns`, later than the set.
+
+    `seen_time_ns` is when it was measured last. `covariance_m2` 21x3x3 has what the motion may do meanwhile in it.
+    """
+
+    hand: Literal["left", "right"]
+    track_id: int
+    time_ns: int
+    seen_time_ns: int
+    joints_world_m: list[list[float]]
+    covariance_m2: list[list[list[float]]]
+    state: Literal["predicted"] = "predicted"
 
 
 class CameraReport(msgspec.Struct, kw_only=True):
@@ -140,7 +157,7 @@ class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
 
     `stage_ms` is the time of each stage of this set; `definition` says where on the hand the joints lie. `views` are
     the cameras that took part. Where fewer than two did, nobody `looked`, and that there are no `hands` says nothing.
-    `unseen` are hands that are followed and were not measured in this set.
+    `unseen` are hands that are followed and were not measured in this set. `ahead` are all of them as forecast.
     """
 
     set_index: int
@@ -157,18 +174,21 @@ class PoseSet(msgspec.Struct, tag="poses", tag_field="type", kw_only=True):
     views: list[str] = []
     looked: bool = True
     unseen: list[UnseenPose] = []
+    ahead: list[AheadPose] = []
     schema_version: int = SCHEMA_VERSION
 
 
 class Event(msgspec.Struct, tag="event", tag_field="type", kw_only=True):
-    """Something that happened, for subscribers of `--events`, who miss none: a camera's new state, or a hand that is
-    followed from now on (`appeared`) or no more (`lost`). `subject` is the camera's name or the hand's track number."""
+    """Something that happened, for subscribers of `--events`, who miss none: a camera's new state, a hand that is
+    followed from now on (`appeared`) or no more (`lost`), or a gesture (`detail`) that a hand `began` or `ended`.
+    `subject` is the camera's name or the hand's track number, `hand` its side."""
 
     time_ns: int
-    kind: Literal["camera", "hand"]
+    kind: Literal["camera", "hand", "gesture"]
     subject: str
     state: str
     detail: str = ""
+    hand: Literal["", "left", "right"] = ""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -9,13 +9,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 
 from app.estimators.estimator import Estimate, Hand
-from app.run.pose_rows import HAND_ROW, SET_ROW, finish_poses, part_of
-from app.transport.messages import HandPose, PoseSet
+from app.run.pose_rows import AHEAD_ROW, HAND_ROW, SET_ROW, finish_poses, part_of
+from app.transport.messages import AheadPose, HandPose, PoseSet
 from calibration.errors import UserError, WriteError
 from calibration.frames import FrameSet
 from calibration.hand import Definition
@@ -32,6 +33,8 @@ class PoseFile:
     (n,), `joints` (n, 21, 3) world metres, `covariance` (n, 21, 3, 3) square metres, `confidence` (n, 21), `views`
     (n, V) whether a camera saw it. One row a set: `set_time` (s,), `set_views` (s, V) whether a camera took part,
     `set_held` and `set_predicted` (s,) hands that were followed and not measured. `cameras` (V,) their names.
+    With `--predict` one row a forecast: `ahead_time` (p,), which it is of, `ahead_seen_time` when the hand was measured
+    last, `ahead_hand`, `ahead_track`, `ahead_joints` (p, 21, 3), `ahead_covariance` (p, 21, 3, 3).
     `definition`, a text: where on the hand the joints lie, and `version` of the file.
     """
 
@@ -40,6 +43,7 @@ class PoseFile:
         self._part = part_of(self.path)
         self._bits = {camera_id: 1 << number for number, camera_id in enumerate(cameras)}
         self._room_s = time.monotonic()
+        self._ahead: FileIO | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self._part, ignore_errors=True)
@@ -56,22 +60,36 @@ class PoseFile:
         about = {"definition": definition, "cameras": list(self._bits)}
         self._write(lambda: (self._part / "about.json").write_text(json.dumps(about)))
 
-    def add(self, frame_set: FrameSet, estimate: Estimate) -> None:
+    def add(self, frame_set: FrameSet, estimate: Estimate, ahead: Sequence[AheadPose] = ()) -> None:
         """Raises UserError where the disk is full."""
         for hand in estimate.hands:
             self._add_hand(hand.side, hand, hand.detections_px)
+        self._add_ahead(ahead)
         self._add_set(frame_set.reference_time_ns, frame_set.frames, [hand.state for hand in estimate.unseen])
 
     def add_message(self, poses: PoseSet) -> None:
         """The same of a set as it was published."""
         for hand in poses.hands:
             self._add_hand(hand.hand, hand, hand.views)
+        self._add_ahead(poses.ahead)
         self._add_set(poses.reference_time_ns, poses.views, [hand.state for hand in poses.unseen])
 
     def _add_hand(self, side: str, hand: Hand | HandPose, views: Iterable[str]) -> None:
         row = (hand.capture_time_ns, side, hand.track_id, hand.joints_world_m, hand.covariance_m2, hand.confidence)
         row = np.array((*row, self._mask(views)), HAND_ROW)
         self._write(lambda: self._hands.write(row.tobytes()))
+
+    def _add_ahead(self, ahead: Iterable[AheadPose]) -> None:
+        for hand in ahead:
+            if self._ahead is None:
+                self._write(self._open_ahead)
+            assert self._ahead is not None
+            row = (hand.time_ns, hand.seen_time_ns, hand.hand, hand.track_id, hand.joints_world_m, hand.covariance_m2)
+            rows = np.array(row, AHEAD_ROW).tobytes()
+            self._write(lambda file=self._ahead, rows=rows: file.write(rows))
+
+    def _open_ahead(self) -> None:
+        self._ahead = (self._part / "ahead").open("wb", buffering=0)
 
     def _add_set(self, time_ns: int, views: Iterable[str], states: Sequence[str]) -> None:
         row = np.array((time_ns, self._mask(views), states.count("held"), states.count("predicted")), SET_ROW)
@@ -82,8 +100,9 @@ class PoseFile:
     def close(self) -> None:
         """Make the file. Raises UserError where it cannot be written."""
         self._make_room()
-        for file in (self._hands, self._sets):
-            file.close()
+        for file in (self._hands, self._sets, self._ahead):
+            if file is not None:
+                file.close()
         os.close(self._room)
         self._write(lambda: finish_poses(self.path))
 
@@ -92,8 +111,9 @@ class PoseFile:
 
         def make_room() -> None:
             rows = self._hands.tell() // HAND_ROW.itemsize
+            ahead = self._ahead.tell() if self._ahead is not None else 0
             wider = len(self._bits) * (rows + self._sets.tell() // SET_ROW.itemsize)
-            os.posix_fallocate(self._room, 0, self._hands.tell() + self._sets.tell() + wider + _ROOM)
+            os.posix_fallocate(self._room, 0, self._hands.tell() + self._sets.tell() + ahead + wider + _ROOM)
 
         self._write(make_room)
 

@@ -28,10 +28,12 @@ from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.transport.messages import CameraReport, End, HandPose, PoseSet, UnseenPose
+from app.transport.messages import AheadPose, CameraReport, End, Gesture, HandPose, PoseSet, UnseenPose
 from app.transport.sockets import NewestPublisher, Publisher, flush
 from app.worker.events import Events
+from app.worker.gestures import Gestures
 from app.worker.hand_meshes import HandMeshes
+from app.worker.look_ahead import LookAhead
 from app.worker.pose_file import PoseFile
 from app.worker.run_summary import RunSummary, simulated_truth
 from app.worker.timing import SetTiming, set_timing
@@ -68,6 +70,7 @@ class Worker:
         elif settings.publish:
             log.info("poses are published at %s", self._publisher.bind(settings.publish))
         self._events, self._event_publisher = Events(), Publisher(_EVENT_BACKLOG)
+        self._event_publisher.bind(folder.events_address)
         if settings.events:
             log.info("events are published at %s", self._event_publisher.bind(settings.events))
         self._intake = Intake(rig, settings, folder)
@@ -84,6 +87,8 @@ class Worker:
             self._poses.begin(self._estimator.definition)
         self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
+        self._gestures = Gestures()
+        self._look_ahead = LookAhead(settings.predict_ms) if settings.predict_ms else None
         self._motion = None
         if settings.estimate_offsets:
             # Not in every run: what it imports of scipy takes half a second.
@@ -172,15 +177,18 @@ class Worker:
             vertices = self._meshes.fit(estimate.hands)
             end_ns = time.monotonic_ns()
             within_ms["mesh"] = (end_ns - estimated_ns) / 1e6
-        poses = [_hand_pose(hand, vertices.get(hand.track_id)) for hand in estimate.hands]
+        followed = [hand.track_id for hand in (*estimate.hands, *estimate.unseen)]
+        gestures = self._gestures.of(estimate.hands, self._estimator.definition, followed)
+        poses = [_hand_pose(hand, vertices.get(hand.track_id), gestures[hand.track_id]) for hand in estimate.hands]
+        ahead = self._forecast(estimate, frame_set.reference_time_ns)
         cameras = self._intake.reports(frame_set)
         self._tell(estimate.notes, cameras)
         timing = set_timing(
             frame_set, start_ns=start_ns, end_ns=end_ns, published_ns=time.monotonic_ns(), within_ms=within_ms
         )
-        self._publish(cameras, frame_set, poses, timing, estimate)
+        self._publish(cameras, frame_set, poses, timing, estimate, ahead)
         self._intake.done(frame_set)
-        self._keep(frame_set, estimate, timing)
+        self._keep(frame_set, estimate, timing, ahead)
         pulse.work()
 
     def _tell(self, notes: Mapping[str, str], cameras: dict[str, CameraReport]) -> None:
@@ -193,11 +201,16 @@ class Worker:
             log.info("camera %s: agrees with the others again", camera_id)
         self._told = dict(notes)
 
-    def _keep(self, frame_set: FrameSet, estimate: Estimate, timing: SetTiming) -> None:
+    def _forecast(self, estimate: Estimate, now_ns: int) -> list[AheadPose]:
+        if self._look_ahead is None:
+            return []
+        return self._look_ahead.of(estimate.hands, estimate.unseen, now_ns, self._estimator.definition)
+
+    def _keep(self, frame_set: FrameSet, estimate: Estimate, timing: SetTiming, ahead: Sequence[AheadPose]) -> None:
         """For the summary, and for the files of a replay."""
         self._summary.add(estimate, timing)
         if self._poses is not None:
-            self._poses.add(frame_set, estimate)
+            self._poses.add(frame_set, estimate, ahead)
         if self._motion is not None:
             times_ns = {camera_id: frame.capture_time_ns for camera_id, frame in frame_set.frames.items()}
             for hand in estimate.hands:
@@ -210,6 +223,7 @@ class Worker:
         poses: Sequence[HandPose] = (),
         timing: SetTiming | None = None,
         estimate: Estimate | None = None,
+        ahead: Sequence[AheadPose] = (),
     ) -> None:
         self._sent_at = time.monotonic()
         if not self._begun and all(report.state != "starting" for report in cameras.values()):
@@ -231,11 +245,12 @@ class Worker:
             views=list(frame_set.frames) if frame_set else [],
             looked=estimate.looked if estimate else False,
             unseen=[_unseen_pose(hand) for hand in estimate.unseen] if estimate else [],
+            ahead=list(ahead),
         )
         self._publisher.send(message, give_up=self._gives_up)
         if self._newest is not None:
             self._newest.send(message)
-        if self._settings.events:
+        if self._settings.events or self._settings.streams:
             for event in self._events.of(message):
                 self._event_publisher.send(event)
 
@@ -292,7 +307,7 @@ def _overlaps(settings: RunSettings) -> bool:
     return on and settings.policy.may_overlap
 
 
-def _hand_pose(hand: Hand, vertices_world_m: bytes | None) -> HandPose:
+def _hand_pose(hand: Hand, vertices_world_m: bytes | None, gestures: list[Gesture]) -> HandPose:
     """Without the set's hops."""
     return HandPose(
         hand=hand.side,
@@ -305,6 +320,7 @@ def _hand_pose(hand: Hand, vertices_world_m: bytes | None) -> HandPose:
         detections_px={camera_id: keypoints.tolist() for camera_id, keypoints in hand.detections_px.items()},
         vertices_world_m=vertices_world_m,
         right_probability=1 / (1 + math.exp(-hand.right_log_odds)),
+        gestures=gestures,
     )
 
 

@@ -1,12 +1,13 @@
 """A detector for simulated rigs: where the simulated hands' joints are in the image, with a detector's errors."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from app.estimators.detection import Detection, Region
 from calibration.frames import Frame
+from calibration.hand import Side
 from calibration.rig import Rig
 from models.simulation.hands import hands_of_people_at
 from models.simulation.simulated_rig import people_in
@@ -19,7 +20,9 @@ WRONG_SIDE_RATE = 0.02
 
 
 class SimulatedDetector:
-    """Projects `hands_of_people_at` of the frame's capture time into the frame's camera; the pixels are not looked at.
+    """Projects the hands of the frame's capture time into the frame's camera; the pixels are not looked at.
+
+    They are the demo's, `hands_of_people_at`, or what `hands_at` gives for a time in seconds: sides and joints (21, 3).
 
     Each joint gets Gaussian noise of its own `std_px`, around 2 pixels in an image 640 wide, and 2 % of the joints are
     outliers that `std_px` does not tell of. 3 % of the hands are missed and 2 % are given the wrong side. All of it
@@ -29,9 +32,15 @@ class SimulatedDetector:
 
     name = "simulated"
 
-    def __init__(self, rig: Rig, seed: int = 0) -> None:
-        self._rig, self._people = rig, people_in(rig)
-        self._seed = seed
+    def __init__(
+        self,
+        rig: Rig,
+        seed: int = 0,
+        hands_at: Callable[[float], Iterable[tuple[Side, np.ndarray]]] | None = None,
+    ) -> None:
+        self._rig, self._seed = rig, seed
+        people = people_in(rig)
+        self._hands_at = hands_at or (lambda time_s: hands_of_people_at(time_s, people))
 
     def detect(
         self, frames: Sequence[Frame], regions: Sequence[Sequence[Region]], searched: Sequence[bool]
@@ -47,7 +56,7 @@ class SimulatedDetector:
         size_px = np.array([camera.camera.width, camera.camera.height])
         random = np.random.default_rng([self._seed, zlib.crc32(frame.camera_id.encode()), abs(frame.capture_time_ns)])
         detections = []
-        for side, joints_world_m in hands_of_people_at(frame.capture_time_ns / 1e9, self._people):
+        for side, joints_world_m in self._hands_at(frame.capture_time_ns / 1e9):
             truth_px = camera.project(joints_world_m)
             missed = random.random() < MISS_RATE
             detection = _with_errors(truth_px, scale, side == "right", random)

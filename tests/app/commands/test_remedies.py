@@ -38,6 +38,8 @@ REACHED_BY = {
     "app/evaluation": ["evaluate"],
     "app/evaluation/touch": ["validate"],
     "app/labelling": ["label"],
+    "app/commands/stream_flags.py": ["live", "demo", "replay"],
+    "app/streams": ["live", "demo", "replay"],
     "app/transport": ["live", "grab", "calibrate"],
     "app/run/view_choice.py": ["live", "replay", "demo"],
     "app/web": ["live", "replay", "demo"],

@@ -15,22 +15,12 @@ from calibration.session import Session, write_session
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 from tests.support.live_run import ROOT, command_line, last_json, usthand
-
-SETS = 45
-START_NS = 5_000_000_000
+from tests.support.simulated_session import SETS, START_NS, write_simulated_session
 
 
 @pytest.fixture
 def simulated_session(tmp_path, write_video) -> Session:
-    """Three cameras, 45 frames at 30 Hz; the simulated detector knows where the hands were."""
-    path = tmp_path / "session"
-    rig = ring_rig(3)
-    rig = replace(rig, cameras=tuple(replace(camera, source=None) for camera in rig.cameras))
-    times = START_NS + np.arange(SETS) * 33_333_333
-    for camera_id in rig.camera_ids:
-        write_video(path / f"{camera_id}.mp4", 640, 480, SETS)
-    videos = {camera_id: f"{camera_id}.mp4" for camera_id in rig.camera_ids}
-    return write_session(path, rig, videos, dict.fromkeys(rig.camera_ids, times))
+    return write_simulated_session(tmp_path / "session", write_video)
 
 
 def replay(session: Session, *arguments: str | Path):

@@ -1,6 +1,8 @@
 """What happened between one published set and the next."""
 
-from app.transport.messages import CameraReport, PoseSet
+import msgspec
+
+from app.transport.messages import CameraReport, Gesture, PoseSet, UnseenPose
 from app.worker.events import Events
 from models.simulation.hands import hands_at
 from tests.support.viewer_scene import make_pose, make_set
@@ -30,4 +32,43 @@ def test_each_change_of_a_camera_and_of_the_hands_is_told_once():
         [],
         [("camera", "cam_0", "lost")],
         [("hand", "1", "lost")],
+    ]
+
+
+def test_a_gesture_begins_and_ends_once_and_a_lost_hand_ends_its_own():
+    def doing(*gestures: Gesture) -> PoseSet:
+        message = pose_set("streaming", 1)
+        message.hands[0].gestures = list(gestures)
+        return message
+
+    unseen = pose_set("streaming", 0)
+    held = {
+        "hand": "left",
+        "track_id": 1,
+        "state": "held",
+        "seen_time_ns": 0,
+        "joints_world_m": [],
+        "covariance_m2": [],
+    }
+    unseen.unseen = [msgspec.convert(held, UnseenPose)]
+    events = Events()
+    events.of(pose_set("streaming", 0))
+    told = [
+        [(event.kind, event.state, event.detail, event.hand) for event in events.of(message)]
+        for message in (
+            doing(),
+            doing("pinch"),
+            doing("grab", "pinch"),
+            unseen,
+            doing("grab"),
+            pose_set("streaming", 0),
+        )
+    ]
+    assert told == [
+        [("hand", "appeared", "left", "left")],
+        [("gesture", "began", "pinch", "left")],
+        [("gesture", "began", "grab", "left")],
+        [],
+        [("gesture", "ended", "pinch", "left")],
+        [("gesture", "ended", "grab", "left"), ("hand", "lost", "left", "left")],
     ]

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from app.convert.reading import read_recording
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.run.pose_rows import finish_poses, part_of
+from app.transport.messages import AheadPose
 from app.worker.pose_file import PoseFile
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
@@ -100,3 +103,23 @@ def test_a_full_disk_is_said_while_there_is_room_for_what_was_written(tmp_path, 
     with pytest.raises(UserError, match=r"poses.npz: the poses could not be written \(No space left on device\)"):
         poses._make_room()
     assert finish_poses(tmp_path / "poses.npz") == 1
+
+
+def test_forecasts_are_rows_of_their_own(tmp_path):
+    joints = np.arange(63.0).reshape(21, 3)
+    about = {"hand": "left", "track_id": 3, "seen_time_ns": 0, "covariance_m2": np.zeros((21, 3, 3)).tolist()}
+    ahead = msgspec.convert({**about, "time_ns": 50, "joints_world_m": joints.tolist()}, AheadPose)
+    with_ahead, without = tmp_path / "with.npz", tmp_path / "without.npz"
+    for path, forecasts in ((with_ahead, [ahead]), (without, [])):
+        poses = PoseFile(path, CAMERAS)
+        poses.begin("anatomical")
+        poses.add(frame_set(0, CAMERAS), Estimate(hands=[hand(0)]), forecasts)
+        poses.close()
+    with np.load(with_ahead) as file:
+        assert (file["ahead_time"].tolist(), file["ahead_seen_time"].tolist()) == ([50], [0])
+        assert (file["ahead_hand"].tolist(), file["ahead_track"].tolist()) == (["left"], [3])
+        assert np.array_equal(file["ahead_joints"][0], joints)
+        assert file["time"].tolist() == [0]
+    with np.load(without) as file:
+        assert not [name for name in file.files if name.startswith("ahead")]
+    assert len(read_recording(with_ahead).hands) == 1

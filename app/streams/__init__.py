@@ -1,0 +1,1 @@
+"""Hands to other programs while they move: OSC, VMC, LSL, WebSocket, UDP and MQTT."""

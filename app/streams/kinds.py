@@ -1,0 +1,149 @@
+"""What `--stream NAME://HOST:PORT` may name, and what is checked of it before a run starts."""
+
+import importlib
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from calibration.errors import UserError
+
+LOOPBACK = "127.0.0.1"
+_BROKER_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamKind:
+    """A stream: what it is called, the class in app.streams that sends it, the package and extra that it needs, and the
+    port that its receivers take unless told otherwise. `does` with HOST:PORT: send to it, listen, or join a broker."""
+
+    title: str
+    module: str
+    sender: str
+    port: int
+    does: str = "sends to"
+    package: str | None = None
+    extra: str | None = None
+
+    def check_library(self) -> None:
+        """Raises UserError, with the line that installs it, where its library is missing."""
+        if self.package is None:
+            return
+        try:
+            importlib.import_module(self.package)
+        except ModuleNotFoundError:
+            raise UserError(
+                f"{self.title} needs the package `{self.package}`. "
+                f"Install it: pip install 'usthand-live[{self.extra}]'."
+            ) from None
+        except (ImportError, OSError, RuntimeError) as error:
+            raise UserError(f"{self.title}: the package `{self.package}` cannot be loaded ({error}).") from None
+
+
+STREAMS = {
+    "osc": StreamKind(title="OSC", module="osc", sender="OscSender", port=9000, package="pythonosc", extra="osc"),
+    "vmc": StreamKind(title="VMC", module="vmc", sender="VmcSender", port=39539, package="pythonosc", extra="osc"),
+    "lsl": StreamKind(
+        title="LSL", module="lsl", sender="LslSender", port=16572, does="serves", package="pylsl", extra="lsl"
+    ),
+    "ws": StreamKind(
+        title="WebSocket",
+        module="websocket",
+        sender="WebSocketSender",
+        port=8765,
+        does="listens at",
+        package="websockets",
+        extra="websocket",
+    ),
+    "udp": StreamKind(title="UDP", module="udp", sender="UdpSender", port=9870),
+    "mqtt": StreamKind(
+        title="MQTT", module="mqtt", sender="MqttSender", port=1883, does="joins", package="paho.mqtt", extra="mqtt"
+    ),
+}
+_ALSO = {"websocket": "ws"}
+
+
+@dataclass(frozen=True)
+class StreamAddress:
+    """Where a stream goes, or is to be found."""
+
+    name: str
+    host: str
+    port: int
+
+    @property
+    def kind(self) -> StreamKind:
+        return STREAMS[self.name]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it stays on this host."""
+        return self.host == "localhost" or _is_loopback_ip(self.host)
+
+    def __str__(self) -> str:
+        return f"{self.name}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def parse_stream(text: str) -> StreamAddress:
+    """Of NAME://HOST:PORT, where the host may be left out (this one) and the port (the usual one).
+
+    Raises UserError for an unknown name, and lists the known ones, and for what is no host or port.
+    """
+    head, separator, _ = text.partition("://")
+    name = _ALSO.get(head.lower(), head.lower())
+    if name not in STREAMS:
+        raise UserError(f"`--stream {text}`: unknown stream `{head}`; known: {', '.join(STREAMS)}.")
+    try:
+        parts = urlsplit(text if separator else f"{text}://")
+        host, port = parts.hostname or LOOPBACK, parts.port
+        extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    except ValueError:
+        host, port, extra = "", None, None
+    if not host or extra or (port is not None and not 0 < port < 65536):
+        example = f"{name}://{LOOPBACK}:{STREAMS[name].port}"
+        raise UserError(f"`--stream {text}` is no address. Give {name}://HOST:PORT, for example {example}.")
+    return StreamAddress(name, host, port or STREAMS[name].port)
+
+
+def check_streams(texts: Sequence[str]) -> list[str]:
+    """The streams' addresses in full. Raises UserError where one cannot be: its name, address, library or port."""
+    addresses = [parse_stream(text) for text in texts]
+    for number, address in enumerate(addresses):
+        if address in addresses[:number]:
+            raise UserError(f"`--stream {address}` is given twice. Leave one of the two out.")
+        address.kind.check_library()
+        _check_host(address)
+    return [str(address) for address in addresses]
+
+
+def _check_host(address: StreamAddress) -> None:
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UserError(f"`--stream {address}`: the host `{address.host}` is not known ({error.strerror}).") from None
+    family, kind, protocol, _, place = found[0]
+    try:
+        if address.kind.does == "listens at":
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+        elif address.kind.does == "joins":
+            socket.create_connection((address.host, address.port), timeout=_BROKER_S).close()
+    except OSError as error:
+        if address.kind.does == "joins":
+            raise UserError(
+                f"`--stream {address}`: no broker answers there ({error.strerror or error}). Start one, for example "
+                f"mosquitto, or give its address."
+            ) from None
+        raise UserError(
+            f"`--stream {address}`: cannot listen there ({error.strerror}). Give another port, or end the program "
+            "that has it."
+        ) from None
+
+
+def _is_loopback_ip(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

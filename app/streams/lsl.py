@@ -1,0 +1,156 @@
+"""Lab Streaming Layer: an outlet of 128 channels for each hand, and one of event markers.
+
+C. Kothe et al., "The lab streaming layer for synchronized multimodal recording", Imaging Neuroscience 3, 2025.
+"""
+
+import logging
+import os
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from app.streams.kinds import StreamAddress
+from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
+from app.transport.messages import Event
+from calibration.hand import JOINT_NAMES, Side
+
+log = logging.getLogger(__name__)
+
+STATES = ("absent", "seen", "held", "predicted")
+"""A channel holds a state's place here."""
+_AXES = "right-handed world axes of the rig, z up where its origin board lay flat"
+_BUFFERED_S = 10
+_CLOCK_READINGS = 64
+_WARNINGS = -1
+
+
+def channels() -> list[tuple[str, str, str]]:
+    """Label, unit and type of each channel of a hand."""
+    joints = [name.replace(" ", "_") for name in JOINT_NAMES]
+    places = [(f"{joint}_{axis}", "metres", f"Position{axis.upper()}") for joint in joints for axis in "xyz"]
+    std = [(f"{joint}_std", "metres", "StandardDeviation") for joint in joints]
+    confidence = [(f"{joint}_confidence", "share", "Confidence") for joint in joints]
+    return [*places, *std, *confidence, ("track", "number", "Track"), ("state", "number", "State")]
+
+
+class LslSender:
+    """A StreamSender. Each set is a sample of every outlet, NaN where its hand is not there.
+
+    Outlets are called `usthand_left` and `usthand_right`; of more people's, `usthand_left_2` and on. A hand keeps its
+    outlet while it is followed.
+    """
+
+    def __init__(self, address: StreamAddress, context: StreamContext) -> None:
+        configuration = _configure(address)
+        import pylsl  # after its configuration was written
+
+        self._lsl, self._context = pylsl, context
+        self._clock = LslClock(pylsl.local_clock)
+        self._outlets: dict[str, pylsl.StreamOutlet] = {}
+        self._slots: dict[str, int] = {}
+        markers = pylsl.StreamInfo(
+            "usthand_events", "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, self._id("events")
+        )
+        self._markers = pylsl.StreamOutlet(markers)  # with the first outlet liblsl has read it
+        if configuration is not None:
+            configuration.unlink()
+
+    def send(self, poses: StreamedSet) -> None:
+        if not self._outlets:
+            people = -(-self._context.hands // 2)
+            names = [_name(side, person) for person in range(people) for side in ("left", "right")]
+            self._outlets = {name: self._outlet(name, poses) for name in names}
+        hands = {self._slot(hand, poses): hand for hand in poses.hands}
+        time_s = self._clock.lsl_s(poses.clock_ns)
+        for name, outlet in self._outlets.items():
+            outlet.push_sample(_sample(hands.get(name)), time_s)
+
+    def tell(self, event: Event) -> None:
+        said = (event.kind, event.subject, event.hand, event.state, event.detail)
+        self._markers.push_sample([" ".join(each for each in said if each)], self._clock.lsl_s(event.time_ns))
+
+    def close(self) -> None:
+        self._outlets.clear()
+        del self._markers
+
+    def _slot(self, hand: StreamedHand, poses: StreamedSet) -> str:
+        """The outlet of a hand: the one that its track has, else the first of its side that no other hand here has."""
+        there = {each.track_id for each in poses.hands}
+        self._slots = {name: track for name, track in self._slots.items() if track in there}
+        for name, track_id in self._slots.items():
+            if track_id == hand.track_id and name.startswith(f"usthand_{hand.side}"):
+                return name
+        free = (name for name in self._outlets if name.startswith(f"usthand_{hand.side}") and name not in self._slots)
+        name = next(free, f"usthand_{hand.side}_more")
+        self._slots[name] = hand.track_id
+        return name
+
+    def _id(self, name: str) -> str:
+        """So that an inlet finds the outlet again after a restart."""
+        return f"usthand-{self._context.rig_id}-{name}"
+
+    def _outlet(self, name: str, poses: StreamedSet):
+        labels = channels()
+        info = self._lsl.StreamInfo(
+            name, "MoCap", len(labels), self._lsl.IRREGULAR_RATE, self._lsl.cf_float32, self._id(name)
+        )
+        about = info.desc()
+        about.append_child_value("manufacturer", "UST-Hand live")
+        for key, value in (
+            ("estimator", self._context.estimator),
+            ("rig", self._context.rig_id),
+            ("axes", _AXES),
+            ("definition", poses.definition),
+            ("simulated", str(poses.simulated).lower()),
+            ("states", " ".join(f"{number}={state}" for number, state in enumerate(STATES))),
+        ):
+            about.append_child_value(key, value)
+        all_channels = about.append_child("channels")
+        for label, unit, kind in labels:
+            channel = all_channels.append_child("channel")
+            channel.append_child_value("label", label)
+            channel.append_child_value("unit", unit)
+            channel.append_child_value("type", kind)
+        return self._lsl.StreamOutlet(info, 0, _BUFFERED_S)
+
+
+class LslClock:
+    """LSL's clock minus the monotonic one, from the least disturbed of the last readings."""
+
+    def __init__(self, local_clock) -> None:
+        self._local_clock = local_clock
+        self._readings: deque[tuple[int, float]] = deque(maxlen=_CLOCK_READINGS)
+
+    def lsl_s(self, monotonic_ns: int) -> float:
+        before_ns = time.monotonic_ns()
+        lsl_s = self._local_clock()
+        after_ns = time.monotonic_ns()
+        self._readings.append((after_ns - before_ns, lsl_s - (before_ns + after_ns) / 2e9))
+        return monotonic_ns / 1e9 + min(self._readings)[1]
+
+
+def _name(side: Side, person: int) -> str:
+    return f"usthand_{side}" if person == 0 else f"usthand_{side}_{person + 1}"
+
+
+def _sample(hand: StreamedHand | None) -> list[float]:
+    if hand is None:
+        return [float("nan")] * (len(channels()) - 1) + [0.0]
+    told = (hand.joints_world_m.ravel(), hand.joint_std_m, hand.confidence)
+    return [*np.concatenate(told).tolist(), float(hand.track_id), float(STATES.index(hand.state))]
+
+
+def _configure(address: StreamAddress) -> Path | None:
+    """Tell liblsl its ports, and that hands on loopback are found from this host alone; returns the file, to be removed
+    as soon as it was read. What the user's own configuration says stands instead, where LSLAPICFG names one."""
+    if "LSLAPICFG" in os.environ:
+        return None
+    scope = "machine" if address.loopback else "site"
+    text = f"[ports]\nBasePort = {address.port}\n[multicast]\nResolveScope = {scope}\n[log]\nlevel = {_WARNINGS}\n"
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg", prefix="usthand-lsl-", delete=False) as file:
+        file.write(text)
+    os.environ["LSLAPICFG"] = file.name
+    return Path(file.name)

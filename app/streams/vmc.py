@@ -1,0 +1,111 @@
+"""VMC (Virtual Motion Capture protocol) over OSC: the fingers of a humanoid avatar, by Unity's names of bones.
+
+"VirtualMotionCaptureProtocol", https://protocol.vmc.info/english, `/VMC/Ext/Bone/Pos` and its neighbours.
+"""
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from pythonosc.osc_message import OscMessage
+from scipy.spatial.transform import Rotation
+
+from app.convert.skeleton_animation import rest_offsets, turns_of
+from app.streams.datagrams import Datagrams
+from app.streams.kinds import StreamAddress
+from app.streams.osc import FLOAT, INT, TEXT, osc_bundle, osc_message
+from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
+from app.transport.messages import Event
+from calibration.hand import FINGERS, Side
+from models.hand.builtin import MIRROR_Y
+from models.hand.fitter import HandFitter
+
+WORLD_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+"""(3, 3): from the rig's world, z up and right-handed, to Unity's, y up and left-handed: (x, y, z) to (x, z, y)."""
+_HAND_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+"""(3, 3): a right hand's frame in the T-pose of an avatar that looks along z: the fingers to +x, the palm down, the
+thumb forward. A left hand's is its mirror image in x."""
+_FOREARM_M = 0.25
+_LEVELS = ("Proximal", "Intermediate", "Distal")
+
+
+def bone_names(side: Side) -> dict[int, str]:
+    """HumanBodyBones by joint of calibration.hand: the bone that turns about it. Fingertips have none."""
+    word = side.capitalize()
+    fingers = {
+        1 + 4 * finger + level: f"{word}{name.capitalize()}{_LEVELS[level]}"
+        for finger, name in enumerate(FINGERS)
+        for level in range(3)
+    }
+    return {0: f"{word}Hand", **fingers}
+
+
+class VmcSender:
+    """A StreamSender. One hand of each side is sent: the one that is followed longest. The built-in hand is fitted."""
+
+    def __init__(self, address: StreamAddress, context: StreamContext) -> None:
+        self._datagrams = Datagrams(address)
+        self._fitters: dict[int, HandFitter] = {}
+        self._began_ns = time.monotonic_ns()
+
+    def send(self, poses: StreamedSet) -> None:
+        self._fitters = {hand.track_id: self._fitter(hand) for hand in poses.hands}
+        chosen: dict[Side, StreamedHand] = {}
+        for hand in sorted(poses.hands, key=lambda hand: hand.track_id):
+            chosen.setdefault(hand.side, hand)
+        messages = [
+            osc_message("/VMC/Ext/OK", (INT, 1 if chosen else 0)),
+            osc_message("/VMC/Ext/T", (FLOAT, (poses.clock_ns - self._began_ns) / 1e9)),
+        ]
+        for side, hand in chosen.items():
+            fit = self._fitters[hand.track_id].fit(hand.joints_world_m, hand.covariance_m2)
+            if fit is None:
+                continue
+            shape = self._fitters[hand.track_id].shape
+            for name, (place_m, turn) in local_bones(side, fit.angles_rad, fit.T_world_hand, shape).items():
+                messages.append(_pose("/VMC/Ext/Bone/Pos", name, place_m, turn))
+            messages.append(_pose("/VMC/Ext/Tra/Pos", f"usthand_{side}_wrist", *wrist_in_unity(side, fit.T_world_hand)))
+        self._datagrams.send(osc_bundle(*messages).dgram)
+
+    def tell(self, event: Event) -> None:
+        """The protocol has no place for it."""
+
+    def close(self) -> None:
+        self._datagrams.send(osc_bundle(osc_message("/VMC/Ext/OK", (INT, 0))).dgram)
+        self._datagrams.close()
+
+    def _fitter(self, hand: StreamedHand) -> HandFitter:
+        known = self._fitters.get(hand.track_id)
+        return known if known is not None and known.side == hand.side else HandFitter(hand.side)
+
+
+def local_bones(
+    side: Side, hinges_rad: np.ndarray, T_world_hand: np.ndarray, shape: np.ndarray
+) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+    """Place (3,) in metres and turn (3, 3) of each bone, in its parent bone's axes: all are Unity's in the T-pose.
+
+    The hand's own turn is that in the world, as if the forearm were as in the T-pose, and its place is at the end of
+    such a forearm: cameras that see hands do not tell.
+    """
+    axes = _axes(side)
+    turns = turns_of(hinges_rad[None], shape, axes)[0]
+    places = rest_offsets(shape, axes)
+    turns[0] = wrist_in_unity(side, T_world_hand)[1]
+    places[0] = [_FOREARM_M if side == "right" else -_FOREARM_M, 0, 0]
+    return {name: (places[joint], turns[joint]) for joint, name in bone_names(side).items()}
+
+
+def wrist_in_unity(side: Side, T_world_hand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Place (3,) in metres and turn (3, 3) since the T-pose of a wrist, in Unity's world."""
+    mirror = np.eye(3) if side == "right" else MIRROR_Y[:3, :3]
+    return WORLD_TO_UNITY @ T_world_hand[:3, 3], WORLD_TO_UNITY @ T_world_hand[:3, :3] @ mirror @ _axes(side).T
+
+
+def _axes(side: Side) -> np.ndarray:
+    """From a right hand's frame, in which left hands are computed too, to the T-pose."""
+    return _HAND_TO_UNITY if side == "right" else np.diag([-1.0, 1, 1]) @ _HAND_TO_UNITY
+
+
+def _pose(address: str, name: str, place_m: np.ndarray, turn: np.ndarray) -> OscMessage:
+    values = (*place_m.tolist(), *Rotation.from_matrix(turn).as_quat(canonical=True).tolist())
+    return osc_message(address, (TEXT, name), *((FLOAT, value) for value in values))

@@ -1,0 +1,151 @@
+"""`--predict`: where hands will be some milliseconds after their images, and how sure that is.
+
+The built-in hand is fitted to the joints, which takes noise away that they do not share, and each of its joints is
+followed by a Kalman filter whose velocity is an Ornstein-Uhlenbeck process: it is driven by white acceleration and
+fades, as hands stop and turn (G. Uhlenbeck and L. Ornstein, "On the theory of the Brownian motion", Phys. Rev. 36,
+1930). `usthand bench predict` has the error, also of a velocity that does not fade.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.estimators.estimator import Hand, UnseenHand
+from app.transport.messages import AheadPose
+from calibration.hand import Definition, Side
+from models.hand import definition as joint_definition
+from models.hand.builtin import MIRROR_Y
+from models.hand.fitter import HandFitter
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookAheadSettings:
+    """How hands move, as the forecast takes it: the best of those that `usthand bench predict` compares."""
+
+    fade_s: float = 0.12
+    """Of a velocity, to the e-th part: half of a quick move of a finger."""
+    acceleration_psd: float = 0.3
+    """m2/s3, of the joints' white acceleration."""
+    fits: bool = True
+    """Whether the built-in hand is fitted first."""
+    fitted_share: float = 0.6
+    """Of a measured joint's standard deviation, what is left of it in the fitted hand."""
+    least_sd_m: float = 0.001
+    """The least error that a joint is believed to have."""
+    farthest_m: float = 0.25
+    """A hand that is found so far from where it was expected begins anew."""
+
+
+@dataclass(kw_only=True)
+class FadingMotion:
+    """Each joint's position (21, 3) and velocity at a time; `variance` (21, 2, 2) of the two, alike in all axes."""
+
+    time_ns: int
+    position_m: np.ndarray
+    velocity_m_s: np.ndarray
+    variance: np.ndarray
+    settings: LookAheadSettings
+
+    @classmethod
+    def start(
+        cls, time_ns: int, joints_m: np.ndarray, variance_m2: np.ndarray, settings: LookAheadSettings
+    ) -> "FadingMotion":
+        variance = np.zeros((len(joints_m), 2, 2))
+        variance[:, 0, 0] = variance_m2
+        variance[:, 1, 1] = settings.acceleration_psd * settings.fade_s / 2  # as of one that was long so
+        velocity = np.zeros_like(joints_m)
+        return cls(time_ns=time_ns, position_m=joints_m, velocity_m_s=velocity, variance=variance, settings=settings)
+
+    def at(self, time_ns: int) -> "FadingMotion":
+        """The state at a later time."""
+        tau, psd = self.settings.fade_s, self.settings.acceleration_psd
+        dt = max(time_ns - self.time_ns, 0) * 1e-9
+        left = np.exp(-dt / tau)
+        way_s = tau * (1 - left)
+        F = np.array([[1.0, way_s], [0.0, left]])
+        position = psd * tau**2 * (dt - 2 * way_s + tau / 2 * (1 - left**2))
+        mixed, velocity = psd * way_s**2 / 2, psd * tau / 2 * (1 - left**2)
+        return FadingMotion(
+            time_ns=time_ns,
+            position_m=self.position_m + way_s * self.velocity_m_s,
+            velocity_m_s=left * self.velocity_m_s,
+            variance=F @ self.variance @ F.T + np.array([[position, mixed], [mixed, velocity]]),
+            settings=self.settings,
+        )
+
+    def seen(self, joints_m: np.ndarray, variance_m2: np.ndarray) -> "FadingMotion":
+        """The state after joints (21, 3) were measured with variances (21,)."""
+        gain = self.variance[:, :, 0] / (self.variance[:, 0, 0] + variance_m2)[:, None]
+        surprise = joints_m - self.position_m
+        return FadingMotion(
+            time_ns=self.time_ns,
+            position_m=self.position_m + gain[:, :1] * surprise,
+            velocity_m_s=self.velocity_m_s + gain[:, 1:] * surprise,
+            variance=self.variance - gain[:, :, None] * self.variance[:, :1, :],
+            settings=self.settings,
+        )
+
+
+@dataclass(kw_only=True)
+class _Followed:
+    side: Side
+    seen_time_ns: int
+    motion: FadingMotion
+    fitter: HandFitter
+
+
+class LookAhead:
+    """Forecasts the hands of each set, in order of time."""
+
+    def __init__(self, ahead_ms: float, settings: LookAheadSettings = LookAheadSettings()) -> None:
+        self._ahead_ns, self._settings = round(ahead_ms * 1e6), settings
+        self._followed: dict[int, _Followed] = {}
+
+    def of(
+        self, hands: Sequence[Hand], unseen: Sequence[UnseenHand], now_ns: int, definition: Definition
+    ) -> list[AheadPose]:
+        """All hands of a set at `now_ns` as they will be later, their joints where the `definition` puts them."""
+        followed = {hand.track_id: self._see(hand, definition) for hand in hands}
+        for hand in unseen:
+            known = self._followed.get(hand.track_id)
+            if known is not None and known.side == hand.side:
+                followed[hand.track_id] = known
+        self._followed = followed
+        return [self._forecast(track_id, known, now_ns, definition) for track_id, known in followed.items()]
+
+    def _see(self, hand: Hand, definition: Definition) -> _Followed:
+        settings, known = self._settings, self._followed.get(hand.track_id)
+        if known is not None and known.side != hand.side:
+            known = None
+        fitter = known.fitter if known else HandFitter(hand.side, hand.bones)
+        joints_m = _converted(hand.joints_world_m, hand.side, definition, "anatomical")
+        variance_m2 = np.trace(hand.covariance_m2, axis1=1, axis2=2) / 3
+        fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None
+        if fit is not None:
+            joints_m, variance_m2 = fit.joints_world_m, settings.fitted_share**2 * variance_m2
+        variance_m2 = np.maximum(variance_m2, settings.least_sd_m**2)
+        motion = known.motion.at(hand.capture_time_ns) if known else None
+        if motion is None or np.linalg.norm((motion.position_m - joints_m).mean(0)) > settings.farthest_m:
+            motion = FadingMotion.start(hand.capture_time_ns, joints_m, variance_m2, settings)
+        else:
+            motion = motion.seen(joints_m, variance_m2)
+        return _Followed(side=hand.side, seen_time_ns=hand.capture_time_ns, motion=motion, fitter=fitter)
+
+    def _forecast(self, track_id: int, known: _Followed, now_ns: int, definition: Definition) -> AheadPose:
+        time_ns = now_ns + self._ahead_ns
+        motion = known.motion.at(time_ns)
+        return AheadPose(
+            hand=known.side,
+            track_id=track_id,
+            time_ns=time_ns,
+            seen_time_ns=known.seen_time_ns,
+            joints_world_m=_converted(motion.position_m, known.side, "anatomical", definition).tolist(),
+            covariance_m2=(motion.variance[:, 0, 0, None, None] * np.eye(3)).tolist(),
+        )
+
+
+def _converted(joints_m: np.ndarray, side: Side, given: Definition, wanted: Definition) -> np.ndarray:
+    """The map between definitions is of right hands, and of left ones in a mirror."""
+    mirror = np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
+    return mirror * joint_definition.convert(mirror * joints_m, given, wanted)
