@@ -45,7 +45,7 @@ OWNERS = {
     "ndx_pose": ("app/convert/nwb.py",),
     "pythonosc": ("app/streams/osc.py", "app/streams/vmc.py"),
     "pylsl": ("app/streams/lsl.py", "app/bench/stream_receivers.py"),
-    "websockets": ("app/streams/websocket.py", "app/bench/stream_receivers.py"),
+    "websockets": ("app/streams/websocket.py", "app/web/*", "app/bench/stream_receivers.py"),
     "paho": ("app/streams/mqtt.py", "app/bench/stream_receivers.py"),
 }
 NO_TORCH = ("app", "calibration")
