@@ -19,6 +19,7 @@ from app.run.view_choice import CHOICES, view_choice
 from app.sources import make_source
 from app.sources.same_camera import check_cameras_differ
 from app.transport.sockets import check_address, is_loopback
+from app.viewer.palette import THEMES
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig
@@ -119,6 +120,7 @@ def add_view_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-viewer", action="store_false", dest="viewer", help="no window and no video")
     parser.add_argument("--headless", type=Path, metavar="OUT.mp4", help="render into a video, without a screen")
     parser.add_argument("--snapshot", type=Path, metavar="OUT.png", help="write a picture of the last view")
+    parser.add_argument("--theme", choices=THEMES, default="dark", help="of the viewer (%(default)s)")
     parser.add_argument("--seconds", type=positive, metavar="N", help="end N seconds after the first picture")
     parser.add_argument("--no-mesh", action="store_false", dest="mesh", help="fit no hand mesh: joints only")
     parser.add_argument(
@@ -180,9 +182,10 @@ def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | No
     check_output(choice.file, ".rrd")
     for path, ending in ((args.headless, ".mp4"), (args.snapshot, ".png")):
         check_output(path, ending)
-    return ViewerSettings(
-        args.headless and args.headless.resolve(), args.snapshot and args.snapshot.resolve(), title, choice
-    )
+    if choice.kind != "window" and args.theme != "dark":
+        raise UserError(f"`--view {args.view}`: `--theme` is of the window. Leave it out.")
+    headless, snapshot = (path and path.resolve() for path in (args.headless, args.snapshot))
+    return ViewerSettings(headless=headless, snapshot=snapshot, title=title, choice=choice, theme=args.theme)
 
 
 def check_output(path: Path | None, ending: str) -> None:

@@ -61,14 +61,26 @@ class Patience:
     begin_s: float = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ViewerSettings:
-    """Which view a run shows. A window's may render into the file `headless`, and leave a picture at the end."""
+    """Which view a run shows. A window's may render into the file `headless`, and leave a picture at the end, in one of
+    the themes of `app.viewer.palette`."""
 
     headless: Path | None = None
     snapshot: Path | None = None
     title: str = "UST-Hand live"
     choice: ViewChoice = ViewChoice()
+    theme: str = "dark"
+
+    def arguments(self) -> list[str]:
+        """What its process is told."""
+        told = ["--title", self.title, *self.choice.arguments()]
+        if self.choice.kind == "window":
+            told += ["--theme", self.theme]
+        for flag, path in (("--headless", self.headless), ("--snapshot", self.snapshot)):
+            if path is not None:
+                told += [flag, str(path)]
+        return told
 
     @property
     def file(self) -> Path | None:
@@ -184,13 +196,7 @@ class Supervisor:
         for address in self._settings.streams:
             children[address] = child(address, "app.streams.process", address)
         if self._viewer is not None:
-            choice = self._viewer.choice
-            viewer = child("viewer", choice.module, "--title", self._viewer.title, *choice.arguments())
-            children["viewer"] = viewer
-            if self._viewer.headless:
-                viewer.command += ["--headless", str(self._viewer.headless)]
-            if self._viewer.snapshot:
-                viewer.command += ["--snapshot", str(self._viewer.snapshot)]
+            children["viewer"] = child("viewer", self._viewer.choice.module, *self._viewer.arguments())
         return children
 
     def _watch(self, children: dict[str, _Child], folder: RunFolder, seconds: float | None) -> int:

@@ -5,14 +5,14 @@ from typing import Protocol
 
 import numpy as np
 
-from app.transport.messages import End, PoseSet
+from app.transport.messages import End, PoseSet, RecordingStatus
 from app.transport.ring import SlotRef
 
 
 class Feed(Protocol):
     """The viewer's only input. Neither method ever blocks."""
 
-    def poll(self) -> Sequence[PoseSet | End]:
+    def poll(self) -> Sequence[PoseSet | End | RecordingStatus]:
         """What arrived since the last call, newest last."""
         ...
 

@@ -9,26 +9,27 @@ _TWO_TRIANGLES = np.array([[0, 2, 1], [0, 3, 2]], dtype=np.int32)
 
 
 class Item:
-    """A geometry in a window; hidden at first. Showing it never moves the view."""
+    """A geometry in a window; hidden at first. Showing it never moves the view, and hands new values to the window."""
 
     def __init__(self, window: o3d.visualization.Visualizer, geometry: o3d.geometry.Geometry) -> None:
         self._window = window
         self.geometry = geometry
         self.visible = False
+        self._changed = False
 
     def show(self, visible: bool) -> None:
-        if visible == self.visible:
-            return
-        self.visible = visible
-        if visible:
+        """To be called at every redraw: what changed meanwhile goes to the window once, however often it changed."""
+        if visible and not self.visible:
             self._window.add_geometry(self.geometry, reset_bounding_box=False)
-        else:
+        elif self.visible and not visible:
             self._window.remove_geometry(self.geometry, reset_bounding_box=False)
+        elif visible and self._changed:
+            self._window.update_geometry(self.geometry)
+        self.visible, self._changed = visible, False
 
     def changed(self) -> None:
         """The geometry has new values."""
-        if self.visible:
-            self._window.update_geometry(self.geometry)
+        self._changed = True
 
 
 class Mesh(Item):
@@ -64,10 +65,19 @@ class Lines(Item):
         super().__init__(window, line_set)
         self.set_colours(colours)
 
+    @property
+    def count(self) -> int:
+        return len(self.geometry.lines)
+
+    def set(self, points: np.ndarray, lines: np.ndarray, colours: np.ndarray) -> None:
+        """New points (N, 3), pairs (L, 2) and colours (L, 3)."""
+        self.geometry.points = o3d.utility.Vector3dVector(points)
+        self.geometry.lines = o3d.utility.Vector2iVector(lines)
+        self.set_colours(colours)
+
     def set_colours(self, colours: np.ndarray) -> None:
         """One colour (3,) for all lines or one each (L, 3)."""
-        count = len(self.geometry.lines)
-        self.geometry.colors = o3d.utility.Vector3dVector(np.broadcast_to(colours, (count, 3)).copy())
+        self.geometry.colors = o3d.utility.Vector3dVector(np.broadcast_to(colours, (self.count, 3)).copy())
         self.changed()
 
 
@@ -114,5 +124,7 @@ class Picture(Item):
 
     def set_corners(self, corners_m: np.ndarray) -> None:
         """Where the image's top left, top right, bottom right and bottom left corners (4, 3) lie in the world."""
-        np.asarray(self.geometry.vertices)[:] = corners_m
-        self.changed()
+        vertices = np.asarray(self.geometry.vertices)
+        if not np.array_equal(vertices, corners_m):
+            vertices[:] = corners_m
+            self.changed()

@@ -5,6 +5,7 @@ import open3d as o3d
 
 from app.transport.messages import HandPose
 from app.viewer import palette
+from app.viewer.ellipsoids import HandEllipsoids
 from app.viewer.geometry import Mesh
 from app.viewer.hand_surface import HandSurface
 from app.viewer.shading import Shape, shade
@@ -34,14 +35,20 @@ class HandItems:
         self._mesh_shadow = Mesh(window, surface.triangles, surface.count)
         self._skeleton = Mesh(window, SKELETON_TRIANGLES, SKELETON_VERTICES)
         self._skeleton_shadow = Mesh(window, BONE_TRIANGLES, SKELETON_VERTICES - FIRST_BONE_VERTEX)
-        for shadow in (self._mesh_shadow, self._skeleton_shadow):
-            shadow.set(colours=palette.SHADOW)
+        self._ellipsoids = HandEllipsoids(window)
         self._pose: HandPose | None = None
         self._vertices_m: np.ndarray | None = None
         self._mesh_shape: Shape | None = None
         self._skeleton_shape: Shape | None = None
         self._made_for: tuple | None = None
         self._drawn_for: tuple | None = None
+        self.recolour()
+
+    def recolour(self) -> None:
+        """Take the theme's colours."""
+        for shadow in (self._mesh_shadow, self._skeleton_shadow):
+            shadow.set(colours=palette.SHADOW)
+        self._made_for = None
 
     def set(self, pose: HandPose | None) -> None:
         """A new pose; None where there is none."""
@@ -54,18 +61,24 @@ class HandItems:
         there = self._pose is not None and not gone
         mesh = there and toggles.mesh and self._vertices_m is not None
         skeleton = there and (toggles.skeleton or (toggles.mesh and not mesh))
-        made_for = (mesh, skeleton, toggles.uncertainty)
+        ellipsoids = there and toggles.ellipsoids and not stale
+        made_for = (mesh, skeleton, ellipsoids, toggles.uncertainty)
         if made_for != self._made_for:
             self._made_for, self._drawn_for = made_for, None
             self._make(mesh, skeleton, toggles.uncertainty)
+            if ellipsoids and self._pose is not None:
+                self._ellipsoids.set(self._pose)
         drawn_for = (view.T_view_world.tobytes(), stale)
         if drawn_for != self._drawn_for:
             self._drawn_for = drawn_for
             self._draw(view, stale, skin=not toggles.uncertainty)
+            if ellipsoids:
+                self._ellipsoids.draw(view)
         self._mesh.show(mesh)
         self._mesh_shadow.show(mesh and with_shadow)
         self._skeleton.show(skeleton)
         self._skeleton_shadow.show(skeleton and not mesh and with_shadow)
+        self._ellipsoids.show(ellipsoids)
 
     def _make(self, mesh: bool, skeleton: bool, uncertainty: bool) -> None:
         self._mesh_shape = self._skeleton_shape = None

@@ -1,33 +1,39 @@
-"""The feed of a run: its poses and its cameras' images."""
+"""The feed of a run: its poses, its cameras' images, its recorder's state."""
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from app.run.settings import RunFolder
-from app.transport.messages import End, PoseSet
+from app.transport.messages import End, PoseSet, RecordingStatus
 from app.transport.ring import RingReader, SlotRef
 from app.transport.sockets import Subscriber
+from app.viewer.reduced import reduced
 
 
 class LiveFeed:
-    """Poses from the worker, images from shared memory. Backlogged poses are dropped by ZeroMQ, never the worker's."""
+    """Poses from the worker, the recorder's state where it is wanted, images from shared memory.
 
-    def __init__(self, folder: RunFolder, backlog: int) -> None:
+    Backlogged messages are dropped by ZeroMQ, never the worker's.
+    """
+
+    def __init__(self, folder: RunFolder, backlog: int, with_recorder: bool = False) -> None:
         self._subscriber = Subscriber(backlog)
         self._subscriber.connect(folder.poses_address)
+        if with_recorder:
+            self._subscriber.connect(folder.recording_address)
         self._reader = RingReader()
 
-    def poll(self) -> Sequence[PoseSet | End]:
-        return [message for message, _ in self._subscriber.receive() if isinstance(message, PoseSet | End)]
+    def poll(self) -> Sequence[PoseSet | End | RecordingStatus]:
+        received = self._subscriber.receive()
+        return [message for message, _ in received if isinstance(message, PoseSet | End | RecordingStatus)]
 
     def image(self, slot: SlotRef, width: int) -> np.ndarray | None:
         view = self._reader.view(slot)
         if view is None:
             return None
         height = round(slot.height * width / slot.width)
-        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
+        small = reduced(view, width, height)
         return small if self._reader.intact(slot) else None
 
     def close(self) -> None:

@@ -1,9 +1,10 @@
-"""What lies flat on the window: the text line, the strip of images, the list of keys, labels in the scene.
+"""What lies flat on the window: the text line, cards, the strip of images, the list of keys.
 
 Open3D's legacy window draws no text, and no images beside meshes. These are textured rectangles just beyond the near
 plane, moved with the eye so that one texture pixel is one window pixel.
 """
 
+from collections.abc import Sequence
 from dataclasses import astuple
 
 import numpy as np
@@ -12,41 +13,55 @@ import open3d as o3d
 from app.transport.messages import PoseSet
 from app.viewer import palette
 from app.viewer.feed import Feed
-from app.viewer.geometry import Mesh, Picture
-from app.viewer.hud import LINE_HEIGHT, help_card, std_scale, text_line
-from app.viewer.labels import text_quads
+from app.viewer.floating_labels import FloatingLabels, Label
+from app.viewer.geometry import Picture
+from app.viewer.hand_card import distance_card, hand_card
+from app.viewer.help_card import help_card
+from app.viewer.hud import LINE_HEIGHT, std_scale, text_line
+from app.viewer.keys import Key
+from app.viewer.latency_bar import latency_bar
+from app.viewer.measure import Distance
 from app.viewer.panels import Strip, Tile, Undistorter
+from app.viewer.recording_card import recording_card
+from app.viewer.sheet import Sheet, scale_of
 from app.viewer.state import Shown, Toggles
 from app.viewer.view import Viewpoint
 from calibration.rig import Rig
 
 _REDRAW_NS = 200_000_000
 _LARGE_WIDTH = 1280
-_LABEL_PX = 18
+_GAP = 10
 # Depths in units of the near plane: what is nearer covers what is farther.
 _CARD_DEPTH, _BAR_DEPTH, _LABEL_DEPTH = 1.1, 1.2, 1.4
 
-Label = tuple[str, np.ndarray, np.ndarray]
-"""Text, place (3,) in world metres, colour."""
-
 
 class Overlay:
-    """Everything with a fixed place in the window. Redrawn when it changes and five times a second."""
+    """Everything with a fixed place in the window. Redrawn when it changes and five times a second.
+
+    `keys` are those that the list shows.
+    """
 
     def __init__(
-        self, window: o3d.visualization.Visualizer, rig: Rig, title: str, width: int, near_m: float, fine: int
+        self,
+        window: o3d.visualization.Visualizer,
+        rig: Rig,
+        title: str,
+        size: tuple[int, int],
+        near_m: float,
+        fine: int,
+        keys: Sequence[Key],
     ) -> None:
-        self._window, self._rig, self._title, self._near_m = window, rig, title, near_m
-        self._strip = Strip(rig.cameras, width)
-        self._line, self._images, self._card, self._scale = (Picture(window, fine) for _ in range(4))
-        self._scale.set_image(std_scale())
-        self._labels: Mesh | None = None
-        self._label_quads: list[np.ndarray] = []
-        self._labels_for: list[tuple[str, bytes]] = []
+        self._rig, self._title, self._near_m, self._keys = rig, title, near_m, keys
+        self.scale = scale_of(*size)
+        self._strip = Strip(rig.cameras, size[0], self.scale)
+        names = ("line", "images", "help", "std", "hands", "recording", "distance", "latency")
+        self._pictures = {name: Picture(window, fine) for name in names}
+        self._labels = FloatingLabels(window, _LABEL_DEPTH * near_m)
         self._undistort = {camera.camera_id: Undistorter(camera.camera) for camera in rig.cameras}
         self._drawn_ns = -_REDRAW_NS
         self._drawn_for: tuple | None = None
         self._images_changed = True
+        self._saved: Sequence[int] = ()
 
     @property
     def tiles(self) -> dict[str, Tile]:
@@ -54,25 +69,34 @@ class Overlay:
 
     @property
     def top_px(self) -> int:
-        return LINE_HEIGHT
+        return round(LINE_HEIGHT * self.scale)
 
     @property
     def bottom_px(self) -> int:
         return self._strip.height
 
-    def take_reports(self, width: int, shown: Shown) -> None:
-        """Bring the tiles' camera states to now, and their sizes to the window's width."""
-        if width != self._strip.width:
-            self._strip = Strip(self._rig.cameras, width)
+    def recolour(self) -> None:
+        """Take the theme's colours at the next update."""
+        self._drawn_for = None
+
+    def take_reports(self, width: int, height: int, shown: Shown) -> None:
+        """Bring the tiles' camera states to now, and their sizes to the window's."""
+        if width != self._strip.width or scale_of(width, height) != self.scale:
+            self.scale = scale_of(width, height)
+            self._strip = Strip(self._rig.cameras, width, self.scale)
         for camera_id, report in shown.reports().items():
             if camera_id in self.tiles:
                 self.tiles[camera_id].report = report
 
-    def take_images(self, pose_set: PoseSet, feed: Feed, now_ns: int, through: int) -> None:
+    def take_images(self, shown: Shown, pose_set: PoseSet, feed: Feed, now_ns: int, through: int) -> None:
         """Fetch the images of a pose set and draw its hands on them; a larger one of the camera looked through."""
+        followed = shown.drawn_hands()
         for camera_id, report in pose_set.cameras.items():
             tile = self.tiles.get(camera_id)
-            if tile is None or report.slot is None:
+            if tile is None:
+                continue
+            tile.hands = followed
+            if report.slot is None:
                 continue
             wanted = _LARGE_WIDTH if tile.number == through else tile.width
             image = feed.image(report.slot, wanted)
@@ -83,68 +107,79 @@ class Overlay:
             self._images_changed = True
 
     def update(
-        self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int, labels: list[Label]
+        self,
+        view: Viewpoint,
+        toggles: Toggles,
+        shown: Shown,
+        now_ns: int,
+        through: int,
+        labels: list[Label],
+        saved: Sequence[int],
+        distance: Distance | None,
     ) -> None:
-        """Bring everything to now and to its place before the eye."""
-        state = (view.width, shown.paused, shown.is_stale(now_ns), through, astuple(toggles))
+        """Bring everything to now and to its place before the eye. `saved` are the numbers of the views kept."""
+        stale = shown.is_stale(now_ns)
+        measured = distance and distance.names
+        state = (view.width, self.scale, shown.paused, stale, through, astuple(toggles), tuple(saved), measured)
         due = now_ns - self._drawn_ns >= _REDRAW_NS or state != self._drawn_for
         if due:
-            self._drawn_ns, self._drawn_for = now_ns, state
-            figures, badges = shown.figures(now_ns), _badges(shown, now_ns, through)
-            estimator = shown.newest.estimator if shown.newest else ""
-            self._line.set_image(text_line(view.width, self._title, figures, badges, estimator))
-            if toggles.help:
-                self._card.set_image(help_card(toggles.by_key()))
+            self._drawn_ns, self._drawn_for, self._saved = now_ns, state, saved
+            self._draw(view, toggles, shown, now_ns, through)
+            if distance is not None:
+                self._draw_one("distance", distance_card(distance, self.scale))
         strip_shown = toggles.images and not through
         if strip_shown and (due or self._images_changed):
-            self._images.set_image(self._strip.draw(shown.clock_ns(now_ns)))
+            self._pictures["images"].set_image(self._strip.draw(shown.clock_ns(now_ns)))
             self._images_changed = False
-        self._place(self._line, view, 0, 0, _BAR_DEPTH, True)
-        self._place(self._images, view, 0, view.height - self._strip.height, _BAR_DEPTH, strip_shown)
-        width, height = self._scale.size
-        bottom = view.height - (self._strip.height if strip_shown else 0)
-        coloured = toggles.mesh and toggles.uncertainty
-        self._place(self._scale, view, view.width - width, bottom - height, _BAR_DEPTH, coloured)
-        width, height = self._card.size
-        top = (view.height - height) // 2
-        self._place(self._card, view, (view.width - width) // 2, top, _CARD_DEPTH, toggles.help and width > 0)
-        self._place_labels(view, labels)
+        self._place_all(view, toggles, shown, strip_shown, distance is not None)
+        self._labels.update(view, labels, self.scale)
 
-    def _place(self, picture: Picture, view: Viewpoint, left: int, top: int, depth: float, visible: bool) -> None:
+    def _draw(self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int) -> None:
+        scale, hands = self.scale, shown.drawn_hands()
+        estimator = shown.newest.estimator if shown.newest else ""
+        figures, badges = shown.figures(now_ns), _badges(shown, now_ns, through)
+        self._draw_one("line", text_line(view.width / scale, scale, self._title, figures, badges, estimator))
+        for camera_id, tile in self.tiles.items():
+            tile.figures = shown.camera_rates(camera_id, now_ns)
+        self._draw_one("std", std_scale(scale))
+        if hands and shown.pose_set is not None:
+            clock_ns, old = shown.pose_set.reference_time_ns, shown.is_stale(now_ns)
+            self._draw_one("hands", hand_card(hands, clock_ns, len(shown.pose_set.views), old, scale))
+        if shown.recording is not None:
+            self._draw_one("recording", recording_card(shown.recording, scale))
+        if toggles.latency:
+            self._draw_one("latency", latency_bar(shown.stages_ms(), scale))
+        if toggles.help:
+            self._draw_one("help", help_card(self._keys, toggles.states(), self._saved, scale))
+
+    def _draw_one(self, name: str, sheet: Sheet) -> None:
+        self._pictures[name].set_image(sheet.pixels)
+
+    def _place_all(self, view: Viewpoint, toggles: Toggles, shown: Shown, strip_shown: bool, measured: bool) -> None:
+        gap = round(_GAP * self.scale)
+        top = self.top_px
+        bottom = view.height - (self._strip.height if strip_shown else 0)
+        self._place("line", view, 0, 0, True)
+        self._place("images", view, 0, bottom, strip_shown)
+        width, height = self._pictures["std"].size
+        coloured = (toggles.mesh and toggles.uncertainty) or toggles.ellipsoids
+        self._place("std", view, view.width - width, bottom - height, coloured)
+        down = top + gap
+        cards = {"hands": bool(shown.drawn_hands()), "recording": shown.recording is not None, "distance": measured}
+        for name, there in cards.items():
+            self._place(name, view, gap, down, there)
+            down += self._pictures[name].size[1] + gap if there else 0
+        width, _ = self._pictures["latency"].size
+        self._place("latency", view, view.width - width - gap, top + gap, toggles.latency)
+        width, height = self._pictures["help"].size
+        middle = (view.width - width) // 2, (view.height - height) // 2
+        self._place("help", view, *middle, toggles.help and width > 0, _CARD_DEPTH)
+
+    def _place(self, name: str, view: Viewpoint, left: int, top: int, visible: bool, depth: float = _BAR_DEPTH) -> None:
+        picture = self._pictures[name]
         if visible:
             picture.set_corners(view.rectangle(left, top, *picture.size, depth * self._near_m))
         picture.show(visible)
-
-    def _place_labels(self, view: Viewpoint, labels: list[Label]) -> None:
-        wanted = [(text, colour.tobytes()) for text, _, colour in labels]
-        if wanted != self._labels_for:
-            self._make_labels(labels)
-            self._labels_for = wanted
-        if self._labels is None:
-            return
-        depth_m = _LABEL_DEPTH * self._near_m
-        corners = []
-        for quads, (_, place_m, _) in zip(self._label_quads, labels, strict=True):
-            pixel = view.project(place_m)
-            # What is behind the eye goes out of the picture.
-            pixel = np.round(np.nan_to_num(np.clip(pixel, -1e4, 1e4), nan=-1e4))
-            corners.append(view.at_depth(quads + pixel, depth_m).reshape(-1, 3))
-        self._labels.set(np.concatenate(corners))
-
-    def _make_labels(self, labels: list[Label]) -> None:
-        if self._labels is not None:
-            self._labels.show(False)
-            self._labels = None
-        if not labels:
-            return
-        self._label_quads = [text_quads(text, _LABEL_PX) for text, _, _ in labels]
-        counts = [len(quads) for quads in self._label_quads]
-        first = np.arange(sum(counts))[:, None, None] * 4
-        triangles = (first + np.array([[0, 2, 1], [0, 3, 2]])).reshape(-1, 3).astype(np.int32)
-        self._labels = Mesh(self._window, triangles, 4 * sum(counts))
-        colours = np.repeat([colour for _, _, colour in labels], 4 * np.array(counts), axis=0)
-        self._labels.set(np.zeros((4 * sum(counts), 3)), colours)
-        self._labels.show(True)
 
 
 def _badges(shown: Shown, now_ns: int, through: int) -> list[tuple[str, np.ndarray]]:

@@ -7,8 +7,11 @@ import numpy as np
 
 from app.transport.messages import CameraReport, HandPose
 from app.viewer import palette
+from app.viewer.camera_rates import CameraRates
 from app.viewer.font import draw_text, text_width
+from app.viewer.hand_card import colour_of
 from app.viewer.palette import bgr
+from app.viewer.reduced import reduced
 from app.viewer.skeleton import FINGER_BONES, joint_colours
 from calibration.camera import Camera
 from calibration.rig import RigCamera
@@ -26,7 +29,7 @@ class Tile:
     """One camera's newest image with the hands drawn on it, and when it came (monotonic ns).
 
     `large` is the same image without lens distortion and hands, only while somebody looks through this camera. `sides`
-    says where in `image` the wrist of each hand lies.
+    says where in `image` the wrist of each hand lies, `hands` which are followed.
     """
 
     camera: RigCamera
@@ -37,6 +40,8 @@ class Tile:
     image: np.ndarray | None = field(default=None, repr=False)
     large: np.ndarray | None = field(default=None, repr=False)
     sides: list[tuple[str, int, int]] = field(default_factory=list)
+    hands: list[HandPose] = field(default_factory=list, repr=False)
+    figures: CameraRates = CameraRates()
     arrived_ns: int = 0
 
     def is_live(self, now_ns: int) -> bool:
@@ -51,7 +56,7 @@ class Tile:
 
     def show(self, image: np.ndarray, hands: list[HandPose], now_ns: int) -> None:
         """Keep a new image, scaled to the tile, with the hands drawn on it."""
-        image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        image = reduced(image, self.width, self.height)
         scale = np.array([self.width / self.camera.camera.width, self.height / self.camera.camera.height])
         self.sides = []
         for hand in hands:
@@ -104,13 +109,13 @@ def _fixed_point(points_px: np.ndarray, image: np.ndarray) -> list[tuple[int, in
 
 
 class Strip:
-    """Tiles side by side, as wide as the window."""
+    """Tiles side by side, as wide as the window. `scale` is how many pixels a unit of its letters has."""
 
-    def __init__(self, cameras: tuple[RigCamera, ...], window_width: int) -> None:
+    def __init__(self, cameras: tuple[RigCamera, ...], window_width: int, scale: float = 1.0) -> None:
         count = len(cameras)
         tile_width = int(min(_WIDEST * window_width, (window_width - _GAP) / count)) - _GAP
         tile_height = round(tile_width * 9 / 16)
-        self.width, self.height = window_width, tile_height + 2 * _GAP
+        self.width, self.height, self.scale = window_width, tile_height + 2 * _GAP, scale
         self._step = tile_width + _GAP
         self._left = (window_width - count * self._step + _GAP) // 2
         self._tile_width, self._tile_height = tile_width, tile_height
@@ -131,25 +136,58 @@ class Strip:
 
     def _draw_tile(self, part: np.ndarray, tile: Tile, now_ns: int) -> None:
         part[:] = bgr(palette.BACKGROUND)
-        live = tile.is_live(now_ns)
+        live, scale = tile.is_live(now_ns), self.scale
         if tile.image is not None:
             left, top = (part.shape[1] - tile.width) // 2, (part.shape[0] - tile.height) // 2
             part[top : top + tile.height, left : left + tile.width] = tile.image if live else greyed(tile.image)
             for side, x, y in tile.sides:
                 colour = palette.HANDS[side] if live else palette.STALE
-                draw_text(part, side[0].upper(), left + x, top + y + 14, 15, colour, align=0.5)
-        name = f"{tile.number}  {tile.camera.camera_id}"
-        state = tile.report.state if tile.report else "starting"
-        band = part[:22, : min(part.shape[1], text_width(name, 13) + 32)]
-        band[:] = (band * 0.35).astype(np.uint8)
-        cv2.circle(part, (11, 11), 4, bgr(tile.colour(now_ns)), cv2.FILLED, cv2.LINE_AA)
-        draw_text(part, name, 21, 11, 13, palette.TEXT)
-        if not live:
-            middle = part.shape[0] // 2
+                draw_text(part, side[0].upper(), left + x, top + y + round(14 * scale), 15 * scale, colour, align=0.5)
+        self._draw_name(part, tile, now_ns)
+        self._draw_figures(part, tile)
+        if live:
+            self._draw_hands(part, tile)
+        else:
+            state = tile.report.state if tile.report else "starting"
+            across, down = part.shape[1] // 2, part.shape[0] // 2
             message = _why_not_live(tile, state, now_ns)
-            draw_text(part, message, part.shape[1] // 2, middle, 17, tile.colour(now_ns), align=0.5)
+            draw_text(part, message, across, down, 17 * scale, tile.colour(now_ns), align=0.5)
             if tile.report is not None and tile.report.detail:
-                draw_text(part, tile.report.detail[:48], part.shape[1] // 2, middle + 20, 12, palette.TEXT, align=0.5)
+                y = down + round(20 * scale)
+                draw_text(part, tile.report.detail[:48], across, y, 12 * scale, palette.ON_IMAGE, align=0.5)
+
+    def _draw_name(self, part: np.ndarray, tile: Tile, now_ns: int) -> None:
+        scale, name = self.scale, f"{tile.number}  {tile.camera.camera_id}"
+        _darken(part[: round(22 * scale), : text_width(name, 13 * scale) + round(32 * scale)])
+        middle = round(11 * scale)
+        cv2.circle(part, (middle, middle), round(4 * scale), bgr(tile.colour(now_ns)), cv2.FILLED, cv2.LINE_AA)
+        draw_text(part, name, round(21 * scale), middle, 13 * scale, palette.ON_IMAGE)
+
+    def _draw_figures(self, part: np.ndarray, tile: Tile) -> None:
+        """Below the name: rate, latency and losses, as far as there is room."""
+        words, scale, height = "", self.scale, round(18 * self.scale)
+        for word in tile.figures.parts() if tile.report is not None else []:
+            longer = f"{words} · {word}" if words else word
+            if text_width(longer, 12 * scale) + round(16 * scale) <= part.shape[1]:
+                words = longer
+        band = part[round(22 * scale) :][:height, : text_width(words, 12 * scale) + round(16 * scale)]
+        if words:
+            _darken(band)
+            draw_text(band, words, round(8 * scale), height // 2 - 1, 12 * scale, palette.ON_IMAGE)
+
+    def _draw_hands(self, part: np.ndarray, tile: Tile) -> None:
+        """A letter for each hand in its state's colour, grey where it is seen, but not by this camera."""
+        scale, x, y = self.scale, part.shape[1] - round(13 * self.scale), round(12 * self.scale)
+        for hand in reversed(tile.hands):
+            unused = hand.state == "seen" and tile.camera.camera_id not in hand.views
+            colour = palette.STALE if unused else colour_of(hand)
+            cv2.circle(part, (x, y), round(8 * scale), bgr(colour), cv2.FILLED, cv2.LINE_AA)
+            draw_text(part, hand.hand[0].upper(), x, y, 12 * scale, palette.BACKGROUND, align=0.5)
+            x -= round(20 * scale)
+
+
+def _darken(part: np.ndarray) -> None:
+    part[:] = (part * 0.35).astype(np.uint8)
 
 
 def _why_not_live(tile: Tile, state: str, now_ns: int) -> str:

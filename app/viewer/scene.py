@@ -8,10 +8,13 @@ from app.viewer import palette
 from app.viewer.geometry import Lines, Mesh, Picture, Points
 from app.viewer.hand_items import HandItems
 from app.viewer.hand_surface import HandSurface
+from app.viewer.measure import Distance, Measure
 from app.viewer.panels import Tile, Undistorter, greyed
+from app.viewer.ruler import Ruler
 from app.viewer.skeleton_mesh import tube_triangles, tubes
 from app.viewer.stage import frustum, frustum_depth_m, grid, image_corners_m, stage_of
 from app.viewer.state import Shown, Toggles
+from app.viewer.trail import Trails
 from app.viewer.uncertainty import cloud
 from app.viewer.view import Viewpoint
 from calibration.rig import Rig, RigCamera
@@ -35,7 +38,7 @@ class _CameraItems:
         self.picture.set_corners(image_corners_m(camera, self.depth_m))
         self._undistort = Undistorter(camera.camera)
         self.drawn: tuple[int, bool] | None = None
-        self.colour = palette.FRUSTUM
+        self.colour = palette.FRUSTUM.copy()
 
     def update_image(self, tile: Tile, live: bool) -> None:
         """Put the tile's image into the frustum, without lens distortion; grey where it is not live."""
@@ -54,7 +57,7 @@ class _CameraItems:
         """Colour the frustum by the camera's state; quietly while all is well."""
         colour = palette.FRUSTUM if live else colour
         if not np.array_equal(colour, self.colour):
-            self.colour = colour
+            self.colour = colour.copy()
             self.lines.set_colours(colour * 0.85)
 
 
@@ -75,6 +78,8 @@ class Scene:
         self._surface = HandSurface()
         self._hands: list[HandItems] = []
         self._poses: list[HandPose] = []
+        self._trails = Trails(window)
+        self._ruler = Ruler(window, self.stage.scale_m)
         self._cloud = Points(window)
         self._has_cloud = False
 
@@ -103,9 +108,25 @@ class Scene:
         axes.set(vertices.reshape(-1, 3), colours * (0.8 + 0.2 * normals.reshape(-1, 3)[:, 2:]))
         return axes
 
-    def set_hands(self, poses: list[HandPose]) -> None:
+    @property
+    def poses(self) -> list[HandPose]:
+        """The hands that are drawn."""
+        return self._poses
+
+    def recolour(self) -> None:
+        """Take the theme's colours."""
+        self._grid.set_colours(grid(self.stage)[2])
+        for items in self._hands:
+            items.recolour()
+        self.set_hands(self._poses, new=False)
+
+    def set_hands(self, poses: list[HandPose], new: bool = True) -> None:
         """New hands; replaces all that were there."""
         self._poses = poses[:_MOST_HANDS]
+        if new:
+            self._trails.add(self._poses)
+        else:
+            self._trails.draw()
         while len(self._hands) < len(self._poses):
             self._hands.append(HandItems(self._window, self.stage, self._surface))
         for number, items in enumerate(self._hands):
@@ -125,9 +146,13 @@ class Scene:
         if len(seen):
             self.hands_centre_m = seen.mean(axis=0)
 
-    def labels(self, toggles: Toggles, shown: Shown, now_ns: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """Text, place (3,) in world metres, colour: the cameras' numbers and the hands' sides."""
+    def labels(
+        self, toggles: Toggles, shown: Shown, now_ns: int, distance: Distance | None
+    ) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Text, place (3,) in world metres, colour: cameras' numbers, hands' sides, a measured distance."""
         found = []
+        if distance is not None:
+            found.append((distance.text, distance.ends_m.mean(axis=0), palette.WARNING))
         if toggles.frusta:
             for number, items in enumerate(self.cameras, start=1):
                 found.append((str(number), items.label_m, items.colour))
@@ -143,13 +168,22 @@ class Scene:
         return found
 
     def update(
-        self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int, tiles: dict[str, Tile]
+        self,
+        view: Viewpoint,
+        toggles: Toggles,
+        shown: Shown,
+        now_ns: int,
+        through: int,
+        tiles: dict[str, Tile],
+        measure: Measure,
     ) -> None:
         """Bring everything to now. `through` is the number of the camera looked through, 0 for the free view."""
         stale, gone = shown.is_stale(now_ns), shown.is_gone(now_ns)
         for items in self._hands:
             items.update(view, toggles, stale, gone, with_shadow=not through)
         self._cloud.show(toggles.cloud and self._has_cloud and not stale)
+        self._trails.show(toggles.trail and not stale)
+        self._ruler.update(view, np.zeros((0, 3)) if gone else measure.places_m(self._poses))
         clock_ns = shown.clock_ns(now_ns)
         behind = self._update_backdrop(tiles, clock_ns, through if toggles.images else 0)
         self._grid.show(not behind)

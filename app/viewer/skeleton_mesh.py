@@ -24,7 +24,7 @@ def _ball(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     return vertices / np.linalg.norm(vertices, axis=1, keepdims=True), np.asarray(mesh.triangles)
 
 
-_BALL, _BALL_TRIANGLES = _ball(2)
+BALL, BALL_TRIANGLES = _ball(2)
 _ANGLES = np.arange(_SIDES) * 2 * np.pi / _SIDES
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 _ALONG = np.linspace(0, 1, _RINGS)
@@ -64,14 +64,14 @@ def tube_triangles(count: int) -> np.ndarray:
 
 
 def _skeleton_triangles() -> np.ndarray:
-    balls = (_BALL_TRIANGLES[None] + (np.arange(21) * len(_BALL))[:, None, None]).reshape(-1, 3)
-    return np.concatenate([balls, tube_triangles(len(BONES)) + 21 * len(_BALL)]).astype(np.int32)
+    balls = (BALL_TRIANGLES[None] + (np.arange(21) * len(BALL))[:, None, None]).reshape(-1, 3)
+    return np.concatenate([balls, tube_triangles(len(BONES)) + 21 * len(BALL)]).astype(np.int32)
 
 
 SKELETON_TRIANGLES = _skeleton_triangles()
 """Triangles (M, 3) of every skeleton."""
-SKELETON_VERTICES = 21 * len(_BALL) + len(BONES) * _RINGS * _SIDES
-FIRST_BONE_VERTEX = 21 * len(_BALL)
+SKELETON_VERTICES = 21 * len(BALL) + len(BONES) * _RINGS * _SIDES
+FIRST_BONE_VERTEX = 21 * len(BALL)
 BONE_TRIANGLES = tube_triangles(len(BONES)).astype(np.int32)
 """Triangles of the bones alone, whose vertices start at FIRST_BONE_VERTEX."""
 
@@ -87,7 +87,7 @@ def skeleton_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray
     joints_m = np.where(known[:, None], joints_world_m, middle)
     radius_m = RADIUS_OF_JOINT * palm_length_m(joints_m) * known * thickness
 
-    balls = joints_m[:, None] + radius_m[:, None, None] * _BALL
+    balls = joints_m[:, None] + radius_m[:, None, None] * BALL
     first, last = BONES.T
     bone_known = known[first] & known[last]
     share = np.where(np.arange(len(BONES)) < len(FINGER_BONES), _BONE_THICKNESS, _PALM_THICKNESS) * bone_known
@@ -100,7 +100,7 @@ def skeleton_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray
     sure = np.clip(np.nan_to_num(confidence), 0, 1)[:, None]
     colours = joint_colours(hand)
     colours = palette.STALE + (colours - palette.STALE) * (_UNSURE + (1 - _UNSURE) * sure)
-    ball_rgb = np.repeat(colours + (1 - colours) * 0.22, len(_BALL), axis=0)
+    ball_rgb = np.repeat(colours + (1 - colours) * 0.22, len(BALL), axis=0)
     palm = np.arange(len(BONES)) >= len(FINGER_BONES)
     start_rgb = np.where(palm[:, None], colours[0], colours[first])
     end_rgb = np.where(palm[:, None], colours[0], colours[last])
@@ -108,6 +108,6 @@ def skeleton_shape(hand: str, joints_world_m: np.ndarray, confidence: np.ndarray
     bone_rgb = np.repeat(bone_rgb[:, :, None], _SIDES, axis=2)
     return Shape(
         np.concatenate([balls.reshape(-1, 3), bones.reshape(-1, 3)]),
-        np.concatenate([np.tile(_BALL, (21, 1)), bone_normals.reshape(-1, 3)]),
+        np.concatenate([np.tile(BALL, (21, 1)), bone_normals.reshape(-1, 3)]),
         np.concatenate([ball_rgb, bone_rgb.reshape(-1, 3)]),
     )

@@ -1,8 +1,10 @@
 """What the viewer shows: the newest pose set, whether it is stale or paused, and what is switched on."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
-from app.transport.messages import CameraReport, End, HandPose, PoseSet, UnseenPose
+from app.transport.messages import CameraReport, End, HandPose, PoseSet, RecordingStatus, UnseenPose
+from app.viewer.camera_rates import CameraRates, RollingCameraRates
 from app.viewer.stats import Figures, RollingStats, is_heartbeat
 
 STALE_NS = 500_000_000
@@ -11,21 +13,26 @@ GONE_NS = 3_000_000_000
 
 @dataclass(kw_only=True)
 class Toggles:
-    """What is drawn; `uncertainty` colours the mesh by it, instead of as skin."""
+    """What is drawn; `uncertainty` colours the mesh by it, instead of as skin. `follow`: the eye goes along."""
 
     mesh: bool = True
     skeleton: bool = False
+    trail: bool = True
     uncertainty: bool = False
+    ellipsoids: bool = False
     cloud: bool = False
     frusta: bool = True
     images: bool = True
+    latency: bool = False
+    follow: bool = False
     help: bool = False
 
     def flip(self, name: str) -> None:
         setattr(self, name, not getattr(self, name))
 
-    def by_key(self) -> dict[str, bool]:
-        return {item.name[0]: getattr(self, item.name) for item in fields(self) if item.name != "help"}
+    def states(self) -> dict[str, bool]:
+        """Whether each is on, but for the list that says so."""
+        return {name: on for name, on in asdict(self).items() if name != "help"}
 
 
 class Shown:
@@ -35,19 +42,24 @@ class Shown:
         self.pose_set: PoseSet | None = None
         self.newest: PoseSet | None = None
         self.ended: End | None = None
-        self.started_ns: int | None = None
+        self.recording: RecordingStatus | None = None
         self._arrived_ns: int | None = None
         self._paused_ns: int | None = None
         self._fresh = False
         self._stats = RollingStats()
+        self._camera_stats = RollingCameraRates()
 
-    def take(self, message: PoseSet | End, now_ns: int) -> None:
+    def take(self, message: PoseSet | End | RecordingStatus, now_ns: int) -> None:
         """A heartbeat brings news of the cameras only; while paused, so does everything else."""
         if isinstance(message, End):
             self.ended = message
             return
+        if isinstance(message, RecordingStatus):
+            self.recording = message
+            return
         self.newest = message
         self._stats.add(message)
+        self._camera_stats.add(message, now_ns)
         if self._paused_ns is None and not is_heartbeat(message):
             self.pose_set, self._fresh = message, True
             # Where nobody looked, what is shown grows old.
@@ -96,6 +108,17 @@ class Shown:
 
     def figures(self, now_ns: int) -> Figures:
         return self._stats.figures(now_ns)
+
+    def camera_rates(self, camera_id: str, now_ns: int) -> CameraRates:
+        return self._camera_stats.figures(camera_id, now_ns)
+
+    def stages_ms(self) -> Mapping[str, float]:
+        """Medians over the last seconds, with `draw`."""
+        return self._stats.stages_ms()
+
+    def drawn(self, pose_set: PoseSet, now_ns: int) -> None:
+        """A pose set is on the screen, first at `now_ns`."""
+        self._stats.drawn(pose_set, now_ns)
 
 
 def _expected(hand: UnseenPose) -> HandPose:

@@ -1,6 +1,6 @@
 """Rolling figures for the viewer's text line."""
 
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy as np
 from app.transport.messages import PoseSet
 
 _WINDOW_NS = 4_000_000_000
+_STAGE_SETS = 120
+_DRAW = "draw"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +36,24 @@ class RollingStats:
         self._window_ns = window_ns
         self._times: deque[tuple[int, float]] = deque()
         self._newest: PoseSet | None = None
+        self._stages: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_STAGE_SETS))
 
     def add(self, pose_set: PoseSet) -> None:
         self._newest = pose_set
         hops = pose_set.hops_ns
         if not is_heartbeat(pose_set) and "published" in hops:
             self._times.append((hops["published"], (hops["published"] - hops["grab"]) / 1e6))
+        for name, ms in pose_set.stage_ms.items():
+            self._stages[name].append(ms)
+
+    def drawn(self, pose_set: PoseSet, now_ns: int) -> None:
+        if "published" in pose_set.hops_ns:
+            self._stages[_DRAW].append((now_ns - pose_set.hops_ns["published"]) / 1e6)
+
+    def stages_ms(self) -> dict[str, float]:
+        """The median of each stage in the last sets, in the order of the way."""
+        names = sorted(self._stages, key=lambda name: name == _DRAW)
+        return {name: float(np.median(self._stages[name])) for name in names}
 
     def figures(self, now_ns: int) -> Figures:
         """Figures at `now_ns`, monotonic. The rate counts the whole window, so that it falls when poses stop."""

@@ -1,42 +1,39 @@
-"""The viewer's window: takes what a feed gives, draws it with Open3D, obeys keys.
-
-The window is pumped at a steady rate on the main thread. It never waits for the feed and the feed never waits for it.
-Run in a process of its own, so that a window that is covered, minimised or slow cannot slow anything else.
-"""
+"""The viewer's window: takes what a feed gives, draws it with Open3D, obeys keys and mouse."""
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 import open3d as o3d
 
-from app.run.process import stop
-from app.transport.messages import End, PoseSet
+from app.transport.messages import End, PoseSet, RecordingStatus
 from app.viewer import palette
 from app.viewer.display import NO_EGL, NO_WINDOW, prepare_no_screen, prepare_screen
+from app.viewer.eye import Eye
 from app.viewer.feed import Feed
+from app.viewer.keys import CTRL, SHIFT, codes_of, keys_in
+from app.viewer.measure import Measure
+from app.viewer.mouse import Mouse, MouseActions
 from app.viewer.overlay import Overlay
+from app.viewer.saved_views import SavedViews
 from app.viewer.scene import Scene
 from app.viewer.state import Shown, Toggles
-from app.viewer.video import Mp4Writer
-from app.viewer.view import Viewpoint, camera_view, home_view
+from app.viewer.view import Viewpoint
 from calibration.errors import UserError
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
 
-_ESCAPE = 256
 # Open3D gives these keys meanings of its own that would spoil the scene.
 _UNUSED_KEYS = "LPDONBWTEVXYZAGJK[]-=,.;'/`9"
+_LINE_WIDTH, _POINT_SIZE = 1.5, 2.0
 
 
 class ViewerWindow:
     """One window, on a screen or (`screen` False) in memory. `size` is (width, height) in pixels.
 
-    `more_keys` are actions by capital letters, in place of the keys' own. `fine` renders that many times larger and
-    reduces what `capture` gives, for smooth edges: EGL smooths none.
+    `more_keys` are actions by capital letters, in place of the keys' own: those of a recording's takes. `views` are the
+    user's. `fine` renders that many times larger and reduces what `capture` gives, for smooth edges: EGL smooths none.
 
     Raises UserError where no window can be opened.
     """
@@ -50,71 +47,68 @@ class ViewerWindow:
         title: str,
         screen: bool = True,
         fine: int = 1,
+        theme: palette.Theme = "dark",
+        views: SavedViews | None = None,
         more_keys: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
-        self._rig, self._feed = rig, feed
-        self._fine = fine
+        self._feed, self._fine, self._theme = feed, fine, theme
+        self._more_keys = more_keys or {}
+        palette.use(theme)
         (prepare_screen if screen else prepare_no_screen)()
         o3d.utility.set_verbosity_level(o3d.utility.VerbosityLevel.Error)
         self._window = o3d.visualization.VisualizerWithKeyCallback()
         if not self._window.create_window(title, size[0] * fine, size[1] * fine):
             raise UserError(NO_WINDOW.format(os.environ.get("DISPLAY")) if screen else NO_EGL)
-        options = self._window.get_render_option()
-        options.background_color = palette.BACKGROUND
-        options.mesh_show_back_face = True
-        options.point_size = 2.0 * fine
-        options.line_width = 1.5 * fine
+        self._options = self._window.get_render_option()
+        self._options.background_color = palette.BACKGROUND
+        self._options.mesh_show_back_face = True
         self.shown = Shown()
         self.toggles = Toggles()
-        self.camera_number = 0
+        self.measure = Measure()
         self._scene = Scene(self._window, rig)
-        self._overlay = Overlay(self._window, rig, title, size[0], self._scene.near_m, fine)
-        self._control = self._window.get_view_control()
-        self._scene.fit_limits(self._control)
-        self._camera_pose: np.ndarray | None = None
+        self._keys = keys_in({"takes" if self._more_keys else "without takes", "live"})
+        self._overlay = Overlay(self._window, rig, title, size, self._scene.near_m, fine, self._keys)
+        control = self._window.get_view_control()
+        self._scene.fit_limits(control)
+        self._eye = Eye(control, rig, self._scene.stage, views or SavedViews(None), fine)
         self._quit = False
         self._centred = False
-        self._register_keys(more_keys or {})
+        self._undrawn: PoseSet | None = None
+        self._register_keys()
+        if screen:
+            Mouse(self._window, self._mouse_actions())
         self.reset_view()
 
     @property
     def view(self) -> Viewpoint:
         """Where the eye is now, after what the mouse did; in pixels of the picture that `capture` gives."""
-        parameters = self._control.convert_to_pinhole_camera_parameters()
-        intrinsic, fine = parameters.intrinsic, self._fine
-        focal_px = float(intrinsic.intrinsic_matrix[1, 1]) / fine
-        return Viewpoint(np.array(parameters.extrinsic), focal_px, intrinsic.width // fine, intrinsic.height // fine)
+        return self._eye.view
+
+    @property
+    def camera_number(self) -> int:
+        """Of the camera looked through; 0 in the free view."""
+        return self._eye.camera_number
 
     def reset_view(self) -> None:
         """The first view, on the hands where some were seen."""
-        self._leave_camera()
-        size = self.view
-        target_m = self._scene.hands_centre_m
-        if target_m is None:
-            target_m = self._scene.stage.centre_m
         bottom_px = self._overlay.bottom_px if self.toggles.images else 0
-        view = home_view(
-            self._scene.stage, self._rig.cameras, target_m, size.width, size.height, bottom_px, self._overlay.top_px
-        )
-        self._go_to(view)
+        self._eye.go_home(self._scene.hands_centre_m, bottom_px, self._overlay.top_px)
 
     def look_through(self, number: int) -> None:
         """Look through camera `number` (from 1); 0 goes back to the free view."""
         if number == 0:
             self.reset_view()
-        elif number <= len(self._rig.cameras):
-            size = self.view
-            self._go_to(camera_view(self._rig.cameras[number - 1], size.width, size.height))
-            self.camera_number = number
-            self._camera_pose = self.view.T_view_world
+        else:
+            self._eye.look_through(number)
 
-    def receive(self, messages: Sequence[PoseSet | End], now_ns: int) -> None:
+    def receive(self, messages: Sequence[PoseSet | End | RecordingStatus], now_ns: int) -> None:
         """Take what came, newest last; of several pose sets the newest is shown."""
         for message in messages:
             self.shown.take(message, now_ns)
         pose_set = self.shown.fresh()
         if pose_set is not None:
-            self._overlay.take_images(pose_set, self._feed, now_ns, self.camera_number)
+            self._undrawn = pose_set
+            self._overlay.take_images(self.shown, pose_set, self._feed, now_ns, self.camera_number)
             self._scene.set_hands(self.shown.drawn_hands())
             if pose_set.hands and not self._centred:
                 self._centred = True
@@ -123,19 +117,25 @@ class ViewerWindow:
 
     def update(self, now_ns: int) -> None:
         """Bring the scene up to date with messages, keys and mouse, to be drawn by the next `pump` or `capture`."""
-        view = self.view
-        if self._camera_pose is not None and not np.allclose(self._camera_pose, view.T_view_world, atol=1e-6):
-            self._leave_camera()
-        through = self.camera_number
-        self._overlay.take_reports(view.width, self.shown)
-        self._scene.update(view, self.toggles, self.shown, now_ns, through, self._overlay.tiles)
-        labels = self._scene.labels(self.toggles, self.shown, now_ns)
-        self._overlay.update(view, self.toggles, self.shown, now_ns, through, labels)
+        self._eye.go_along(self.toggles.follow, self._scene.hands_centre_m, now_ns)
+        view, through = self.view, self.camera_number
+        self._overlay.take_reports(view.width, view.height, self.shown)
+        scale = self._overlay.scale * self._fine
+        self._options.line_width, self._options.point_size = _LINE_WIDTH * scale, _POINT_SIZE * scale
+        self._scene.update(view, self.toggles, self.shown, now_ns, through, self._overlay.tiles, self.measure)
+        distance = None if self.shown.is_gone(now_ns) else self.measure.distance(self._scene.poses)
+        labels = self._scene.labels(self.toggles, self.shown, now_ns, distance)
+        saved = self._eye.views.numbers()
+        self._overlay.update(view, self.toggles, self.shown, now_ns, through, labels, saved, distance)
 
     def pump(self) -> bool:
         """Draw, and handle keys and mouse. False when the user wants to quit."""
         self._window.update_renderer()
-        return self._window.poll_events() and not self._quit
+        goes_on = self._window.poll_events() and not self._quit
+        if self._undrawn is not None:
+            self.shown.drawn(self._undrawn, time.monotonic_ns())
+            self._undrawn = None
+        return goes_on
 
     def capture(self) -> np.ndarray:
         """The picture as drawn, (height, width, 3) uint8 RGB."""
@@ -149,150 +149,70 @@ class ViewerWindow:
     def close(self) -> None:
         self._window.destroy_window()
 
-    def _go_to(self, view: Viewpoint) -> None:
-        parameters = o3d.camera.PinholeCameraParameters()
-        parameters.extrinsic = view.T_view_world
-        width, height, focal_px = view.width * self._fine, view.height * self._fine, view.focal_px * self._fine
-        parameters.intrinsic.set_intrinsics(width, height, focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
-        self._control.convert_from_pinhole_camera_parameters(parameters, True)
+    def use_theme(self, theme: palette.Theme) -> None:
+        """Dark or light, from the next redraw on."""
+        self._theme = theme
+        palette.use(theme)
+        self._options.background_color = palette.BACKGROUND
+        self._scene.recolour()
+        self._overlay.recolour()
 
-    def _leave_camera(self) -> None:
-        self.camera_number, self._camera_pose = 0, None
+    def click(self, pixel: np.ndarray) -> None:
+        """A click of the mouse: the joint there is one end of a distance."""
+        self.measure.click(pixel, self._scene.poses, self.view, self._overlay.scale)
 
-    def _register_keys(self, more: Mapping[str, Callable[[], None]]) -> None:
-        def on(keys: str | int, action: Callable[[], None]) -> None:
-            def act(_: o3d.visualization.Visualizer) -> bool:
-                action()
-                return False
+    def _act(self, action: str, number: int) -> None:
+        """What a key does; `number` tells the keys of one row apart."""
+        if hasattr(self.toggles, action):
+            self.toggles.flip(action)
+            return
+        match action:
+            case "place":
+                self._eye.go_to_place(number + 1)
+            case "save":
+                self._eye.save(number + 1)
+            case "through":
+                self._eye.look_through(number + 1)
+            case "reset":
+                self.reset_view()
+            case "pause":
+                self.shown.toggle_pause(time.monotonic_ns())
+            case "theme":
+                self.use_theme("light" if self._theme == "dark" else "dark")
+            case "quit":
+                self._quit = True
 
-            for key in [keys] if isinstance(keys, int) else map(ord, keys):
-                self._window.register_key_callback(key, act)
+    def _register_keys(self) -> None:
+        bound: dict[int, dict[int, Callable[[], None]]] = {ord(letter): {} for letter in _UNUSED_KEYS}
+        for key in self._keys:
+            modifier, codes = codes_of(key)
+            for number, code in enumerate(codes):
+                bound.setdefault(code, {})[modifier] = lambda key=key, number=number: self._act(key.action, number)
+        for letter, action in self._more_keys.items():
+            bound[ord(letter)] = {0: action}
+        for code, actions in bound.items():
+            self._window.register_key_action_callback(code, _callback(actions))
 
-        on(_UNUSED_KEYS, lambda: None)
-        on("Q", self._stop)
-        on(_ESCAPE, self._stop)
-        on("R", self.reset_view)
-        on(" ", lambda: self.shown.toggle_pause(time.monotonic_ns()))
-        for name in ("help", "mesh", "skeleton", "uncertainty", "cloud", "frusta", "images"):
-            on(name[0].upper(), lambda name=name: self.toggles.flip(name))
-        for number in range(9):
-            on(str(number), lambda number=number: self.look_through(number))
-        for key, action in more.items():
-            on(key, action)
-
-    def _stop(self) -> None:
-        self._quit = True
-
-
-def run_viewer(
-    rig: Rig,
-    feed: Feed,
-    *,
-    headless: Path | None = None,
-    size: tuple[int, int] = (1280, 720),
-    rate_hz: float = 30.0,
-    snapshot: Path | None = None,
-    title: str = "UST-Hand live",
-    every_set: bool = False,
-    on_first_picture: Callable[[], None] = lambda: None,
-    more_keys: Mapping[str, Callable[[], None]] | None = None,
-) -> str:
-    """Show what `feed` gives until it ends ("end") or the user quits ("quit"); returns which.
-
-    `headless` renders to that mp4 without a screen: `rate_hz` pictures a second of wall time, or with `every_set`
-    exactly one picture for each pose set, skipping none, however fast they come. `snapshot` is written as PNG at the
-    end: the last view, headless the last one that showed the most hands. An exception (Ctrl-C too) still finishes
-    both files. `on_first_picture` is called when one was drawn.
-
-    Raises UserError where no window can be opened or a file cannot be written.
-    """
-    if headless is not None:
-        with Mp4Writer(headless, *size, rate_hz) as video:
-            # Smooth edges cost four times the pixels: they are for what need not keep up with the clock.
-            fine = 2 if every_set or snapshot is not None else 1
-            window = ViewerWindow(rig, feed, size=size, title=title, screen=False, fine=fine)
-            return _run_headless(window, feed, video, rate_hz, snapshot, every_set, on_first_picture)
-    window = ViewerWindow(rig, feed, size=size, title=title, more_keys=more_keys)
-    try:
-        return _run_on_screen(window, feed, rate_hz, on_first_picture)
-    finally:
-        if snapshot is not None:
-            window.update(time.monotonic_ns())
-            _write_png(snapshot, window.capture())
-        window.close()
+    def _mouse_actions(self) -> MouseActions:
+        scene, eye = self._scene, self._eye
+        return MouseActions(
+            turn=lambda across, down: eye.turn(across, down, scene.hands_centre_m),
+            move=lambda across, down: eye.move(across, down, scene.hands_centre_m),
+            roll=eye.roll,
+            zoom=lambda steps: eye.zoom(steps, scene.hands_centre_m),
+            click=self.click,
+            press=lambda pixel: False,
+            held=lambda pixel: None,
+        )
 
 
-def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float, on_first_picture: Callable[[], None]) -> str:
-    due_s = time.monotonic()
-    first = True
-    while True:
-        now_ns = time.monotonic_ns()
-        window.receive(feed.poll(), now_ns)
-        window.update(now_ns)
-        if not window.pump():
-            return "quit"
-        if first:
-            first = False
-            on_first_picture()
-        if window.shown.ended is not None or stop.is_set():
-            return "end"
-        # A tick that is already late starts the clock anew: no burst makes up for a window that was blocked.
-        due_s = max(due_s + 1 / rate_hz, time.monotonic())
-        time.sleep(max(0.0, due_s - time.monotonic()))
+def _callback(actions: Mapping[int, Callable[[], None]]) -> Callable[..., bool]:
+    """Open3D's callback for a key: by the modifier held, once for each press."""
 
+    def act(_: o3d.visualization.Visualizer, event: int, modifiers: int) -> bool:
+        action = actions.get(modifiers & (SHIFT | CTRL), actions.get(0))
+        if event == 1 and action is not None:
+            action()
+        return False
 
-def _run_headless(
-    window: ViewerWindow,
-    feed: Feed,
-    video: Mp4Writer,
-    rate_hz: float,
-    snapshot: Path | None,
-    every_set: bool,
-    on_first_picture: Callable[[], None],
-) -> str:
-    best: np.ndarray | None = None
-    most_hands = 0
-    start_s = time.monotonic()
-
-    def draw(messages: Sequence[PoseSet | End], number: int) -> None:
-        nonlocal best, most_hands
-        now_ns = time.monotonic_ns()
-        window.receive(messages, now_ns)
-        window.update(now_ns)
-        picture = window.capture()
-        video.write(picture, number)
-        if video.frames == 1:
-            on_first_picture()
-        hands = window.shown.hands(now_ns)
-        if best is None or hands >= most_hands:
-            best, most_hands = picture, hands
-
-    try:
-        while window.shown.ended is None and not stop.is_set():
-            messages = feed.poll()
-            if every_set:
-                for message in messages:
-                    if stop.is_set():
-                        break
-                    if isinstance(message, End):
-                        window.receive([message], time.monotonic_ns())
-                    else:
-                        draw([message], video.frames)
-                if not messages:
-                    time.sleep(0.25 / rate_hz)
-            else:
-                number = round((time.monotonic() - start_s) * rate_hz)
-                draw(messages, number)
-                time.sleep(max(0.0, start_s + (number + 1) / rate_hz - time.monotonic()))
-        return "end"
-    finally:
-        if snapshot is not None and best is not None:
-            _write_png(snapshot, best)
-        window.close()
-
-
-def _write_png(path: Path, picture_rgb: np.ndarray) -> None:
-    try:
-        write_atomic(path, cv2.imencode(".png", cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Give another place.") from None
+    return act

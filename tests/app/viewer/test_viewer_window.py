@@ -10,15 +10,18 @@ from pathlib import Path
 
 import av
 import cv2
+import msgspec
 import numpy as np
 import psutil
 import pytest
 
 from app.transport.messages import CameraReport, HandPose
 from app.viewer import palette
+from app.viewer.show import run_viewer
 from app.viewer.skeleton import FINGER_OF_JOINT
-from app.viewer.window import ViewerWindow, run_viewer
+from app.viewer.window import ViewerWindow
 from calibration.errors import UserError
+from calibration.rotations import rotation_angle
 from models.hand.mesh import load_mesh
 from models.simulation.hands import hands_at
 from tests.conftest import ROOT
@@ -40,7 +43,7 @@ LIVE = {camera.camera_id: report(number) for number, camera in enumerate(RIG.cam
 HELPER = """
 import sys
 from pathlib import Path
-from app.viewer.window import run_viewer
+from app.viewer.show import run_viewer
 from models.simulation.hands import hands_at
 from tests.support.viewer_scene import ListFeed, make_rig, moving_sets
 rig = make_rig()
@@ -61,6 +64,7 @@ def open_window(x_display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     yield make
     for window in opened:
         window.close()
+    palette.use("dark")
 
 
 def show(window: ViewerWindow, feed: ListFeed, now_ns: int) -> np.ndarray:
@@ -245,6 +249,72 @@ def test_keys_reach_the_window_and_q_quits(x_display, tmp_path):
     assert shown.shape == (360, 640, 3)
     card = np.array(palette.bgr(palette.BAR))
     assert np.abs(shown[100:260, 140:180] - card).max(axis=2).mean() < 40
+
+
+def press(display: str, window: ViewerWindow, *command: str) -> None:
+    """Let xdotool act on the window, and the window hear of it."""
+    search = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "viewer test", "windowfocus", "--sync"]
+    subprocess.run([*search, *command], env={**os.environ, "DISPLAY": display}, check=True, timeout=60)
+    for _ in range(5):
+        window.update(3)
+        assert window.pump()
+
+
+def test_the_mouse_measures_and_turns_and_keys_keep_views_and_change_the_theme(open_window, x_display):
+    poses = [make_meshed_pose("left", TARGET_M - [0.12, 0, 0]), make_meshed_pose("right", TARGET_M + [0.12, 0, 0])]
+    poses = [msgspec.structs.replace(pose, track_id=number) for number, pose in enumerate(poses)]
+    feed = ListFeed([make_set(0, 0, poses, LIVE)], ends=False)
+    window = open_window(feed)
+    show(window, feed, 0)
+    dark = show(window, feed, 1)
+    for track, joint in ((0, 8), (1, 8)):
+        x, y = np.round(window.view.project(np.array(poses[track].joints_world_m[joint]))).astype(int)
+        press(x_display, window, "mousemove", "--window", "%1", str(x), str(y), "click", "1")
+    assert window.measure.joints == [(0, 8), (1, 8)]
+    measured = show(window, feed, 3).astype(int)
+    yellow = np.array(palette.WARNING) * 255
+    assert (np.abs(measured - yellow).max(axis=2) < 20).sum() > (np.abs(dark - yellow).max(axis=2) < 20).sum() + 300
+
+    before = window.view
+    press(x_display, window, "key", "shift+9")
+    press(x_display, window, "mousemove", "300", "250", "mousedown", "1")
+    press(x_display, window, "mousemove", "400", "250", "mouseup", "1")
+    centre_m = np.concatenate([pose.joints_world_m for pose in poses]).mean(axis=0)
+    assert window.view.project(centre_m) == pytest.approx(before.project(centre_m), abs=0.1)
+    turn = window.view.T_view_world[:3, :3] @ before.T_view_world[:3, :3].T
+    assert rotation_angle(turn) == pytest.approx(np.pi * 100 / SIZE[1], abs=0.02)
+    assert len(window.measure.joints) == 2, "a drag is no click"
+    press(x_display, window, "click", "4")
+    assert np.linalg.norm(window.view.eye_world_m - centre_m) < np.linalg.norm(before.eye_world_m - centre_m)
+    press(x_display, window, "key", "9")
+    assert window.view.T_view_world == pytest.approx(before.T_view_world, abs=1e-6)
+    press(x_display, window, "key", "2")
+    assert window.camera_number == 2
+    press(x_display, window, "key", "ctrl+3")
+    assert window.camera_number == 3
+    press(x_display, window, "key", "0", "key", "l")
+    assert window.camera_number == 0
+    assert show(window, feed, 4).mean() > dark.mean() + 60
+
+
+def test_the_followed_hand_stays_in_its_place_of_the_picture(open_window):
+    joints_m = hands_at(0.0)["right"]
+    sets = [make_set(0, 0, [make_pose("right", joints_m + [0.004 * number, 0, 0])], LIVE) for number in range(40)]
+    feed = ListFeed(sets, at_once=False, ends=False)
+    window = open_window(feed)
+    show(window, feed, 0)
+    window.toggles.follow = True
+    place_px = None
+    for number in range(1, 40):
+        window.receive(feed.poll(), number * 10**8)
+        window.update(number * 10**8)
+        centre_px = window.view.project(joints_m.mean(axis=0) + [0.004 * number, 0, 0])
+        place_px = centre_px if place_px is None else place_px
+        assert np.linalg.norm(centre_px - place_px) < 12
+    window.toggles.follow = False
+    still = window.view.project(joints_m.mean(axis=0))
+    window.update(10**10)
+    assert window.view.project(joints_m.mean(axis=0)) == pytest.approx(still)
 
 
 def without_display() -> dict[str, str]:
