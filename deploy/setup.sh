@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Makes .venv with everything that the application and its tests need, and sees to the few system libraries that
 # wheels do not carry. Quick when nothing changed. PYTHON=/path/to/python3.11 chooses the interpreter of a new .venv.
+#
+# The container image is made of the same steps, one at a time:
+#   deploy/setup.sh system runtime|all     the system's packages: those of the application, or those of its tests too
+#   deploy/setup.sh install DIR EXTRAS     a virtual environment in DIR with the application, as pip installs it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,13 +18,13 @@ is_installed() {
         dpkg-query -W -f='${db:Status-Status}\n' "$1t64" 2>/dev/null | grep -qx installed
 }
 
-install_system_packages() {
+install_system_packages() { # the packages, as one word each
     if ! command -v dpkg-query >/dev/null; then
-        echo "setup: this is not a Debian system; install what corresponds to: $runtime_packages $test_packages" >&2
+        echo "setup: this is not a Debian system; install what corresponds to: $*" >&2
         return
     fi
     local missing=() package sudo=""
-    for package in $runtime_packages $test_packages; do
+    for package in "$@"; do
         is_installed "$package" || missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] && return
@@ -58,21 +62,50 @@ find_python() {
     exit 1
 }
 
+make_venv() { # its folder, and what pip is to install there
+    local folder="$1" python
+    shift
+    python="$(find_python)"
+    echo "setup: making $folder with $("$python" --version); the first time takes some minutes"
+    "$python" -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt "$@"
+}
+
 wanted() { # what .venv was made from: the settings, and this place, since the install is editable
     { cat pyproject.toml constraints.txt deploy/setup.sh; pwd; } | sha256sum | cut -d' ' -f1
 }
 
-install_system_packages
-if [ ! -x .venv/bin/usthand ] || [ "$(cat .venv/.made-from 2>/dev/null)" != "$(wanted)" ]; then
-    python="$(find_python)"
-    echo "setup: making .venv with $("$python" --version); the first time takes some minutes"
-    rm -f .venv/.made-from
-    "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
-    wanted >.venv/.made-from
-fi
-if ! error="$(.venv/bin/python -c 'import cv2, open3d' 2>&1)"; then
-    echo "setup: OpenCV or Open3D cannot be loaded: $(tail -n 1 <<<"$error")" >&2
-    [ -z "$apt_line" ] || echo "Install the missing system packages: $apt_line" >&2
-    exit 1
-fi
+check_libraries() { # of the environment in a folder
+    local error
+    if ! error="$("$1/bin/python" -c 'import cv2, open3d' 2>&1)"; then
+        echo "setup: OpenCV or Open3D cannot be loaded: $(tail -n 1 <<<"$error")" >&2
+        [ -z "$apt_line" ] || echo "Install the missing system packages: $apt_line" >&2
+        exit 1
+    fi
+}
+
+case "${1:-develop}" in
+develop)
+    install_system_packages $runtime_packages $test_packages
+    if [ ! -x .venv/bin/usthand ] || [ "$(cat .venv/.made-from 2>/dev/null)" != "$(wanted)" ]; then
+        rm -f .venv/.made-from
+        make_venv .venv -e ".[$extras]"
+        wanted >.venv/.made-from
+    fi
+    check_libraries .venv
+    ;;
+system)
+    packages="$runtime_packages"
+    [ "${2:-all}" = runtime ] || packages="$packages $test_packages"
+    install_system_packages $packages
+    [ -z "$apt_line" ] || exit 1
+    ;;
+install)
+    make_venv "${2:?setup.sh install DIR EXTRAS}" ".[${3:?setup.sh install DIR EXTRAS}]"
+    check_libraries "$2"
+    ;;
+*)
+    echo "setup: unknown step $1; there are: develop, system, install" >&2
+    exit 2
+    ;;
+esac

@@ -1,17 +1,12 @@
 """The wheel: what `pip install` puts on a machine is all that the commands read there, and no more."""
 
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
+from tests.conftest import PACKAGES, ROOT
 
-from tests.conftest import ROOT
-
-PACKAGES = ("app", "calibration", "deploy", "models")
-ABOUT = ("pyproject.toml", "README.md", "LICENSE")
 NOT_PACKAGED = ("models/tools/",)
 LOADS_WHAT_IS_PACKAGED = """
 import sys
@@ -28,23 +23,6 @@ for name in ("palm_detection", "hand_landmark"):
 from app.cli import main
 sys.exit(main(["--help"]))
 """
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ABOUT:
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
-    done = subprocess.run(
-        [*pip, "--no-build-isolation", "-w", folder, source], capture_output=True, text=True, check=False, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 def test_the_wheel_has_all_modules_and_their_data_and_nothing_else(wheel: Path) -> None:

@@ -109,7 +109,7 @@ class RunFolder:
 @contextlib.contextmanager
 def run_folder(rig: Rig, settings: RunSettings):
     """Make a run's folder with its files; yields RunFolder. Removed at the end, and with it all sockets."""
-    bases = [Path(base) for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp") if base]
+    bases = _bases()
     base = next((base for base in bases if os.access(base, os.W_OK) and len(str(base)) <= _LONGEST_BASE), bases[-1])
     _sweep(base)
     path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=base))
@@ -123,6 +123,16 @@ def run_folder(rig: Rig, settings: RunSettings):
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def run_folders() -> list[Path]:
+    """Those of this user's runs, which may have ended."""
+    found = {path for base in _bases() for path in base.glob(f"{_PREFIX}{os.getuid()}-*")}
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
+def _bases() -> list[Path]:
+    return [Path(base) for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp") if base]
 
 
 def _sweep(base: Path) -> None:
