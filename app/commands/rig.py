@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app.commands.common import add_command, positive
+from app.commands.common import add_command, check_output, positive
 from calibration.errors import UserError
 from calibration.formats import FORMATS, WRITTEN, format_of_name, read_any, write_any
+from calibration.report.rig_coverage import write_rig_picture
 from calibration.rig import Rig, RigCamera
 from calibration.rig_backup import keep_backup
 
@@ -32,6 +33,9 @@ def add_parser(subparsers) -> None:
         f"  usthand rig show rig.yaml\n  usthand rig show camera_array.toml --json\n\n{_FORMATS_HELP}",
     )
     show.add_argument("rig", type=Path, metavar="RIG", help="the calibration")
+    show.add_argument(
+        "--picture", type=Path, metavar="OUT.png", help="draw where the cameras stand, and how many see each place"
+    )
     _add_reading_flags(show)
 
     convert = add_command(
@@ -82,6 +86,9 @@ def run_show(args: argparse.Namespace) -> int:
     rig = _read(args)
     summary = _summary(args.rig, rig)
     _print_table(summary)
+    if args.picture is not None:
+        check_output(args.picture, ".png")
+        write_rig_picture(args.picture, rig)
     if args.json:
         print(json.dumps(summary))
     return 0
