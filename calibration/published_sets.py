@@ -1,7 +1,5 @@
 """Which frames a live run estimated together, as its recording has them in `sets.csv`: set, camera, time_ns."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from calibration.found_files import read_found
 SETS = "sets.csv"
 """Of a session that was recorded live: which frames were estimated together."""
 SET_COLUMNS = ["set", "camera", "time_ns"]
+_MOST = 2**62
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,16 @@ def read_published_sets(session: Path) -> list[PublishedSet]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
-    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-    if next(rows, []) != SET_COLUMNS:
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    if lines[:1] != [",".join(SET_COLUMNS)]:
         raise UserError(f"{path}: the first line must be `{','.join(SET_COLUMNS)}`.")
     sets: dict[int, dict[str, int]] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, line in enumerate(lines[1:], start=2):
         try:
-            index, camera_id, time_ns = int(row[0]), row[1], int(row[2])
-        except (ValueError, IndexError):
-            raise UserError(f"{path}, line {number}: `{','.join(row)}` is no set, camera and time.") from None
-        sets.setdefault(index, {})[camera_id] = time_ns
+            index, camera_id, time_ns = line.split(",")
+            if max(abs(int(index)), abs(int(time_ns))) > _MOST:
+                raise ValueError
+        except ValueError:
+            raise UserError(f"{path}, line {number}: `{line[:100]}` is no set, camera and time.") from None
+        sets.setdefault(int(index), {})[camera_id] = int(time_ns)
     return [PublishedSet(index, times_ns) for index, times_ns in sets.items()]

@@ -21,7 +21,10 @@ _SHAPES = {
     "confidence": (JOINTS,),
 }
 _NUMBERS = ("joints", "covariance", "confidence")
-_MOST_FRAMES = 5_000_000
+# What all hands may take in memory, each with a place for every frame: so much, or more of a file that is large itself.
+_MOST_BYTES = 400_000_000
+_MOST_OF_ARRAYS = 8
+_FRAME_BYTES = 8 * JOINTS * (3 + 9 + 1)
 _ALONE_HZ = 30.0
 _ROUND_HZ = 1e-5
 
@@ -42,8 +45,10 @@ def read_recording(path: Path) -> HandRecording:
         raise UserError(f"{path}: there is no hand in it, so there is nothing to convert. {_ADVICE}")
     set_times_ns = arrays.get("set_time", np.empty(0, np.int64))
     arrays = {name: arrays[name][there] for name in _SHAPES} | {"definition": arrays["definition"]}
-    times_ns, frame_of, rate_hz = _time_axis(path, arrays["time"].astype(np.int64), set_times_ns)
     named = sorted({(int(track), str(side)) for track, side in zip(arrays["track"], arrays["hand"], strict=True)})
+    stored = sum(array.nbytes for array in arrays.values())
+    most = max(_MOST_BYTES, _MOST_OF_ARRAYS * stored) // (_FRAME_BYTES * len(named))
+    times_ns, frame_of, rate_hz = _time_axis(path, arrays["time"].astype(np.int64), set_times_ns, most)
     hands = []
     for track, side in named:
         rows = np.flatnonzero((arrays["track"] == track) & (arrays["hand"] == side))
@@ -79,20 +84,23 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise UserError(f"{path}: unknown definition `{arrays['definition']}` of the joints. {_ADVICE}")
 
 
-def _time_axis(path: Path, row_times_ns: np.ndarray, set_times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _time_axis(
+    path: Path, row_times_ns: np.ndarray, set_times_ns: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Times (F,) of all frames, the frame (n,) of each row, and the rate: that of most frames, by least squares.
 
-    Frames are the frame sets (s,), as far as the file knows them; where time passes without one, as many more as fit.
+    Frames are the frame sets (s,), as far as the file knows them; where time passes without one, as many more as fit,
+    and at most so many.
     """
     seen_ns = np.unique(np.concatenate([row_times_ns, set_times_ns]))
     steps_ns = np.diff(seen_ns)
     if not len(steps_ns):
         return seen_ns, np.zeros(len(row_times_ns), int), _ALONE_HZ
     steps = np.maximum(np.round(steps_ns / np.median(steps_ns)), 1)
-    if steps.sum() >= _MOST_FRAMES:
+    if steps.sum() >= most:
         raise UserError(
-            f"{path}: {(seen_ns[-1] - seen_ns[0]) / 1e9:.0f} s pass in it, so more than {_MOST_FRAMES} frames. "
-            f"{_ADVICE}"
+            f"{path}: {(seen_ns[-1] - seen_ns[0]) / 1e9:.0f} s pass in it, so more than {most} frames of each of its "
+            f"hands. {_ADVICE}"
         )
     frames = np.concatenate([[0], np.cumsum(steps)]).astype(int)
     slope, offset = np.polyfit(frames, seen_ns - seen_ns[0], 1)

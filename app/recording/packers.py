@@ -64,6 +64,7 @@ class EncodingPacker:
 
     def begin(self) -> None:
         if not self._fresh:
+            self._encoder.close()
             self._encoder = VideoEncoder(self._settings, self.size, self._fps)
             self._fresh = True
 

@@ -84,6 +84,11 @@ class VideoEncoder:
         """What the encoder still holds; it takes no image after this."""
         for packet in self._stream.encode(None):
             yield EncodedImage(packet, self._times_ns.pop(0))
+        self.close()
+
+    def close(self) -> None:
+        """Give its memory back, which otherwise waits for Python's collector of cycles: megabytes for each take."""
+        self._stream.container.close()
 
     def _open(self, settings: RecordSettings) -> tuple[str, VideoStream]:
         if self._lossless:

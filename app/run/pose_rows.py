@@ -3,12 +3,18 @@
 Here, and not beside the worker that writes them: the supervisor makes the file of a worker that died.
 """
 
-import json
 import os
 import shutil
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
+
+from calibration.errors import UserError
+from calibration.found_files import read_found
+from calibration.hand import Definition
+from calibration.plain_json import parse_json
 
 VERSION = 1
 """Of the file, and of one that does not say: a change of what an array means raises it."""
@@ -49,15 +55,18 @@ def has_rows(path: Path) -> bool:
 
 
 def finish_poses(path: Path) -> int:
-    """Make the file of the rows that there are, and remove those; returns how many hands. Raises OSError."""
+    """Make the file of the rows that there are, and remove those; returns how many hands.
+
+    Raises OSError, and UserError where they are not what a run left.
+    """
     part = part_of(path)
-    about = json.loads((part / "about.json").read_text())
-    count = len(about["cameras"])
+    about = _about(part / "about.json")
+    count = len(about.cameras)
     hands, sets = _rows(part / "hands", HAND_ROW), _rows(part / "sets", SET_ROW)
     arrays = {name: hands[name] for name in HAND_ROW.names or () if name != "views"}
-    arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about["cameras"])}
+    arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about.cameras)}
     arrays |= {f"set_{name}": sets[name] for name in ("time", "held", "predicted")}
-    arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about["definition"])}
+    arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about.definition)}
     if (part / "ahead").is_file():
         ahead = _rows(part / "ahead", AHEAD_ROW)
         arrays |= {f"ahead_{name}": ahead[name] for name in AHEAD_ROW.names or ()}
@@ -72,6 +81,18 @@ def finish_poses(path: Path) -> int:
         temporary.unlink(missing_ok=True)
     shutil.rmtree(part, ignore_errors=True)
     return len(hands)
+
+
+class _About(msgspec.Struct):
+    cameras: Annotated[list[str], msgspec.Meta(max_length=64)]
+    definition: Definition
+
+
+def _about(path: Path) -> _About:
+    try:
+        return parse_json(read_found(path), _About)
+    except ValueError as error:
+        raise UserError(f"{path}: is not what a run left of its poses ({error}). Remove {path.parent}.") from None
 
 
 def _rows(path: Path, dtype: np.dtype) -> np.ndarray:

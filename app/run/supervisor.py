@@ -24,6 +24,7 @@ from app.run.process import stop
 from app.run.pulse import Watched
 from app.run.settings import RunFolder, RunSettings, run_folder
 from app.run.view_choice import ViewChoice
+from calibration.errors import UserError
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
@@ -312,6 +313,9 @@ class Supervisor:
             hands = finish_poses(path)
         except OSError as error:
             log.error("%s: the poses could not be written (%s)", path, error.strerror)
+            return False
+        except UserError as error:
+            log.error("%s", error)
             return False
         log.warning("%s has what the worker had written when it ended: %d hands", path, hands)
         if summary:

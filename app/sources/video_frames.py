@@ -9,6 +9,8 @@ from app.sources.source import SourceError
 
 # How many reads in a row may fail before the file counts as over; a damaged packet fails one.
 _PATIENCE = 32
+# No packet is smaller, in bytes: a header that claims more frames than so many is wrong.
+_LEAST_PACKET = 8
 
 
 class VideoFrames:
@@ -30,6 +32,7 @@ class VideoFrames:
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         self.fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self._most = path.stat().st_size // _LEAST_PACKET
         self._number = -1
         self._pts = -1
         self._first_pts: int | None = None
@@ -37,7 +40,7 @@ class VideoFrames:
 
     def grab(self) -> int | None:
         """Go to the next frame that can be decoded and give its number, from 0; None at the end."""
-        remaining = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) - self._number
+        remaining = min(self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._most) - self._number
         failures = 0
         # After a damaged packet OpenCV's `grab` says False, as at the end, but the next one may succeed.
         while not self._capture.grab():

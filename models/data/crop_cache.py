@@ -19,7 +19,6 @@ augmentation.
 import errno
 import json
 import os
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,8 @@ from calibration.found_files import read_found, remove_folder
 from calibration.hand import Definition
 from calibration.plain_json import parse_json
 from calibration.yamlfile import write_atomic
+from models.files.npyfile import read_npy
+from models.files.npzfile import read_npz
 
 CACHE_VERSION = 1
 MARGIN = 1.25
@@ -72,6 +73,8 @@ _DTYPES = {
     "crops_rgb": np.uint8, "P_crop": np.float32, "labels_px": np.float32, "label_confidence": np.float32,
     "rows": np.int32, "sequence": np.int32, "time_ns": np.int64, "targets_m": np.float64,
 }  # fmt: skip
+_TRUTH = ("joints_m", "visible", "vertices_m")
+_AGAIN = "Remove it and run the command that made it again."
 _OF_CROPS = ("P_crop", "labels_px", "label_confidence", "visible")
 
 
@@ -174,7 +177,7 @@ def read_cache(path: Path, truth: bool = False) -> tuple[CacheManifest, list[Sha
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:
-    return UserError(f"{folder}: damaged ({error}). Remove it and run the command that made it again.")
+    return UserError(f"{folder}: damaged ({error}). {_AGAIN}")
 
 
 def _refuse_pipes(folder: Path) -> None:
@@ -187,14 +190,10 @@ def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
     try:
         _refuse_pipes(folder)
         # Each map holds a file open, so only what is large is mapped.
-        arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "crops_rgb" else None) for name in _DTYPES
-        }
+        arrays = {name: read_npy(folder / f"{name}.npy", mapped=name == "crops_rgb") for name in _DTYPES}
         if truth:
-            with np.load(folder / "truth.npz") as file:
-                arrays |= {name: file[name] for name in ("joints_m", "visible")}
-                if "vertices_m" in file:
-                    arrays["vertices_m"] = file["vertices_m"]
+            found = read_npz(folder / "truth.npz", "the truth", _AGAIN, _TRUTH)
+            arrays |= {name: found[name] for name in _TRUTH if name in found or name != "vertices_m"}
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise UserError(
@@ -202,7 +201,7 @@ def _read_shard(folder: Path, manifest: CacheManifest, truth: bool) -> Shard:
                 "run this again."
             ) from None
         raise _damaged(folder, error) from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError) as error:
         raise _damaged(folder, error) from None
     pictures, frames, size = len(arrays["crops_rgb"]), len(arrays["rows"]), manifest.size_px
     crops = max(pictures, len(arrays["P_crop"]))

@@ -24,6 +24,7 @@ from models.files.truth import HandTruth, Truth, read_truth, write_truth
 from models.hand.restricted_pickle import read_pickle
 from models.simulation.simulated_rig import ring_rig
 from models.training.config import read_train_config
+from tests.fuzz.large_files import MAKERS
 
 FOREIGN = Path(__file__).parent.parent / "data" / "formats"
 _BOARD = Board(type="charuco", columns=7, rows=5, square_m=0.03, marker_m=0.022, dictionary="DICT_4X4_50")
@@ -184,4 +185,5 @@ FILES: dict[str, File] = {
     **{f"rig of {name}": _written(name) for name in WRITTEN if name != "usthand"},
     **{f"rig in {name}": _other(name) for name in _OTHERS},
     "rig of aniposelib": _copied(FOREIGN / "aniposelib.toml"),
+    **{name: File(*pair) for name, pair in MAKERS.items()},
 }

@@ -20,10 +20,13 @@ from typing import NamedTuple
 
 from calibration.errors import UserError
 from tests.fuzz.files import FILES
+from tests.fuzz.large_files import THREADED
 from tests.fuzz.mutations import mutate
 
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 512 << 20
 """Of memory, beside what the process has when it begins."""
+_MOST_ADDRESSES = 4 << 30
+"""Of addresses, likewise: threads and maps of files take many that they do not use."""
 
 
 class Finding(NamedTuple):
@@ -48,8 +51,10 @@ def read_damaged(kind: str, seeds: Iterable[int], most_s: float = 5) -> list[Fin
     findings: list[Finding] = []
     left = list(seeds)
     while left:
-        ours, its = get_context("fork").Pipe(duplex=False)
-        process = get_context("fork").Process(target=_read_all, args=(kind, left, most_s, its))
+        # What has threads of its own, as an engine has, cannot be forked.
+        context = get_context("spawn") if kind in THREADED else get_context("fork")
+        ours, its = context.Pipe(duplex=False)
+        process = context.Process(target=_read_all, args=(kind, left, most_s, its))
         process.start()
         its.close()
         done = list(_until_closed(ours))
@@ -72,7 +77,8 @@ def _until_closed(connection: Connection) -> Iterator[tuple[int, str]]:
 
 def _read_all(kind: str, seeds: list[int], most_s: float, results: Connection) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_BYTES, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_ADDRESSES, resource.RLIM_INFINITY))
+    begun = _peak_bytes()
     signal.signal(signal.SIGPROF, _too_long)
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +93,15 @@ def _read_all(kind: str, seeds: list[int], most_s: float, results: Connection) -
                 what = traceback.format_exc()
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
+        if (grown := _peak_bytes() - begun) > _MOST_BYTES:
+            what = what or f"it took {grown >> 20} MB"
+            begun += grown
         results.send((seed, what))
+
+
+def _peak_bytes() -> int:
+    """The most that this process has had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _too_long(*_: object) -> None:

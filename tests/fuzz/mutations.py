@@ -10,6 +10,12 @@ _NUMBERS = (
     b"~ 2026-13-45 00 1_0 \xff \x00 [[1]] - "
 ).split(b" ") + [b'"x"', b"9" * 30, b"9" * 5000]
 _LINE = re.compile(rb"[^\n]*\n?")
+_WORDS = tuple(
+    value.to_bytes(size, order)
+    for size in (2, 4, 8)
+    for order in ("big", "little")
+    for value in (0, 2 ** (8 * size) - 1, 2 ** (8 * size - 1), 2 ** (8 * size - 1) - 1, 2 ** (7 * size), 65_500)
+)
 _HOSTILE = (
     b"[" * 20_000,
     b"{" * 20_000,
@@ -93,11 +99,22 @@ def _encode(content: bytes, random: random.Random) -> bytes:
     return text.encode(random.choice(("utf-16", "utf-8-sig", "utf-32")))
 
 
+def _word(content: bytes, random: random.Random) -> bytes:
+    """A number of a binary header becomes one that no file has."""
+    if len(content) < 8:
+        return content
+    # Headers lie at the beginning or, of MP4 files and archives, at the end.
+    start = random.choice((0, max(0, len(content) - 2000)))
+    at = min(start + random.randrange(2000), len(content) - 8)
+    word = random.choice(_WORDS)
+    return content[:at] + word + content[at + len(word) :]
+
+
 def _hostile(content: bytes, random: random.Random) -> bytes:
     harm = random.choice(_HOSTILE)
     return random.choice((harm, content + b"\n" + harm, content.replace(b": ", b": " + harm + b"\n", 1)))
 
 
 _MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    _flip, _cut, _remove, _insert, _splice, _number, _number, _number, _lines, _lines, _encode, _hostile,
+    _flip, _word, _cut, _remove, _insert, _splice, _number, _number, _number, _lines, _lines, _encode, _hostile,
 )  # fmt: skip

@@ -8,20 +8,35 @@ import sys
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 
+from app.convert.reading import read_recording
+from app.run.pose_rows import finish_poses
+from app.sources.video_frames import VideoFrames
 from calibration.errors import UserError
 from calibration.plain_json import parse_json
 from calibration.plain_yaml import parse_yaml
 from calibration.session import FRAME_COLUMNS, read_frames_csv
 from calibration.yamlfile import write_yaml
+from models.files.npyfile import read_npy
 from models.files.npzfile import read_npz
 from tests.fuzz.files import FILES
 from tests.fuzz.fuzz import read_damaged
+from tests.fuzz.large_files import FRAMES, MAKERS, THREADED, video
+from tests.support.pose_files import pose_arrays, write_pose_file
 
-ALONE = {"recording", "training", "rig of aniposelib", *(kind for kind in FILES if kind.startswith("rig in "))}
+LARGE = {"checkpoint", "OpenPose", "video", "video of a session", *THREADED}
+"""Whose copies take a while."""
+ALONE = {
+    "recording",
+    "training",
+    "packed crops",
+    "rig of aniposelib",
+    *(kind for kind in FILES if kind.startswith("rig in ")),
+}
 """Whole files that lack something beside them: videos, data, a second camera, a unit."""
 
 
@@ -32,7 +47,44 @@ def test_a_whole_file_is_read(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", sorted(FILES))
 def test_a_damaged_file_is_read_or_refused(kind: str) -> None:
-    assert not read_damaged(kind, range(30))
+    assert not read_damaged(kind, range(3 if kind in LARGE else 30))
+
+
+def test_a_video_whose_header_claims_four_billion_frames_ends(tmp_path: Path) -> None:
+    whole = video(tmp_path / "a.mp4").read_bytes()
+    at = whole.index(b"stts") + 4
+    (tmp_path / "b.mp4").write_bytes(whole[: at + 8] + b"\xff\xff\xff\xf0" + whole[at + 12 :])
+    capture = cv2.VideoCapture(str(tmp_path / "b.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) > 4e9
+    frames = VideoFrames(tmp_path / "b.mp4", FRAMES)
+    assert [frames.grab() for _ in range(FRAMES)] == list(range(FRAMES))
+    assert frames.grab() is None
+
+
+def test_rows_of_an_interrupted_run_that_are_spoilt_are_refused(tmp_path: Path) -> None:
+    about = MAKERS["what rows are"][0](tmp_path)
+    about.write_text('{"cameras": []')
+    with pytest.raises(UserError, match="not what a run left"):
+        finish_poses(tmp_path / "poses.npz")
+
+
+def test_an_array_that_is_not_in_its_file_is_not_made(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (10**12,)})
+    for mapped in (False, True):
+        with pytest.raises(ValueError, match="more than is in the file"):
+            read_npy(tmp_path / "a.npy", mapped)
+    for array in (np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(2, 3)), np.empty((0, 4))):
+        np.save(tmp_path / "b.npy", array)
+        for mapped in (False, True):
+            assert np.array_equal(read_npy(tmp_path / "b.npy", mapped), array)
+
+
+def test_poses_with_a_gap_of_years_take_no_memory(tmp_path: Path) -> None:
+    arrays = pose_arrays()
+    arrays["time"][-1] += 10**17
+    with pytest.raises(UserError, match="pass in it"):
+        read_recording(write_pose_file(tmp_path / "poses.npz", arrays))
 
 
 PAIRS = list(zip("abcdefgh", "bcdefghi", strict=True))

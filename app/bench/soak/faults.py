@@ -31,8 +31,6 @@ def recovered_otherwise(run: ChaosRun, event: ChaosEvent) -> bool:
     began = run.ask_recorder(do="start")
     well = "error" not in began and _until(lambda: any(each["frames"] for each in _cameras(run)))
     run.ask_recorder(do="stop")
-    for take in (run.folder / "takes").iterdir():
-        shutil.rmtree(take, ignore_errors=True)
     return well
 
 
@@ -101,7 +99,9 @@ def _subscribe_slowly(run: ChaosRun, event: ChaosEvent) -> None:
 
 
 def _fill_disk(run: ChaosRun, event: ChaosEvent) -> None:
-    """Of a take that is being recorded: it ends, and says why."""
+    """Of a take that is being recorded: it ends, and says why. Those of the last time are finished, and go."""
+    for take in (run.folder / "takes").iterdir():
+        shutil.rmtree(take, ignore_errors=True)
     run.ask_recorder(do="start")
     run.limit_files(_FULL_BYTES)
     _until(lambda: bool(run.ask_recorder(do="state").get("problem")))

@@ -152,7 +152,7 @@ def _sets(observer: Observer, faults: list[Fault], settings: SoakSettings, begin
         kind = fault.event.kind
         grace_s = settings.after_worker_s if kind in OF_WORKER else settings.after_s
         # What died takes its time to come back: that is its own stretch.
-        until_ns = fault.end_ns + 1e9 * (fault.recovered_s or 0.0)
+        until_ns = fault.end_ns + 1e9 * _recovery_s(fault, settings)
         within = (missed >= fault.begin_ns) & (missed <= until_ns)
         just_after = (missed > until_ns) & (missed <= until_ns + 1e9 * grace_s)
         beside &= ~(within | just_after)
@@ -169,8 +169,12 @@ def _sets(observer: Observer, faults: list[Fault], settings: SoakSettings, begin
         "lost_beside_share": round(float(beside.sum()) / quiet, 5),
         "seconds_during": {
             kind: round(
-                sum((f.end_ns - f.begin_ns) / 1e9 + (f.recovered_s or 0.0) for f in faults if f.event.kind == kind), 2
+                sum((f.end_ns - f.begin_ns) / 1e9 + _recovery_s(f, settings) for f in faults if f.event.kind == kind), 2
             )
             for kind in during
         },
     }
+
+
+def _recovery_s(fault: Fault, settings: SoakSettings) -> float:
+    return settings.recovers_s if fault.recovered_s is None else fault.recovered_s

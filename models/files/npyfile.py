@@ -1,0 +1,32 @@
+"""A single array in an `.npy` file that comes from outside."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from calibration.found_files import open_found
+
+
+def read_npy(path: Path, mapped: bool = False) -> np.ndarray:
+    """The array, `mapped` from the file or in memory. Raises OSError, and ValueError for anything that is none, or
+    whose header says that it is larger than the file."""
+    try:
+        with open_found(path) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+            start, size = stream.tell(), os.fstat(stream.fileno()).st_size
+            if dtype.hasobject or min(shape, default=0) < 0:
+                raise ValueError(f"{shape} of {dtype}")
+            if start + math.prod(shape) * dtype.itemsize > size:
+                raise ValueError(f"its header says {shape} of {dtype}, more than is in the file")
+            if not mapped or not math.prod(shape):
+                array = np.fromfile(stream, dtype, math.prod(shape))
+                return array.reshape(shape, order="F" if fortran else "C")
+        return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # numpy's parsers may fail in any way
+        raise ValueError(str(error)) from None
