@@ -8,8 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from app.commands.common import add_command, positive
+from app.syncing.synchronise import METHODS, Synchronisation, SyncMethod, synchronise, with_begins
+from calibration.errors import UserError
 from calibration.importers import LAYOUTS, import_recording
-from calibration.importers.recording import rate_fps
+from calibration.importers.recording import FROM_RATE, ForeignRecording, rate_fps
 from calibration.session import Session
 
 
@@ -32,18 +34,33 @@ def add_parser(subparsers) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="the directory to make")
     parser.add_argument("--layout", choices=LAYOUTS, default="auto", help="whose layout DIR has (default: found out)")
     parser.add_argument("--copy", action="store_true", help="copy the videos instead of linking to them")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="use this calibration, in any format")
+    parser.add_argument("--calibration", "--rig", type=Path, metavar="FILE", help="use this calibration, in any format")
     parser.add_argument(
         "--unit-mm",
         type=positive,
         metavar="N",
         help="millimetres in one unit of the calibration's lengths, where it does not tell",
     )
+    parser.add_argument(
+        "--sync",
+        choices=("auto", *METHODS, "none"),
+        help="what tells when videos without time stamps began: auto tries sound, flash and motion; none: all at once "
+        "(default: auto for a bare folder of videos, else none; none also where auto finds nothing)",
+    )
     parser.add_argument("--force", action="store_true", help="replace a session that came from another recording")
 
 
 def run(args: argparse.Namespace) -> int:
     notes: list[str] = []
+    found: list[Synchronisation] = []
+
+    def retime(recording: ForeignRecording) -> ForeignRecording:
+        synchronisation = _synchronise(recording, args.sync, notes)
+        if synchronisation is None:
+            return recording
+        found.append(synchronisation)
+        return with_begins(recording, synchronisation)
+
     with tqdm(desc="videos", disable=None if args.copy else True, file=sys.stderr, unit="") as progress:
         session = import_recording(
             args.folder,
@@ -53,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             unit_mm=args.unit_mm,
             copy=args.copy,
             force=args.force,
+            retime=retime,
             on_video=lambda camera_id: progress.update(),
             on_note=notes.append,
         )
@@ -68,8 +86,42 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"Calibrate it with: usthand calibrate --session {session.path} --board board.yaml -o rig.yaml")
     if args.json:
-        print(json.dumps(summary))
+        print(json.dumps(summary | {"sync": _sync_summary(found[0]) if found else None}))
     return 0
+
+
+def _synchronise(recording: ForeignRecording, sync: str | None, notes: list[str]) -> Synchronisation | None:
+    """When the videos began; None where they are taken to begin at once, or have times of their own.
+
+    Raises UserError where `--sync` asks for what cannot be told.
+    """
+    timed = recording.clock != FROM_RATE
+    if timed and sync not in (None, "none"):
+        raise UserError(
+            f"`--sync {sync}`: this recording has time stamps ({recording.times_file}), which are more exact. Leave "
+            "`--sync` out, or remove the time stamps."
+        )
+    if timed or sync == "none" or (sync is None and not recording.source.startswith("videos ")):
+        return None
+    methods: tuple[SyncMethod, ...] = METHODS if sync in (None, "auto") else (sync,)  # type: ignore[assignment]
+    try:
+        found = synchronise(recording, methods)
+    except UserError as error:
+        if sync is not None:
+            raise
+        notes.append(f"All videos are taken to begin at once. {error}")
+        return None
+    notes.append(found.said())
+    return found
+
+
+def _sync_summary(found: Synchronisation) -> dict:
+    return {
+        "method": found.method,
+        "begin_ms": {name: round(value * 1e3, 3) for name, value in found.begin_s.items()},
+        "error_ms": {name: round(value * 1e3, 3) for name, value in found.error_s.items()},
+        "distinctness": round(found.distinctness, 3),
+    }
 
 
 def _summary(session: Session, notes: list[str]) -> dict:

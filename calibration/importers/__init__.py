@@ -34,6 +34,7 @@ def import_recording(
     unit_mm: float | None = None,
     copy: bool = False,
     force: bool = False,
+    retime: Callable[[ForeignRecording], ForeignRecording] = lambda recording: recording,
     on_video: Callable[[str], object] = lambda camera_id: None,
     on_note: Callable[[str], object] = lambda note: None,
 ) -> Session:
@@ -43,13 +44,15 @@ def import_recording(
     of one unit of its translations where the file does not tell. A recording without one becomes a session that is yet
     to be calibrated, as `read_session` reads it with `calibrated` False. Everything is checked before the session is
     touched. A session that is there already is only replaced where it came from the same recording, or with `force`.
-    `on_video` is called after each video, `on_note` with what a person should know of the recording.
+    `retime` is given the recording as it was read, and gives it with the times that it is to have. `on_video` is
+    called after each video, `on_note` with what a person should know of the recording.
 
     Raises UserError with what is wrong and what to do.
     """
     recording = read_recording(Path(folder), layout, calibration, unit_mm)
     session_path = Path(session_path)
     _check_target(session_path, recording, force)
+    recording = retime(recording)
     for camera in recording.rig.cameras:
         times_ns = recording.frame_times_ns[camera.camera_id]
         check_times(times_ns, camera.camera_id, recording.times_file)
