@@ -18,7 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("calibration", "models", "deploy", "app")
 CALIBRATION_LIBRARIES = {"numpy", "scipy", "cv2", "yaml", "msgspec", "tomli_w"}
 OWNERS = {
-    "av": ("app/recording/*", "app/sources/*", "app/syncing/signals.py", "app/viewer/video.py", "models/simulation/recording.py"),
+    "av": (
+        "app/recording/*",
+        "app/sources/*",
+        "app/syncing/signals.py",
+        "app/viewer/video.py",
+        "models/simulation/recording.py",
+    ),
     "matplotlib": ("calibration/report/*",),
     "zmq": ("app/transport/*",),
     "open3d": ("app/viewer/*", "models/simulation/raycasting.py"),

@@ -21,7 +21,7 @@ _BAND_HZ = (100.0, 0.45 * SOUND_HZ)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncSettings:
+class DistinctSettings:
     """What counts as distinct. `*_seconds`: of the beginning of each video that are looked at. `sound_height`: of the
     peak of the whitened correlation, in its standard deviations; noise alone reaches 6 in millions of lags. `*_ratio`:
     of the peak to the next one. `clap_ratio`: where one short sound is all there is; two different ones correlate
@@ -78,10 +78,10 @@ class NotDistinct(Exception):
 
 
 def synchronise(
-    recording: ForeignRecording, methods: tuple[SyncMethod, ...], settings: SyncSettings | None = None
+    recording: ForeignRecording, methods: tuple[SyncMethod, ...], settings: DistinctSettings | None = None
 ) -> Synchronisation:
     """By the first of `methods` that is distinct. Raises UserError, with what each lacks, where none is."""
-    settings = settings or SyncSettings()
+    settings = settings or DistinctSettings()
     signals: dict[str, VideoSignals] = {}
     said = []
     for method in methods:
@@ -109,7 +109,7 @@ def with_begins(recording: ForeignRecording, found: Synchronisation) -> ForeignR
     return replace(recording, frame_times_ns=times_ns, clock=clock)
 
 
-def _by_sound(videos: Mapping[str, Path], settings: SyncSettings) -> Synchronisation:
+def _by_sound(videos: Mapping[str, Path], settings: DistinctSettings) -> Synchronisation:
     sounds = {}
     for name, video in videos.items():
         sound = read_sound(video, settings.sound_seconds)
@@ -134,7 +134,7 @@ def _by_heard(
     return _joined("sound", list(sounds), shift, distinct, _SOUND_APART_S, least_error_s=0.0)
 
 
-def _by_flash(signals: Mapping[str, VideoSignals], settings: SyncSettings) -> Synchronisation:
+def _by_flash(signals: Mapping[str, VideoSignals], settings: DistinctSettings) -> Synchronisation:
     rate_hz, jumps = _common_rate(signals), {}
     for name, of_video in signals.items():
         change = np.diff(of_video.brightness, prepend=of_video.brightness[:1])
@@ -151,7 +151,7 @@ def _by_flash(signals: Mapping[str, VideoSignals], settings: SyncSettings) -> Sy
     return _joined("flash", list(signals), shift, distinct, _MOST_FRAMES_APART * frame_s, least_error_s=frame_s / 2)
 
 
-def _by_motion(signals: Mapping[str, VideoSignals], settings: SyncSettings) -> Synchronisation:
+def _by_motion(signals: Mapping[str, VideoSignals], settings: DistinctSettings) -> Synchronisation:
     rate_hz = _common_rate(signals)
     moving = {name: _resampled(each.times_s, np.log1p(each.motion), rate_hz) for name, each in signals.items()}
     if (

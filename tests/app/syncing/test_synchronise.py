@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import main
 from app.syncing.correlation import Shift, evened, normalised_shift, whitened_shift
-from app.syncing.synchronise import METHODS, SyncMethod, SyncSettings, synchronise
+from app.syncing.synchronise import METHODS, DistinctSettings, SyncMethod, synchronise
 from calibration.errors import UserError
 from calibration.importers import read_recording
 from calibration.session import read_session
@@ -80,7 +80,7 @@ def _shift(first: np.ndarray, second: np.ndarray) -> Shift:
 
 
 def test_other_sounds_are_not_taken_for_one() -> None:
-    settings, one = SyncSettings(), heard(room_sound(1), 0, 0.0)
+    settings, one = DistinctSettings(), heard(room_sound(1), 0, 0.0)
     other = _shift(one, heard(room_sound(2), 1, 0.0))
     assert other.height < settings.sound_height or other.distinctness < settings.sound_ratio
     same = _shift(one, heard(room_sound(1), 1, 0.25))
