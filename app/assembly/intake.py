@@ -109,7 +109,7 @@ class Intake:
 
     def _run(self) -> None:
         try:
-            with IntakeSockets(self._rig, self._settings, self._folder, self._is_grabbed) as sockets:
+            with IntakeSockets(self._rig, self._settings, self._folder, self._is_grabbed, self._pacing) as sockets:
                 while not self._stopped.is_set():
                     self._step(sockets)
         except BaseException as error:

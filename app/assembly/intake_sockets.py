@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _PACE_S = 0.1
 # From the word to begin until the recording's first frame is due: every grabber has heard it by then.
 _LEAD_NS = 50_000_000
+_FASTEST = 64.0
 # Messages of one remote camera: no camera is faster than 500 Hz, and another peer may have its turn each time.
 _NETWORK_PER_S = 1000
 # Of one connection, half a second at 30 Hz; in the network wait a few more.
@@ -33,7 +34,14 @@ _HEADERS = 1 << 16
 class IntakeSockets:
     """Frames and states come through `subscribers`, requests of remote grabbers through `servers`."""
 
-    def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder, is_grabbed: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        settings: RunSettings,
+        folder: RunFolder,
+        is_grabbed: Callable[[str], bool],
+        pacing: "Pacing | None",
+    ) -> None:
         self._rig, self._is_grabbed = rig, is_grabbed
         local = Subscriber()
         for camera in rig.cameras:
@@ -43,6 +51,8 @@ class IntakeSockets:
         self.servers: list[CommandServer] = []
         self.pace = Publisher()
         self.pace.bind(folder.pace_address)
+        if pacing is not None:
+            self.servers.append(CommandServer(folder.replay_address, pacing.answer))
         # A recording has its frames of grabbers on this host; of a remote one's they are here.
         self._recorded: dict[str, Publisher] = {}
         for camera in rig.cameras if settings.record else ():
@@ -109,7 +119,33 @@ class Pacing:
     def __init__(self, policy: ReplayPolicy) -> None:
         self._policy = policy
         self._pace: Pace | None = None
+        self._speed = 1.0
         self._sent_s = 0.0
+
+    def answer(self, request: dict) -> dict:
+        """What a viewer asks: `{"do": "play", "speed": SPEED, "time_ns": TIME}` changes the recording's clock.
+
+        The clock goes on from where it is, or from a later TIME: all that lies before it is then due at once. What was
+        played is not played again, and nothing is skipped, so that the poses stay the same.
+        """
+        answer = {"number": request.get("number")}
+        try:
+            speed, time_ns = float(request.get("speed", 1.0)), request.get("time_ns")
+            if request.get("do") != "play" or not 0 <= speed <= _FASTEST or not isinstance(time_ns, int | None):
+                raise ValueError
+        except (TypeError, ValueError):
+            return {**answer, "error": f"the request must be play, with a speed from 0 to {_FASTEST:g} and a time"}
+        self._speed = speed
+        if self._pace is not None:
+            now_ns = time.monotonic_ns()
+            position_ns = self._pace.position_ns(now_ns)
+            if self._policy.pace == "fast" and self._pace.speed:
+                # Not by its clock: it is wherever the worker is.
+                position_ns = self._pace.origin_ns
+            self._pace.start_ns, self._pace.speed = now_ns, speed
+            self._pace.origin_ns = max(position_ns, position_ns if time_ns is None else time_ns)
+            self._sent_s = 0.0
+        return {**answer, "speed": speed}
 
     def update(self, publisher: Publisher, cameras: Mapping[str, CameraIntake]) -> None:
         """Send what has changed, or all again for a grabber that came later."""
@@ -121,7 +157,8 @@ class Pacing:
             known_ns = [first for first in firsts_ns if first is not None]
             if not known_ns or len(known_ns) < len(firsts_ns):
                 return
-            self._pace = Pace(time.monotonic_ns() + _LEAD_NS, min(known_ns), {})
+            start_ns = time.monotonic_ns() + _LEAD_NS
+            self._pace = Pace(start_ns=start_ns, origin_ns=min(known_ns), allowed={}, speed=self._speed)
         allowed = {
             camera_id: camera.used + camera.status.corrupt + camera.undecodable + self._policy.frames_ahead
             for camera_id, camera in cameras.items()

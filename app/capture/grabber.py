@@ -170,12 +170,14 @@ class Pacer:
         if pace is None or self._count >= pace.allowed.get(self._camera_id, 0):
             wait([self._subscriber], [], _GRAB_S)
             return False
-        if self._recorded_timing:
-            left_s = (pace.start_ns + stamp.capture_time_ns - pace.origin_ns - time.monotonic_ns()) / 1e9
-            if left_s > 0:
-                stop.wait(min(left_s, _GRAB_S))
-                if left_s > _GRAB_S:
-                    return False
+        if self._recorded_timing or pace.speed == 0:
+            left_ns = stamp.capture_time_ns - pace.position_ns(time.monotonic_ns())
+            left_s = left_ns / 1e9 / pace.speed if pace.speed else _GRAB_S
+            if left_ns > 0 and left_s >= _GRAB_S:
+                wait([self._subscriber], [], _GRAB_S)
+                return False
+            if left_ns > 0:
+                stop.wait(left_s)
         self._count += 1
         return True
 

@@ -83,6 +83,7 @@ class RunFolder:
         self.poses_address = ipc_address(self.path / "poses")
         self.events_address = ipc_address(self.path / "events")
         self.pace_address = ipc_address(self.path / "pace")
+        self.replay_address = ipc_address(self.path / "replay")
         self.recording = self.path / "recording.json"
         self.recording_address = ipc_address(self.path / "recording")
         self.control_address = ipc_address(self.path / "control")
@@ -94,6 +95,11 @@ class RunFolder:
     def begun(self, process: str) -> Path:
         """There as soon as the worker knows of every camera, or the viewer has drawn its first picture."""
         return self.path / f"{process}.begun"
+
+    @property
+    def viewer_stays(self) -> Path:
+        """There while the viewer still shows what it keeps of a replay that has ended."""
+        return self.path / "viewer.stays"
 
     def frames_address(self, camera_id: str) -> str:
         return ipc_address(self.path / f"frames-{camera_id}")

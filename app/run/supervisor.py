@@ -223,7 +223,7 @@ class Supervisor:
                 if code is None:
                     continue
                 if code == 0 and child.name == self._main:
-                    return self._let_viewer_finish(children)
+                    return self._let_viewer_finish(children, folder)
                 if code == 0 and child.name == "viewer":
                     log.info("%s: closed", child.name)
                     return 0
@@ -265,13 +265,14 @@ class Supervisor:
         child.restart_at = now + patience.restart_s
         return False
 
-    def _let_viewer_finish(self, children: dict[str, _Child]) -> int:
+    def _let_viewer_finish(self, children: dict[str, _Child], folder: RunFolder) -> int:
         """The worker has published its last pose: the viewer shows or writes it and ends by itself."""
         viewer = children.get("viewer")
         if viewer is not None and viewer.process is not None:
             end_at = time.monotonic() + self._patience.last_poses_s
             while viewer.poll() is None and time.monotonic() < end_at and not stop.wait(_POLL_S):
-                pass
+                if folder.viewer_stays.exists():
+                    end_at = time.monotonic() + self._patience.last_poses_s
             return 0 if viewer.poll() == 0 or stop.is_set() else 1
         return 0
 

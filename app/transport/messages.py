@@ -64,17 +64,23 @@ class CameraStatus(msgspec.Struct, tag="camera", tag_field="type", kw_only=True)
     schema_version: int = SCHEMA_VERSION
 
 
-class Pace(msgspec.Struct, tag="pace", tag_field="type"):
-    """Worker to grabbers of recorded cameras: the common start, and how far each may go, so that nothing is skipped.
+class Pace(msgspec.Struct, tag="pace", tag_field="type", kw_only=True):
+    """Worker to grabbers of recorded cameras: the common clock, and how far each may go, so that nothing is skipped.
 
-    The recording's time `origin_ns` is played at `start_ns` of the monotonic clock. A grabber sends the frame with
-    number n (from 0, in order of the recording) while n < `allowed[camera_id]`.
+    The recording's time `origin_ns` is played at `start_ns` of the monotonic clock, and from there on `speed` of its
+    seconds in each second; 0 holds it. A grabber sends the frame with number n (from 0, in order of the recording)
+    while n < `allowed[camera_id]`.
     """
 
     start_ns: int
     origin_ns: int
     allowed: dict[str, int]
+    speed: float = 1.0
     schema_version: int = SCHEMA_VERSION
+
+    def position_ns(self, now_ns: int) -> int:
+        """The recording's time that is played at `now_ns` of the monotonic clock."""
+        return self.origin_ns + round((now_ns - self.start_ns) * self.speed)
 
 
 class HandPose(msgspec.Struct, kw_only=True):

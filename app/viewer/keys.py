@@ -18,6 +18,12 @@ class Key(NamedTuple):
 KEYS = (
     Key("h ?", "help", "this list"),
     Key("space", "pause", "hold the view; the worker goes on", "live"),
+    Key("space", "play", "play and pause the recording", "replay"),
+    Key("left right", "step", "one set back or on", "replay"),
+    Key("shift left right", "second", "one second back or on", "replay"),
+    Key("home end", "ends", "the first set, the newest set", "replay"),
+    Key("[ ]", "speed", "slower, faster", "replay"),
+    Key("o", "loop", "play what was seen over and over", "replay"),
     Key("r", "reset", "the first view again", "without takes"),
     Key("r", "take", "begin and end a take", "takes"),
     Key("k", "mark", "mark the take", "takes"),

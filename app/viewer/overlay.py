@@ -23,8 +23,11 @@ from app.viewer.latency_bar import latency_bar
 from app.viewer.measure import Distance
 from app.viewer.panels import Strip, Tile, Undistorter
 from app.viewer.recording_card import recording_card
+from app.viewer.replay import Replay
 from app.viewer.sheet import Sheet, scale_of
 from app.viewer.state import Shown, Toggles
+from app.viewer.time_line import HEIGHT as TIME_LINE_HEIGHT
+from app.viewer.time_line import time_at, time_line
 from app.viewer.view import Viewpoint
 from calibration.rig import Rig
 
@@ -38,7 +41,7 @@ _CARD_DEPTH, _BAR_DEPTH, _LABEL_DEPTH = 1.1, 1.2, 1.4
 class Overlay:
     """Everything with a fixed place in the window. Redrawn when it changes and five times a second.
 
-    `keys` are those that the list shows.
+    `keys` are those that the list shows. A `replay` has a time line.
     """
 
     def __init__(
@@ -50,11 +53,14 @@ class Overlay:
         near_m: float,
         fine: int,
         keys: Sequence[Key],
+        replay: Replay | None = None,
     ) -> None:
         self._rig, self._title, self._near_m, self._keys = rig, title, near_m, keys
+        self._replay, self._time_top_px = replay, 0
+        self._time_drawn_for: tuple = ()
         self.scale = scale_of(*size)
         self._strip = Strip(rig.cameras, size[0], self.scale)
-        names = ("line", "images", "help", "std", "hands", "recording", "distance", "latency")
+        names = ("line", "images", "help", "std", "hands", "recording", "distance", "latency", "time")
         self._pictures = {name: Picture(window, fine) for name in names}
         self._labels = FloatingLabels(window, _LABEL_DEPTH * near_m)
         self._undistort = {camera.camera_id: Undistorter(camera.camera) for camera in rig.cameras}
@@ -73,11 +79,26 @@ class Overlay:
 
     @property
     def bottom_px(self) -> int:
-        return self._strip.height
+        return self._strip.height + self._time_px
+
+    @property
+    def _time_px(self) -> int:
+        return 0 if self._replay is None else round(TIME_LINE_HEIGHT * self.scale)
+
+    def time_line_at(self, pixel: np.ndarray, width: int) -> tuple[bool, int | None]:
+        """Whether a pixel (2,) of the window lies on the time line, and the recording's time there, if it has one."""
+        on_it = 0 <= pixel[1] - self._time_top_px < self._time_px
+        if self._replay is None or not on_it:
+            return False, None
+        return True, self.time_under(float(pixel[0]), width)
+
+    def time_under(self, x_px: float, width: int) -> int | None:
+        """The recording's time at that column of the time line."""
+        return None if self._replay is None else time_at(self._replay, x_px / self.scale, width / self.scale)
 
     def recolour(self) -> None:
         """Take the theme's colours at the next update."""
-        self._drawn_for = None
+        self._drawn_for, self._time_drawn_for = None, ()
 
     def take_reports(self, width: int, height: int, shown: Shown) -> None:
         """Bring the tiles' camera states to now, and their sizes to the window's."""
@@ -131,6 +152,8 @@ class Overlay:
         if strip_shown and (due or self._images_changed):
             self._pictures["images"].set_image(self._strip.draw(shown.clock_ns(now_ns)))
             self._images_changed = False
+        if self._replay is not None:
+            self._draw_time(self._replay, view.width)
         self._place_all(view, toggles, shown, strip_shown, distance is not None)
         self._labels.update(view, labels, self.scale)
 
@@ -152,6 +175,13 @@ class Overlay:
         if toggles.help:
             self._draw_one("help", help_card(self._keys, toggles.states(), self._saved, scale))
 
+    def _draw_time(self, replay: Replay, width: int) -> None:
+        times = (replay.position_ns, replay.newest_ns, replay.wanted_ns)
+        state = (width, self.scale, *times, replay.playing, replay.loops, replay.speed)
+        if state != self._time_drawn_for:
+            self._time_drawn_for = state
+            self._draw_one("time", time_line(width / self.scale, replay, self.scale))
+
     def _draw_one(self, name: str, sheet: Sheet) -> None:
         self._pictures[name].set_image(sheet.pixels)
 
@@ -161,6 +191,9 @@ class Overlay:
         bottom = view.height - (self._strip.height if strip_shown else 0)
         self._place("line", view, 0, 0, True)
         self._place("images", view, 0, bottom, strip_shown)
+        bottom -= self._time_px
+        self._time_top_px = bottom
+        self._place("time", view, 0, bottom, self._replay is not None)
         width, height = self._pictures["std"].size
         coloured = (toggles.mesh and toggles.uncertainty) or toggles.ellipsoids
         self._place("std", view, view.width - width, bottom - height, coloured)

@@ -1,25 +1,32 @@
 """The viewer process: a window, or a video without a screen.
 
 Listens to: PoseSet, End, RecordingStatus. Reads the frames that a PoseSet names from shared memory.
-Emits: requests to the recorder, where there is one.
+Emits: requests to the recorder, where there is one, and to the worker of a replay: to be held and let go.
 """
 
 import logging
 import sys
 from pathlib import Path
 
+from app.run.policy import ReplayPolicy
 from app.run.process import process_parser, run_process
 from app.run.settings import RunFolder, RunSettings
 from app.viewer.live_feed import LiveFeed
 from app.viewer.palette import THEMES
+from app.viewer.play_control import PlayControl
+from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews, views_file
 from app.viewer.show import run_viewer
 from app.viewer.take_keys import TakeKeys
+from calibration.camera_source import RecordedSource
+from calibration.played_frames import played_frames
 from calibration.rig import Rig
+from calibration.session import read_session
 
 log = logging.getLogger(__name__)
 
 VIEWER_HZ = 30.0
+_USUAL_FPS = 30.0
 
 
 def main() -> int:
@@ -45,6 +52,8 @@ def main() -> int:
                 every_set=every_set,
                 theme=args.theme,
                 views=SavedViews(views_file(rig.rig_id)),
+                replay=None if args.headless else _replay(folder, rig, settings),
+                on_stay=folder.viewer_stays.touch,
                 on_first_picture=folder.begun("viewer").touch,
                 more_keys=TakeKeys(folder.control_address).actions if settings.record is not None else None,
             )
@@ -54,6 +63,23 @@ def main() -> int:
         return 0
 
     return run_process("viewer", args, work)
+
+
+def _replay(folder: RunFolder, rig: Rig, settings: RunSettings) -> Replay | None:
+    """The time line, where a recording is played."""
+    if not isinstance(settings.policy, ReplayPolicy):
+        return None
+    times_ns = []
+    for camera in rig.cameras:
+        if isinstance(camera.source, RecordedSource):
+            every_ns = read_session(Path(camera.source.session)).frame_times_ns(camera.source.camera)
+            times_ns.append(every_ns[played_frames(camera.source, every_ns)] - camera.time_offset_ns)
+    times_ns = [times for times in times_ns if len(times)]
+    if not times_ns:
+        return None
+    first_ns, last_ns = min(int(times[0]) for times in times_ns), max(int(times[-1]) for times in times_ns)
+    period_ns = round(settings.every * 1e9 / (rig.sync.fps or _USUAL_FPS))
+    return Replay(PlayControl(folder.replay_address), first_ns, last_ns, period_ns)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The three-dimensional part of the picture: hands, their uncertainty, ground, axes, camera frusta with images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import open3d as o3d
 
@@ -119,6 +121,10 @@ class Scene:
         for items in self._hands:
             items.recolour()
         self.set_hands(self._poses, new=False)
+
+    def restart_trails(self, past: Sequence[Sequence[HandPose]]) -> None:
+        """The hands of the sets before the one that is set next."""
+        self._trails.restart(past)
 
     def set_hands(self, poses: list[HandPose], new: bool = True) -> None:
         """New hands; replaces all that were there."""

@@ -33,6 +33,11 @@ class Sheet:
     def disc(self, x: float, y: float, radius: float, colour: np.ndarray) -> None:
         cv2.circle(self.pixels, self._pixel(x, y), round(radius * self.scale), bgr(colour), cv2.FILLED, cv2.LINE_AA)
 
+    def triangle(self, left: float, right: float, middle_y: float, half: float, colour: np.ndarray) -> None:
+        """One that points to the right."""
+        corners = [self._pixel(left, middle_y - half), self._pixel(right, middle_y), self._pixel(left, middle_y + half)]
+        cv2.fillConvexPoly(self.pixels, np.array(corners), bgr(colour), cv2.LINE_AA)
+
     def frame(self, colour: np.ndarray) -> None:
         """A thin line along the edge."""
         thick = max(1, round(self.scale))

@@ -15,6 +15,7 @@ from app.run.process import stop
 from app.transport.messages import End, PoseSet, RecordingStatus
 from app.viewer.feed import Feed
 from app.viewer.palette import Theme
+from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews
 from app.viewer.video import Mp4Writer
 from app.viewer.window import ViewerWindow
@@ -35,6 +36,8 @@ def run_viewer(
     every_set: bool = False,
     theme: Theme = "dark",
     views: SavedViews | None = None,
+    replay: Replay | None = None,
+    on_stay: Callable[[], None] = lambda: None,
     on_first_picture: Callable[[], None] = lambda: None,
     more_keys: Mapping[str, Callable[[], None]] | None = None,
 ) -> str:
@@ -43,7 +46,7 @@ def run_viewer(
     `headless` renders to that mp4 without a screen: `rate_hz` pictures a second of wall time, or with `every_set`
     exactly one picture for each pose set, skipping none, however fast they come. `snapshot` is written as PNG at the
     end: the last view, headless the last one that showed the most hands. An exception (Ctrl-C too) still finishes
-    both files. `on_first_picture` is called when one was drawn.
+    both files. `on_first_picture` is called when one was drawn, `on_stay` while a `replay` that has ended is looked at.
 
     Raises UserError where no window can be opened or a file cannot be written.
     """
@@ -53,9 +56,11 @@ def run_viewer(
             fine = 2 if every_set or snapshot is not None else 1
             window = ViewerWindow(rig, feed, size=size, title=title, screen=False, fine=fine, theme=theme)
             return _run_headless(window, feed, video, rate_hz, snapshot, every_set, on_first_picture)
-    window = ViewerWindow(rig, feed, size=size, title=title, theme=theme, views=views, more_keys=more_keys)
+    window = ViewerWindow(
+        rig, feed, size=size, title=title, theme=theme, views=views, replay=replay, more_keys=more_keys
+    )
     try:
-        return _run_on_screen(window, feed, rate_hz, on_first_picture)
+        return _run_on_screen(window, feed, rate_hz, on_first_picture, on_stay)
     finally:
         if snapshot is not None:
             window.update(time.monotonic_ns())
@@ -63,7 +68,9 @@ def run_viewer(
         window.close()
 
 
-def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float, on_first_picture: Callable[[], None]) -> str:
+def _run_on_screen(
+    window: ViewerWindow, feed: Feed, rate_hz: float, on_first_picture: Callable[[], None], on_stay: Callable[[], None]
+) -> str:
     due_s = time.monotonic()
     first = True
     while True:
@@ -75,8 +82,12 @@ def _run_on_screen(window: ViewerWindow, feed: Feed, rate_hz: float, on_first_pi
         if first:
             first = False
             on_first_picture()
-        if window.shown.ended is not None or stop.is_set():
+        if stop.is_set():
             return "end"
+        if window.shown.ended is not None:
+            if not window.stays:
+                return "end"
+            on_stay()
         # A tick that is already late starts the clock anew: no burst makes up for a window that was blocked.
         due_s = max(due_s + 1 / rate_hz, time.monotonic())
         time.sleep(max(0.0, due_s - time.monotonic()))

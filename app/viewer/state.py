@@ -45,12 +45,13 @@ class Shown:
         self.recording: RecordingStatus | None = None
         self._arrived_ns: int | None = None
         self._paused_ns: int | None = None
+        self._still_ns: int | None = None
         self._fresh = False
         self._stats = RollingStats()
         self._camera_stats = RollingCameraRates()
 
-    def take(self, message: PoseSet | End | RecordingStatus, now_ns: int) -> None:
-        """A heartbeat brings news of the cameras only; while paused, so does everything else."""
+    def take(self, message: PoseSet | End | RecordingStatus, now_ns: int, show: bool = True) -> None:
+        """A heartbeat brings news of the cameras only; while paused, or where it is not to be shown, so does all."""
         if isinstance(message, End):
             self.ended = message
             return
@@ -60,11 +61,15 @@ class Shown:
         self.newest = message
         self._stats.add(message)
         self._camera_stats.add(message, now_ns)
-        if self._paused_ns is None and not is_heartbeat(message):
-            self.pose_set, self._fresh = message, True
-            # Where nobody looked, what is shown grows old.
-            if message.looked or self._arrived_ns is None:
-                self._arrived_ns = now_ns
+        if show and self._paused_ns is None and not is_heartbeat(message):
+            self.show(message, now_ns)
+
+    def show(self, pose_set: PoseSet, now_ns: int) -> None:
+        """This is the pose set to show from now on."""
+        self.pose_set, self._fresh = pose_set, True
+        # Where nobody looked, what is shown grows old.
+        if pose_set.looked or self._arrived_ns is None:
+            self._arrived_ns = now_ns
 
     def fresh(self) -> PoseSet | None:
         """The pose set to show, once; None where it was given already."""
@@ -78,9 +83,17 @@ class Shown:
     def toggle_pause(self, now_ns: int) -> None:
         self._paused_ns = None if self.paused else now_ns
 
+    def stand_still(self, stands: bool, now_ns: int) -> None:
+        """Of a replay that is held: what is shown grows no older."""
+        if not stands:
+            self._still_ns = None
+        elif self._still_ns is None:
+            self._still_ns = now_ns
+
     def clock_ns(self, now_ns: int) -> int:
         """The time that the picture stands for: it stands still while paused."""
-        return now_ns if self._paused_ns is None else self._paused_ns
+        stopped = self._still_ns if self._paused_ns is None else self._paused_ns
+        return now_ns if stopped is None else stopped
 
     def age_ns(self, now_ns: int) -> int | None:
         """How long ago the pose set came; None before the first."""
@@ -96,15 +109,16 @@ class Shown:
 
     def drawn_hands(self) -> list[HandPose]:
         """The hands of the pose set, and where those are expected that it did not see."""
-        pose_set = self.pose_set
-        return [] if pose_set is None else [*pose_set.hands, *(_expected(hand) for hand in pose_set.unseen)]
+        return [] if self.pose_set is None else drawn_hands(self.pose_set)
 
     def hands(self, now_ns: int) -> int:
         """How many hands are shown as true."""
         return 0 if self.pose_set is None or self.is_stale(now_ns) else len(self.pose_set.hands)
 
     def reports(self) -> dict[str, CameraReport]:
-        return {} if self.newest is None else self.newest.cameras
+        """The newest; of a replay that is held those of the set that is shown."""
+        of = self.newest if self._still_ns is None or self.pose_set is None else self.pose_set
+        return {} if of is None else of.cameras
 
     def figures(self, now_ns: int) -> Figures:
         return self._stats.figures(now_ns)
@@ -119,6 +133,11 @@ class Shown:
     def drawn(self, pose_set: PoseSet, now_ns: int) -> None:
         """A pose set is on the screen, first at `now_ns`."""
         self._stats.drawn(pose_set, now_ns)
+
+
+def drawn_hands(pose_set: PoseSet) -> list[HandPose]:
+    """The hands of a pose set, and where those are expected that it did not see."""
+    return [*pose_set.hands, *(_expected(hand) for hand in pose_set.unseen)]
 
 
 def _expected(hand: UnseenPose) -> HandPose:

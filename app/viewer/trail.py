@@ -32,6 +32,12 @@ class Trails:
         self._seen = {track: self._seen[track] for track in [pose.track_id for pose in poses]}
         self.draw()
 
+    def restart(self, past: Sequence[Sequence[HandPose]]) -> None:
+        """Begin anew with the hands of the sets before, the newest last."""
+        self._seen = {}
+        for poses in past:
+            self.add(poses)
+
     def draw(self) -> None:
         """Make the lines anew, in the theme's colours."""
         parts = [trail_lines(list(past)) for past in self._seen.values()]

@@ -17,15 +17,20 @@ from app.viewer.keys import CTRL, SHIFT, codes_of, keys_in
 from app.viewer.measure import Measure
 from app.viewer.mouse import Mouse, MouseActions
 from app.viewer.overlay import Overlay
+from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews
 from app.viewer.scene import Scene
-from app.viewer.state import Shown, Toggles
+from app.viewer.state import Shown, Toggles, drawn_hands
+from app.viewer.stats import is_heartbeat
+from app.viewer.trail import SETS as TRAIL_SETS
 from app.viewer.view import Viewpoint
 from calibration.errors import UserError
 from calibration.rig import Rig
 
 # Open3D gives these keys meanings of its own that would spoil the scene.
 _UNUSED_KEYS = "LPDONBWTEVXYZAGJK[]-=,.;'/`9"
+_PRESS, _REPEAT = 1, 2
+_REPEATED = (262, 263)
 _LINE_WIDTH, _POINT_SIZE = 1.5, 2.0
 
 
@@ -33,7 +38,8 @@ class ViewerWindow:
     """One window, on a screen or (`screen` False) in memory. `size` is (width, height) in pixels.
 
     `more_keys` are actions by capital letters, in place of the keys' own: those of a recording's takes. `views` are the
-    user's. `fine` renders that many times larger and reduces what `capture` gives, for smooth edges: EGL smooths none.
+    user's, `replay` the time line of a recording. `fine` renders that many times larger and reduces what `capture`
+    gives, for smooth edges: EGL smooths none.
 
     Raises UserError where no window can be opened.
     """
@@ -49,9 +55,10 @@ class ViewerWindow:
         fine: int = 1,
         theme: palette.Theme = "dark",
         views: SavedViews | None = None,
+        replay: Replay | None = None,
         more_keys: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
-        self._feed, self._fine, self._theme = feed, fine, theme
+        self._feed, self._fine, self._theme, self._replay = feed, fine, theme, replay
         self._more_keys = more_keys or {}
         palette.use(theme)
         (prepare_screen if screen else prepare_no_screen)()
@@ -66,8 +73,8 @@ class ViewerWindow:
         self.toggles = Toggles()
         self.measure = Measure()
         self._scene = Scene(self._window, rig)
-        self._keys = keys_in({"takes" if self._more_keys else "without takes", "live"})
-        self._overlay = Overlay(self._window, rig, title, size, self._scene.near_m, fine, self._keys)
+        self._keys = keys_in({"takes" if self._more_keys else "without takes", "replay" if replay else "live"})
+        self._overlay = Overlay(self._window, rig, title, size, self._scene.near_m, fine, self._keys, replay)
         control = self._window.get_view_control()
         self._scene.fit_limits(control)
         self._eye = Eye(control, rig, self._scene.stage, views or SavedViews(None), fine)
@@ -104,19 +111,53 @@ class ViewerWindow:
     def receive(self, messages: Sequence[PoseSet | End | RecordingStatus], now_ns: int) -> None:
         """Take what came, newest last; of several pose sets the newest is shown."""
         for message in messages:
-            self.shown.take(message, now_ns)
+            if self._replay is not None:
+                self._keep(self._replay, message)
+            self.shown.take(message, now_ns, show=self._replay is None or not self._replay.is_back)
+        self._undrawn = self._take_fresh(self._feed, now_ns)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the user looks at what is kept of a replay, although no more comes."""
+        return self._replay is not None and self._replay.stays
+
+    def _take_fresh(self, feed: Feed, now_ns: int) -> PoseSet | None:
+        """Show the pose set that has not been shown, if there is one, with the images of a feed."""
         pose_set = self.shown.fresh()
         if pose_set is not None:
-            self._undrawn = pose_set
-            self._overlay.take_images(self.shown, pose_set, self._feed, now_ns, self.camera_number)
+            self._overlay.take_images(self.shown, pose_set, feed, now_ns, self.camera_number)
             self._scene.set_hands(self.shown.drawn_hands())
             if pose_set.hands and not self._centred:
                 self._centred = True
                 if not self.camera_number:
                     self.reset_view()
+        return pose_set
+
+    def _keep(self, replay: Replay, message: PoseSet | End | RecordingStatus) -> None:
+        if isinstance(message, End):
+            replay.end()
+        elif isinstance(message, PoseSet) and not is_heartbeat(message):
+            images = {}
+            for camera_id, report in message.cameras.items():
+                if report.slot is not None and camera_id in self._overlay.tiles:
+                    image = self._feed.image(report.slot, self._overlay.tiles[camera_id].width)
+                    images |= {} if image is None else {report.slot: image}
+            replay.history.add(message, images)
+
+    def _play_back(self, replay: Replay, now_ns: int) -> None:
+        """Show what the time line stands at, where that has changed and lies back."""
+        index = replay.advance(now_ns)
+        self.shown.stand_still(replay.is_back or not replay.playing, now_ns)
+        if index is not None:
+            past = [replay.history[before].pose_set for before in range(max(0, index - TRAIL_SETS), index)]
+            self._scene.restart_trails([drawn_hands(pose_set) for pose_set in past])
+            self.shown.show(replay.history[index].pose_set, now_ns)
+            self._take_fresh(replay.history[index], now_ns)
 
     def update(self, now_ns: int) -> None:
         """Bring the scene up to date with messages, keys and mouse, to be drawn by the next `pump` or `capture`."""
+        if self._replay is not None:
+            self._play_back(self._replay, now_ns)
         self._eye.go_along(self.toggles.follow, self._scene.hands_centre_m, now_ns)
         view, through = self.view, self.camera_number
         self._overlay.take_reports(view.width, view.height, self.shown)
@@ -181,6 +222,8 @@ class ViewerWindow:
                 self.use_theme("light" if self._theme == "dark" else "dark")
             case "quit":
                 self._quit = True
+            case _ if self._replay is not None:
+                _act_on(self._replay, action, number)
 
     def _register_keys(self) -> None:
         bound: dict[int, dict[int, Callable[[], None]]] = {ord(letter): {} for letter in _UNUSED_KEYS}
@@ -191,7 +234,7 @@ class ViewerWindow:
         for letter, action in self._more_keys.items():
             bound[ord(letter)] = {0: action}
         for code, actions in bound.items():
-            self._window.register_key_action_callback(code, _callback(actions))
+            self._window.register_key_action_callback(code, _callback(code, actions))
 
     def _mouse_actions(self) -> MouseActions:
         scene, eye = self._scene, self._eye
@@ -201,17 +244,47 @@ class ViewerWindow:
             roll=eye.roll,
             zoom=lambda steps: eye.zoom(steps, scene.hands_centre_m),
             click=self.click,
-            press=lambda pixel: False,
-            held=lambda pixel: None,
+            press=self._press,
+            held=self._hold,
         )
 
+    def _press(self, pixel: np.ndarray) -> bool:
+        """On the time line the mouse drags it, and plays and pauses at its left end."""
+        on_it, time_ns = self._overlay.time_line_at(pixel, self.view.width)
+        if on_it and self._replay is not None:
+            self._replay.toggle_play() if time_ns is None else self._replay.drag_to(time_ns)
+        return on_it
 
-def _callback(actions: Mapping[int, Callable[[], None]]) -> Callable[..., bool]:
-    """Open3D's callback for a key: by the modifier held, once for each press."""
+    def _hold(self, pixel: np.ndarray) -> None:
+        time_ns = self._overlay.time_under(float(pixel[0]), self.view.width)
+        if time_ns is not None and self._replay is not None:
+            self._replay.drag_to(time_ns)
+
+
+def _act_on(replay: Replay, action: str, number: int) -> None:
+    """What a key does to a replay; `number` 0 is back or slower, 1 on or faster."""
+    way = 1 if number else -1
+    match action:
+        case "play":
+            replay.toggle_play()
+        case "step":
+            replay.step(way)
+        case "second":
+            replay.skip(way)
+        case "ends":
+            replay.go_to_end(newest=bool(number))
+        case "speed":
+            replay.change_speed(way)
+        case "loop":
+            replay.toggle_loop()
+
+
+def _callback(code: int, actions: Mapping[int, Callable[[], None]]) -> Callable[..., bool]:
+    """Open3D's callback for a key: by the modifier held, once for each press, and again while an arrow is held."""
 
     def act(_: o3d.visualization.Visualizer, event: int, modifiers: int) -> bool:
         action = actions.get(modifiers & (SHIFT | CTRL), actions.get(0))
-        if event == 1 and action is not None:
+        if (event == _PRESS or (event == _REPEAT and code in _REPEATED)) and action is not None:
             action()
         return False
 

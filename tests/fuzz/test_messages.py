@@ -28,7 +28,7 @@ FRAME = FrameHeader(
 MESSAGES: list[Message] = [
     FRAME,
     CameraStatus(camera_id="cam_0", state="streaming", detail="all is well", fps=30.0),
-    Pace(1, 2, {"cam_0": 3}),
+    Pace(start_ns=1, origin_ns=2, allowed={"cam_0": 3}),
     RecordingStatus(recording=True, take="a"),
     Event(time_ns=1, kind="hand", subject="1", state="lost"),
     End("told", {"sets": 3, "cameras": {"cam_0": {"frames": 3}}}),

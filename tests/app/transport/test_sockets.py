@@ -123,11 +123,11 @@ def test_what_is_no_message_is_counted_and_skipped(tmp_path, ends):
     time.sleep(0.3)
     raw.send(b"not msgpack at all")
     raw.send(msgspec.msgpack.encode({"type": "pace", "start_ns": "late"}))
-    future = Pace(0, 0, {})
+    future = Pace(start_ns=0, origin_ns=0, allowed={})
     future.schema_version = 999
     raw.send(msgspec.msgpack.encode(future))
-    raw.send(msgspec.msgpack.encode(Pace(1, 2, {"a": 3})))
-    assert received(subscriber, 1) == [Pace(1, 2, {"a": 3})]
+    raw.send(msgspec.msgpack.encode(Pace(start_ns=1, origin_ns=2, allowed={"a": 3})))
+    assert received(subscriber, 1) == [Pace(start_ns=1, origin_ns=2, allowed={"a": 3})]
     assert subscriber.refused == 3
 
 

@@ -1,0 +1,155 @@
+"""The time line of a replay: what was seen is played from memory, what was not yet seen by the worker.
+
+The worker estimates every set once, in order, whatever the user does here: it is held and let go, and nothing else. So
+the poses that a replay writes do not depend on it.
+"""
+
+from typing import Protocol
+
+from app.viewer.history import History
+
+SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_SECOND_NS = 1_000_000_000
+
+
+class ReplayWorker(Protocol):
+    """Who plays what was not yet seen: `app.viewer.play_control`."""
+
+    def play(self, speed: float, time_ns: int | None = None) -> None: ...
+
+
+class Replay:
+    """Plays from `first_ns` to `last_ns` of the recording, a set each `period_ns`.
+
+    `cursor_ns` is the time that is shown while it lies back in what was seen; None at the edge, where the newest set is
+    shown and the worker goes on.
+    """
+
+    def __init__(self, worker: ReplayWorker, first_ns: int, last_ns: int, period_ns: int) -> None:
+        self._worker, self._period_ns = worker, period_ns
+        self.first_ns, self.last_ns = first_ns, max(last_ns, first_ns + 1)
+        self.history = History()
+        self.playing, self.loops, self.ended = True, False, False
+        self.cursor_ns: int | None = None
+        self._speed_at = SPEEDS.index(1.0)
+        self._wanted_ns = 0
+        self._told = 1.0
+        self._shown_ns: int | None = None
+        self._last_ns = 0
+
+    @property
+    def speed(self) -> float:
+        return SPEEDS[self._speed_at]
+
+    @property
+    def position_ns(self) -> int:
+        """The recording's time that is shown."""
+        if self.cursor_ns is not None:
+            return self.cursor_ns
+        return self.history.times_ns[-1] if len(self.history) else self.first_ns
+
+    @property
+    def newest_ns(self) -> int:
+        return self.history.times_ns[-1] if len(self.history) else self.first_ns
+
+    @property
+    def wanted_ns(self) -> int:
+        """As far as the worker was asked to hurry; it may not be there yet."""
+        return max(self._wanted_ns, self.newest_ns)
+
+    @property
+    def stays(self) -> bool:
+        """Whether there is something to look at when the worker has ended."""
+        return self.loops or not self.playing or self.is_back
+
+    @property
+    def is_back(self) -> bool:
+        """Whether something older than the newest set is shown."""
+        return self.cursor_ns is not None
+
+    def end(self) -> None:
+        """The worker has no more sets."""
+        self.ended = True
+
+    def toggle_play(self) -> None:
+        self.playing = not self.playing
+        self._tell()
+
+    def toggle_loop(self) -> None:
+        self.loops = not self.loops
+
+    def change_speed(self, steps: int) -> None:
+        self._speed_at = min(max(self._speed_at + steps, 0), len(SPEEDS) - 1)
+        self._tell()
+
+    def step(self, sets: int) -> None:
+        """One set back or on, and stand there; beyond the newest the worker makes the next."""
+        self.playing = False
+        index = self.history.at(self.position_ns) + sets
+        if index < len(self.history):
+            self._show(max(index, 0))
+        else:
+            self._hurry_to(self.newest_ns + self._period_ns)
+
+    def skip(self, seconds: float) -> None:
+        """So many seconds back or on; play goes on if it did."""
+        self._go_to(self.position_ns + round(seconds * _SECOND_NS))
+
+    def go_to_end(self, newest: bool) -> None:
+        """To the first set that is kept, or to the newest."""
+        if newest:
+            self.cursor_ns = None
+            self._tell()
+        else:
+            self._show(0)
+
+    def drag_to(self, time_ns: int) -> None:
+        """Where the user drags the time line to; play stops."""
+        self.playing = False
+        self._go_to(time_ns)
+
+    def advance(self, now_ns: int) -> int | None:
+        """Play what was seen, at `now_ns` of the monotonic clock; the index of the moment to show, once."""
+        elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
+        if self.playing and self.cursor_ns is None and self.ended and self.loops and len(self.history):
+            self._show(0)
+        elif self.playing and self.cursor_ns is not None:
+            self.cursor_ns += round(elapsed_ns * self.speed)
+            if self.cursor_ns >= self.newest_ns:
+                self.cursor_ns = None
+                self._tell()
+        before_ns, self._shown_ns = self._shown_ns, None
+        if self.cursor_ns is None:
+            # At the edge sets are shown as they come; the way back to it ends at the newest of those kept.
+            return None if before_ns is None or not len(self.history) else len(self.history) - 1
+        index = self.history.at(self.cursor_ns)
+        self._shown_ns = self.history.times_ns[index]
+        return None if self._shown_ns == before_ns else index
+
+    def _go_to(self, time_ns: int) -> None:
+        if time_ns <= self.newest_ns and len(self.history):
+            self._show(self.history.at(time_ns), time_ns)
+        else:
+            self._hurry_to(min(time_ns, self.last_ns + self._period_ns))
+
+    def _show(self, index: int, time_ns: int | None = None) -> None:
+        if not len(self.history):
+            return
+        at_ns = self.history.times_ns[index]
+        self.cursor_ns = at_ns if time_ns is None else max(time_ns, self.history.times_ns[0])
+        self._tell()
+
+    def _hurry_to(self, time_ns: int) -> None:
+        """Let the worker estimate all up to a time as fast as it can."""
+        self.cursor_ns, self._wanted_ns = None, time_ns
+        self._told = self._asked
+        self._worker.play(self._told, time_ns)
+
+    @property
+    def _asked(self) -> float:
+        return self.speed if self.playing and self.cursor_ns is None else 0.0
+
+    def _tell(self) -> None:
+        if self._asked != self._told:
+            self._told = self._asked
+            self._worker.play(self._told)
