@@ -20,6 +20,7 @@ _COMMANDS = (
     "live",
     "record",
     "replay",
+    "latency",
     "convert",
     "batch",
     "session",

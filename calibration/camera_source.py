@@ -67,7 +67,8 @@ class SimulatedSource(
     Spans are [start, duration] in seconds since the grabber opened it first: `stalls` deliver nothing and then go
     on, `disconnects` fail until the span is over; in `line` the input is high that takes follow, where there is one.
     `resizes` are [start, width, height]: its images are of that size from then on. `corrupt` and `drop` list sequence
-    numbers.
+    numbers. With `screen` it films a virtual screen instead, which `Xvfb -fbdir` keeps in that file, and delivers each
+    picture `screen_delay_ms` later.
     """
 
     fps: float = 30.0
@@ -83,6 +84,8 @@ class SimulatedSource(
     resizes: list[tuple[float, int, int]] = []
     images: str | None = None
     people: int = 1
+    screen: str | None = None
+    screen_delay_ms: float = 0.0
 
 
 CameraSource = OpenCvSource | PylonSource | RecordedSource | SimulatedSource

@@ -16,6 +16,7 @@ from calibration.camera_names import check_camera_id
 from calibration.camera_source import MAX_CAMERAS, CameraSource
 from calibration.errors import UserError
 from calibration.image_turn import ImageTurn
+from calibration.measured_latency import MeasuredLatency
 from calibration.yamlfile import read_yaml, write_yaml
 
 RIG_VERSION = 1
@@ -58,7 +59,7 @@ class RigCamera:
     `T_cam_world` is 4x4 with `x_cam = T_cam_world @ x_world`, metres. `time_offset_ns` is how late this camera's
     time stamps are: true capture time = stamped time - time_offset_ns. A `remote` camera is grabbed by another host
     (`usthand grab`), which asks for its `source`. `camera` and `T_cam_world` are those of the upright image, which
-    `turn` makes of the source's.
+    `turn` makes of the source's. `latency` is how late its frames are, where that was measured.
     """
 
     camera_id: str
@@ -69,6 +70,7 @@ class RigCamera:
     rmse_px: float | None = None
     remote: bool = False
     turn: ImageTurn = ImageTurn()
+    latency: MeasuredLatency | None = None
 
     @property
     def source_size(self) -> tuple[int, int]:
@@ -138,6 +140,7 @@ class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
     remote: bool = False
     mirrored: bool = False
     rotate: Literal[0, 90, 180, 270] = 0
+    latency: MeasuredLatency | None = None
 
 
 class _RigFile(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -240,6 +243,7 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         rmse_px=entry.rmse_px,
         remote=entry.remote,
         turn=ImageTurn(entry.mirrored, entry.rotate),
+        latency=entry.latency,
     )
 
 
@@ -271,6 +275,7 @@ def _nominal_camera(entry: _CameraEntry, path: Path) -> RigCamera:
         source=entry.source,
         remote=entry.remote,
         turn=ImageTurn(entry.mirrored, entry.rotate),
+        latency=entry.latency,
     )
 
 
@@ -297,6 +302,17 @@ def check_rigid(T: np.ndarray) -> None:
         )
 
 
+def write_latencies(path: Path, latencies: Mapping[str, MeasuredLatency]) -> None:
+    """Keep what was measured of cameras in their `rig.yaml`, calibrated or not, atomically; the rest stays as it is.
+
+    Raises UserError as `read_rig` does.
+    """
+    file = read_yaml(path, _RigFile)
+    entries = [msgspec.structs.replace(entry, latency=latencies.get(entry.id, entry.latency)) for entry in file.cameras]
+    file = msgspec.structs.replace(file, cameras=entries)
+    write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(file)})
+
+
 def write_uncalibrated_rig(path: Path, rig: Rig) -> None:
     """Write what `read_uncalibrated_rig` reads, atomically: ids, image sizes, sources, synchronisation."""
     entries = [
@@ -307,6 +323,7 @@ def write_uncalibrated_rig(path: Path, rig: Rig) -> None:
             remote=camera.remote,
             mirrored=camera.turn.mirrored,
             rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
+            latency=camera.latency,
         )
         for camera in rig.cameras
     ]
@@ -329,6 +346,7 @@ def write_rig(path: Path, rig: Rig) -> None:
             remote=camera.remote,
             mirrored=camera.turn.mirrored,
             rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
+            latency=camera.latency,
         )
         for camera in rig.cameras
     ]

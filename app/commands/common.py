@@ -248,6 +248,10 @@ def _print_summary(summary: dict) -> None:
     print(f"{sets} frame sets, {summary['sets_with_hand']} with a hand, {summary['sets_with_both_hands']} with both")
     if sets:
         print(f"{summary['fps']} sets/s, latency {latency['p50']} ms (p99 {latency['p99']} ms) from grab to pose")
+    photon = summary.get("photon_to_pose_ms")
+    if photon:
+        light = summary["photon_to_pose_parts_ms"]["light"]
+        print(f"photon to pose {photon['p50']} ms (p99 {photon['p99']} ms), {light} ms of it from light to grab")
     if summary["detections"]:
         print(
             f"reprojection {summary['reprojection_px_median']} px, "

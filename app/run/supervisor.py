@@ -184,6 +184,8 @@ class Supervisor:
             worker = "app.wizard.process"
         elif self._settings.touch:
             worker = "app.touch.process"
+        elif self._settings.latency:
+            worker = "app.latency.process"
         children = {}
         if self._settings.record is not None:
             # Before the cameras: it hears of their first frames.

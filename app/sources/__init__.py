@@ -47,6 +47,10 @@ def _make_as_delivered(camera: RigCamera, rig: Rig) -> Source:
             from app.sources.recorded import RecordedCapture
 
             return RecordedCapture(camera)
+        case SimulatedSource(screen=str()):
+            from app.sources.screen import ScreenCapture
+
+            return ScreenCapture(camera)
         case SimulatedSource():
             from app.sources.simulated import SimulatedCapture
 

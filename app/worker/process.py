@@ -85,6 +85,12 @@ class Worker:
         )
         if self._poses is not None:
             self._poses.begin(self._estimator.definition)
+        # Of a recording the frames are grabbed when they are played: there is no light to count from.
+        self._light_to_grab_ms = (
+            {each.camera_id: each.latency.light_to_grab_ms for each in rig.cameras if each.latency is not None}
+            if self._policy.newest_only
+            else {}
+        )
         self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
         self._gestures = Gestures()
@@ -184,8 +190,9 @@ class Worker:
         cameras = self._intake.reports(frame_set)
         self._tell(estimate.notes, cameras)
         timing = set_timing(
-            frame_set, start_ns=start_ns, end_ns=end_ns, published_ns=time.monotonic_ns(), within_ms=within_ms
-        )
+            frame_set, start_ns=start_ns, end_ns=end_ns, published_ns=time.monotonic_ns(), within_ms=within_ms,
+            light_to_grab_ms=self._light_to_grab_ms,
+        )  # fmt: skip
         self._publish(cameras, frame_set, poses, timing, estimate, ahead)
         self._intake.done(frame_set)
         self._keep(frame_set, estimate, timing, ahead)

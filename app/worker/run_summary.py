@@ -40,6 +40,8 @@ class RunSummary:
         self._reprojection = Quantiles()
         self._leave_one_out = Quantiles()
         self._latency = Quantiles()
+        self._photon_to_pose = Quantiles()
+        self._photon_parts: dict[str, Quantiles] = {}
         self._error_mm = Quantiles()
         self._stages: dict[str, Quantiles] = {}
         self._bones: dict[Side, MeanStd] = {}
@@ -63,6 +65,10 @@ class RunSummary:
                 errors_m = [np.linalg.norm(hand.joints_world_m - each, axis=1) for each in true_m]
                 self._error_mm.add(min(errors_m, key=np.mean) * 1e3)
         self._latency.add(timing.latency_ms)
+        if timing.photon_to_pose_ms is not None:
+            self._photon_to_pose.add(timing.photon_to_pose_ms)
+            for stage, milliseconds in timing.photon_to_pose_parts_ms().items():
+                self._photon_parts.setdefault(stage, Quantiles()).add(milliseconds)
         for stage, milliseconds in timing.stage_ms.items():
             self._stages.setdefault(stage, Quantiles()).add(milliseconds)
         self._first_ns = self._first_ns or timing.published_ns
@@ -84,6 +90,9 @@ class RunSummary:
             "bone_length_cv_mean": rounded(float(np.mean(variations)) if variations else None),
             "jitter_at_rest_mm": rounded(self._jitter.mm),
             "latency_ms": self._latency.summary(),
+            "photon_to_pose_ms": self._photon_to_pose.summary() if self._photon_to_pose.count else None,
+            "photon_to_pose_parts_ms": {stage: rounded(each.mean) for stage, each in self._photon_parts.items()}
+            or None,
             "stage_ms": {stage: rounded(values.quantile(0.5)) for stage, values in self._stages.items()},
             "stage_p99_ms": {stage: rounded(values.quantile(0.99)) for stage, values in self._stages.items()},
             "fps": rounded((self._sets - 1) / seconds if seconds > 0 else None),
@@ -103,3 +112,7 @@ class RunSummary:
         if self._truth is not None:
             result["mpjpe_mm"] = rounded(self._error_mm.mean)
         return result
+
+
+def _means(parts: dict[str, Quantiles]) -> dict[str, float | None]:
+    return {stage: rounded(values.mean) for stage, values in parts.items()}

@@ -98,6 +98,7 @@ def _rig(solve: RigSolve, board: Board, figures: Mapping[str, CameraFigures], gi
                 rmse_px=figures[camera_id].rmse_px,
                 remote=known.remote if known else False,
                 turn=known.turn if known else ImageTurn(),
+                latency=known.latency if known else None,
             )
         )
     record = CalibrationRecord(

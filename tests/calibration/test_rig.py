@@ -11,6 +11,7 @@ import yaml
 from calibration.camera import Camera
 from calibration.camera_source import OpenCvSource, PylonSource, RecordedSource, SimulatedSource
 from calibration.errors import UserError
+from calibration.measured_latency import MeasuredLatency
 from calibration.plain_yaml import parse_yaml
 from calibration.rig import (
     CalibrationRecord,
@@ -19,7 +20,9 @@ from calibration.rig import (
     SyncSettings,
     read_rig,
     read_uncalibrated_rig,
+    write_latencies,
     write_rig,
+    write_uncalibrated_rig,
 )
 from models.simulation.simulated_rig import look_at, ring_rig
 
@@ -207,3 +210,43 @@ def test_a_hash_that_looks_like_a_number_is_read_where_another_program_wrote_it_
     """PyYAML, of YAML 1.1, quotes no 8081e6192082."""
     assert parse_yaml("rig_id: 8081e6192082")["rig_id"] == "8081e6192082"
     assert parse_yaml("fps: 3e1")["fps"] == 30.0
+
+
+LATENCY = MeasuredLatency(light_to_grab_ms=41.5, spread_ms=2.25, uncertainty_ms=16.75, date="2026-11-28")
+
+
+def test_measured_latencies_are_kept_and_change_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    rig = varied_rig()
+    write_rig(path, rig)
+    before = yaml.safe_load(path.read_text())
+    write_latencies(path, {rig.camera_ids[1]: LATENCY})
+    after = yaml.safe_load(path.read_text())
+    assert after["cameras"][1].pop("latency") == {
+        "light_to_grab_ms": 41.5, "spread_ms": 2.25, "uncertainty_ms": 16.75, "date": "2026-11-28",
+    }  # fmt: skip
+    assert after == before
+    write_latencies(path, {rig.camera_ids[1]: LATENCY})
+    read = read_rig(path)
+    assert read.rig_id == rig.rig_id
+    assert [camera.latency for camera in read.cameras] == [None, LATENCY, None, None]
+    write_rig(path, read)
+    assert read_rig(path).cameras[1].latency == LATENCY
+    write_uncalibrated_rig(path, read)
+    write_latencies(path, {rig.camera_ids[0]: LATENCY})
+    assert [camera.latency for camera in read_uncalibrated_rig(path).cameras] == [LATENCY, LATENCY, None, None]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("light_to_grab_ms", -40.0), ("light_to_grab_ms", 1e9), ("spread_ms", -1.0), ("uncertainty_ms", float("nan"))],
+)
+def test_a_latency_that_is_none_is_named(tmp_path: Path, key: str, value: float) -> None:
+    path = tmp_path / "rig.yaml"
+    rig = varied_rig()
+    write_rig(path, replace(rig, cameras=(replace(rig.cameras[0], latency=LATENCY), *rig.cameras[1:])))
+    data = yaml.safe_load(path.read_text())
+    data["cameras"][0]["latency"][key] = value
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError, match=key):
+        read_rig(path)

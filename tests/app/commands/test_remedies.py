@@ -44,6 +44,7 @@ REACHED_BY = {
     "app/transport": ["live", "grab", "calibrate"],
     "app/run/view_choice.py": ["live", "replay", "demo"],
     "app/web": ["live", "replay", "demo"],
+    "app/latency": ["latency"],
     "app/rerun_view": ["live", "replay", "demo"],
     "calibration/board": ["board"],
     "calibration/formats": ["rig show", "rig convert", "import", "calibrate"],
