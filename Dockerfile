@@ -21,13 +21,13 @@ FROM system AS build-cpu
 ARG EXTRAS=cpu
 COPY . /src
 RUN /src/deploy/setup.sh install /opt/usthand ${EXTRAS} \
-    && /opt/usthand/bin/python -m pip uninstall --quiet --yes pip
+    && /src/deploy/setup.sh slim /opt/usthand
 
 FROM system AS build-gpu
 ARG EXTRAS=gpu
 COPY . /src
 RUN /src/deploy/setup.sh install /opt/usthand ${EXTRAS} \
-    && /opt/usthand/bin/python -m pip uninstall --quiet --yes pip
+    && /src/deploy/setup.sh slim /opt/usthand
 
 FROM system AS dev
 COPY deploy/setup.sh /src/deploy/setup.sh

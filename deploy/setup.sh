@@ -5,6 +5,7 @@
 # The container image is made of the same steps, one at a time:
 #   deploy/setup.sh system runtime|all     the system's packages: those of the application, or those of its tests too
 #   deploy/setup.sh install DIR EXTRAS     a virtual environment in DIR with the application, as pip installs it
+#   deploy/setup.sh slim DIR               the same without pip, and without Open3D's CUDA code, which nothing here uses
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -75,6 +76,16 @@ wanted() { # what .venv was made from: the settings, and this place, since the i
     { cat pyproject.toml constraints.txt deploy/setup.sh; pwd; } | sha256sum | cut -d' ' -f1
 }
 
+make_slim() { # an environment's folder
+    local pip=("$1/bin/python" -m pip --quiet --disable-pip-version-check) version
+    version="$("$1/bin/python" -c 'import importlib.metadata as m; print(m.version("open3d"))')"
+    if [ "$(uname -m)" = x86_64 ]; then # elsewhere it has none
+        "${pip[@]}" uninstall --yes open3d
+        "${pip[@]}" install --no-deps "open3d-cpu==$version"
+    fi
+    "${pip[@]}" uninstall --yes pip
+}
+
 check_libraries() { # of the environment in a folder
     local error
     if ! error="$("$1/bin/python" -c 'import cv2, open3d' 2>&1)"; then
@@ -104,8 +115,12 @@ install)
     make_venv "${2:?setup.sh install DIR EXTRAS}" ".[${3:?setup.sh install DIR EXTRAS}]"
     check_libraries "$2"
     ;;
+slim)
+    make_slim "${2:?setup.sh slim DIR}"
+    check_libraries "$2"
+    ;;
 *)
-    echo "setup: unknown step $1; there are: develop, system, install" >&2
+    echo "setup: unknown step $1; there are: develop, system, install, slim" >&2
     exit 2
     ;;
 esac

@@ -14,6 +14,8 @@ _NAME = "usthand-live"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _OLDEST, _BEYOND = (3, 11), (3, 14)
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+# The same code built without CUDA.
+_STANDS_FOR = {"open3d": "open3d-cpu"}
 # What is imported of a package, where it has another name.
 _MODULES = {"opencv-contrib-python": "cv2", "pyyaml": "yaml", "pyzmq": "zmq"}
 # It says after each what has come so far, for one may end the process.
@@ -166,6 +168,9 @@ def installed() -> dict[str, str]:
         name = each.metadata["Name"]
         if name and canonical(name) not in found:
             found[canonical(name)] = each.version
+    for name, other in _STANDS_FOR.items():
+        if other in found:
+            found.setdefault(name, found[other])
     return found
 
 

@@ -15,7 +15,8 @@ from app.cli import build_parser
 from app.doctor.packages import LIBRARIES
 from app.run.health import standing_still
 from tests.conftest import ROOT
-from tests.support.live_run import LiveRun, free_port, simulated_rig, usthand
+from tests.support.broken_machine import needs_mounts
+from tests.support.live_run import LiveRun, free_port, last_json, simulated_rig, usthand
 
 SETUP = ROOT / "deploy" / "setup.sh"
 TARGETS = ("cpu", "gpu")
@@ -66,7 +67,7 @@ def test_the_images_steps_are_those_of_setup_sh() -> None:
     for line in everything:
         assert not re.search(r"apt-get install|pip install|gcc|build-essential", line), line
         steps += re.findall(r"setup\.sh (\w+)(?: (\S+))?(?: (\S+))?", line)
-    assert {name for name, _, _ in steps} == {"system", "install", "develop"}
+    assert {name for name, _, _ in steps} == {"system", "install", "slim", "develop"}
     assert all(f"\n{name})" in script for name, _, _ in steps)
     given = [line.partition("=")[2] for line in everything if line.startswith("ARG EXTRAS")]
     assert len(given) == len([step for step in steps if step[0] == "install"]) and set(given) <= extras
@@ -208,3 +209,24 @@ def test_a_run_is_healthy_while_its_processes_go_round(tmp_path: Path) -> None:
         for each in (loading, beating, still):
             each.kill()
             each.wait()
+
+
+READ_ONLY = """
+mount --rbind / "$1"
+mount -o remount,ro,bind "$1"
+mount -t tmpfs -o mode=1777 none "$1/tmp"
+cd /
+exec chroot "$1" env HOME=/tmp/home XDG_STATE_HOME= XDG_CACHE_HOME= sh -ec \
+    'if touch "$1/written" 2>/dev/null; then exit 77; fi; cd "$1"; shift; exec "$@"' sh "$2" "$3" \
+    -m app demo --drawn --no-viewer --seconds 1 --json
+"""
+
+
+@pytest.mark.slow
+def test_a_root_that_cannot_be_written_to_is_enough(tmp_path: Path) -> None:
+    """As `docker run --read-only --tmpfs /tmp` has it: everything but /tmp is read-only."""
+    needs_mounts()
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", READ_ONLY, "sh", tmp_path, ROOT]
+    done = subprocess.run([*command, sys.executable], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert last_json(done.stdout)["sets_with_hand"] > 0

@@ -1,5 +1,6 @@
 """Broken set-ups: each gets the line that names it, and the command that mends it. As real as it can be here."""
 
+import importlib.metadata
 import os
 import socket
 import subprocess
@@ -105,6 +106,19 @@ def test_a_wrong_version_and_a_missing_package(tmp_path: Path) -> None:
     problems = {each.text: each.remedy for each in found if each.level == "problem"}
     assert set(problems) == {"pyyaml is 5.4; tested with 6.0.3", "not installed: av"}
     assert problems["pyyaml is 5.4; tested with 6.0.3"].endswith("pip install 'pyyaml==6.0.3'")
+
+
+def test_a_package_that_stands_for_another_is_no_missing_one(tmp_path: Path) -> None:
+    version = importlib.metadata.version("open3d")
+    fake_package(tmp_path, "open3d-cpu", version)
+    before = (
+        "all = list(packages.importlib.metadata.distributions())\n"
+        "packages.importlib.metadata.distributions = lambda: [d for d in all if d.metadata['Name'] != 'open3d']"
+    )
+    with_it = examined("packages.check_packages()", before, env={"PYTHONPATH": str(tmp_path)})
+    assert [each.text for each in with_it if each.level == "problem"] == []
+    without = examined("packages.check_packages()", before)
+    assert only(without, "problem").text == "not installed: open3d"
 
 
 def test_a_broken_package_and_one_that_ends_the_process(tmp_path: Path) -> None:
