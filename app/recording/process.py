@@ -22,6 +22,7 @@ from app.recording.encoders import Encoders
 from app.recording.repair import repair_session
 from app.recording.takes import Takes
 from app.run.process import process_parser, run_process, stop
+from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import End, PoseSet, RecordingStatus
 from app.transport.sockets import CommandServer, Publisher, Subscriber, wait
@@ -95,12 +96,15 @@ class RecorderProcess:
         return failed or (self._encoders.all_states("ended") and not self._record.takes)
 
     def _step(self) -> None:
+        pulse.beat()
         wait([self._poses], self._servers, self._tuning.poll_s)
         for server in self._servers:
             server.serve()
         self._take_poses()
         for camera_id, report in self._encoders.reports():
             self._takes.hear(camera_id, report)
+            if report is not None and report.times_ns:
+                pulse.work()
         self._follow_line()
         self._takes.finish_ended()
         if time.monotonic() - self._status_at > self._tuning.status_s:

@@ -83,6 +83,17 @@ def finish_poses(path: Path) -> int:
     return len(hands)
 
 
+def mend_rows(path: Path) -> int:
+    """Cut off what a writer that was killed left of a row, so that more may follow. Returns the first number that no
+    hand has yet. Raises OSError."""
+    part = part_of(path)
+    for name, row in (("hands", HAND_ROW), ("sets", SET_ROW), ("ahead", AHEAD_ROW)):
+        if (part / name).is_file():
+            os.truncate(part / name, (part / name).stat().st_size // row.itemsize * row.itemsize)
+    tracks = _rows(part / "hands", HAND_ROW)["track"]
+    return int(tracks.max()) + 1 if len(tracks) else 0
+
+
 class _About(msgspec.Struct):
     cameras: Annotated[list[str], msgspec.Meta(max_length=64)]
     definition: Definition

@@ -23,6 +23,7 @@ from app.evaluation.touch_targets import targets_of
 from app.evaluation.touches import find_touches
 from app.run.policy import LivePolicy
 from app.run.process import process_parser, run_process, stop
+from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.touch.guide import TouchGuide
 from app.touch.plan import PLAN, Prompt, TouchPlan, prompt_text
@@ -80,10 +81,12 @@ class TouchProcess:
         try:
             log.info("touch test: %d touches are asked for", len(self._guide.plan))
             while not stop.is_set() and self._guide.current is not None:
+                pulse.beat()
                 frame_set = self._intake.take(0.02)
                 if frame_set is not None:
                     self._look(frame_set)
                     self._intake.done(frame_set)
+                    pulse.work()
                 elif self._intake.ended:
                     break
                 self._draw()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from app.run.process import stop
+from app.run.pulse import pulse
 from app.transport.messages import End, PoseSet, RecordingStatus
 from app.viewer.feed import Feed
 from app.viewer.palette import Theme
@@ -77,6 +78,7 @@ def _run_on_screen(
         now_ns = time.monotonic_ns()
         window.receive(feed.poll(), now_ns)
         window.update(now_ns)
+        pulse.work()
         if not window.pump():
             return "quit"
         if first:
@@ -113,6 +115,7 @@ def _run_headless(
         window.update(now_ns)
         picture = window.capture()
         video.write(picture, number)
+        pulse.work()
         if video.frames == 1:
             on_first_picture()
         hands = window.shown.hands(now_ns)
@@ -122,6 +125,7 @@ def _run_headless(
     try:
         while window.shown.ended is None and not stop.is_set():
             messages = feed.poll()
+            pulse.beat()
             if every_set:
                 for message in messages:
                     if stop.is_set():

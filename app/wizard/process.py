@@ -18,6 +18,7 @@ import numpy as np
 
 from app.assembly.intake import Intake
 from app.run.process import process_parser, run_process, stop
+from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from app.wizard.canvas import WizardScreen, draw_scene
@@ -79,10 +80,12 @@ class WizardProcess:
         try:
             log.info("wizard: %d cameras, captures in %s", len(self._rig.cameras), self._recorder.folder)
             while not stop.is_set():
+                pulse.beat()
                 frame_set = self._intake.take(0.02)
                 if frame_set is not None:
                     self._look(self._finder.find(frame_set))
                     self._intake.done(frame_set)
+                    pulse.work()
                 self._draw()
                 for key in self._window.pressed():
                     done = self._press(key)

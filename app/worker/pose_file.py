@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from app.estimators.estimator import Estimate, Hand
-from app.run.pose_rows import AHEAD_ROW, HAND_ROW, SET_ROW, finish_poses, part_of
+from app.run.pose_rows import AHEAD_ROW, HAND_ROW, SET_ROW, finish_poses, has_rows, mend_rows, part_of
 from app.transport.messages import AheadPose, HandPose, PoseSet
 from calibration.errors import UserError, WriteError
 from calibration.frames import FrameSet
@@ -38,18 +38,23 @@ class PoseFile:
     `definition`, a text: where on the hand the joints lie, and `version` of the file.
     """
 
-    def __init__(self, path: Path, cameras: Sequence[str]) -> None:
+    def __init__(self, path: Path, cameras: Sequence[str], goes_on: bool = False) -> None:
+        """`goes_on`: after the rows of a worker of the same run that died; hands have further numbers then."""
         self.path = Path(path)
         self._part = part_of(self.path)
         self._bits = {camera_id: 1 << number for number, camera_id in enumerate(cameras)}
         self._room_s = time.monotonic()
         self._ahead: FileIO | None = None
+        self._first_track = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self._part, ignore_errors=True)
-            self._part.mkdir()
-            self._hands = (self._part / "hands").open("wb", buffering=0)
-            self._sets = (self._part / "sets").open("wb", buffering=0)
+            if goes_on and has_rows(self.path):
+                self._first_track = mend_rows(self.path)
+            else:
+                shutil.rmtree(self._part, ignore_errors=True)
+                self._part.mkdir()
+            self._hands = (self._part / "hands").open("ab", buffering=0)
+            self._sets = (self._part / "sets").open("ab", buffering=0)
             # Room for the file itself, so that a full disk is noticed while what was written can still become one.
             self._room = os.open(self._part / "room", os.O_CREAT | os.O_RDWR)
         except OSError as error:
@@ -75,7 +80,8 @@ class PoseFile:
         self._add_set(poses.reference_time_ns, poses.views, [hand.state for hand in poses.unseen])
 
     def _add_hand(self, side: str, hand: Hand | HandPose, views: Iterable[str]) -> None:
-        row = (hand.capture_time_ns, side, hand.track_id, hand.joints_world_m, hand.covariance_m2, hand.confidence)
+        track = self._first_track + hand.track_id
+        row = (hand.capture_time_ns, side, track, hand.joints_world_m, hand.covariance_m2, hand.confidence)
         row = np.array((*row, self._mask(views)), HAND_ROW)
         self._write(lambda: self._hands.write(row.tobytes()))
 
@@ -84,12 +90,13 @@ class PoseFile:
             if self._ahead is None:
                 self._write(self._open_ahead)
             assert self._ahead is not None
-            row = (hand.time_ns, hand.seen_time_ns, hand.hand, hand.track_id, hand.joints_world_m, hand.covariance_m2)
+            track = self._first_track + hand.track_id
+            row = (hand.time_ns, hand.seen_time_ns, hand.hand, track, hand.joints_world_m, hand.covariance_m2)
             rows = np.array(row, AHEAD_ROW).tobytes()
             self._write(lambda file=self._ahead, rows=rows: file.write(rows))
 
     def _open_ahead(self) -> None:
-        self._ahead = (self._part / "ahead").open("wb", buffering=0)
+        self._ahead = (self._part / "ahead").open("ab", buffering=0)
 
     def _add_set(self, time_ns: int, views: Iterable[str], states: Sequence[str]) -> None:
         row = np.array((time_ns, self._mask(views), states.count("held"), states.count("predicted")), SET_ROW)

@@ -60,7 +60,11 @@ class Worker:
     def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder) -> None:
         self._rig, self._settings, self._folder = rig, settings, folder
         self._policy = settings.policy
-        self._poses = PoseFile(Path(settings.poses), rig.camera_ids) if settings.poses else None
+        self._poses = None
+        if settings.poses:
+            before = folder.begun("poses")  # by a worker of this run that died
+            self._poses = PoseFile(Path(settings.poses), rig.camera_ids, goes_on=before.exists())
+            before.touch()
         self._publisher = Publisher(_BACKLOG, waits=self._policy.shows_every_set)
         self._publisher.bind(folder.poses_address)
         self._newest: NewestPublisher | None = None

@@ -16,7 +16,7 @@ from app.run.pulse import Pulse, Watched
 from calibration.session import Session, write_session
 from models.simulation.simulated_rig import ring_rig
 from tests.conftest import ROOT
-from tests.support.live_run import LiveRun, last_json, simulated_rig, usthand
+from tests.support.live_run import LiveRun, command_line, last_json, simulated_rig, usthand
 
 LIVE = ("--estimator", "simulated", "--no-viewer")
 SETS = 1500
@@ -64,6 +64,53 @@ def test_a_process_that_stands_still_is_named_and_started_again(tmp_path, words)
         limit_s = 8 if "app.worker.process" in words else 4
         assert f"stands still for {limit_s} s; its stack follows" in run.log.read_text()
         assert run.interrupt()[0] == 0
+        assert run.left_behind() == []
+
+
+def test_a_worker_that_is_killed_loses_no_poses_of_a_live_run(tmp_path):
+    poses = tmp_path / "poses.npz"
+    with LiveRun(tmp_path, "live", simulated_rig(tmp_path / "rig.yaml"), *LIVE, "--poses", poses) as run:
+        before = run.sets(20)[-1].reference_time_ns
+        worker = run.child("app.worker.process")
+        worker.kill()
+        worker.wait(60)
+        after = run.poses(lambda got: any(s.hands and s.reference_time_ns > before + 10**8 for s in got))[-1]
+        run.sets(10)
+        assert run.interrupt()[0] == 0
+    with np.load(poses) as file:
+        assert file["time"].min() < before
+        assert file["time"].max() >= after.reference_time_ns
+        assert (np.diff(file["set_time"]) > 0).all()
+    assert not part_of(poses).exists()
+
+
+@pytest.mark.slow
+def test_a_recorder_that_stands_still_is_started_again(tmp_path):
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2)
+    with LiveRun(tmp_path, "live", rig, *LIVE, "--record", tmp_path / "a", module="tests.support.impatient") as run:
+        run.sets(10)
+        stuck = run.child("app.recording.process")
+        stuck.suspend()
+        run.poses(lambda got: not psutil.pid_exists(stuck.pid))
+        assert "recorder stands still for" in run.log.read_text()
+        run.poses(lambda got: any("app.recording.process" in command_line(child) for child in run.children()))
+        run.sets(10)
+        assert run.interrupt()[0] == 0
+        assert run.left_behind() == []
+
+
+@pytest.mark.slow
+def test_a_viewer_that_stands_still_and_writes_a_video_ends_the_run(tmp_path):
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2)
+    arguments = ["--estimator", "simulated", "--headless", tmp_path / "a.mp4"]
+    with LiveRun(tmp_path, "live", rig, *arguments, module="tests.support.impatient") as run:
+        run.sets(10)
+        place = next(run.runtime.glob("usthand-*"))
+        run.poses(lambda got: (place / "viewer.begun").exists())
+        run.child("app.viewer.process").suspend()
+        assert run.process.wait(120) == 1
+        assert "viewer stands still for" in run.log.read_text()
+        assert "the video cannot be finished" in run.log.read_text()
         assert run.left_behind() == []
 
 

@@ -92,6 +92,22 @@ def test_what_a_killed_worker_had_written_becomes_the_file(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "poses.npz"]
 
 
+def test_a_worker_that_is_started_again_goes_on_with_the_rows(tmp_path):
+    written(tmp_path / "poses.npz")._make_room()
+    for name in ("hands", "sets"):
+        with (part_of(tmp_path / "poses.npz") / name).open("ab") as rows:
+            rows.write(b"part of a row")
+    poses = PoseFile(tmp_path / "poses.npz", CAMERAS, goes_on=True)
+    poses.begin("anatomical")
+    poses.add(frame_set(9, CAMERAS), Estimate(hands=[hand(9)]))
+    poses.close()
+    with np.load(tmp_path / "poses.npz") as file:
+        assert file["time"].tolist() == [0, 9]
+        assert len(set(file["track"].tolist())) == 2, "it may be another hand"
+        assert file["set_time"].tolist() == [0, 1, 2, 3, 9]
+    assert list(tmp_path.iterdir()) == [tmp_path / "poses.npz"]
+
+
 def test_a_full_disk_is_said_while_there_is_room_for_what_was_written(tmp_path, monkeypatch):
     poses = written(tmp_path / "poses.npz")
 
