@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
+from app.commands.bench_batch import add_batch
 from app.commands.bench_calibration import add_calibration
 from app.commands.bench_soak import add_soak
 from app.commands.common import add_command, positive, run_rig
@@ -35,6 +36,7 @@ def add_parser(subparsers) -> None:
     detectors = [name for name in ESTIMATORS if name != "ust-hand"]  # whose engines have a bench of their own
     live.add_argument("--estimator", choices=detectors, default="mediapipe", help="default: %(default)s")
     live.add_argument("--seconds", type=positive, default=20.0, help="of each live run (%(default)s)")
+    add_batch(parts)
     add_calibration(parts)
     _add_engines(parts)
     detector = add_command(

@@ -101,7 +101,9 @@ def _synchronise(recording: ForeignRecording, sync: str | None, notes: list[str]
             f"`--sync {sync}`: this recording has time stamps ({recording.times_file}), which are more exact. Leave "
             "`--sync` out, or remove the time stamps."
         )
-    if timed or sync == "none" or (sync is None and not recording.source.startswith("videos ")):
+    # caliscope always writes time stamps: without them, videos that are called as its are a bare folder.
+    bare = recording.source.startswith(("videos ", "caliscope "))
+    if timed or sync == "none" or (sync is None and not bare):
         return None
     methods: tuple[SyncMethod, ...] = METHODS if sync in (None, "auto") else (sync,)  # type: ignore[assignment]
     try:
