@@ -1,6 +1,7 @@
 """What an adapted network is worth: its figures on held-out footage and on simulated hands, beside those before."""
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +106,9 @@ def refusal(held: Mapping[str, Any], simulated: Mapping[str, Any], settings: Jud
             f"on the stretch that was held out the error in a withheld view is {now} % of the hand's size, missed "
             f"hands included, and was {was} % before"
         )
-    missed = after["withheld_missed"] - before["withheld_missed"]
-    if missed > settings.more_missed:
+    share, missed = before["withheld_missed"], after["withheld_missed"] - before["withheld_missed"]
+    by_chance = math.sqrt(share * (1 - share) / max(before["withheld_hands"], 1))
+    if missed > settings.more_missed + by_chance:
         return (
             f"it misses {after['withheld_missed']:.1%} of the hands that were held out, {missed:.1%} more than before"
         )

@@ -30,9 +30,9 @@ class JudgementSettings:
     """When an adapted network is better, on the sets that were held out.
 
     Its withheld-view error must be lower by `least_gain` of the packaged one's at least; of the hands it may miss
-    `more_missed` more (a share), and on simulated hands its error may grow by `forgotten` (a share). `warmup_s`: the
-    methods run so long before what is measured begins. `most_sets`: measured of each session, its last ones.
-    `teacher_sets`: the sets before what is held out, by which is decided who teaches.
+    `more_missed` more (a share), beside one standard error of that share, and on simulated hands its error may grow by
+    `forgotten` (a share). `warmup_s`: the methods run so long before what is measured begins. `most_sets`: measured of
+    each session, its last ones. `teacher_sets`: the sets before what is held out, by which is decided who teaches.
     """
 
     least_gain: float = 0.002

@@ -7,7 +7,7 @@ import pytest
 from app.adaptation.judgement import refusal
 from app.adaptation.settings import JudgementSettings
 
-HELD = {"withheld_percent_with_missed": 6.0, "withheld_missed": 0.05}
+HELD = {"withheld_percent_with_missed": 6.0, "withheld_missed": 0.05, "withheld_hands": 2000}
 SIMULATED = {"packaged": {"mpjpe_mm": 8.0}, "adapted": {"mpjpe_mm": 8.1}}
 
 
@@ -17,6 +17,15 @@ def said(after: dict[str, Any], simulated: dict[str, Any] = SIMULATED, before: d
 
 def test_one_that_is_better_where_nothing_was_learned_is_kept() -> None:
     assert said({"withheld_percent_with_missed": 5.5}) is None
+
+
+def test_a_few_more_missed_hands_of_few_are_chance() -> None:
+    """Nine of 290, of which every fifth is missed anyway; not 600 of 20,000."""
+    after = {"withheld_percent_with_missed": 5.5, "withheld_missed": 0.245}
+    few = {**HELD, "withheld_missed": 0.214, "withheld_hands": 290}
+    assert said(after, before=few) is None
+    many = said(after, before={**few, "withheld_hands": 20_000})
+    assert many is not None and "3.1% more than before" in many
 
 
 @pytest.mark.parametrize(
