@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from app.doctor.packages import canonical
 from tests.conftest import ROOT
 from tests.support.live_run import last_json
+from tests.support.pose_files import write_pose_file
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 # Those that a run of cameras looks at; the others' packages are imported where a command asks for them.
@@ -103,10 +104,17 @@ def test_the_wheel_alone_runs_the_demo(tmp_path: Path, wheel: Path) -> None:
     assert last_json(done.stdout)["sets_with_hand"] > 0
     assert str(place.parent) in run([place / "python", "-c", "import app; print(app.__file__)"], tmp_path).stdout
     # What it has not, it names, with what to add.
-    lacks = run([place / "usthand", "convert", "poses.npz", "hands.c3d"], tmp_path)
-    assert lacks.returncode == 2 and "Traceback" not in lacks.stderr
-    train = run([place / "usthand", "train", "run.yaml"], tmp_path)
-    assert train.returncode == 2 and "Traceback" not in train.stderr
+    write_pose_file(tmp_path / "poses.npz")
+    for arguments, adds in (
+        (["convert", "poses.npz", "hands.c3d"], "usthand-live[c3d]"),
+        (["train", "run.yaml"], "the project's extra `train`"),
+        (["export", "shipped", "engines"], "`train` and `export`"),
+        (["demo", "--no-viewer", "--stream", "osc://127.0.0.1:9000"], "usthand-live[osc]"),
+        (["demo", "--view", "web"], "usthand-live[web]"),
+    ):
+        lacks = run([place / "usthand", *arguments], tmp_path)
+        assert lacks.returncode == 2 and "Traceback" not in lacks.stderr, lacks.stderr
+        assert adds in lacks.stderr
 
 
 @pytest.mark.slow

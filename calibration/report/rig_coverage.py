@@ -29,7 +29,8 @@ def count_views(rig: Rig, points_world_m: np.ndarray) -> np.ndarray:
         T_cam_world = camera.T_cam_world
         points_cam_m = points_world_m @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
         pixels = camera.camera.project(points_cam_m)
-        inside = ((pixels >= 0) & (pixels <= np.array([camera.camera.width, camera.camera.height]) - 1)).all(axis=-1)
+        fits = (pixels >= 0) & (pixels <= np.array([camera.camera.width, camera.camera.height]) - 1)
+        inside = np.asarray(fits.all(axis=-1))
         # A lens model may put what lies far outside into the image again: there it does not lead back.
         back = camera.camera.undistort(pixels[inside])
         rays = points_cam_m[inside][:, :2] / points_cam_m[inside][:, 2:]
