@@ -11,6 +11,7 @@ from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.bench_batch import add_batch
 from app.commands.bench_calibration import add_calibration
 from app.commands.bench_soak import add_soak
+from app.commands.bench_viewer import add_viewer
 from app.commands.common import add_command, positive, run_rig
 from app.estimators import ESTIMATORS
 from app.run.policy import ReplayPolicy
@@ -38,6 +39,7 @@ def add_parser(subparsers) -> None:
     live.add_argument("--seconds", type=positive, default=20.0, help="of each live run (%(default)s)")
     add_batch(parts)
     add_calibration(parts)
+    add_viewer(parts)
     _add_engines(parts)
     detector = add_command(
         parts,

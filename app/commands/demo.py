@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     # Two people around a table have four hands.
     rig = ring_rig(args.cameras, people=-(-args.hands // 2))
     if not args.drawn:
-        rig = _rendered(rig)
+        rig = rendered_rig(rig)
     return report(run_rig(rig, settings, viewer, args.seconds), args.json)
 
 
-def _rendered(rig: Rig) -> Rig:
+def rendered_rig(rig: Rig) -> Rig:
     """The rig with cameras that play rendered images, which are rendered now if they never were."""
     cache = user_cache()
     try:

@@ -87,6 +87,7 @@ class RunFolder:
         self.pace_address = ipc_address(self.path / "pace")
         self.replay_address = ipc_address(self.path / "replay")
         self.recording = self.path / "recording.json"
+        self.viewing = self.path / "viewer.json"
         self.recording_address = ipc_address(self.path / "recording")
         self.control_address = ipc_address(self.path / "control")
 

@@ -336,8 +336,10 @@ def _end_hung(children: dict[str, _Child], now: float, patience: Patience | None
 
 
 def _read_summary(folder: RunFolder) -> dict:
-    """The worker's, and in `recording` the recorder's."""
+    """The worker's, in `recording` the recorder's, and in `viewer` the window's."""
     summary = json.loads(folder.summary.read_text()) if folder.summary.exists() else {}
     if folder.recording.exists():
         summary["recording"] = json.loads(folder.recording.read_text())
+    if summary and folder.viewing.exists():
+        summary["viewer"] = json.loads(folder.viewing.read_text())
     return summary

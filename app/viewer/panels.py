@@ -120,22 +120,34 @@ class Strip:
         self._left = (window_width - count * self._step + _GAP) // 2
         self._tile_width, self._tile_height = tile_width, tile_height
         self.tiles = {}
+        self._blank_for: tuple = ()
+        self._empty = np.empty(0)
         for number, camera in enumerate(cameras, start=1):
             width, height = tile_size(camera.camera, tile_width, tile_height)
             self.tiles[camera.camera_id] = Tile(camera=camera, number=number, width=width, height=height)
 
     def draw(self, now_ns: int) -> np.ndarray:
         """The strip (height, width, 3), BGR. An image that is not new is grey and says why."""
-        strip = np.empty((self.height, self.width, 3), np.uint8)
-        strip[:] = bgr(palette.BAR)
+        strip = self._blank().copy()
         for place, tile in enumerate(self.tiles.values()):
             left = self._left + place * self._step
             part = strip[_GAP : _GAP + self._tile_height, left : left + self._tile_width]
             self._draw_tile(part, tile, now_ns)
         return strip
 
+    def _blank(self) -> np.ndarray:
+        """The strip with empty tiles, kept for as long as the theme is the same."""
+        theme = (*palette.BAR, *palette.BACKGROUND)
+        if theme != self._blank_for:
+            self._blank_for, self._empty = theme, np.empty((self.height, self.width, 3), np.uint8)
+            self._empty[:] = bgr(palette.BAR)
+            for place in range(len(self.tiles)):
+                left = self._left + place * self._step
+                part = self._empty[_GAP : _GAP + self._tile_height, left : left + self._tile_width]
+                part[:] = bgr(palette.BACKGROUND)
+        return self._empty
+
     def _draw_tile(self, part: np.ndarray, tile: Tile, now_ns: int) -> None:
-        part[:] = bgr(palette.BACKGROUND)
         live, scale = tile.is_live(now_ns), self.scale
         if tile.image is not None:
             left, top = (part.shape[1] - tile.width) // 2, (part.shape[0] - tile.height) // 2
@@ -187,7 +199,7 @@ class Strip:
 
 
 def _darken(part: np.ndarray) -> None:
-    part[:] = (part * 0.35).astype(np.uint8)
+    part[:] = cv2.convertScaleAbs(part, alpha=0.35)
 
 
 def _why_not_live(tile: Tile, state: str, now_ns: int) -> str:

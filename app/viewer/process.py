@@ -4,9 +4,14 @@ Listens to: PoseSet, End, RecordingStatus. Reads the frames that a PoseSet names
 Emits: requests to the recorder, where there is one, and to the worker of a replay: to be held and let go.
 """
 
+import contextlib
+import json
 import logging
+import os
 import sys
 from pathlib import Path
+
+import cv2
 
 from app.run.policy import ReplayPolicy
 from app.run.process import process_parser, run_process
@@ -14,6 +19,7 @@ from app.run.settings import RunFolder, RunSettings
 from app.viewer.live_feed import LiveFeed
 from app.viewer.palette import THEMES
 from app.viewer.play_control import PlayControl
+from app.viewer.redraws import Redraws
 from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews, views_file
 from app.viewer.show import run_viewer
@@ -22,11 +28,13 @@ from calibration.camera_source import RecordedSource
 from calibration.played_frames import played_frames
 from calibration.rig import Rig
 from calibration.session import read_session
+from calibration.yamlfile import write_atomic
 
 log = logging.getLogger(__name__)
 
 VIEWER_HZ = 30.0
 _USUAL_FPS = 30.0
+_NICE = 5
 
 
 def main() -> int:
@@ -40,6 +48,11 @@ def main() -> int:
 
     def work(folder: RunFolder, rig: Rig, settings: RunSettings) -> int:
         every_set = settings.policy.shows_every_set
+        cv2.setNumThreads(1)
+        if not every_set:
+            # Where cores are short, poses come before pictures of them.
+            os.nice(_NICE)
+        redraws = Redraws()
         feed = LiveFeed(folder, backlog=64 if every_set else 8, with_recorder=settings.record is not None)
         try:
             why = run_viewer(
@@ -53,12 +66,16 @@ def main() -> int:
                 theme=args.theme,
                 views=SavedViews(views_file(rig.rig_id)),
                 replay=None if args.headless else _replay(folder, rig, settings),
+                redraws=redraws,
                 on_stay=folder.viewer_stays.touch,
                 on_first_picture=folder.begun("viewer").touch,
                 more_keys=TakeKeys(folder.control_address).actions if settings.record is not None else None,
             )
         finally:
             feed.close()
+            with contextlib.suppress(OSError):  # where the folder is gone already, so is the supervisor
+                if redraws.summary():
+                    write_atomic(folder.viewing, json.dumps(redraws.summary()).encode())
         log.info("viewer: %s", why)
         return 0
 

@@ -83,7 +83,7 @@ class Scene:
         self._trails = Trails(window)
         self._ruler = Ruler(window, self.stage.scale_m)
         self._cloud = Points(window)
-        self._has_cloud = False
+        self._has_cloud = self._cloud_is_new = False
 
     def _set_extent(self) -> None:
         """Open3D's limits of zoom come from a box around what was added; the box outlives its corners."""
@@ -137,20 +137,27 @@ class Scene:
             self._hands.append(HandItems(self._window, self.stage, self._surface))
         for number, items in enumerate(self._hands):
             items.set(self._poses[number] if number < len(self._poses) else None)
-        points, colours, joints = [], [], []
-        for pose in (pose for pose in self._poses if pose.state == "seen"):
-            joints_m = np.array(pose.joints_world_m)
-            joints.append(joints_m)
-            samples = cloud(joints_m, np.array(pose.covariance_m2), np.array(pose.confidence))
-            points.append(samples[0])
-            colours.append(samples[1])
-        self._has_cloud = bool(points) and len(np.concatenate(points)) > 0
-        if self._has_cloud:
-            self._cloud.set(np.concatenate(points), np.concatenate(colours))
-        seen = np.concatenate(joints) if joints else np.empty((0, 3))
-        seen = seen[np.isfinite(seen).all(axis=1)]
-        if len(seen):
-            self.hands_centre_m = seen.mean(axis=0)
+        self._cloud_is_new = False
+        seen = [np.array(pose.joints_world_m) for pose in self._poses if pose.state == "seen"]
+        joints_m = np.concatenate(seen) if seen else np.empty((0, 3))
+        joints_m = joints_m[np.isfinite(joints_m).all(axis=1)]
+        if len(joints_m):
+            self.hands_centre_m = joints_m.mean(axis=0)
+
+    def _update_cloud(self, wanted: bool) -> None:
+        """Show the clouds of the hands that were seen; they are made only while they are wanted."""
+        if wanted and not self._cloud_is_new:
+            self._cloud_is_new = True
+            seen = [pose for pose in self._poses if pose.state == "seen"]
+            clouds = [
+                cloud(np.array(pose.joints_world_m), np.array(pose.covariance_m2), np.array(pose.confidence))
+                for pose in seen
+            ]
+            points_m = np.concatenate([np.empty((0, 3)), *(points for points, _ in clouds)])
+            self._has_cloud = len(points_m) > 0
+            if self._has_cloud:
+                self._cloud.set(points_m, np.concatenate([colours for _, colours in clouds]))
+        self._cloud.show(wanted and self._has_cloud)
 
     def labels(
         self, toggles: Toggles, shown: Shown, now_ns: int, distance: Distance | None
@@ -187,7 +194,7 @@ class Scene:
         stale, gone = shown.is_stale(now_ns), shown.is_gone(now_ns)
         for items in self._hands:
             items.update(view, toggles, stale, gone, with_shadow=not through)
-        self._cloud.show(toggles.cloud and self._has_cloud and not stale)
+        self._update_cloud(toggles.cloud and not stale)
         self._trails.show(toggles.trail and not stale)
         self._ruler.update(view, np.zeros((0, 3)) if gone else measure.places_m(self._poses))
         clock_ns = shown.clock_ns(now_ns)

@@ -16,6 +16,7 @@ from app.run.pulse import pulse
 from app.transport.messages import End, PoseSet, RecordingStatus
 from app.viewer.feed import Feed
 from app.viewer.palette import Theme
+from app.viewer.redraws import Redraws
 from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews
 from app.viewer.video import Mp4Writer
@@ -38,6 +39,7 @@ def run_viewer(
     theme: Theme = "dark",
     views: SavedViews | None = None,
     replay: Replay | None = None,
+    redraws: Redraws | None = None,
     on_stay: Callable[[], None] = lambda: None,
     on_first_picture: Callable[[], None] = lambda: None,
     more_keys: Mapping[str, Callable[[], None]] | None = None,
@@ -47,7 +49,8 @@ def run_viewer(
     `headless` renders to that mp4 without a screen: `rate_hz` pictures a second of wall time, or with `every_set`
     exactly one picture for each pose set, skipping none, however fast they come. `snapshot` is written as PNG at the
     end: the last view, headless the last one that showed the most hands. An exception (Ctrl-C too) still finishes
-    both files. `on_first_picture` is called when one was drawn, `on_stay` while a `replay` that has ended is looked at.
+    both files. `on_first_picture` is called when one was drawn, `on_stay` while a `replay` that has ended is looked at;
+    `redraws` counts those of a screen.
 
     Raises UserError where no window can be opened or a file cannot be written.
     """
@@ -61,7 +64,7 @@ def run_viewer(
         rig, feed, size=size, title=title, theme=theme, views=views, replay=replay, more_keys=more_keys
     )
     try:
-        return _run_on_screen(window, feed, rate_hz, on_first_picture, on_stay)
+        return _run_on_screen(window, feed, rate_hz, on_first_picture, on_stay, redraws or Redraws())
     finally:
         if snapshot is not None:
             window.update(time.monotonic_ns())
@@ -70,17 +73,24 @@ def run_viewer(
 
 
 def _run_on_screen(
-    window: ViewerWindow, feed: Feed, rate_hz: float, on_first_picture: Callable[[], None], on_stay: Callable[[], None]
+    window: ViewerWindow,
+    feed: Feed,
+    rate_hz: float,
+    on_first_picture: Callable[[], None],
+    on_stay: Callable[[], None],
+    redraws: Redraws,
 ) -> str:
     due_s = time.monotonic()
     first = True
     while True:
+        began_s = time.monotonic()
         now_ns = time.monotonic_ns()
         window.receive(feed.poll(), now_ns)
         window.update(now_ns)
         pulse.work()
         if not window.pump():
             return "quit"
+        redraws.add(began_s, time.monotonic())
         if first:
             first = False
             on_first_picture()
@@ -90,8 +100,8 @@ def _run_on_screen(
             if not window.stays:
                 return "end"
             on_stay()
-        # A tick that is already late starts the clock anew: no burst makes up for a window that was blocked.
-        due_s = max(due_s + 1 / rate_hz, time.monotonic())
+        # A tick that is late by more than one starts the clock anew: no burst makes up for a window that was blocked.
+        due_s = max(due_s + 1 / rate_hz, time.monotonic() - 1 / rate_hz)
         time.sleep(max(0.0, due_s - time.monotonic()))
 
 
