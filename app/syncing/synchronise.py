@@ -17,6 +17,7 @@ SyncMethod = Literal["sound", "flash", "motion"]
 METHODS: tuple[SyncMethod, ...] = ("sound", "flash", "motion")
 _MOST_FRAMES_APART = 1.5
 _SOUND_APART_S = 0.03
+_SHORTEST_S = 2.0
 _BAND_HZ = (100.0, 0.45 * SOUND_HZ)
 
 
@@ -26,9 +27,9 @@ class DistinctSettings:
     peak of the whitened correlation, in its standard deviations; noise alone reaches 6 in millions of lags. `*_ratio`:
     of the peak to the next one. `clap_ratio`: where one short sound is all there is; two different ones correlate
     within 20 ms, with a ratio of up to 1.7. `flash_jump`: of the mean grey level, in robust standard deviations of its
-    changes; `flash_levels`: and in grey levels. `motion_height`: a correlation coefficient; that of views of noise
-    reached 0.24, with a ratio of 1.12, that of three views of simulated hands over 9 s was 0.52 to 0.64, with 1.5 to
-    2.3. `overlap`: share of the shorter video that must be compared."""
+    changes; `flash_levels`: and in grey levels; `flash_share` of the frames may have one. `motion_height`: a
+    correlation coefficient; that of views of noise reached 0.24, with a ratio of 1.12, that of three views of simulated
+    hands over 9 s was 0.52 to 0.64, with 1.5 to 2.3. `overlap`: share of the shorter video that must be compared."""
 
     sound_seconds: float = 300.0
     video_seconds: float = 120.0
@@ -37,6 +38,7 @@ class DistinctSettings:
     clap_ratio: float = 2.0
     flash_jump: float = 8.0
     flash_levels: float = 3.0
+    flash_share: float = 0.1
     flash_height: float = 0.35
     flash_ratio: float = 1.3
     motion_height: float = 0.45
@@ -142,6 +144,8 @@ def _by_flash(signals: Mapping[str, VideoSignals], settings: DistinctSettings) -
         strong = np.abs(change) > max(settings.flash_jump * spread, settings.flash_levels)
         if not strong.any():
             raise NotDistinct(f"in `{name}` the light does not change at once")
+        if strong.mean() > settings.flash_share:
+            raise NotDistinct(f"in `{name}` the light changes all the time")
         jumps[name] = _resampled(of_video.times_s, np.where(strong, change, 0.0), rate_hz)
 
     def shift(first: str, second: str) -> Shift:
@@ -167,11 +171,11 @@ def _by_motion(signals: Mapping[str, VideoSignals], settings: DistinctSettings) 
 
 
 def _common_rate(signals: Mapping[str, VideoSignals]) -> float:
-    """Four samples in a frame of the fastest camera."""
-    steps = [float(np.median(np.diff(each.times_s))) for each in signals.values() if len(each.times_s) > 1]
-    if len(steps) < len(signals):
-        raise NotDistinct("a video has fewer than two frames")
-    return 4 / min(steps)
+    """Four samples in a frame of the fastest camera. Raises NotDistinct for a video that is too short."""
+    for name, each in signals.items():
+        if len(each.times_s) < 2 or each.times_s[-1] < _SHORTEST_S:
+            raise NotDistinct(f"`{name}` is shorter than {_SHORTEST_S:g} s")
+    return 4 / min(float(np.median(np.diff(each.times_s))) for each in signals.values())
 
 
 def _slowest_s(signals: Mapping[str, VideoSignals]) -> float:
