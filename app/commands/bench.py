@@ -10,6 +10,7 @@ import msgspec
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.bench_batch import add_batch
 from app.commands.bench_calibration import add_calibration
+from app.commands.bench_load import add_load
 from app.commands.bench_soak import add_soak
 from app.commands.bench_viewer import add_viewer
 from app.commands.common import add_command, positive, run_rig
@@ -80,6 +81,7 @@ def add_parser(subparsers) -> None:
         "--images", type=int, default=0, metavar="N", help="let MediaPipe look for a hand in N images"
     )
     simulate.add_argument("--seconds", type=positive, default=10.0, help="of each measurement (%(default)s)")
+    add_load(parts)
     add_soak(parts)
     transport = add_command(
         parts,

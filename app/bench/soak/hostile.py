@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.bench.soak.faults import start_hostile_peer
 from app.bench.soak.observer import Observer
+from app.bench.soak.processes import cpu_s
 from app.bench.soak.rig_run import ChaosRun
 from app.worker.statistics import rounded
 from calibration.errors import UserError
@@ -66,14 +67,9 @@ def _round(run: ChaosRun, observer: Observer, seconds: float, per_s: float) -> d
 def _count(run: ChaosRun, observer: Observer, seconds: float) -> dict[str, float]:
     """A second: sets, and by camera the sets that have it; and the worker's processor time."""
     pid = run.pid_of("worker")
-    cpu_s, first, began_s = _cpu_s(pid), len(observer.sets), time.monotonic()
+    began_cpu_s, first, began_s = cpu_s(pid), len(observer.sets), time.monotonic()
     time.sleep(seconds)
     heard, took_s = observer.sets[first:], time.monotonic() - began_s
     counts = {name: sum(each.views >> n & 1 for each in heard) for n, name in enumerate(run.camera_ids)}
     rates = {name: round(count / took_s, 2) for name, count in (counts | {"sets": len(heard)}).items()}
-    return rates | {"cores": round((_cpu_s(pid) - cpu_s) / took_s, 3)}
-
-
-def _cpu_s(pid: int | None) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return rates | {"cores": round((cpu_s(pid) - began_cpu_s) / took_s, 3)}

@@ -64,3 +64,12 @@ def holding_of(pid: int) -> Holding | None:
         return None
     memory_kb = sum(int(rollup[name].split()[0]) for name in ("Anonymous", "Swap"))
     return Holding(up_s - started_s, memory_kb / 1e3, descriptors, int(status["Threads"]))
+
+
+def cpu_s(pid: int | None) -> float:
+    """Processor time that the process has taken; 0 where it is gone."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -81,3 +81,26 @@ def test_every_fault_of_a_minute_is_recovered_from() -> None:
     assert result["summary"]["frame_sets"] > 0
     assert set(result["lost_during"]) == set(result["lost_after"]) == set(result["causes"])
     assert result["lost"] >= result["lost_beside"]
+
+
+@pytest.mark.slow
+def test_a_load_is_told_by_cause_and_process() -> None:
+    small = ["--cameras", "3", "--width", "320", "--height", "240", "--seconds", "8"]
+    done = usthand("bench", "load", *small, "--json")
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert set(result["lost"]) == {"dropped", "late", "stale"}
+    assert result["frames"] > 0
+    assert result["sets_per_s"] > 0
+    assert {"supervisor", "worker", "grabber"} <= set(result["cores"])
+
+
+@pytest.mark.slow
+def test_what_a_hostile_peer_costs_is_told_beside_a_run_without() -> None:
+    small = ["--cameras", "3", "--fps", "15", "--minutes", "0.3"]
+    done = usthand("bench", "soak", "--hostile", "20000", *small, "--json")
+    assert done.returncode == 0, done.stderr
+    result = last_json(done.stdout)
+    assert result["offered_per_s"] > 0
+    assert all(set(row) == {"without", "with", "ratio"} for row in result["cameras"].values())
+    assert result["cameras"]["cam_0"]["with"] > 0
