@@ -8,11 +8,11 @@ from app.bench.soak.schedule import OF_REMOTE, OF_WORKER
 
 @dataclass(frozen=True, kw_only=True)
 class PromiseLimits:
-    """`lost_share`: of the moments without any fault, those without a set; and of those of a fault of one camera or
-    peer, `lost_share_others`, beside `lost_an_event`: as a camera is given up, two sets close at once, and the newer one
-    is taken. Seconds until all is well: `worker_s` and `camera_s` of a process that must be started
-    again, `network_s` of a connection or a clock, `peer_s` of others that lose nothing. Growth of a process:
-    `memory_mb`, `descriptors`, `threads`."""
+    """`lost_share`: of the moments without any fault, those without a set. Of those of a fault of one camera or peer,
+    `lost_share_others`, and `lost_an_event` besides: as a camera is given up two sets close at once, and the newer is
+    taken. Seconds until all is well: `worker_s` and `camera_s` of a process that must be started again, `network_s` of
+    a connection or a clock, `peer_s` of others that lose nothing. Growth of a process: `memory_mb`, `descriptors`,
+    `threads`."""
 
     lost_share: float = 0.01
     lost_share_others: float = 0.02
