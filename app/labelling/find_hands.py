@@ -5,6 +5,7 @@ The estimator begins anew in every stretch, so that a run which was interrupted 
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -63,6 +64,8 @@ def find_hands(
             parts.append(part)
     finally:
         sets.close()
+        with suppress(OSError):  # where there are parts, the next time goes on with them
+            folder.rmdir()
     if not parts:
         raise UserError(f"{session.path}: its videos have no frames. Record or import the session again.")
     return Stretch.join(parts)

@@ -77,6 +77,10 @@ def finish_poses(path: Path) -> int:
         with temporary.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
         os.replace(temporary, path)
+    except OSError:
+        if not (len(hands) or len(sets)):
+            shutil.rmtree(part, ignore_errors=True)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     shutil.rmtree(part, ignore_errors=True)

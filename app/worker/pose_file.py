@@ -20,6 +20,7 @@ from app.transport.messages import AheadPose, HandPose, PoseSet
 from calibration.errors import UserError, WriteError
 from calibration.frames import FrameSet
 from calibration.hand import Definition
+from calibration.yamlfile import write_atomic
 
 _ROOM_S = 0.5
 # What a file has besides its rows: the names of its arrays, a few hundred bytes each.
@@ -63,7 +64,7 @@ class PoseFile:
     def begin(self, definition: Definition) -> None:
         """Before the first set."""
         about = {"definition": definition, "cameras": list(self._bits)}
-        self._write(lambda: (self._part / "about.json").write_text(json.dumps(about)))
+        self._write(lambda: write_atomic(self._part / "about.json", json.dumps(about).encode()))
 
     def add(self, frame_set: FrameSet, estimate: Estimate, ahead: Sequence[AheadPose] = ()) -> None:
         """Raises UserError where the disk is full."""
@@ -128,6 +129,8 @@ class PoseFile:
         try:
             write()
         except OSError as error:
+            if not has_rows(self.path):  # the first words did not fit
+                shutil.rmtree(self._part, ignore_errors=True)
             raise WriteError(
                 f"{self.path}: the poses could not be written ({error.strerror}). Make room, or give another path."
             ) from None
