@@ -49,7 +49,7 @@ OWNERS = {
     "pxr": ("app/convert/usd.py",),
     "pynwb": ("app/convert/nwb.py",),
     "ndx_pose": ("app/convert/nwb.py",),
-    "pythonosc": ("app/streams/osc.py", "app/streams/vmc.py"),
+    "pythonosc": ("app/streams/osc.py",),
     "pylsl": ("app/streams/lsl.py", "app/bench/stream_receivers.py"),
     "websockets": ("app/streams/websocket.py", "app/web/*", "app/bench/stream_receivers.py"),
     "paho": ("app/streams/mqtt.py", "app/bench/stream_receivers.py"),

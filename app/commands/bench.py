@@ -12,6 +12,7 @@ from app.commands.bench_batch import add_batch
 from app.commands.bench_calibration import add_calibration
 from app.commands.bench_load import add_load
 from app.commands.bench_soak import add_soak
+from app.commands.bench_streams import add_streams
 from app.commands.bench_viewer import add_viewer
 from app.commands.common import add_command, positive, run_rig
 from app.estimators import ESTIMATORS
@@ -40,6 +41,7 @@ def add_parser(subparsers) -> None:
     live.add_argument("--seconds", type=positive, default=20.0, help="of each live run (%(default)s)")
     add_batch(parts)
     add_calibration(parts)
+    add_streams(parts)
     add_viewer(parts)
     _add_engines(parts)
     detector = add_command(

@@ -4,20 +4,19 @@
 """
 
 import time
-from collections.abc import Mapping
 
 import numpy as np
-from pythonosc.osc_message import OscMessage
 from scipy.spatial.transform import Rotation
 
 from app.convert.skeleton_animation import rest_offsets, turns_of
 from app.streams.datagrams import Datagrams
 from app.streams.kinds import StreamAddress
-from app.streams.osc import FLOAT, INT, TEXT, osc_bundle, osc_message
+from app.streams.osc import osc_bundle, osc_message, osc_numbers
 from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
 from app.transport.messages import Event
 from calibration.hand import FINGERS, Side
 from models.hand.builtin import MIRROR_Y
+from models.hand.fit import PoseFit
 from models.hand.fitter import HandFitter
 
 WORLD_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
@@ -26,6 +25,7 @@ _HAND_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
 """(3, 3): a right hand's frame in the T-pose of an avatar that looks along z: the fingers to +x, the palm down, the
 thumb forward. A left hand's is its mirror image in x."""
 _FOREARM_M = 0.25
+_POSE = "fffffff"
 _LEVELS = ("Proximal", "Intermediate", "Distal")
 
 
@@ -54,24 +54,20 @@ class VmcSender:
         for hand in sorted(poses.hands, key=lambda hand: hand.track_id):
             chosen.setdefault(hand.side, hand)
         messages = [
-            osc_message("/VMC/Ext/OK", (INT, 1 if chosen else 0)),
-            osc_message("/VMC/Ext/T", (FLOAT, (poses.clock_ns - self._began_ns) / 1e9)),
+            osc_message("/VMC/Ext/OK", "i", [1 if chosen else 0]),
+            osc_message("/VMC/Ext/T", "f", [(poses.clock_ns - self._began_ns) / 1e9]),
         ]
         for side, hand in chosen.items():
             fit = self._fitters[hand.track_id].fit(hand.joints_world_m, hand.covariance_m2)
-            if fit is None:
-                continue
-            shape = self._fitters[hand.track_id].shape
-            for name, (place_m, turn) in local_bones(side, fit.angles_rad, fit.T_world_hand, shape).items():
-                messages.append(_pose("/VMC/Ext/Bone/Pos", name, place_m, turn))
-            messages.append(_pose("/VMC/Ext/Tra/Pos", f"usthand_{side}_wrist", *wrist_in_unity(side, fit.T_world_hand)))
-        self._datagrams.send(osc_bundle(*messages).dgram)
+            if fit is not None:
+                messages += _messages(side, fit, self._fitters[hand.track_id].shape)
+        self._datagrams.send(osc_bundle(*messages))
 
     def tell(self, event: Event) -> None:
         """The protocol has no place for it."""
 
     def close(self) -> None:
-        self._datagrams.send(osc_bundle(osc_message("/VMC/Ext/OK", (INT, 0))).dgram)
+        self._datagrams.send(osc_bundle(osc_message("/VMC/Ext/OK", "i", [0])))
         self._datagrams.close()
 
     def _fitter(self, hand: StreamedHand) -> HandFitter:
@@ -79,20 +75,30 @@ class VmcSender:
         return known if known is not None and known.side == hand.side else HandFitter(hand.side)
 
 
+def _messages(side: Side, fit: PoseFit, shape: np.ndarray) -> list[bytes]:
+    names, places_m, turns = local_bones(side, fit.angles_rad, fit.T_world_hand, shape)
+    wrist_m, wrist = wrist_in_unity(side, fit.T_world_hand)
+    quaternions = Rotation.from_matrix(np.concatenate([turns, wrist[None]])).as_quat(canonical=True)
+    poses = np.concatenate([np.concatenate([places_m, wrist_m[None]]), quaternions], axis=1).tolist()
+    bones = [osc_numbers("/VMC/Ext/Bone/Pos", _POSE, pose, name) for name, pose in zip(names, poses[:-1], strict=True)]
+    return [*bones, osc_numbers("/VMC/Ext/Tra/Pos", _POSE, poses[-1], f"usthand_{side}_wrist")]
+
+
 def local_bones(
     side: Side, hinges_rad: np.ndarray, T_world_hand: np.ndarray, shape: np.ndarray
-) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
-    """Place (3,) in metres and turn (3, 3) of each bone, in its parent bone's axes: all are Unity's in the T-pose.
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, places (16, 3) in metres and turns (16, 3, 3) of the bones, in their parents' axes: in the T-pose Unity's.
 
     The hand's own turn is that in the world, as if the forearm were as in the T-pose, and its place is at the end of
     such a forearm: cameras that see hands do not tell.
     """
-    axes = _axes(side)
+    axes, names = _axes(side), bone_names(side)
     turns = turns_of(hinges_rad[None], shape, axes)[0]
-    places = rest_offsets(shape, axes)
+    places_m = rest_offsets(shape, axes)
     turns[0] = wrist_in_unity(side, T_world_hand)[1]
-    places[0] = [_FOREARM_M if side == "right" else -_FOREARM_M, 0, 0]
-    return {name: (places[joint], turns[joint]) for joint, name in bone_names(side).items()}
+    places_m[0] = [_FOREARM_M if side == "right" else -_FOREARM_M, 0, 0]
+    joints = list(names)
+    return list(names.values()), places_m[joints], turns[joints]
 
 
 def wrist_in_unity(side: Side, T_world_hand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,8 +110,3 @@ def wrist_in_unity(side: Side, T_world_hand: np.ndarray) -> tuple[np.ndarray, np
 def _axes(side: Side) -> np.ndarray:
     """From a right hand's frame, in which left hands are computed too, to the T-pose."""
     return _HAND_TO_UNITY if side == "right" else np.diag([-1.0, 1, 1]) @ _HAND_TO_UNITY
-
-
-def _pose(address: str, name: str, place_m: np.ndarray, turn: np.ndarray) -> OscMessage:
-    values = (*place_m.tolist(), *Rotation.from_matrix(turn).as_quat(canonical=True).tolist())
-    return osc_message(address, (TEXT, name), *((FLOAT, value) for value in values))

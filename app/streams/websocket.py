@@ -44,6 +44,7 @@ class WebSocketLimits:
 
 @dataclass(eq=False)
 class _Client:
+    connection: ServerConnection
     events: deque[bytes]
     newest: bytes | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -111,18 +112,24 @@ class WebSocketSender:
             async with asyncio.timeout(self._limits.close_s):
                 await asyncio.gather(*(client.idle.wait() for client in self._clients))
         self._server.close()
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self._server.wait_closed(), self._limits.close_s)
+        except TimeoutError:  # of a client that does not read
+            for client in self._clients:
+                client.connection.transport.abort()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), self._limits.close_s)
 
     async def _serve(self, connection: ServerConnection) -> None:
         if len(self._clients) >= self._limits.clients:
             await connection.close(1013, "too many clients")
             return
-        client = _Client(deque(maxlen=self._limits.events))
+        client = _Client(connection, deque(maxlen=self._limits.events))
         self._clients.add(client)
         reading = asyncio.create_task(_ignore(connection))
+        reading.add_done_callback(lambda _: client.wake.set())
         try:
-            while True:
+            while not reading.done():
                 await client.wake.wait()
                 client.wake.clear()
                 while client.events or client.newest is not None:

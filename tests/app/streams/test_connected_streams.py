@@ -61,7 +61,7 @@ def test_a_websocket_client_that_does_not_read_gets_the_newest_and_holds_up_nobo
     port = free_port()
     with sender(f"ws://127.0.0.1:{port}") as stream, socket.create_connection(("127.0.0.1", port)) as deaf:
         assert isinstance(stream, WebSocketSender)
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         deaf.sendall(
             b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -69,7 +69,7 @@ def test_a_websocket_client_that_does_not_read_gets_the_newest_and_holds_up_nobo
         until(lambda: stream.clients == 1)
         with connect(f"ws://127.0.0.1:{port}") as client:
             until(lambda: stream.clients == 2)
-            last = 2000  # sets of 3 KB: more than all buffers of the deaf one's connection
+            last = 400  # sets of 3 KB: more than all buffers of the deaf one's connection
             poses = pose_set()
             for index in range(last + 1):
                 poses.set_index = index

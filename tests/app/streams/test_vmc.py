@@ -75,7 +75,7 @@ def test_a_flat_hand_with_the_palm_down_is_the_t_pose() -> None:
     for side in ("right", "left"):
         if side == "left":
             T_world_hand[:3, :3] = np.diag([-1.0, -1, 1])
-        turns = [turn for _, turn in local_bones(side, REST_ANGLES_RAD, T_world_hand, MEAN_SHAPE).values()]
+        _, _, turns = local_bones(side, REST_ANGLES_RAD, T_world_hand, MEAN_SHAPE)
         assert np.allclose(turns, np.eye(3), atol=1e-12)
         assert np.allclose(wrist_in_unity(side, T_world_hand)[1], np.eye(3), atol=1e-12)
 
