@@ -1,5 +1,6 @@
 """The examples, each in a process of its own as their reader runs them, on simulated cameras."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -64,3 +65,17 @@ def test_an_own_camera_source_gives_frame_sets() -> None:
     assert lines and all(found)
     whole = [match[2].split(", ") for match in found if match and "," in match[2]]
     assert whole and all(first == second for first, second in whole)  # of one moment, both are as bright
+
+
+def test_the_client_gives_hands_as_arrays(tmp_path: Path) -> None:
+    rig = simulated_rig(tmp_path / "rig.yaml")
+    with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", "--no-viewer", "--no-mesh") as live:
+        example = start("hand_client.py", live.address, "--sets", "20")
+        sets = live.poses(lambda got: example.poll() is not None, 120)
+    sent = {
+        hand.hand + str([round(each, 4) for each in hand.joints_world_m[8]]) for each in sets for hand in each.hands
+    }
+    lines = [ast.literal_eval(line) for line in lines_of(example)]
+    assert len(lines) == 20
+    got = [side + str(tip) for line in lines for side, (tip, _) in line.items()]
+    assert len(sent.intersection(got)) > 10  # all but the first few

@@ -1,0 +1,89 @@
+"""The clients of docs/streams.md, as they stand there."""
+
+import re
+import socket
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.streams.websocket import WebSocketSender
+from tests.conftest import ROOT
+from tests.support.chromium import ChromiumPage
+from tests.support.live_run import free_port
+from tests.support.streamed_hands import pinch_event, pose_set, sender, streamed, true_joints_m
+
+
+def written(language: str, word: str) -> str:
+    """The block of that language that has a word."""
+    text = (ROOT / "docs" / "streams.md").read_text()
+    [block] = [each for each in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if word in each]
+    return block
+
+
+@pytest.mark.slow
+def test_the_browser_page_draws_every_joint_where_it_is(tmp_path) -> None:
+    port = free_port()
+    page = tmp_path / "page.html"
+    page.write_text(written("html", "canvas").replace("8765", str(port)))
+    with sender(f"ws://127.0.0.1:{port}") as stream, ChromiumPage(page.as_uri(), tmp_path) as browser:
+        assert isinstance(stream, WebSocketSender)
+        end = time.monotonic() + 60
+        while stream.clients == 0:
+            assert time.monotonic() < end, "the page does not connect"
+            time.sleep(0.05)
+        stream.tell(pinch_event())
+        stream.send(streamed(pose_set()))
+        while not browser.evaluate("view.getImageData(0, 0, 640, 480).data.some((value) => value > 0)"):
+            assert time.monotonic() < end, "the page draws nothing"
+            time.sleep(0.05)
+        assert browser.evaluate("said.textContent") == "right pinch began\n"
+        for side in ("left", "right"):
+            for x, _, z in true_joints_m(side):
+                at = f"{round(320 + 900 * x)}, {round(420 - 900 * z)}"
+                assert browser.evaluate(f"view.getImageData({at}, 1, 1).data[3]") == 255
+        drawn = browser.evaluate(
+            "view.getImageData(0, 0, 640, 480).data.filter((_, i) => i % 4 == 3).filter(a => a).length"
+        )
+        assert drawn <= 42 * 36
+
+
+class Blender:
+    """The few names of bpy that the lines use."""
+
+    def __init__(self) -> None:
+        objects, linked, timers = Objects(), [], []
+        collection = SimpleNamespace(objects=SimpleNamespace(link=linked.append))
+        self.data = SimpleNamespace(objects=objects)
+        self.context = SimpleNamespace(scene=SimpleNamespace(collection=collection))
+        self.app = SimpleNamespace(timers=SimpleNamespace(register=timers.append))
+        self.timers, self.linked = timers, linked
+
+
+class Objects(dict[str, Any]):
+    def new(self, name: str, data: None) -> SimpleNamespace:
+        self[name] = SimpleNamespace(name=name)
+        return self[name]
+
+
+def test_blenders_lines_put_an_empty_at_every_joint(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    blender, names = Blender(), dict[str, Any]()
+    monkeypatch.setitem(__import__("sys").modules, "bpy", blender)
+    exec(written("python", "bpy").replace("9870", str(port)), names)
+    [update] = blender.timers
+    assert update() == 1 / 60
+    with sender(f"udp://127.0.0.1:{port}") as stream:
+        stream.send(streamed(pose_set(time_s=0.5)))
+        stream.send(streamed(pose_set()))
+        stream.tell(pinch_event())
+    assert update() == 1 / 60
+    names["receiver"].close()
+    assert len(blender.linked) == len(blender.data.objects) == 42
+    for side in ("left", "right"):
+        places = [blender.data.objects[f"{side}_{number}"].location for number in range(21)]
+        assert np.abs(np.array(places) - true_joints_m(side)).max() < 1e-6
