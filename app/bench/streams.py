@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from app.bench.stream_receivers import HANDS, RECEIVERS, Receiver, broker, free_port
-from app.commands.common import run_rig
 from app.run.settings import RunSettings, run_folder
+from app.run.supervisor import Supervisor
 from app.streams.kinds import LOOPBACK, STREAMS
 from app.transport.messages import HandPose, PoseSet
 from app.transport.sockets import Publisher
@@ -42,8 +42,8 @@ def installed() -> list[str]:
 
 def bench(names: Sequence[str], seconds: float, rate_hz: float) -> dict:
     """`latency` has a row for each stream, `worker` one for each way of reading them all."""
-    port = dict.fromkeys(names, 0)
-    latency = [_latency(name, seconds, rate_hz) for name in port]
+    start_process("usthand")
+    latency = [_latency(name, seconds, rate_hz) for name in names]
     return {
         "rate_hz": rate_hz,
         "latency": latency,
@@ -153,7 +153,7 @@ def _worker(names: Sequence[str], reads: str, seconds: float, rate_hz: float) ->
     ]
     for thread in threads:
         thread.start()
-    outcome = run_rig(rig, RunSettings(estimator="simulated", mesh=False, streams=streams), None, seconds)
+    outcome = Supervisor(rig, RunSettings(estimator="simulated", mesh=False, streams=streams), None).run(seconds)
     done.set()
     for thread in threads:
         thread.join()
