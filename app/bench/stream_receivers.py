@@ -110,7 +110,7 @@ class MqttReceiver:
 
         self._client, ready = Client(CallbackAPIVersion.VERSION2), []
         self._client.on_subscribe = lambda *_: ready.append(True)
-        self._client.on_message = lambda _, __, message: self._got.put(message.payload)
+        self._client.on_message = lambda _, __, message: self._got.put(bytes(message.payload))
         self._client.connect(LOOPBACK, self._port)
         self._client.loop_start()
         self._client.subscribe(HANDS_TOPIC)

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from app.bench.stream_receivers import HANDS, RECEIVERS, Receiver, broker, free_port
+from app.run.process import start_process
 from app.run.settings import RunSettings, run_folder
 from app.run.supervisor import Supervisor
 from app.streams.kinds import LOOPBACK, STREAMS
