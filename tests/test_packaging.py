@@ -34,6 +34,7 @@ def test_the_wheel_has_all_modules_and_their_data_and_nothing_else(wheel: Path) 
     data = {name for name in names if not name.endswith(".py")}
     assert {name for name in data if not name.endswith((".md", "LICENSE"))} == {
         "app/viewer/roboto.npz",
+        "models/forecast/hand_forecast.npz",
         "models/hand/hand_mesh.npz",
         "models/weights/mediapipe/hand_landmark.onnx",
         "models/weights/mediapipe/palm_detection.onnx",

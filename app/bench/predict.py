@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -32,9 +33,10 @@ _BLANK = {each.camera_id: np.zeros((each.camera.height, each.camera.width, 3), n
 _MODELS = {side: BuiltinHand(side) for side in _SIDES}
 
 WAYS = {
-    "constant velocity": LookAheadSettings(fade_s=1e3, acceleration_psd=0.2, fits=False),
-    "fading velocity": LookAheadSettings(fits=False),
-    "fading velocity, fitted hand": LookAheadSettings(),
+    "constant velocity": LookAheadSettings(fade_s=1e3, acceleration_psd=0.2, fits=False, learnt=False),
+    "fading velocity": LookAheadSettings(fits=False, learnt=False),
+    "fading velocity, fitted hand": LookAheadSettings(learnt=False),
+    "learnt, fitted hand": LookAheadSettings(),
 }
 """Compared; the last is what `--predict` does."""
 
@@ -56,9 +58,10 @@ class SimulatedPerson:
             side: HandMotion((seed, number), side, home_world_m=home_world_m(side, 2))
             for number, side in enumerate(_SIDES)
         }
+        self.joints_m = cache(self._joints_m)
+        """Joints (21, 3) in the world, of a side at a time in seconds."""
 
-    def joints_m(self, side: Side, time_s: float) -> np.ndarray:
-        """(21, 3) in the world."""
+    def _joints_m(self, side: Side, time_s: float) -> np.ndarray:
         motion = self._motions[side]
         return _MODELS[side].joints(motion.angles_rad(time_s), motion.T_world_hand(time_s), MEAN_SHAPE)
 
@@ -148,10 +151,10 @@ class _Errors:
         def row(errors_m: list[np.ndarray]) -> dict:
             flat_m = np.concatenate(errors_m)
             return {
-                "mean_mm": rounded(1e3 * float(flat_m.mean()), 2),
-                "median_mm": rounded(1e3 * float(np.median(flat_m)), 2),
-                "of_measured": rounded(float(flat_m.mean() / measured_m.mean()), 2),
-                "median_of_measured": rounded(float(np.median(flat_m) / np.median(measured_m)), 2),
+                "mean_mm": rounded(1e3 * float(flat_m.mean()), 3),
+                "median_mm": rounded(1e3 * float(np.median(flat_m)), 3),
+                "of_measured": rounded(float(flat_m.mean() / measured_m.mean()), 3),
+                "median_of_measured": rounded(float(np.median(flat_m) / np.median(measured_m)), 3),
             }
 
         return {
@@ -161,7 +164,7 @@ class _Errors:
                     "ahead_ms": ms,
                     "none": row(self._stale[ms]),
                     **{way: row(self._forecast[way, ms]) for way in WAYS},
-                    "within_one_sd": rounded(float(np.mean(self._within[ms])), 2),
+                    "within_one_sd": rounded(float(np.mean(self._within[ms])), 3),
                 }
                 for ms in AHEAD_MS
             ],

@@ -30,7 +30,7 @@ def add_streams(parts) -> None:
         "errors of forecasts 20, 50 and 100 ms ahead, on simulated motion",
         "  usthand bench predict\n  usthand bench predict --people 2 --seconds 10 --json",
     )
-    predict.add_argument("--people", type=int, default=8, choices=range(1, 101), metavar="N", help="(%(default)s)")
+    predict.add_argument("--people", type=int, default=4, choices=range(1, 101), metavar="N", help="(%(default)s)")
     predict.add_argument("--seconds", type=positive, default=20.0, help="of motion of each (%(default)s)")
 
 

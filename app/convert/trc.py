@@ -30,7 +30,9 @@ def write_trc(path: Path, recording: HandRecording) -> None:
         file.write("\n".join(lines) + "\n")
         for frame, (time_s, points) in enumerate(zip(recording.frame_times_s, points_mm, strict=True)):
             fields = ["" if value != value else f"{value:.4f}" for value in points.ravel().tolist()]
-            file.write("\t".join([str(frame + 1), f"{time_s:.6f}", *fields]) + "\n")
+            # OpenSim counts no field after a last tab.
+            last = "\t" if fields[-1] == "" else ""
+            file.write("\t".join([str(frame + 1), f"{time_s:.6f}", *fields]) + f"{last}\n")
 
 
 def write_mot(path: Path, recording: HandRecording) -> None:

@@ -42,7 +42,7 @@ class WebSocketLimits:
     close_s: float = 0.5
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Client:
     connection: ServerConnection
     events: deque[bytes]
@@ -124,7 +124,7 @@ class WebSocketSender:
         if len(self._clients) >= self._limits.clients:
             await connection.close(1013, "too many clients")
             return
-        client = _Client(connection, deque(maxlen=self._limits.events))
+        client = _Client(connection=connection, events=deque(maxlen=self._limits.events))
         self._clients.add(client)
         reading = asyncio.create_task(_ignore(connection))
         reading.add_done_callback(lambda _: client.wake.set())

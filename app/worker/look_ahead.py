@@ -1,11 +1,13 @@
 """`--predict`: where hands will be some milliseconds after their images, and how sure that is.
 
-The built-in hand is fitted to the joints, which takes noise away that they do not share, and each of its joints is
-followed by a Kalman filter whose velocity is an Ornstein-Uhlenbeck process: it is driven by white acceleration and
-fades, as hands stop and turn (G. Uhlenbeck and L. Ornstein, "On the theory of the Brownian motion", Phys. Rev. 36,
-1930). `usthand bench predict` has the error, also of a velocity that does not fade.
+The built-in hand is fitted to the joints, which takes noise away that they do not share. How it goes on is said by the
+network of models/forecast, from the last fifth of a second. Where that is not known, or the forecast is farther than
+the network's, each joint's Kalman filter says it, whose velocity is an Ornstein-Uhlenbeck process: driven by white
+acceleration, it fades, as hands stop and turn (G. Uhlenbeck and L. Ornstein, "On the theory of the Brownian motion",
+Phys. Rev. 36, 1930). `usthand bench predict` compares them.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +16,14 @@ import numpy as np
 from app.estimators.estimator import Hand, UnseenHand
 from app.transport.messages import AheadPose
 from calibration.hand import Definition, Side
+from models.forecast.hand_forecast import FITTED_SHARE, HISTORY, HORIZONS_MS, STEP_S, Forecast, PoseHistory, forecast
 from models.hand import definition as joint_definition
 from models.hand.builtin import MIRROR_Y
+from models.hand.fit import PoseFit
 from models.hand.fitter import HandFitter
+
+_REACH_S = (HISTORY - 1) * STEP_S - 1e-3
+"""How far the network's history goes back, but for a clock's jitter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +36,11 @@ class LookAheadSettings:
     """m2/s3, of the joints' white acceleration."""
     fits: bool = True
     """Whether the built-in hand is fitted first."""
-    fitted_share: float = 0.6
+    learnt: bool = True
+    """Whether the network is asked."""
+    longest_gap_s: float = 0.1
+    """Between two poses of which the network's history is made: interpolated in a longer one, it is no motion."""
+    fitted_share: float = FITTED_SHARE
     """Of a measured joint's standard deviation, what is left of it in the fitted hand."""
     least_sd_m: float = 0.001
     """The least error that a joint is believed to have."""
@@ -93,6 +104,10 @@ class _Followed:
     seen_time_ns: int
     motion: FadingMotion
     fitter: HandFitter
+    measured_m2: np.ndarray
+    """(21,): variances of the joints as seen last."""
+    poses: deque[tuple[int, PoseFit]]
+    """Times and fits of the last poses, newest last."""
 
 
 class LookAhead:
@@ -118,31 +133,85 @@ class LookAhead:
         settings, known = self._settings, self._followed.get(hand.track_id)
         if known is not None and known.side != hand.side:
             known = None
+        poses = known.poses if known else deque[tuple[int, PoseFit]]()
         fitter = known.fitter if known else HandFitter(hand.side, hand.bones)
         joints_m = _converted(hand.joints_world_m, hand.side, definition, "anatomical")
         variance_m2 = np.trace(hand.covariance_m2, axis1=1, axis2=2) / 3
         fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None
         if fit is not None:
             joints_m, variance_m2 = fit.joints_world_m, settings.fitted_share**2 * variance_m2
+            _remember(poses, hand.capture_time_ns, fit)
         variance_m2 = np.maximum(variance_m2, settings.least_sd_m**2)
         motion = known.motion.at(hand.capture_time_ns) if known else None
         if motion is None or np.linalg.norm((motion.position_m - joints_m).mean(0)) > settings.farthest_m:
             motion = FadingMotion.start(hand.capture_time_ns, joints_m, variance_m2, settings)
         else:
             motion = motion.seen(joints_m, variance_m2)
-        return _Followed(side=hand.side, seen_time_ns=hand.capture_time_ns, motion=motion, fitter=fitter)
+        return _Followed(
+            side=hand.side,
+            seen_time_ns=hand.capture_time_ns,
+            motion=motion,
+            fitter=fitter,
+            measured_m2=variance_m2,
+            poses=poses,
+        )
 
     def _forecast(self, track_id: int, known: _Followed, now_ns: int, definition: Definition) -> AheadPose:
         time_ns = now_ns + self._ahead_ns
         motion = known.motion.at(time_ns)
+        joints_m, variance_m2 = motion.position_m, motion.variance[:, 0, 0]
+        ahead_ms = (time_ns - known.seen_time_ns) / 1e6
+        history = pose_history(known.poses, self._settings.longest_gap_s) if self._settings.learnt else None
+        if history is not None and known.poses[-1][0] == known.seen_time_ns and ahead_ms <= HORIZONS_MS[-1]:
+            way_m, std_m = _at(forecast(history, known.side), ahead_ms)
+            joints_m, variance_m2 = history.joints_world_m[0] + way_m, known.measured_m2 + std_m**2
         return AheadPose(
             hand=known.side,
             track_id=track_id,
             time_ns=time_ns,
             seen_time_ns=known.seen_time_ns,
-            joints_world_m=_converted(motion.position_m, known.side, "anatomical", definition).tolist(),
-            covariance_m2=(motion.variance[:, 0, 0, None, None] * np.eye(3)).tolist(),
+            joints_world_m=_converted(joints_m, known.side, "anatomical", definition).tolist(),
+            covariance_m2=(variance_m2[:, None, None] * np.eye(3)).tolist(),
         )
+
+
+def pose_history(poses: Sequence[tuple[int, PoseFit]], longest_gap_s: float) -> PoseHistory | None:
+    """The network's steps back from the newest pose, linearly interpolated; None where they are not known."""
+    if not poses:
+        return None
+    times_s = np.array([(time_ns - poses[-1][0]) / 1e9 for time_ns, _ in poses])
+    if times_s[0] > -_REACH_S or np.diff(times_s).max() > longest_gap_s:
+        return None
+    steps_s = -STEP_S * np.arange(HISTORY)
+    after = np.clip(np.searchsorted(times_s, steps_s), 1, len(times_s) - 1)
+    share = np.clip((steps_s - times_s[after - 1]) / (times_s[after] - times_s[after - 1]), 0, 1)
+
+    def at(values: np.ndarray) -> np.ndarray:
+        part = share.reshape(-1, *[1] * (values.ndim - 1))
+        return (1 - part) * values[after - 1] + part * values[after]
+
+    joints = np.array([fit.joints_world_m for _, fit in poses])
+    hinges = np.array([fit.angles_rad for _, fit in poses])
+    return PoseHistory(at(joints), at(hinges), poses[-1][1].T_world_hand)
+
+
+def _remember(poses: deque[tuple[int, PoseFit]], time_ns: int, fit: PoseFit) -> None:
+    """So many as the network's history takes."""
+    poses.append((time_ns, fit))
+    while len(poses) > 1 and time_ns - poses[1][0] >= _REACH_S * 1e9:
+        poses.popleft()
+
+
+def _at(said: Forecast, ahead_ms: float) -> tuple[np.ndarray, np.ndarray]:
+    """Way (21, 3) and deviation (21,) at a time between the forecast's."""
+    known_ms = (0.0, *HORIZONS_MS)
+    after = int(np.clip(np.searchsorted(known_ms, ahead_ms), 1, len(HORIZONS_MS)))
+    share = (ahead_ms - known_ms[after - 1]) / (known_ms[after] - known_ms[after - 1])
+    way_m, std_m = (np.concatenate([np.zeros_like(each[:1]), each]) for each in said)
+    return (
+        (1 - share) * way_m[after - 1] + share * way_m[after],
+        (1 - share) * std_m[after - 1] + share * std_m[after],
+    )
 
 
 def _converted(joints_m: np.ndarray, side: Side, given: Definition, wanted: Definition) -> np.ndarray:

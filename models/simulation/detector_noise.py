@@ -17,7 +17,7 @@ from calibration.hand import FINGER_JOINTS, JOINTS
 _HOLD_FRAMES = 7
 _FRAME_SPREAD = 0.6
 # Wrist and thumb base are hard to place, and fingertips harder than knuckles.
-_DIFFICULTY = np.array([1.6, 1.8, 1.4, 1.1, 1.2, *[1.0, 0.9, 0.9, 1.05] * 4])
+DIFFICULTY = np.array([1.6, 1.8, 1.4, 1.1, 1.2, *[1.0, 0.9, 0.9, 1.05] * 4])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def detect(
     hidden_share = 1 - visible.mean(1)
     # A hard frame (blur, a strange view) is hard for all joints, and for a while.
     frame_factor = np.exp(_FRAME_SPREAD * random.slow(1)[:, :1])
-    spread = _DIFFICULTY * frame_factor * np.where(visible, 1.0, grade.hidden) * (1 + 0.6 * hidden_share[:, None])
+    spread = DIFFICULTY * frame_factor * np.where(visible, 1.0, grade.hidden) * (1 + 0.6 * hidden_share[:, None])
     error = spread[..., None] * (
         grade.jitter * random.fresh((JOINTS, 2)) + grade.bias * random.slow(2 * JOINTS).reshape(-1, JOINTS, 2)
     )

@@ -27,7 +27,7 @@ def test_forecasts_are_nearer_than_poses_that_are_taken_for_later_ones() -> None
         rows = {row["ahead_ms"]: row for row in result[grade]["ahead"]}
         assert set(rows) == {20, 50, 100}
         assert result[grade]["measured"]["of_measured"] == 1
-        kept = "fading velocity, fitted hand"
+        kept = "learnt, fitted hand"
         for row in rows.values():
             assert row[kept]["mean_mm"] < row["none"]["mean_mm"]
             assert row[kept]["mean_mm"] < row["constant velocity"]["mean_mm"]

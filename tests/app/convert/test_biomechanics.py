@@ -14,7 +14,8 @@ def read_trc(path):
     assert lines[0].startswith("PathFileType\t4\t(X/Y/Z)")
     header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True))
     names = [name for name in lines[3].split("\t")[2:] if name]
-    rows = [line.split("\t") for line in lines[6:] if line]
+    # A row whose last field is empty ends in one more tab, without which OpenSim misses the field.
+    rows = [line.split("\t")[: 2 + 3 * len(names)] for line in lines[6:] if line]
     values = np.array([[float(field) if field else np.nan for field in row] for row in rows])
     return header, names, values[:, 1], values[:, 2:].reshape(len(rows), -1, 3)
 

@@ -1,0 +1,1 @@
+"""Where a hand will be: a small network learnt from simulated motion."""
