@@ -1,4 +1,4 @@
-.PHONY: venv demo picture test fuzz lint
+.PHONY: venv demo picture pictures test fuzz lint
 
 # PYTHON chooses the interpreter of a new .venv, ARGS is passed on: make test ARGS="tests/calibration/test_rig.py -x"
 export PYTHON
@@ -15,6 +15,10 @@ demo: venv
 picture: venv
 	.venv/bin/usthand demo --seconds 12 --headless .picture.mp4 --snapshot docs/viewer.png
 	@rm -f .picture.mp4
+
+# Those of docs/viewer.md.
+pictures: picture
+	.venv/bin/usthand demo --pictures docs/pictures
 
 test: venv
 	.venv/bin/python -m pytest -m "not slow" --timeout 300 $(ARGS)

@@ -20,6 +20,7 @@ from app.commands.common import (
     run_settings,
     viewer_settings,
 )
+from app.run.supervisor import ViewerSettings
 from calibration.cached_folder import user_cache
 from calibration.camera_source import MAX_CAMERAS, SimulatedSource
 from calibration.errors import UserError
@@ -45,6 +46,9 @@ def add_parser(subparsers) -> None:
     add_estimator_flags(parser, "simulated")
     add_overlap_flag(parser)
     add_view_flags(parser)
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="write a picture of each of the viewer's modes, and end"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.drawn and args.estimator != "simulated":
         raise UserError(f"`--drawn --estimator {args.estimator}`: a drawing is no hand to it. Leave `--drawn` out.")
     how = "simulated detections" if args.estimator == "simulated" else args.estimator
-    viewer = viewer_settings(args, f"UST-Hand live: demo ({how})")
+    viewer = _viewer(args, f"UST-Hand live: demo ({how})")
     if args.estimator == "simulated":
         print("simulated cameras and simulated detections: joints of a simulated hand, projected, with noise")
     # Two people around a table have four hands.
@@ -64,6 +68,20 @@ def run(args: argparse.Namespace) -> int:
     if not args.drawn:
         rig = rendered_rig(rig)
     return report(run_rig(rig, settings, viewer, args.seconds), args.json)
+
+
+def _viewer(args: argparse.Namespace, title: str) -> ViewerSettings | None:
+    """As `viewer_settings`, or one that writes pictures. Raises UserError."""
+    viewer = viewer_settings(args, title)
+    if args.pictures is None:
+        return viewer
+    if viewer is None or viewer.choice.kind != "window" or args.headless or args.snapshot:
+        raise UserError(
+            "`--pictures` is of the window, and no `--headless`, `--snapshot` or `--no-viewer` goes with it."
+        )
+    if args.pictures.exists() and not args.pictures.is_dir():
+        raise UserError(f"`--pictures {args.pictures}` is no folder. Give the name of one.")
+    return replace(viewer, pictures=args.pictures.resolve())
 
 
 def rendered_rig(rig: Rig) -> Rig:

@@ -65,10 +65,11 @@ class Patience:
 @dataclass(frozen=True, kw_only=True)
 class ViewerSettings:
     """Which view a run shows. A window's may render into the file `headless`, and leave a picture at the end, in one of
-    the themes of `app.viewer.palette`."""
+    the themes of `app.viewer.palette`; or write one of each of its modes into the folder `pictures`, and end."""
 
     headless: Path | None = None
     snapshot: Path | None = None
+    pictures: Path | None = None
     title: str = "UST-Hand live"
     choice: ViewChoice = ViewChoice()
     theme: str = "dark"
@@ -78,7 +79,11 @@ class ViewerSettings:
         told = ["--title", self.title, *self.choice.arguments()]
         if self.choice.kind == "window":
             told += ["--theme", self.theme]
-        for flag, path in (("--headless", self.headless), ("--snapshot", self.snapshot)):
+        for flag, path in (
+            ("--headless", self.headless),
+            ("--snapshot", self.snapshot),
+            ("--pictures", self.pictures),
+        ):
             if path is not None:
                 told += [flag, str(path)]
         return told

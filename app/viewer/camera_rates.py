@@ -36,7 +36,8 @@ class RollingCameraRates:
         self._lost: dict[str, int] = {}
 
     def add(self, message: PoseSet, now_ns: int) -> None:
-        """A message, a heartbeat too, that came at `now_ns`, monotonic."""
+        """A message, a heartbeat too, that came at `now_ns`, monotonic; it may have waited since it was published."""
+        now_ns = min(message.hops_ns.get("published", now_ns), now_ns)
         for camera_id, report in message.cameras.items():
             past = self._past.setdefault(camera_id, deque())
             past.append((now_ns, report.frames, _latency_ms(report, message.hops_ns.get("published"))))

@@ -7,7 +7,7 @@ import numpy as np
 from app.viewer import palette
 from app.viewer.sheet import Sheet
 
-_WIDTH, _LEFT, _COLUMNS, _ROW = 360, 12, 3, 17
+_WIDTH, _LEFT, _COLUMNS, _ROW = 408, 12, 3, 17
 _NAMES = {"wait_for_slowest": "wait", "transport": "assembly", "stpt": "STPT", "stage1": "stage 1"}
 _SMALLEST_MS = 0.05
 

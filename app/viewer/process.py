@@ -18,6 +18,7 @@ from app.run.process import process_parser, run_process
 from app.run.settings import RunFolder, RunSettings
 from app.viewer.live_feed import LiveFeed
 from app.viewer.palette import THEMES
+from app.viewer.pictures import write_pictures
 from app.viewer.play_control import PlayControl
 from app.viewer.redraws import Redraws
 from app.viewer.replay import Replay
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--title", default="UST-Hand live")
     parser.add_argument("--headless", type=Path)
     parser.add_argument("--snapshot", type=Path)
+    parser.add_argument("--pictures", type=Path)
     parser.add_argument("--theme", choices=THEMES, default="dark")
     args = parser.parse_args()
 
@@ -55,6 +57,9 @@ def main() -> int:
         redraws = Redraws()
         feed = LiveFeed(folder, backlog=64 if every_set else 8, with_recorder=settings.record is not None)
         try:
+            if args.pictures:
+                write_pictures(rig, feed, args.pictures, args.title)
+                return 0
             why = run_viewer(
                 rig,
                 feed,

@@ -14,7 +14,7 @@ from app.viewer.skeleton import FINGER_BONES, joint_colours
 SETS = 5
 _TIPS = [0, 4, 8, 12, 16, 20]
 _BONES = np.array(FINGER_BONES)
-_FADED = 0.85
+_FADED = 0.55
 
 
 class Trails:

@@ -110,7 +110,7 @@ def test_each_state_of_a_hand_has_its_colour_on_the_card_and_on_the_tiles():
 
 def test_the_latency_bar_is_divided_as_the_stages_are():
     stages_ms = {"grab": 5.0, "stage1": 10.0, "stpt": 5.0, "own": 99.0}
-    bar = latency_bar(stages_ms, 1.0).pixels[32, 12:348]
+    bar = latency_bar(stages_ms, 1.0).pixels[32, 12:396]
     shares = [(np.abs(bar - np.array(palette.bgr(rgb))).max(axis=1) < 12).mean() for rgb in palette.FINGERS[:3]]
     assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
 

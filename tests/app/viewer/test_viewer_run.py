@@ -5,9 +5,12 @@ import signal
 import subprocess
 import time
 
+import cv2
+import numpy as np
 import pytest
 
-from tests.support.live_run import LiveRun, simulated_rig, slowness
+from tests.conftest import ROOT
+from tests.support.live_run import LiveRun, simulated_rig, slowness, usthand
 
 
 @pytest.fixture
@@ -59,3 +62,23 @@ def test_a_viewer_that_stands_still_slows_no_pose(viewed, x_display):
     viewer.send_signal(signal.SIGCONT)
     assert viewed.interrupt()[0] == 0
     assert viewed.left_behind() == []
+
+
+@pytest.mark.slow
+def test_a_picture_of_each_mode_is_made_by_one_command_and_they_differ(tmp_path):
+    done = usthand("demo", "--drawn", "--pictures", tmp_path / "pictures")
+    assert done.returncode == 0, done.stderr
+    made = {path.stem: cv2.imread(str(path)) for path in (tmp_path / "pictures").iterdir()}
+    assert set(made) == {path.stem for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert all(picture is not None and picture.shape == (720, 1280, 3) for picture in made.values())
+    assert sum(path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()) < 1_500_000
+    scenes = {name: np.asarray(picture)[120:480].astype(int) for name, picture in made.items()}
+    for name, scene in scenes.items():
+        for other in set(scenes) - {name}:
+            assert np.abs(scene - scenes[other]).max() > 60, (name, other)
+
+
+@pytest.mark.parametrize("flags", [["--no-viewer"], ["--headless", "x.mp4"], ["--view", "web"]])
+def test_pictures_are_of_the_window(flags, tmp_path):
+    done = usthand("demo", "--drawn", "--pictures", tmp_path / "pictures", *flags)
+    assert done.returncode == 2 and "--pictures" in done.stderr
