@@ -33,7 +33,7 @@ def tried(path: Path, seconds: float = 1.0) -> dict[str, list[Finding]]:
 
 def test_every_camera_of_a_rig_is_opened_at_once(tmp_path: Path) -> None:
     faults = {"cam_1": {"disconnects": [[0, 60]]}, "cam_2": {"corrupt": list(range(200))}}
-    found = tried(simulated_rig(tmp_path / "rig.yaml", cameras=3, faults=faults))
+    found = tried(simulated_rig(tmp_path / "rig.yaml", cameras=3, faults=faults), seconds=2.0)
     assert "frames/s of 30; simulated: 640x480" in found["cam_0"][0].text and "damaged" not in found["cam_0"][0].text
     assert found["cam_0"][1].text.startswith("time stamps: ")
     assert [(each.level, "is unplugged" in each.text) for each in found["cam_1"]] == [("problem", True)]
