@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from deploy.sbom import bill_of_materials, write_licences
 from tests.conftest import ROOT
 
@@ -44,6 +46,7 @@ def test_every_package_is_in_it_once_with_its_version_and_licence(tmp_path: Path
     assert len(parts) == 2 and all((ROOT / part["properties"][0]["value"]).exists() for part in parts)
 
 
+@pytest.mark.slow
 def test_licence_files_are_gathered(tmp_path: Path) -> None:
     documents = tmp_path / "doc"
     (documents / "libgl1").mkdir(parents=True)
@@ -55,6 +58,7 @@ def test_licence_files_are_gathered(tmp_path: Path) -> None:
     assert any("Redistribution" in path.read_text(errors="replace") for path in numpy)
 
 
+@pytest.mark.slow
 def test_the_same_environment_gives_the_same_bytes(tmp_path: Path) -> None:
     program = "import json; from deploy.sbom import bill_of_materials; print(json.dumps(bill_of_materials()))"
     command, env = [sys.executable, "-c", program], {**os.environ, "PYTHONHASHSEED": "7"}
