@@ -6,6 +6,7 @@ What runs here listens on the loopback interface alone, and has no dashboard.
 import logging
 import os
 import queue
+from collections.abc import Sequence
 from typing import Any
 
 from app.batch.engine import EngineSettings, deaf_to_interrupts, gpu_of, library
@@ -82,16 +83,21 @@ class DaskEngine:
         self._config.__exit__(None, None, None)
 
 
+def worker_environment(index: int, settings: EngineSettings, cores: Sequence[int]) -> dict[str, str]:
+    """Of a local worker: the cores of its commands, in turn of those that this process may use, and its GPU."""
+    own = {cores[(index * settings.cores + each) % len(cores)] for each in range(settings.cores)}
+    environment = {CORES: ",".join(map(str, sorted(own)))}
+    if settings.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu_of(index, settings.gpus)
+    return environment
+
+
 def _local_cluster(settings: EngineSettings) -> Any:
     from distributed import Nanny, Scheduler, SpecCluster
 
     cores = sorted(os.sched_getaffinity(0))
     workers = {}
-    for index in range(settings.workers):
-        own = [cores[(index * settings.cores + each) % len(cores)] for each in range(settings.cores)]
-        environment = {CORES: ",".join(map(str, sorted(set(own))))}
-        if settings.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpu_of(index, settings.gpus)
+    for index in range(min(settings.workers, settings.gpus or settings.workers)):
         options = {
             "nthreads": 1,
             "host": _HOST,
@@ -99,7 +105,7 @@ def _local_cluster(settings: EngineSettings) -> Any:
             "dashboard_address": f"{_HOST}:0",
             "memory_limit": 0,
             "resources": {"GPU": 1} if settings.gpus else {},
-            "env": environment,
+            "env": worker_environment(index, settings, cores),
             "silence_logs": logging.ERROR,
         }
         workers[index] = {"cls": Nanny, "options": options}

@@ -71,7 +71,7 @@ _LABEL_FIGURES = (
 )
 _EVALUATE_FIGURES = (
     Figure(key="methods/ust_hand/mpjpe_mm", title="UST-Hand MPJPE mm", worse=1),
-    Figure(key="methods/dlt/mpjpe_mm", title="DLT MPJPE mm", worse=1),
+    Figure(key="methods/dlt_labels/mpjpe_mm", title="DLT of labels MPJPE mm", worse=1),
     Figure(key="real/ust-hand/withheld_px_median", title="UST-Hand withheld px", worse=1),
     Figure(key="real/ust-hand/withheld_percent_median", title="UST-Hand withheld % of hand", worse=1),
     Figure(key="real/ust-hand/withheld_missed", title="UST-Hand missed", worse=1),

@@ -98,7 +98,8 @@ def _plain(value: Any) -> Any:
 
 
 def _page(batch: Batch, rows: Sequence[Row], columns: Sequence[str]) -> str:
-    shown = [name for name in columns if name not in ("task", "reason")]
+    told = [name for name in columns if any(row[name] is not None for row in rows)]
+    shown = [name for name in told if name not in ("task", "reason")]
     cells = [[_cell(batch, row, name) for name in shown] for row in rows]
     text_columns = [shown.index(name) for name in ("session", "state", "outlier_in")]
     done, failed = (sum(row["state"] == state for row in rows) for state in ("done", "failed"))

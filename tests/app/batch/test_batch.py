@@ -11,12 +11,13 @@ import pytest
 
 from app.batch import engine as engines
 from app.batch.batch import Batch, BatchSettings, plan_batch, run_batch
+from app.batch.dask_engine import worker_environment
 from app.batch.dry_run import AsIf, dry_run
 from app.batch.jobs import JOBS, Figure
 from app.batch.record import BatchTask, TaskAttempts, TaskOutcome, TaskPlace, decode_task, read_outcome
 from app.batch.sessions import fetch, find_sessions, manifest_of
 from app.batch.summary import robust_z, summary_rows, write_summary
-from app.batch.task import run_task
+from app.batch.task import CORES, run_task
 from app.cli import main
 from app.convert.conversion import convert
 from calibration.errors import UserError
@@ -227,6 +228,18 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(__import__("sys").modules, name, None)
         with pytest.raises(UserError, match=rf'pip install "usthand-live\[{extra}\]"'):
             engines.library(name, extra)
+
+
+def test_each_local_worker_has_cores_and_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,-1")
+    assert engines.gpus_here() == 2
+    settings = engines.EngineSettings(workers=2, out="/", cores=2, gpus=2)
+    environments = [worker_environment(index, settings, [0, 1, 4, 5]) for index in range(2)]
+    assert [each[CORES] for each in environments] == ["0,1", "4,5"]
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments] == ["GPU-a", "GPU-b"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert engines.gpus_here() == 0
+    assert "CUDA_VISIBLE_DEVICES" not in worker_environment(0, engines.EngineSettings(workers=1, out="/"), [3])
 
 
 @pytest.mark.parametrize(

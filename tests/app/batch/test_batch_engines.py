@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,10 @@ def test_labels_data_and_files_follow_one_another(sessions: Path, tmp_path: Path
     printed = _printed(batch)
     assert batch.returncode == 0 and printed["done"] == 1, printed
     labelled = next((labels / "results").iterdir())
-    assert (labelled / "labels.npz").is_file() and not (sessions / "0000" / "labels.json").exists()
+    assert not (sessions / "0000" / "labels.json").exists()
+    shutil.copytree(sessions / "0000", tmp_path / "copy", ignore=shutil.ignore_patterns("labels.*"))
+    assert _usthand("label", tmp_path / "copy").wait(_PATIENCE_S) == 0
+    assert (labelled / "labels.npz").read_bytes() == (tmp_path / "copy" / "labels.npz").read_bytes()
     batch = _usthand("batch", "data", labels / "results", "-o", data, "--json", "--", "--size", "64")
     printed = _printed(batch)
     assert batch.returncode == 0 and printed["done"] == 1, printed
