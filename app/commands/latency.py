@@ -72,11 +72,12 @@ def _measured(summary: dict) -> dict[str, MeasuredLatency]:
     """Where the code was read often enough. The light leaves the screen up to a period of the display after the window
     was drawn, or two where another program puts windows together: counted to the camera, and to the uncertainty."""
     today = datetime.date.today().isoformat()
+    period_ms = summary["display_period_ms"]
     return {
         camera_id: MeasuredLatency(
             light_to_grab_ms=round(delay["mean_ms"], 2),
             spread_ms=round(delay["spread_ms"], 2),
-            uncertainty_ms=round(math.hypot(summary["display_period_ms"], 2 * delay["error_ms"]), 2),
+            uncertainty_ms=round(math.hypot(period_ms, 2 * delay["error_ms"], delay["known_ms"] / 2), 2),
             date=today,
         )
         for camera_id, delay in summary["delays"].items()
@@ -104,6 +105,7 @@ def _result(summary: dict, measured: dict[str, MeasuredLatency], written: str | 
             "light_to_grab_ms": known.light_to_grab_ms if known else None,
             "spread_ms": known.spread_ms if known else None,
             "uncertainty_ms": known.uncertainty_ms if known else None,
+            "code_known_ms": round(delay["known_ms"], 2) if known else None,
             "pictures": delay["pictures"],
             "frames": delay["frames"],
         }

@@ -23,24 +23,29 @@ class DelaySettings:
     """`longest_ms`: what is later was read wrongly. `change_ms`: a picture that was exposed half and half over a change
     has the middle of its exposure within so much of it; a fifth of an exposure of 20 ms. `wrong_share` of the pictures
     may have any delay. `least_spread_ms`: below, the screen's times themselves are not known. `pictures`: fewer say
-    nothing. `kept`: codes whose times are remembered, half of all numbers, so that none is taken for another."""
+    nothing. `known_ms`: where a busy machine leaves it open for longer when the two codes around a picture came, only
+    the best third of the pictures count, since the change is not in the middle of a long time of drawing. `kept`: codes
+    whose times are remembered, half of all numbers, so that none is taken for another."""
 
     longest_ms: float = 2000.0
     change_ms: float = 4.0
     wrong_share: float = 0.02
     least_spread_ms: float = 0.2
     pictures: int = 30
+    known_ms: float = 12.0
     kept: int = CODES // 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delay:
-    """Of one camera: mean and standard deviation of the delay, the mean's standard error, how many pictures."""
+    """Of one camera: mean and standard deviation of the delay, the mean's standard error, how many pictures, and within
+    what time it is known, in the median, when a code came onto the screen."""
 
     mean_ms: float
     spread_ms: float
     error_ms: float
     pictures: int
+    known_ms: float
 
 
 class ScreenTimes:
@@ -100,7 +105,7 @@ class DelayEstimate:
         """None where too few pictures said anything."""
         if self.pictures < self._settings.pictures:
             return None
-        spans = np.array(self._spans_ms)
+        spans = self._well_known()
         middle = spans.mean(axis=1)
         start = np.median(middle)
         around = float(np.median(np.abs(middle - start))) * 1.48
@@ -117,7 +122,15 @@ class DelayEstimate:
             spread_ms=spread_ms,
             error_ms=self._error(mean_ms, best.x[1], spans),
             pictures=self.pictures,
+            known_ms=float(np.median(spans[:, 0] - spans[:, 1] + spans[:, 2] - spans[:, 3])) / 2,
         )
+
+    def _well_known(self) -> np.ndarray:
+        """The spans (n, 4) whose ends are known best."""
+        spans = np.array(self._spans_ms)
+        unknown_ms = spans[:, 0] - spans[:, 1] + spans[:, 2] - spans[:, 3]
+        share = max(1 / 3, min(1.0, self._settings.pictures / len(spans)))
+        return spans[unknown_ms <= max(self._settings.known_ms, np.quantile(unknown_ms, share))]
 
     def _spread(self, log_spread: float) -> float:
         return float(np.hypot(np.exp(np.clip(log_spread, -10, 10)), self._settings.least_spread_ms))

@@ -17,12 +17,12 @@ import time
 from app.assembly.intake import Intake
 from app.latency.delay import DelayEstimate, ScreenTimes
 from app.latency.reading import CodeSeen, PanelReader
-from app.latency.screen import CameraProgress, DrawnCheck, LatencyScreen, display_period_ms
+from app.latency.screen import CameraProgress, LatencyScreen, display_period_ms
+from app.latency.window import DrawnCheck, open_drawn_window
 from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.wizard.window import WizardWindow
 from calibration.rig import Rig
 from calibration.yamlfile import write_atomic
 
@@ -58,8 +58,8 @@ class LatencyProcess:
         self._end_at: float | None = None
         self._done = threading.Event()
         self._intake = Intake(rig, settings, folder)
-        self._window = WizardWindow(WINDOW)
         self._drawn = DrawnCheck()
+        self._window = open_drawn_window(WINDOW, self._drawn)
         self._random = random.Random()
 
     def run(self) -> None:
@@ -181,6 +181,7 @@ class LatencyProcess:
                 "mean_ms": found.mean_ms if found else None,
                 "spread_ms": found.spread_ms if found else None,
                 "error_ms": found.error_ms if found else None,
+                "known_ms": found.known_ms if found else None,
             }
         return {"delays": delays, "display_period_ms": self._period_ms, "display_period_known": self._period_known}
 

@@ -1,7 +1,6 @@
 """The latency measurement's picture: the panel, and beside it what each camera sees of it."""
 
 import contextlib
-import ctypes
 import re
 import shutil
 import subprocess
@@ -63,30 +62,6 @@ class LatencyScreen:
         panel = self._panel.draw(number)
         self._canvas[_HEAD : _HEAD + panel.shape[0], _GAP : _GAP + panel.shape[1]] = panel[..., None]
         return self._canvas
-
-
-class DrawnCheck:
-    """Asks the X server, on a connection of its own, whether it has drawn what other connections sent before.
-
-    The server serves all connections in turn: after two answers, what was waiting on another one is done.
-    """
-
-    def __init__(self) -> None:
-        self._display = None
-        with contextlib.suppress(OSError):
-            self._x11 = ctypes.CDLL("libX11.so.6")
-            self._x11.XOpenDisplay.restype = ctypes.c_void_p
-            self._display = self._x11.XOpenDisplay(None)
-
-    def wait(self) -> None:
-        if self._display is not None:
-            for _ in range(2):
-                self._x11.XSync(ctypes.c_void_p(self._display), 0)
-
-    def close(self) -> None:
-        if self._display is not None:
-            self._x11.XCloseDisplay(ctypes.c_void_p(self._display))
-            self._display = None
 
 
 def display_period_ms() -> float | None:
