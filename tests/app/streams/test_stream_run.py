@@ -9,7 +9,7 @@ import pytest
 from websockets.sync.client import connect
 
 from models.simulation.hands import hands_at
-from tests.support.live_run import LiveRun, free_port, simulated_rig, usthand
+from tests.support.live_run import LiveRun, command_line, free_port, simulated_rig, usthand
 from tests.support.simulated_session import SETS, START_NS, STEP_NS, write_simulated_session
 
 ARGUMENTS = ("--estimator", "simulated", "--no-viewer", "--no-mesh")
@@ -54,6 +54,26 @@ def test_a_live_run_streams_beside_its_worker_and_leaves_nothing_behind(tmp_path
         for hand in hands
     ]
     assert np.median(errors) < 0.02
+
+
+@pytest.mark.slow
+def test_a_stream_that_dies_again_and_again_is_left_out_and_the_run_goes_on(tmp_path) -> None:
+    rig, stream = simulated_rig(tmp_path / "rig.yaml"), f"udp://127.0.0.1:{free_port()}"
+    with LiveRun(tmp_path, "live", rig, *ARGUMENTS, "--stream", stream) as live:
+        live.sets(5)
+        killed: set[int] = set()
+        end = time.monotonic() + 120
+        while f"{stream} died 5 times" not in live.log.read_text():
+            assert time.monotonic() < end, live.log.read_text()
+            for child in live.children():
+                if child.pid not in killed and "app.streams.process" in command_line(child):
+                    child.kill()
+                    killed.add(child.pid)
+            time.sleep(0.05)
+        assert len(killed) == 5
+        live.sets(20)
+        code, _ = live.interrupt()
+        assert code == 0 and live.left_behind() == []
 
 
 @pytest.mark.slow
