@@ -35,7 +35,12 @@ def _check_speed(limits: DoctorLimits, need: float, lossless: float, folder: Pat
     try:
         speed = write_mbyte_s(folder)
     except OSError as error:
-        yield Finding("disk", "problem", f"{folder}: cannot be written to ({error.strerror})", f"ls -ld {folder}")
+        yield Finding(
+            "disk",
+            "problem",
+            f"{folder}: cannot be written to ({error.strerror})",
+            f"sudo chown $USER {folder}   (or a folder of your own: usthand record RIG DIR)",
+        )
         return
     told = f"{folder}: writes {speed:.0f} MB/s"
     if speed < need * limits.disk_spare:

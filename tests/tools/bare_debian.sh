@@ -21,7 +21,8 @@ DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends py
 time /src/deploy/setup.sh install /opt/usthand cpu
 time /src/deploy/setup.sh slim /opt/usthand
 id usthand || useradd --create-home --uid 1000 --groups video usthand
-rm -rf /src /var/lib/apt/lists/* /var/cache/apt/*.bin /root/.cache
+rm -rf /src /var/lib/apt/lists/* /root/.cache
+apt-get clean
 cd /home/usthand
 /opt/usthand/bin/python -m deploy.sbom /opt/usthand/share/usthand
 du -sxm / /opt/usthand
