@@ -166,8 +166,12 @@ def label_crops(cache: Path, number: int, rig: Rig, hands: Stretch, taught: Taug
         confidence[of_view] = np.where(known, trust[hand], 0)
     for name, array in (("labels_px", labels_px), ("label_confidence", confidence)):
         path = shard_path(cache, number) / f"{name}.npy"
-        np.save(path.with_name(f".{path.name}"), array)
-        path.with_name(f".{path.name}").rename(path)
+        temporary = path.with_name(f".{path.name}")
+        try:
+            np.save(temporary, array)
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def to_image(rig: Rig, hands: Stretch, places: CropPlaces, points_px: np.ndarray, presence: np.ndarray) -> Keypoints:

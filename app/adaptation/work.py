@@ -38,8 +38,11 @@ class WorkFolder:
             temporary = self.path / f".{name}"
             remove_folder(temporary)
             temporary.mkdir()
-            make(temporary)
-            temporary.rename(folder)
+            try:
+                make(temporary)
+                temporary.rename(folder)
+            finally:
+                remove_folder(temporary)
         return folder
 
     def figures(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

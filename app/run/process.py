@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import signal
@@ -22,6 +23,8 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
+# Of a disk that takes no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 stop = threading.Event()
 """Set when this process is asked to end."""
@@ -74,6 +77,11 @@ def run_process(name: str, args: argparse.Namespace, work: Callable[[RunFolder, 
     except UserError as error:
         log.error("%s", error)
         return 2
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        log.error("%s: %s", error.filename or "a file", error.strerror)
+        return 1
     finally:
         if os.getppid() != args.parent:
             remove_folder(folder.path)

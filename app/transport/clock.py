@@ -35,8 +35,9 @@ class ClockOffset:
             sent = self._clock()
             answer = self._client.ask({"do": "clock"}, timeout_s)
             back = self._clock()
-            if answer is not None:
-                self.add(sent, int(answer["received_ns"]), int(answer["answered_ns"]), back)
+            received, answered = ((answer or {}).get(name) for name in ("received_ns", "answered_ns"))
+            if isinstance(received, int) and isinstance(answered, int):
+                self.add(sent, received, answered, back)
         return bool(self._trips)
 
     def add(self, sent_ns: int, received_ns: int, answered_ns: int, back_ns: int) -> None:

@@ -49,7 +49,10 @@ def ipc_address(path: Path) -> str:
 
 def is_loopback(address: str) -> bool:
     """Whether an address can be reached from this host only."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # half a bracket
+        return False
     if parts.scheme in ("ipc", "inproc"):
         return True
     host = (parts.hostname or "").strip("[]")
@@ -63,14 +66,15 @@ def is_loopback(address: str) -> bool:
 
 def check_address(address: str, keys: Keys | None) -> None:
     """Raises UserError for an address that is none, or that others can reach while no keys are given."""
-    parts = urlsplit(address)
     try:
+        parts = urlsplit(address)
         good = parts.scheme == "ipc" and bool(parts.path or parts.netloc)
         good = good or (parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None)
     except ValueError:
         good = False
     if not good:
         raise UserError(f"`{address}` is no address. Give tcp://HOST:PORT, for example tcp://192.168.0.10:5600.")
+    parts = urlsplit(address)
     if parts.scheme == "tcp" and not 0 <= (parts.port or 0) < 65535:
         raise UserError(f"`{address}`: the port must be below 65535, since the next one is used too.")
     if keys is None and not is_loopback(address):
@@ -171,7 +175,8 @@ class Publisher:
         """How many subscribers there are now."""
         while self._socket.poll(0):
             event = self._socket.recv()
-            self._subscribers += 1 if event[:1] == b"\x01" else -1
+            # A peer may send anything; what begins otherwise is none of ours.
+            self._subscribers += {b"\x01": 1, b"\x00": -1}.get(event[:1], 0)
         return self._subscribers
 
     def close(self) -> None:
@@ -340,9 +345,10 @@ class CommandClient:
         while (left := deadline - time.monotonic()) > 0:
             if not self._socket.poll(left * 1000):
                 return None
-            answer = decode_plain(self._socket.recv())
-            if answer.get("number") == self._number:
-                return answer
+            with contextlib.suppress(MessageRefused):
+                answer = decode_plain(self._socket.recv())
+                if answer.get("number") == self._number:
+                    return answer
         return None
 
     def close(self) -> None:
