@@ -37,6 +37,8 @@ def text_line(
         ],
         [(_number(figures.rate_hz, 1), palette.TEXT), ("poses/s", None)],
     ]
+    if figures.photon_p50_ms is not None:
+        groups.insert(2, [("photon to pose", None), (_number(figures.photon_p50_ms), palette.TEXT), ("ms", None)])
     for group in groups:
         sizes = [14 if colour is None else 16 for _, colour in group]
         if right - sum(bar.text_width(text, size) + 6 for (text, _), size in zip(group, sizes, strict=True)) < x:

@@ -14,17 +14,18 @@ from app.viewer.reduced import reduced
 class LiveFeed:
     """Poses from the worker, the recorder's state where it is wanted, images from shared memory.
 
-    Backlogged messages are dropped by ZeroMQ, never the worker's.
+    Backlogged messages are dropped by ZeroMQ, never the worker's. It listens from the first poll on: a replay begins
+    when it is listened to, which is then when its window is open.
     """
 
     def __init__(self, folder: RunFolder, backlog: int, with_recorder: bool = False) -> None:
         self._subscriber = Subscriber(backlog)
-        self._subscriber.connect(folder.poses_address)
-        if with_recorder:
-            self._subscriber.connect(folder.recording_address)
+        self._addresses = [folder.poses_address, *([folder.recording_address] if with_recorder else [])]
         self._reader = RingReader()
 
     def poll(self) -> Sequence[PoseSet | End | RecordingStatus]:
+        while self._addresses:
+            self._subscriber.connect(self._addresses.pop())
         received = self._subscriber.receive()
         return [message for message, _ in received if isinstance(message, PoseSet | End | RecordingStatus)]
 

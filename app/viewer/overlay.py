@@ -100,6 +100,12 @@ class Overlay:
         """Take the theme's colours at the next update."""
         self._drawn_for, self._time_drawn_for = None, ()
 
+    def forget_images(self) -> None:
+        """What is shown next is of another time: an absent image is absent."""
+        for tile in self.tiles.values():
+            tile.image = tile.large = None
+        self._images_changed = True
+
     def take_reports(self, width: int, height: int, shown: Shown) -> None:
         """Bring the tiles' camera states to now, and their sizes to the window's."""
         if width != self._strip.width or scale_of(width, height) != self.scale:

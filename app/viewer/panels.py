@@ -206,7 +206,7 @@ def _why_not_live(tile: Tile, state: str, now_ns: int) -> str:
     if state != "streaming":
         return state.upper()
     if tile.image is None:
-        return "no image yet"
+        return "no image"
     return f"no new image for {(now_ns - tile.arrived_ns) / 1e9:.1f} s"
 
 

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 VIEWER_HZ = 30.0
 _USUAL_FPS = 30.0
 _NICE = 5
+# Messages that may wait from one redraw to the next: the newest is shown, and a replay keeps all.
+_LIVE_BACKLOG, _REPLAY_BACKLOG = 8, 64
 
 
 def main() -> int:
@@ -55,7 +57,8 @@ def main() -> int:
             # Where cores are short, poses come before pictures of them.
             os.nice(_NICE)
         redraws = Redraws()
-        feed = LiveFeed(folder, backlog=64 if every_set else 8, with_recorder=settings.record is not None)
+        backlog = _REPLAY_BACKLOG if isinstance(settings.policy, ReplayPolicy) else _LIVE_BACKLOG
+        feed = LiveFeed(folder, backlog, with_recorder=settings.record is not None)
         try:
             if args.pictures:
                 write_pictures(rig, feed, args.pictures, args.title)

@@ -14,11 +14,15 @@ _DRAW = "draw"
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Poses per second and latency (grab to published, milliseconds) over the last seconds; None while unknown."""
+    """Poses per second and latency (grab to published, milliseconds) over the last seconds; None while unknown.
+
+    `photon_p50_ms`: from the light to the published pose, where the cameras' latency was measured.
+    """
 
     rate_hz: float | None = None
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
+    photon_p50_ms: float | None = None
     cameras_alive: int = 0
     cameras: int = 0
     dropped: int = 0
@@ -35,6 +39,7 @@ class RollingStats:
     def __init__(self, window_ns: int = _WINDOW_NS) -> None:
         self._window_ns = window_ns
         self._times: deque[tuple[int, float]] = deque()
+        self._photons: deque[tuple[int, float]] = deque()
         self._newest: PoseSet | None = None
         self._stages: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_STAGE_SETS))
 
@@ -43,6 +48,8 @@ class RollingStats:
         hops = pose_set.hops_ns
         if not is_heartbeat(pose_set) and "published" in hops:
             self._times.append((hops["published"], (hops["published"] - hops["grab"]) / 1e6))
+            if "light" in hops:
+                self._photons.append((hops["published"], (hops["published"] - hops["light"]) / 1e6))
         for name, ms in pose_set.stage_ms.items():
             self._stages[name].append(ms)
 
@@ -73,4 +80,9 @@ class RollingStats:
         latencies_ms = [latency for _, latency in self._times]
         p50, p99 = np.percentile(latencies_ms, [50, 99])
         rate = (len(self._times) - 1) / span_s if span_s > 0 else None
-        return replace(figures, rate_hz=rate, latency_p50_ms=float(p50), latency_p99_ms=float(p99))
+        while self._photons and self._photons[0][0] < now_ns - self._window_ns:
+            self._photons.popleft()
+        photon_ms = float(np.median([ms for _, ms in self._photons])) if self._photons else None
+        return replace(
+            figures, rate_hz=rate, latency_p50_ms=float(p50), latency_p99_ms=float(p99), photon_p50_ms=photon_ms
+        )

@@ -45,6 +45,18 @@ def test_rate_and_latency_are_those_of_the_last_seconds():
     assert stats.figures(times_ns[-1] + 10 * SECOND).rate_hz is None
 
 
+def test_the_time_from_the_light_is_told_where_it_was_measured():
+    stats = RollingStats()
+    for number in range(60):
+        pose_set = make_set(number * SECOND // 30, 40_000_000)
+        hops_ns = {**pose_set.hops_ns, "light": pose_set.hops_ns["grab"] - 30_000_000}
+        stats.add(msgspec.structs.replace(pose_set, hops_ns=hops_ns))
+    assert stats.figures(2 * SECOND).photon_p50_ms == pytest.approx(70)
+    for number in range(60, 300):
+        stats.add(make_set(number * SECOND // 30, 40_000_000))
+    assert stats.figures(10 * SECOND).photon_p50_ms is None
+
+
 def test_cameras_alive_and_dropped_are_summed_over_cameras():
     stats = RollingStats()
     reports = {

@@ -17,6 +17,7 @@ import pytest
 
 from app.transport.messages import CameraReport, HandPose
 from app.viewer import palette
+from app.viewer.replay import Replay
 from app.viewer.show import run_viewer
 from app.viewer.skeleton import FINGER_OF_JOINT
 from app.viewer.window import ViewerWindow
@@ -37,6 +38,7 @@ from tests.support.viewer_scene import (
 )
 
 SIZE = (960, 540)
+SECOND = 1_000_000_000
 OPEN_HAND_S = 16.75
 RIG = make_rig()
 LIVE = {camera.camera_id: report(number) for number, camera in enumerate(RIG.cameras)}
@@ -57,8 +59,8 @@ def open_window(x_display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     monkeypatch.setenv("DISPLAY", x_display)
     opened = []
 
-    def make(feed: ListFeed) -> ViewerWindow:
-        opened.append(ViewerWindow(RIG, feed, size=SIZE, title="viewer test"))
+    def make(feed: ListFeed, replay: Replay | None = None) -> ViewerWindow:
+        opened.append(ViewerWindow(RIG, feed, size=SIZE, title="viewer test", replay=replay))
         return opened[-1]
 
     yield make
@@ -315,6 +317,48 @@ def test_the_followed_hand_stays_in_its_place_of_the_picture(open_window):
     still = window.view.project(joints_m.mean(axis=0))
     window.update(10**10)
     assert window.view.project(joints_m.mean(axis=0)) == pytest.approx(still)
+
+
+class Held:
+    """A worker of a replay that is told what it is told."""
+
+    def __init__(self) -> None:
+        self.speeds: list[float] = []
+
+    def play(self, speed: float, time_ns: int | None = None) -> None:
+        self.speeds.append(speed)
+
+
+def test_a_drag_on_the_time_line_shows_again_what_was_there(open_window, x_display):
+    sets = []
+    for number in range(30):
+        pose = make_pose("right", hands_at(number / 10)["right"])
+        lost = {**LIVE, "cam_1": CameraReport(state="streaming")} if number == 10 else LIVE
+        pose_set = msgspec.structs.replace(make_set(0, 0, [pose], lost), reference_time_ns=number * SECOND // 30)
+        sets.append(pose_set)
+    worker, feed = Held(), ListFeed(sets, at_once=False, ends=False)
+    window = open_window(feed, Replay(worker, 0, 2 * SECOND, SECOND // 30))
+    window.toggles.frusta = False
+    pictures = [show(window, feed, number) for number in range(30)]
+    # The line reaches from 150 to 810 of 960 pixels, above the strip of images.
+    y = SIZE[1] - 147 - 17
+    place = ["mousemove", "--window", "%1", str(150 + round(660 * 10.5 / 60)), str(y)]
+    press(x_display, window, *place[:3], "500", str(y), "mousedown", "1")
+    press(x_display, window, *place, "mouseup", "1")
+    assert window.shown.pose_set == sets[10] and worker.speeds == [0.0]
+    again = show(window, feed, 10 * SECOND)
+    scene = np.s_[110 : SIZE[1] - 190, 60 : SIZE[0] - 60]
+    assert (again[scene] == pictures[10][scene]).mean() > 0.999 > (again[scene] == pictures[29][scene]).mean()
+    # Each camera's image, of its own colour, is of that moment, or there is none.
+    rows = slice(SIZE[1] - 90, SIZE[1] - 20)
+    tiles = [again[rows, 240 * number + 30 : 240 * number + 210].astype(int) for number in range(4)]
+    colours = [np.array([60, 60 + 40 * number, 60]) for number in range(4)]
+    own = [float((np.abs(tile - rgb).max(axis=2) < 8).mean()) for tile, rgb in zip(tiles, colours, strict=True)]
+    assert min(own[0], own[2], own[3]) > 0.5 and own[1] < 0.01
+    press(x_display, window, "key", "Right", "key", "Right")
+    assert window.shown.pose_set == sets[12]
+    press(x_display, window, "key", "End", "key", "space")
+    assert window.shown.pose_set == sets[29] and worker.speeds == [0.0, 1.0]
 
 
 def without_display() -> dict[str, str]:
