@@ -33,11 +33,13 @@ def dry_run(batch: Batch, workers: int, as_if: AsIf | None = None) -> dict[str, 
     scale, read = _scale(batch, as_if)
     seconds = sum(each.seconds for each in done) * scale if done and scale is not None else None
     written = sum(each.written_bytes for each in done) * scale if done and scale is not None else None
+    cpu_s = sum(each.cpu_s for each in done) * scale if done and scale is not None else None
     hours = None if seconds is None else seconds / 3600 / max(1, min(workers, left))
     plan |= {
         "read_bytes": None if read is None else round(read),
         "written_bytes": None if written is None else round(written),
         "task_seconds": None if seconds is None or not left else round(seconds / left, 1),
+        "cpu_hours": None if cpu_s is None else round(cpu_s / 3600, 2),
         "worker_hours": None if seconds is None else round(seconds / 3600, 2),
         "hours": None if hours is None else round(hours, 2),
         "tasks_per_s": None if not hours else round(left / hours / 3600, 4),
@@ -93,6 +95,7 @@ def plan_text(plan: dict[str, Any]) -> str:
     lines += [
         f"to write: {plan['written_bytes'] / 1e9:,.3f} GB",
         f"time: {spoken(plan['hours'] * 3600)} on {plan['workers']} workers, {plan['worker_hours']:,.1f} hours of one",
+        f"processor time: {plan['cpu_hours']:,.1f} hours",
         f"a task: {plan['task_seconds']:,.1f} s (from {plan['measured_sessions']} that are done)",
         f"all workers together: {plan['tasks_per_s']:g} tasks/s, {plan['read_mb_per_s']:g} MB/s read, {written}",
     ]

@@ -43,7 +43,7 @@ class BatchTask(msgspec.Struct, frozen=True, kw_only=True):
 
 class TaskOutcome(msgspec.Struct, kw_only=True):
     """How a task ended. `exit_code` of its command: 2 is bad input. `lost` tells of attempts whose worker or command
-    was killed, `printed` is the command's JSON."""
+    was killed, `printed` is the command's JSON, `cpu_s` the processor time of its processes."""
 
     name: str
     job: JobName
@@ -52,6 +52,7 @@ class TaskOutcome(msgspec.Struct, kw_only=True):
     reason: str = ""
     exit_code: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     lost: list[str] = []
     command: list[str] = []
     printed: dict[str, Any] | None = None

@@ -8,6 +8,7 @@ rename, or not at all.
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -118,7 +119,7 @@ def _attempt(task: BatchTask, place: TaskPlace, claim: int, lost: list[str]) -> 
             "failed",
             f"{socket.gethostname()} has usthand-live {version}, the batch {task.version}: install the same",
         )
-    job, began = JOBS[task.job], time.monotonic()
+    job, began, cpu_began_s = JOBS[task.job], time.monotonic(), _children_cpu_s()
     remove_folder(place.making)
     place.making.mkdir(parents=True)
     fetched = None
@@ -139,9 +140,16 @@ def _attempt(task: BatchTask, place: TaskPlace, claim: int, lost: list[str]) -> 
     outcome = _outcome(task, "done" if code == 0 else "failed", reason, lost)
     outcome.exit_code, outcome.command, outcome.printed = code, words, printed
     outcome.seconds = round(time.monotonic() - began, 3)
+    outcome.cpu_s = round(_children_cpu_s() - cpu_began_s, 3)
     if code == 0:
         _commit(place, outcome)
     return outcome
+
+
+def _children_cpu_s() -> float:
+    """Of all processes that this one started and that have ended, and of theirs: a worker has one task at a time."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def command_words(job: Job, task: BatchTask, session: str, out: Path) -> list[str]:
