@@ -57,6 +57,8 @@ class RerunLog:
         figures = shown.figures(now_ns)
         hops = pose_set.hops_ns
         recording.log("figures/latency_ms", rr.Scalars((hops["published"] - hops["grab"]) / 1e6))
+        if "light" in hops:
+            recording.log("figures/photon_to_pose_ms", rr.Scalars((hops["published"] - hops["light"]) / 1e6))
         if figures.rate_hz is not None:
             recording.log("figures/rate_hz", rr.Scalars(figures.rate_hz))
         for camera_id, report in pose_set.cameras.items():

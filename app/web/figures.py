@@ -13,6 +13,7 @@ def figures_html(title: str, shown: Shown, now_ns: int) -> str:
         ("poses/s", _number(figures.rate_hz, 1)),
         ("latency p50", f"{_number(figures.latency_p50_ms)} ms"),
         ("latency p99", f"{_number(figures.latency_p99_ms)} ms"),
+        *_photon_to_pose(shown),
         ("estimator", (shown.newest.estimator if shown.newest else "-")),
     ]
     cameras = [
@@ -30,6 +31,14 @@ def figures_html(title: str, shown: Shown, now_ns: int) -> str:
         + _table(cameras)
         + "</div>"
     )
+
+
+def _photon_to_pose(shown: Shown) -> list[tuple[str, str]]:
+    """Of the newest set, where the cameras' latency was measured."""
+    hops_ns = shown.pose_set.hops_ns if shown.pose_set is not None else {}
+    if "light" not in hops_ns or "published" not in hops_ns:
+        return []
+    return [("photon to pose", f"{(hops_ns['published'] - hops_ns['light']) / 1e6:.0f} ms")]
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

@@ -77,6 +77,11 @@ def test_the_token_goes_from_the_url_into_a_cookie() -> None:
     assert status(gate, request(host="rig:8080", Cookie=cookie.split(";")[0])) == 200
 
 
+def test_cookies_of_other_programs_do_not_hide_the_token() -> None:
+    others = f'theirs={{"a": [1]}}; bad name; x="; usthand_view_8080={TOKEN}; last=1'
+    assert status(Gate("0.0.0.0", TOKEN), request(host="rig:8080", Cookie=others)) == 200
+
+
 def test_every_answer_forbids_to_fetch_from_elsewhere() -> None:
     page = Gate("127.0.0.1", None).guard(lambda *_: Response(200, "OK", Headers(), b""))(None, request())
     refused = Gate("127.0.0.1", None).check(request(host="evil.example"))
