@@ -12,6 +12,7 @@ import numpy as np
 from app.doctor.finding import Finding, Findings
 from app.doctor.limits import DoctorLimits
 from app.doctor.needs import CameraNeeds, RigNeeds
+from app.run.logs import without_passwords
 from app.sources import make_source
 from app.sources.source import EndOfSource, FrameCorrupt, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import OpenCvSource
@@ -91,7 +92,7 @@ def _run(camera: RigCamera, rig: Rig, seconds: float, trial: CameraTrial) -> Non
     try:
         source = make_source(camera, rig)
         mode = source.open()
-        trial.mode, trial.fps = mode.description, mode.fps
+        trial.mode, trial.fps = without_passwords(mode.description), mode.fps
         image = np.empty((camera.camera.height, camera.camera.width, 3), np.uint8)
         settled = time.monotonic() + min(_SETTLE_S, seconds / 4)
         end = time.monotonic() + seconds
@@ -106,9 +107,9 @@ def _run(camera: RigCamera, rig: Rig, seconds: float, trial: CameraTrial) -> Non
     except EndOfSource:
         pass
     except (UserError, SourceLost, SourceTimeout, OSError) as error:
-        trial.failure = str(error) or type(error).__name__
+        trial.failure = without_passwords(str(error)) or type(error).__name__
     except Exception as error:
-        trial.failure = f"{type(error).__name__}: {error}"
+        trial.failure = without_passwords(f"{type(error).__name__}: {error}")
     finally:
         if source is not None:
             source.close()

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from app.doctor.bundle import Private, write_bundle
 from app.doctor.examination import Examination, examine
@@ -19,7 +20,7 @@ from app.transport.keys import make_keys
 from calibration.rig import read_rig
 from tests.app.commands.test_remedies import flags_of_commands, texts
 from tests.conftest import ROOT
-from tests.support.live_run import last_json, rig_with_a_remote_camera, simulated_rig, usthand
+from tests.support.live_run import free_port, last_json, rig_with_a_remote_camera, simulated_rig, usthand
 
 LIMITS = DoctorLimits()
 
@@ -39,6 +40,16 @@ def test_every_camera_of_a_rig_is_opened_at_once(tmp_path: Path) -> None:
     assert [(each.level, "is unplugged" in each.text) for each in found["cam_1"]] == [("problem", True)]
     assert found["cam_2"][0].level == "warning" and "frames were damaged" in found["cam_2"][0].text
     assert all(each.remedy for lines in found.values() for each in lines if each.level != "ok")
+
+
+def test_a_camera_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+    path = simulated_rig(tmp_path / "rig.yaml", cameras=2)
+    data = yaml.safe_load(path.read_text())
+    data["cameras"][0]["source"] = {"kind": "opencv", "device": f"http://admin:hunter2@127.0.0.1:{free_port()}/video"}
+    path.write_text(yaml.safe_dump(data))
+    (failed,) = tried(path, 0.5)["cam_0"]
+    assert failed.level == "problem" and "hunter2" not in failed.text
+    assert rig_needs(read_rig(path), path).cameras[0].kind == "other"
 
 
 def stamps(
