@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from app.transport.messages import HandPose, PoseSet
 from app.transport.sockets import Publisher
 from app.worker.statistics import rounded
 from calibration.errors import UserError
+from models.hand.fitter import HandFitter
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 
@@ -104,7 +106,7 @@ def _measure(publisher: Publisher, receiver: Receiver, sets: int, rate_hz: float
 
 def _pose_set(index: int) -> PoseSet:
     """The demo's hands, as a worker publishes them."""
-    now_ns = time.monotonic_ns()
+    now_ns, fits = time.monotonic_ns(), _fits()
     hands = [
         msgspec.convert(
             {
@@ -115,6 +117,7 @@ def _pose_set(index: int) -> PoseSet:
                 "covariance_m2": np.tile(_STD_M**2 * np.eye(3), (21, 1, 1)).tolist(),
                 "confidence": [1.0] * 21,
                 "views": [],
+                "fit": fits[side],
             },
             HandPose,
         )
@@ -132,6 +135,19 @@ def _pose_set(index: int) -> PoseSet:
         rig_id="bench",
         definition="anatomical",
     )
+
+
+@lru_cache(maxsize=1)
+def _fits() -> dict[str, dict]:
+    """Of the demo's hands at the beginning, as a worker with a mesh publishes them."""
+    fits = {}
+    for side, joints_m in hands_at(0).items():
+        fitter = HandFitter(side)
+        fit = fitter.fit(joints_m)
+        assert fit is not None
+        about = {"hinges_rad": fit.angles_rad, "T_world_hand": fit.T_world_hand, "shape": fitter.shape}
+        fits[side] = {name: values.tolist() for name, values in about.items()}
+    return fits
 
 
 def _wait_for_subscriber(publisher: Publisher, process: subprocess.Popen) -> None:

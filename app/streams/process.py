@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _TURN_S = 0.1
 # For the worker's last poses: the supervisor gives a process that is told to end a second and a half.
-_LAST_POSES_S = 0.7
+_LAST_POSES_S = 0.6
 
 
 class StreamProcess:

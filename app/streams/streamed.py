@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from app.streams.kinds import StreamAddress
-from app.transport.messages import AheadPose, Event, Gesture, HandPose, PoseSet, UnseenPose
+from app.transport.messages import AheadPose, Event, FittedPose, Gesture, HandPose, PoseSet, UnseenPose
 from calibration.hand import JOINTS, Definition, Side
 
 
@@ -29,6 +29,8 @@ class StreamedHand:
     confidence: np.ndarray
     """(21,) in [0, 1]; 0 of a hand that was not measured in this set."""
     gestures: tuple[Gesture, ...] = ()
+    fit: FittedPose | None = None
+    """The built-in hand as the worker fitted it, of a measured hand with a mesh."""
 
     @property
     def std_m(self) -> np.ndarray:
@@ -124,4 +126,5 @@ def _hand(
         covariance_m2=np.array(hand.covariance_m2),
         confidence=confidence.get(hand.track_id, np.zeros(JOINTS)),
         gestures=gestures.get(hand.track_id, ()),
+        fit=hand.fit if isinstance(hand, HandPose) else None,
     )

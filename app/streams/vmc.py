@@ -13,10 +13,9 @@ from app.streams.datagrams import Datagrams
 from app.streams.kinds import StreamAddress
 from app.streams.osc import osc_bundle, osc_message, osc_numbers
 from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
-from app.transport.messages import Event
+from app.transport.messages import Event, FittedPose
 from calibration.hand import FINGERS, Side
 from models.hand.builtin import MIRROR_Y
-from models.hand.fit import PoseFit
 from models.hand.fitter import HandFitter
 
 WORLD_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
@@ -41,7 +40,7 @@ def bone_names(side: Side) -> dict[int, str]:
 
 
 class VmcSender:
-    """A StreamSender. One hand of each side is sent: the one that is followed longest. The built-in hand is fitted."""
+    """A StreamSender. One hand of each side is sent: the one that is followed longest."""
 
     def __init__(self, address: StreamAddress, context: StreamContext) -> None:
         self._datagrams = Datagrams(address)
@@ -58,9 +57,9 @@ class VmcSender:
             osc_message("/VMC/Ext/T", "f", [(poses.clock_ns - self._began_ns) / 1e9]),
         ]
         for side, hand in chosen.items():
-            fit = self._fitters[hand.track_id].fit(hand.joints_world_m, hand.covariance_m2)
+            fit = hand.fit or self._fit(hand)
             if fit is not None:
-                messages += _messages(side, fit, self._fitters[hand.track_id].shape)
+                messages += _messages(side, fit)
         self._datagrams.send(osc_bundle(*messages))
 
     def tell(self, event: Event) -> None:
@@ -70,15 +69,26 @@ class VmcSender:
         self._datagrams.send(osc_bundle(osc_message("/VMC/Ext/OK", "i", [0])))
         self._datagrams.close()
 
+    def _fit(self, hand: StreamedHand) -> FittedPose | None:
+        """Of a hand that the worker fitted no mesh to, as of one that is forecast."""
+        fitter = self._fitters[hand.track_id]
+        fit = fitter.fit(hand.joints_world_m, hand.covariance_m2)
+        if fit is None:
+            return None
+        return FittedPose(
+            hinges_rad=fit.angles_rad.tolist(), T_world_hand=fit.T_world_hand.tolist(), shape=fitter.shape.tolist()
+        )
+
     def _fitter(self, hand: StreamedHand) -> HandFitter:
         known = self._fitters.get(hand.track_id)
         return known if known is not None and known.side == hand.side else HandFitter(hand.side)
 
 
-def _messages(side: Side, fit: PoseFit, shape: np.ndarray) -> list[bytes]:
-    names, places_m, turns = local_bones(side, fit.angles_rad, fit.T_world_hand, shape)
-    wrist_m, wrist = wrist_in_unity(side, fit.T_world_hand)
-    quaternions = Rotation.from_matrix(np.concatenate([turns, wrist[None]])).as_quat(canonical=True)
+def _messages(side: Side, fit: FittedPose) -> list[bytes]:
+    T_world_hand = np.array(fit.T_world_hand)
+    names, places_m, turns = local_bones(side, np.array(fit.hinges_rad), T_world_hand, np.array(fit.shape))
+    wrist_m, wrist = wrist_in_unity(side, T_world_hand)
+    quaternions = Rotation.from_matrix(np.concatenate([turns, wrist[None]]), assume_valid=True).as_quat(canonical=True)
     poses = np.concatenate([np.concatenate([places_m, wrist_m[None]]), quaternions], axis=1).tolist()
     bones = [osc_numbers("/VMC/Ext/Bone/Pos", _POSE, pose, name) for name, pose in zip(names, poses[:-1], strict=True)]
     return [*bones, osc_numbers("/VMC/Ext/Tra/Pos", _POSE, poses[-1], f"usthand_{side}_wrist")]

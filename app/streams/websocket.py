@@ -39,7 +39,7 @@ class WebSocketLimits:
     events: int = 256
     buffer_bytes: int = 65536
     largest_request: int = 4096
-    close_s: float = 0.5
+    close_s: float = 0.2
 
 
 @dataclass(eq=False, kw_only=True)

@@ -83,6 +83,15 @@ class Pace(msgspec.Struct, tag="pace", tag_field="type", kw_only=True):
         return self.origin_ns + round((now_ns - self.start_ns) * self.speed)
 
 
+class FittedPose(msgspec.Struct, kw_only=True):
+    """The built-in hand as fitted to a pose: hinges (21) of models/hand/skeleton.py in radians, the hand's frame in the
+    world (4x4), and its shape (21): bone lengths in metres, and the thickness."""
+
+    hinges_rad: list[float]
+    T_world_hand: list[list[float]]
+    shape: list[float]
+
+
 class HandPose(msgspec.Struct, kw_only=True):
     """One hand in world metres at `capture_time_ns`.
 
@@ -91,6 +100,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     estimate_end, published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
     `vertices_world_m` has a mesh's vertices, Nx3 little-endian float32. `right_probability` is what all views have said
     so far. `state` is `seen` of the `hands` of a set; others are `unseen`. `gestures` are what it does.
+    `fit` is there with a mesh.
     """
 
     hand: Literal["left", "right"]
@@ -106,6 +116,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     right_probability: float = 0.5
     state: Literal["seen", "held", "predicted"] = "seen"
     gestures: list[Gesture] = []
+    fit: FittedPose | None = None
 
 
 class UnseenPose(msgspec.Struct, kw_only=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.estimators.estimator import Hand
+from app.transport.messages import FittedPose
 from calibration.hand import Side
 from models.hand.builtin import BuiltinHand
 from models.hand.fitter import HandFitter
@@ -24,6 +25,7 @@ class _Followed:
     fitter: HandFitter
     shape: np.ndarray
     seen_time_ns: int = 0
+    fitted: FittedPose | None = None
 
 
 class HandMeshes:
@@ -52,12 +54,17 @@ class HandMeshes:
                 vertices[hand.track_id] = posed.astype("<f4").tobytes()
         return vertices
 
+    def fitted(self, track_id: int) -> FittedPose | None:
+        """What the mesh of a hand of the last set was posed by."""
+        return self._followed[track_id].fitted if track_id in self._followed else None
+
     def _pose(self, hand: Hand) -> np.ndarray | None:
         model = self._models[hand.side]
         track = self._followed.get(hand.track_id)
         if track is None or track.fitter.side != hand.side:
             track = self._followed[hand.track_id] = _Followed(HandFitter(hand.side, hand.bones), model.default_shape())
         track.seen_time_ns = hand.capture_time_ns
+        track.fitted = None
         fitted = track.fitter.fit(hand.joints_world_m, hand.covariance_m2)
         if fitted is None:
             return None
@@ -65,4 +72,9 @@ class HandMeshes:
         # A new shape costs the model ten times a new pose. What is held in the end is taken as it is.
         if np.abs(shape / track.shape - 1).max() > (0.0 if track.fitter.bones.held else _SAME_SHAPE):
             track.shape = shape
+        track.fitted = FittedPose(
+            hinges_rad=fitted.angles_rad.tolist(),
+            T_world_hand=fitted.T_world_hand.tolist(),
+            shape=track.shape.tolist(),
+        )
         return model.pose(fitted.angles_rad, fitted.T_world_hand, track.shape)[1]

@@ -189,7 +189,13 @@ class Worker:
             within_ms["mesh"] = (end_ns - estimated_ns) / 1e6
         followed = [hand.track_id for hand in (*estimate.hands, *estimate.unseen)]
         gestures = self._gestures.of(estimate.hands, self._estimator.definition, followed)
-        poses = [_hand_pose(hand, vertices.get(hand.track_id), gestures[hand.track_id]) for hand in estimate.hands]
+        poses = [
+            msgspec.structs.replace(
+                _hand_pose(hand, vertices.get(hand.track_id), gestures[hand.track_id]),
+                fit=self._meshes.fitted(hand.track_id) if self._meshes is not None else None,
+            )
+            for hand in estimate.hands
+        ]
         ahead = self._forecast(estimate, frame_set.reference_time_ns)
         cameras = self._intake.reports(frame_set)
         self._tell(estimate.notes, cameras)

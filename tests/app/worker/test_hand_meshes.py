@@ -114,3 +114,17 @@ def test_a_live_run_publishes_meshes_that_agree_with_its_joints_unless_told_not_
         errors_m[hand.hand].append(np.linalg.norm(tips_of(hand.vertices_world_m) - tips_m, axis=1).mean())
     if not flags:
         assert {side: np.median(found) < 0.003 for side, found in errors_m.items()} == {"left": True, "right": True}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_a_mesh_is_posed_by_is_told_with_it(side: Side):
+    meshes, model = HandMeshes(), BuiltinHand(side)
+    hand = make_hand(side, hands_at(1.0)[side], 0)
+    vertices = np.frombuffer(meshes.fit([hand])[1], "<f4").reshape(-1, 3)
+    told = meshes.fitted(1)
+    assert told is not None
+    posed = model.pose(np.array(told.hinges_rad), np.array(told.T_world_hand), np.array(told.shape))
+    assert np.allclose(posed[1], vertices, atol=1e-6)
+    meshes.fit([make_hand(side, np.full((21, 3), np.nan), 1)])
+    assert meshes.fitted(1) is None
+    assert meshes.fitted(2) is None
