@@ -30,6 +30,8 @@ FINGERS = np.array([_rgb("ff6b5e"), _rgb("ffb545"), _rgb("5fdc84"), _rgb("46b4ff
 """Thumb, index, middle, ring, little finger."""
 HANDS = {"left": _rgb("45d0d8"), "right": _rgb("f4ead8")}
 """Wrist and palm."""
+HANDS_ON_IMAGE = {side: colour.copy() for side, colour in HANDS.items()}
+"""Letters on cameras' images, in any theme."""
 SKIN, PALM, NAIL = _rgb("d69a78"), _rgb("e8b59b"), _rgb("eec3b2")
 AXES = np.array([_rgb("f2545b"), _rgb("58c96b"), _rgb("4a8cff")])
 SURE, UNSURE = _rgb("d8ecff"), _rgb("ff3b30")

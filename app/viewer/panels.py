@@ -153,7 +153,7 @@ class Strip:
             left, top = (part.shape[1] - tile.width) // 2, (part.shape[0] - tile.height) // 2
             part[top : top + tile.height, left : left + tile.width] = tile.image if live else greyed(tile.image)
             for side, x, y in tile.sides:
-                colour = palette.HANDS[side] if live else palette.STALE
+                colour = palette.HANDS_ON_IMAGE[side] if live else palette.STALE
                 draw_text(part, side[0].upper(), left + x, top + y + round(14 * scale), 15 * scale, colour, align=0.5)
         self._draw_name(part, tile, now_ns)
         self._draw_figures(part, tile)
@@ -163,10 +163,12 @@ class Strip:
             state = tile.report.state if tile.report else "starting"
             across, down = part.shape[1] // 2, part.shape[0] // 2
             message = _why_not_live(tile, state, now_ns)
-            draw_text(part, message, across, down, 17 * scale, tile.colour(now_ns), align=0.5)
+            colour = tile.colour(now_ns) if tile.image is None else palette.ON_IMAGE
+            draw_text(part, message, across, down, 17 * scale, colour, align=0.5)
             if tile.report is not None and tile.report.detail:
                 y = down + round(20 * scale)
-                draw_text(part, tile.report.detail[:48], across, y, 12 * scale, palette.ON_IMAGE, align=0.5)
+                colour = palette.TEXT if tile.image is None else palette.ON_IMAGE
+                draw_text(part, tile.report.detail[:48], across, y, 12 * scale, colour, align=0.5)
 
     def _draw_name(self, part: np.ndarray, tile: Tile, now_ns: int) -> None:
         scale, name = self.scale, f"{tile.number}  {tile.camera.camera_id}"

@@ -36,8 +36,9 @@ log = logging.getLogger(__name__)
 VIEWER_HZ = 30.0
 _USUAL_FPS = 30.0
 _NICE = 5
-# Messages that may wait from one redraw to the next: the newest is shown, and a replay keeps all.
-_LIVE_BACKLOG, _REPLAY_BACKLOG = 8, 64
+# Messages that may wait from one redraw to the next, eight seconds' at 30 Hz: all are read then, the newest is shown.
+# Where fewer may wait, the newest of a slow window are those that are lost.
+_BACKLOG = 256
 
 
 def main() -> int:
@@ -57,8 +58,7 @@ def main() -> int:
             # Where cores are short, poses come before pictures of them.
             os.nice(_NICE)
         redraws = Redraws()
-        backlog = _REPLAY_BACKLOG if isinstance(settings.policy, ReplayPolicy) else _LIVE_BACKLOG
-        feed = LiveFeed(folder, backlog, with_recorder=settings.record is not None)
+        feed = LiveFeed(folder, 64 if every_set else _BACKLOG, with_recorder=settings.record is not None)
         try:
             if args.pictures:
                 write_pictures(rig, feed, args.pictures, args.title)

@@ -20,7 +20,7 @@ def recording_card(status: RecordingStatus, scale: float) -> Sheet:
     if status.recording:
         sheet.disc(20, 18, 6, palette.BAD)
         sheet.text(_shortened(status.take, 16), 34, 18, 15, palette.TEXT)
-        marks = f" · {status.marks} marks" if status.marks else ""
+        marks = f" · {status.marks} mark{'s' * (status.marks != 1)}" if status.marks else ""
         sheet.text(duration(status.seconds) + marks, _WIDTH - 12, 18, 14, palette.TEXT, align=1)
     else:
         sheet.disc(20, 18, 6, palette.STALE)

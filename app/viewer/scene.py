@@ -120,19 +120,20 @@ class Scene:
         self._grid.set_colours(grid(self.stage)[2])
         for items in self._hands:
             items.recolour()
-        self.set_hands(self._poses, new=False)
+        self.set_hands(self._poses)
+
+    def pass_by(self, poses: list[HandPose]) -> None:
+        """The hands of a set, for their trails, whether or not it is the one that is then drawn."""
+        self._trails.add(poses[:_MOST_HANDS])
 
     def restart_trails(self, past: Sequence[Sequence[HandPose]]) -> None:
-        """The hands of the sets before the one that is set next."""
+        """The hands of these sets, the newest last, and of none before."""
         self._trails.restart(past)
 
-    def set_hands(self, poses: list[HandPose], new: bool = True) -> None:
+    def set_hands(self, poses: list[HandPose]) -> None:
         """New hands; replaces all that were there."""
         self._poses = poses[:_MOST_HANDS]
-        if new:
-            self._trails.add(self._poses)
-        else:
-            self._trails.draw()
+        self._trails.draw()
         while len(self._hands) < len(self._poses):
             self._hands.append(HandItems(self._window, self.stage, self._surface))
         for number, items in enumerate(self._hands):

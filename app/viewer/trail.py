@@ -25,12 +25,11 @@ class Trails:
         self._seen: dict[int, deque[tuple[str, np.ndarray]]] = {}
 
     def add(self, poses: Sequence[HandPose]) -> None:
-        """The hands of the next set. The trail of one that is followed no more goes."""
+        """The hands of the next set, to be drawn by `draw`. The trail of one that is followed no more goes."""
         for pose in poses:
             past = self._seen.setdefault(pose.track_id, deque(maxlen=SETS + 1))
             past.append((pose.hand, np.array(pose.joints_world_m)))
         self._seen = {track: self._seen[track] for track in [pose.track_id for pose in poses]}
-        self.draw()
 
     def restart(self, past: Sequence[Sequence[HandPose]]) -> None:
         """Begin anew with the hands of the sets before, the newest last."""

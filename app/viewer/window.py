@@ -114,6 +114,8 @@ class ViewerWindow:
             if self._replay is not None:
                 self._keep(self._replay, message)
             self.shown.take(message, now_ns, show=self._replay is None or not self._replay.is_back)
+            if isinstance(message, PoseSet) and self.shown.pose_set is message:
+                self._scene.pass_by(drawn_hands(message))
         self._undrawn = self._take_fresh(self._feed, now_ns)
 
     @property
@@ -149,7 +151,7 @@ class ViewerWindow:
         index = replay.advance(now_ns)
         self.shown.stand_still(replay.is_back or not replay.playing, now_ns)
         if index is not None:
-            past = [replay.history[before].pose_set for before in range(max(0, index - TRAIL_SETS), index)]
+            past = [replay.history[before].pose_set for before in range(max(0, index - TRAIL_SETS), index + 1)]
             self._scene.restart_trails([drawn_hands(pose_set) for pose_set in past])
             self.shown.show(replay.history[index].pose_set, now_ns)
             if not replay.playing:

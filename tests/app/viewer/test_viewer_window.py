@@ -319,6 +319,25 @@ def test_the_followed_hand_stays_in_its_place_of_the_picture(open_window):
     assert window.view.project(joints_m.mean(axis=0)) == pytest.approx(still)
 
 
+def test_the_trail_has_the_sets_between_two_redraws_and_none_while_paused(open_window):
+    sets = [make_set(0, 0, [make_pose("right", hands_at(number / 5)["right"])], LIVE) for number in range(12)]
+    all_at_once, one_by_one = (open_window(ListFeed([])) for _ in range(2))
+    pictures = []
+    for window, feed in ((all_at_once, ListFeed(sets, ends=False)), (one_by_one, ListFeed(sets, False, ends=False))):
+        window.toggles.frusta = window.toggles.images = False
+        for now_ns in range(len(sets)):
+            window.receive(feed.poll(), now_ns)
+        window.reset_view()
+        pictures.append(show(window, ListFeed([], ends=False), 99)[60:])
+    assert (pictures[0] == pictures[1]).all()
+    window = one_by_one
+    window.shown.toggle_pause(100)
+    window.receive(ListFeed(sets[:5], ends=False).poll(), 101)
+    assert (show(window, ListFeed([], ends=False), 102)[60:] == pictures[1]).all()
+    window.toggles.trail = False
+    assert (show(window, ListFeed([], ends=False), 103)[60:] != pictures[1]).any(axis=2).sum() > 100
+
+
 class Held:
     """A worker of a replay that is told what it is told."""
 
