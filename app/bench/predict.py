@@ -38,7 +38,7 @@ WAYS = {
     "fading velocity, fitted hand": LookAheadSettings(learnt=False),
     "learnt, fitted hand": LookAheadSettings(),
 }
-"""Compared; the last is what `--predict` does."""
+"""Compared; the last is what a run does that forecasts."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,6 +20,7 @@ REACHED_BY = {
     "app/assembly/session_part.py": ["replay"],
     "app/batch": ["batch"],
     "app/bench": ["bench detector"],
+    "app/commands/bench_viewer.py": ["bench viewer"],
     "app/commands/calibrate": ["calibrate"],
     "app/commands/bench.py": ["bench engines"],
     "app/commands/common.py": ["live", "replay"],
