@@ -1,11 +1,20 @@
 """Tasks on Ray: a cluster of this machine, or one that is there. No dashboard, and nothing told to its makers."""
 
+import importlib
 import os
 from typing import Any
 
 from app.batch.engine import EngineSettings, library
 from app.batch.task import run_task
 from calibration.errors import UserError
+
+_HOST = "127.0.0.1"
+
+
+def _stay_on_loopback() -> None:
+    """Ray puts the machine's outward address in the place of this one, and then listens on all."""
+    services: Any = importlib.import_module("ray._private.services")
+    services.resolve_ip_for_localhost = lambda host: host
 
 
 class RayEngine:
@@ -26,8 +35,9 @@ class RayEngine:
                 "num_cpus": settings.workers,
                 "num_gpus": settings.gpus,
                 "include_dashboard": False,
-                "_node_ip_address": "127.0.0.1",
+                "_node_ip_address": _HOST,
             }
+            _stay_on_loopback()
         try:
             self._ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:

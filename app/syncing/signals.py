@@ -35,7 +35,7 @@ def read_sound(video: Path, seconds: float) -> tuple[float, np.ndarray] | None:
     Raises UserError where the file cannot be read.
     """
     try:
-        with av.open(str(video)) as container:
+        with av.open(str(video.absolute())) as container:
             if not container.streams.audio or not container.streams.video:
                 return None
             begin_s = _first_frame_s(container)
@@ -48,7 +48,7 @@ def read_sound(video: Path, seconds: float) -> tuple[float, np.ndarray] | None:
                 parts += [each.to_ndarray()[0] for each in resampler.resample(frame)]
                 if sum(map(len, parts)) > seconds * SOUND_HZ:
                     break
-    except (FFmpegError, OSError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{video}: its sound cannot be read ({error}). Give `--sync` another way.") from None
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if first_s is None or not len(samples) or not np.abs(samples).max() > 1e-5:
@@ -76,7 +76,7 @@ def read_signals(video: Path, fps: float, seconds: float) -> VideoSignals:
 
 def _small_images(video: Path, most: int) -> Iterator[np.ndarray]:
     try:
-        with av.open(str(video)) as container:
+        with av.open(str(video.absolute())) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for count, frame in enumerate(container.decode(stream)):
@@ -86,5 +86,5 @@ def _small_images(video: Path, most: int) -> Iterator[np.ndarray]:
                 size = (max(8, round(frame.width * scale)), max(8, round(frame.height * scale)))
                 grey = frame.to_ndarray(format="gray")
                 yield cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    except (FFmpegError, OSError, IndexError) as error:
+    except (FFmpegError, OSError, ValueError, IndexError) as error:
         raise UserError(f"{video}: cannot be read ({error}). Check that the file is whole.") from None
