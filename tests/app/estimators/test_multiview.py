@@ -467,3 +467,22 @@ def test_two_cameras_that_were_exchanged_are_named_as_that(rig: Rig) -> None:
 
 def test_cameras_of_which_nothing_is_wrong_are_not_named(clean: Outcome) -> None:
     assert set().union(*noted(clean)) == set()
+
+
+def test_pictures_of_which_detectors_err_more_than_they_know_widen_the_stated_error(rig: Rig, monkeypatch) -> None:
+    """As blurred ones: each view sees the whole hand off by many of its stds, another way each time."""
+    random = np.random.default_rng(5)
+
+    def blur(frame: Frame, found: list[Detection]) -> list[Detection]:
+        return [
+            replace(each, keypoints_px=each.keypoints_px + random.normal(0, 6 * np.median(each.std_px), 2))
+            for each in found
+        ]
+
+    doubted, sharp = simulate(rig, blur, sets=30), simulate(rig, sets=30)
+    monkeypatch.setattr("app.estimators.multiview.hand_fit._doubt", lambda blind: np.ones(len(blind)))
+    believed = simulate(rig, blur, sets=30)
+    assert np.median(doubted.covered) < 0.6 * np.median(believed.covered)
+    assert doubted.mean_mm < 1.2 * believed.mean_mm
+    confidence = [[hand.confidence.mean() for each in run.estimates for hand in each.hands] for run in (doubted, sharp)]
+    assert np.median(confidence[0]) < np.median(confidence[1])
