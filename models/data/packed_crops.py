@@ -9,7 +9,6 @@ sequence (N,), time follows within one; targets_m (N, 3); joints_m (N, 21, 3), N
 (N,) bool, the frames to validate on. Letters: B windows, T frames, S pixels.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +147,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in (*NAMES, *kinds)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # A damaged archive can fail in any way.
         raise UserError(
             f"{path}: no packed crops ({error}). Make them: python -m models.data.pack_crops OUT.npz CACHE..."
         ) from None
