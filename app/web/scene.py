@@ -14,7 +14,7 @@ from app.viewer.hand_surface import HandSurface
 from app.viewer.panels import Undistorter, greyed
 from app.viewer.skeleton import BONES, joint_colours
 from app.viewer.stage import frustum, frustum_depth_m, grid, image_corners_m, stage_of
-from app.viewer.state import GONE_NS, Shown
+from app.viewer.state import Shown
 from app.viewer.uncertainty import cloud
 from app.viewer.view import home_view
 from app.web.figures import figures_html
@@ -179,6 +179,7 @@ class WebScene:
         self._hands = [_WebHand(server, number, surface) for number in range(_MOST_HANDS)]
         self._cameras = {camera.camera_id: _WebCamera(server, rig, camera) for camera in rig.cameras}
         self._pictures_ns = self._figures_ns = -(10**18)
+        self._drawn_for: tuple[bool, bool] | None = None
 
     @property
     def watched(self) -> bool:
@@ -206,11 +207,11 @@ class WebScene:
             self._update_pictures(shown)
 
     def _update_hands(self, shown: Shown, now_ns: int, new: bool) -> None:
-        hands = [] if shown.is_gone(now_ns) else shown.drawn_hands()
-        stale = shown.is_stale(now_ns)
-        age_ns = shown.age_ns(now_ns)
-        if not new and not (stale and age_ns is not None and age_ns < GONE_NS + 10**9):
+        stale, gone = shown.is_stale(now_ns), shown.is_gone(now_ns)
+        if not new and (stale, gone) == self._drawn_for:
             return
+        self._drawn_for = (stale, gone)
+        hands = [] if gone else shown.drawn_hands()
         for number, items in enumerate(self._hands):
             if number < len(hands):
                 items.set(hands[number], self.on, not stale)
