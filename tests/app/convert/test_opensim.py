@@ -40,6 +40,7 @@ def test_opensims_inverse_kinematics_finds_our_angles(tmp_path: Path) -> None:
     script = ROOT / "tests" / "support" / "opensim_ik.py"
     done = subprocess.run(
         [python, script, tmp_path / "hand.json", tmp_path / "hand.trc", tmp_path],
+        cwd=tmp_path,  # where OpenSim leaves its log
         capture_output=True,
         text=True,
         check=False,
