@@ -21,6 +21,7 @@ pictures: picture
 	.venv/bin/usthand demo --pictures docs/pictures
 
 test: venv
+	@deploy/setup.sh tests
 	.venv/bin/python -m pytest -m "not slow" --timeout 300 $(ARGS)
 
 # Damaged files for ten minutes.

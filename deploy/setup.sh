@@ -2,6 +2,7 @@
 # Makes .venv with everything that the application and its tests need, and sees to the few system libraries that
 # wheels do not carry. Quick when nothing changed. PYTHON=/path/to/python3.11 chooses the interpreter of a new .venv.
 #
+#   deploy/setup.sh tests                  the system's packages that only the tests need, where they may be installed
 # The container image is made of the same steps, one at a time:
 #   deploy/setup.sh system runtime|all     the system's packages: those of the application, or those of its tests too
 #   deploy/setup.sh install DIR EXTRAS     a virtual environment in DIR with the application, as pip installs it
@@ -97,13 +98,16 @@ check_libraries() { # of the environment in a folder
 
 case "${1:-develop}" in
 develop)
-    install_system_packages $runtime_packages $test_packages
+    install_system_packages $runtime_packages
     if [ ! -x .venv/bin/usthand ] || [ "$(cat .venv/.made-from 2>/dev/null)" != "$(wanted)" ]; then
         rm -f .venv/.made-from
         make_venv .venv -e ".[$extras]"
         wanted >.venv/.made-from
     fi
     check_libraries .venv
+    ;;
+tests)
+    install_system_packages $test_packages
     ;;
 system)
     packages="$runtime_packages"
@@ -120,7 +124,7 @@ slim)
     check_libraries "$2"
     ;;
 *)
-    echo "setup: unknown step $1; there are: develop, system, install, slim" >&2
+    echo "setup: unknown step $1; there are: develop, tests, system, install, slim" >&2
     exit 2
     ;;
 esac
