@@ -58,6 +58,7 @@ def test_the_live_path_is_compared_with_its_detector(real_rig_dir, tmp_path):
     assert "mesh" in videos["stage_ms"] and "mesh" not in result["videos_live_without_mesh"]["stage_ms"]
 
 
+@pytest.mark.slow
 def test_rendering_is_measured_and_its_time_shared_out():
     done = usthand("bench", "simulate", "--processes", "1", "--seconds", "0.2", "--json")
     assert done.returncode == 0, done.stderr

@@ -52,6 +52,7 @@ def test_a_killed_viewer_is_opened_again_while_the_worker_goes_on(viewed, x_disp
     assert viewed.left_behind() == []
 
 
+@pytest.mark.slow
 def test_a_viewer_that_stands_still_slows_no_pose(viewed, x_display):
     """A stopped process is the worst that a covered or minimised window could be."""
     window(x_display)

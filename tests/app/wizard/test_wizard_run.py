@@ -147,6 +147,7 @@ def videos(board_videos, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_killed_wizard_goes_on_with_what_it_had_and_undo_and_quit_work(videos, x_display):
     with WizardRun(videos, x_display) as run:
         run.wait(lambda content: len(content.captures) >= 3)

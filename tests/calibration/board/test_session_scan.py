@@ -84,6 +84,7 @@ def test_detection_does_not_depend_on_the_number_of_threads(real_session):
             assert np.array_equal(one.corners_px, other.corners_px) and np.array_equal(one.corner_ids, other.corner_ids)
 
 
+@pytest.mark.slow
 def test_wrong_board_is_named_from_the_videos(real_session):
     wrong = Board(type="charuco", columns=5, rows=7, square_m=0.03, dictionary="DICT_5X5_50", marker_m=0.022)
     hint = what_board_is_this(real_session, wrong)

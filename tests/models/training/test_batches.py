@@ -34,7 +34,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("hangs", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_training_ends_when_a_step_fails(tmp_path, hangs):
     """Workers that ignored SIGTERM were waited for without end, where one was busy reading."""
     program = tmp_path / "program.py"

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 from app.estimators.ust_hand.estimator import UstHandEstimator
 from app.estimators.ust_hand.hand_finder import Found, VolumeSearch
@@ -35,6 +36,7 @@ def test_it_is_small_and_names_its_data_and_settings(tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_it_sees_people_that_it_never_saw(tmp_path):
     """A chance pose in the right place is some 45 mm off; 12 and 20 mm leave room for these few windows."""
     settings = GenerateSettings(
