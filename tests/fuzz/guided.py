@@ -7,13 +7,16 @@
 """
 
 import contextlib
+import importlib
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import atheris  # pyright: ignore[reportMissingImports]
 import yaml
+
+atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["app", "calibration", "models.files"]):
     from app.assembly.jpeg_header import jpeg_size

@@ -37,7 +37,8 @@ def test_no_drag_goes_over_the_pole_and_thousands_keep_a_rotation():
     view = VIEW
     rng = np.random.default_rng(0)
     for _ in range(3000):
-        view = turned(view, *rng.uniform(-40, 60, 2), TARGET_M, UP)
+        right_px, down_px = rng.uniform(-40, 60, 2)
+        view = turned(view, right_px, down_px, TARGET_M, UP)
     R = view.T_view_world[:3, :3]
     assert pytest.approx(np.eye(3), abs=1e-9) == R @ R.T
     assert R[1] @ UP < 0, "up is up"

@@ -124,7 +124,9 @@ def test_history_gives_back_what_it_was_given_and_forgets_the_oldest():
         kept = set_at(number)
         image = np.full((90, 160, 3), number, np.uint8)
         image[:45] = rng.integers(0, 255, (45, 160, 3))
-        history.add(kept, {kept.cameras["cam_0"].slot: image})
+        slot = kept.cameras["cam_0"].slot
+        assert slot is not None
+        history.add(kept, {slot: image})
         history.add(kept, {})
     assert 10 < len(history) < 100 and sum(history[n].bytes for n in range(len(history))) <= 200_000
     assert history.times_ns == [number * STEP for number in range(100 - len(history), 100)]
