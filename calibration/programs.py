@@ -117,7 +117,7 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:
-        say(f"{error.filename or place}: {error.strerror}")
+        say(f"{error.filename or place}: {error.strerror or error}")
         return 1
 
 

@@ -22,6 +22,7 @@ from calibration.frames import FrameSet
 from calibration.hand import JOINTS
 from calibration.rig import Rig
 from models.data.crop_cache import MARGIN, CacheManifest, Shard, shard_path, write_manifest, write_shard
+from models.files.npyfile import write_npy
 from models.files.npzfile import read_npz, write_npz
 from models.hand.crop import MIRROR_X, Crop, hand_box
 from models.hand.upright import make_upright_crop
@@ -168,7 +169,7 @@ def label_crops(cache: Path, number: int, rig: Rig, hands: Stretch, taught: Taug
         path = shard_path(cache, number) / f"{name}.npy"
         temporary = path.with_name(f".{path.name}")
         try:
-            np.save(temporary, array)
+            write_npy(temporary, array)
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)

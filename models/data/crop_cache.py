@@ -31,7 +31,7 @@ from calibration.found_files import read_found, remove_folder
 from calibration.hand import Definition
 from calibration.plain_json import parse_json
 from calibration.yamlfile import write_atomic
-from models.files.npyfile import read_npy
+from models.files.npyfile import read_npy, write_npy
 from models.files.npzfile import read_npz
 
 CACHE_VERSION = 1
@@ -117,7 +117,7 @@ def write_shard(path: Path, index: int, shard: Shard) -> None:
     temporary.mkdir(parents=True)
     try:
         for name, dtype in _DTYPES.items():
-            np.save(temporary / f"{name}.npy", np.asarray(getattr(shard, name), dtype=dtype))
+            write_npy(temporary / f"{name}.npy", np.asarray(getattr(shard, name), dtype=dtype))
         if shard.joints_m is not None and shard.visible is not None:
             truth = {"joints_m": shard.joints_m.astype(np.float32), "visible": shard.visible.astype(bool)}
             if shard.vertices_m is not None:

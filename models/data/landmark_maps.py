@@ -19,6 +19,7 @@ import torch
 from models.data.crop_cache import Shard, read_cache
 from models.data.landmark_command import add_to_cache
 from models.data.sightings import draw_variants, variant_image
+from models.files.npyfile import write_npy
 from models.network.landmark_net import CHANNELS, IMAGE_PX, LandmarkNet
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,9 @@ def add_maps(
             draw_variants(random, variants, manifest.size_px, manifest.margin, plain) for _ in range(R)
         ])  # fmt: skip
         maps, answers = _of_shard(shard, network, random, affine, plain, progress)
-        np.save(folder / "map_variants.npy", affine.astype(np.float32))
-        np.save(folder / "map_answers.npy", answers)
-        np.save(folder / ".maps.npy", maps)
+        write_npy(folder / "map_variants.npy", affine.astype(np.float32))
+        write_npy(folder / "map_answers.npy", answers)
+        write_npy(folder / ".maps.npy", maps)
         (folder / ".maps.npy").rename(folder / "maps.npy")
         count += R * variants
         log.info("%s: %d crops seen", folder, count)

@@ -19,6 +19,7 @@ import torch
 
 from models.data.crop_cache import Shard, read_cache, shard_path
 from models.data.landmark_command import add_to_cache
+from models.files.npyfile import write_npy
 from models.network.landmark_features import SIGHTING, sight
 from models.network.landmark_net import IMAGE_PX, LandmarkNet
 
@@ -40,8 +41,8 @@ def add_sightings(cache: Path, network: LandmarkNet, variants: int = VARIANTS) -
             continue
         random = np.random.default_rng([_SEED, index])
         packed, affine = _of_shard(shard, network, random, variants, manifest.size_px, manifest.margin)
-        np.save(folder / "variants.npy", affine)
-        np.save(folder / ".sightings.npy", packed)
+        write_npy(folder / "variants.npy", affine)
+        write_npy(folder / ".sightings.npy", packed)
         (folder / ".sightings.npy").rename(folder / "sightings.npy")
         count += len(packed) * variants
         log.info("%s: %d crops seen", folder, count)

@@ -1,4 +1,4 @@
-"""A single array in an `.npy` file that comes from outside."""
+"""A single array in an `.npy` file: one that comes from outside, and one that is written."""
 
 import math
 import os
@@ -30,3 +30,14 @@ def read_npy(path: Path, mapped: bool = False) -> np.ndarray:
         raise
     except Exception as error:  # numpy's parsers may fail in any way
         raise ValueError(str(error)) from None
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Raises OSError with the file's name and the reason, of which `np.save` says neither where a disk is full."""
+    array = np.ascontiguousarray(array)
+    try:
+        with open(path, "wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+            stream.write(array.data if array.size else b"")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -105,6 +105,21 @@ def test_label(session: Path, disk: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_adapt(disk: Path, tmp_path: Path) -> None:
+    """The hands that it has found do not fit; with room again it goes on, until the pictures of them do not."""
+    session = tmp_path / "session"
+    done = usthand("simulate", session, "--sets", "80", "--cameras", "3", "--fps", "10", "--seed", "71")
+    assert done.returncode == 0, done.stderr
+    filler = fill(disk, 12_000)
+    said_that_it_is_full(usthand("adapt", session, "-o", disk / "mine", timeout=500), ".adapting-mine")
+    assert [path.name for path in disk.rglob("*") if path.is_file()] == ["filler", "plan.json"]
+    filler.unlink()
+    done = usthand("adapt", session, "-o", disk / "mine", timeout=900)
+    said_that_it_is_full(done, "crops")
+    assert "goes on where it was interrupted" in done.stderr
+    assert ".adapting-mine/found_0/hands.npz" in left_on(disk) and not (disk / "mine").exists()
+
+
 def _openpose(session: Path) -> Path:
     from calibration.session import read_session
     from tests.support.openpose_files import write_openpose
