@@ -13,7 +13,7 @@ from app.adaptation.teacher import Keypoints, Taught, combine, fuse, teach
 from app.estimators.detection import hand_size_px
 from app.labelling.agreement import joint_velocities
 from app.labelling.stretch import Stretch
-from calibration.hand import JOINTS, Definition
+from calibration.hand import JOINTS
 from calibration.rig import Rig
 from models.files.labels import Labels
 from models.hand.definition import convert
@@ -52,7 +52,7 @@ def own_keypoints(rig: Rig, hands: Stretch, labels: Labels, settings: OwnLabelSe
     px = np.zeros((len(hands), len(rig.cameras), JOINTS, 2))
     std_px, seen = np.ones(px.shape[:3]), np.zeros(px.shape[:2], bool)
     off = []
-    other_m = _in_definition(hands, labels.definition)
+    other_m = convert(hands.joints_m, hands.joint_definition, labels.definition, hands.right)
     velocity_m_s = joint_velocities(hands, settings.longest_gap_s)
     for view, camera in enumerate(rig.cameras):
         lag_s = np.where(hands.frame_time_ns[:, view] > 0, hands.frame_time_ns[:, view] - hands.time_ns, 0) * _NS
@@ -75,13 +75,6 @@ def own_keypoints(rig: Rig, hands: Stretch, labels: Labels, settings: OwnLabelSe
     if off:
         share = max(float(np.median(np.concatenate(off))) / _MEDIAN_OF_2D, settings.least_std_of_size)
     return Keypoints(px, np.where(seen[..., None], share * std_px, 1.0), seen)
-
-
-def _in_definition(hands: Stretch, definition: Definition) -> np.ndarray:
-    """The hands' joints (H, 21, 3) as another definition has them."""
-    own: Definition = "detector" if hands.definition[0] == "detector" else "anatomical"
-    mirror = np.where(hands.right, 1.0, -1.0)[:, None, None] * [1.0, 0.0, 0.0] + [0.0, 1.0, 1.0]
-    return mirror * convert(mirror * hands.joints_m, own, definition)
 
 
 def _rows_by_time(labels: Labels, view: int) -> dict[int, list[int]]:

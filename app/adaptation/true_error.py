@@ -32,8 +32,7 @@ def _of_method(truth: Truth, sets: Sequence[Sequence[Hand]], definition: Definit
     errors = {}
     for number, hands in enumerate(sets):
         for hand in hands:
-            mirror = np.array([1.0 if hand.side == "right" else -1.0, 1.0, 1.0])
-            joints_m = mirror * convert(mirror * hand.joints_world_m, definition, "anatomical")
+            joints_m = convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
             error_mm = 1e3 * np.linalg.norm(joints_m - _true_joints_m(truth, hand), axis=1)
             if np.median(error_mm) < _FARTHEST_MM:
                 errors[number, hand.side] = float(error_mm.mean())

@@ -10,7 +10,6 @@ from calibration.hand import Definition
 from models.hand import definition as joint_definition
 from models.hand.angle_prior import last_joints_follow
 from models.hand.bone_lengths import BoneLengths
-from models.hand.builtin import MIRROR_Y
 from models.hand.fit import PoseFit, fit_pose
 from models.hand.joint_angles import JOINT_ANGLES, joint_angles, joint_angles_covariance
 from models.hand.shape import MEAN_SHAPE
@@ -66,6 +65,4 @@ def with_fit(hand: RecordedHand, definition: Definition, each: Callable[[], obje
 
 def anatomical(hand: RecordedHand, definition: Definition) -> np.ndarray:
     """The hand's joints (F, 21, 3) where the bones' ends are."""
-    # The map between definitions is of right hands, and of left ones in a mirror.
-    mirror = np.ones(3) if hand.side == "right" else np.diag(MIRROR_Y)[:3]
-    return mirror * joint_definition.convert(mirror * hand.joints_world_m, definition, "anatomical")
+    return joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")

@@ -45,9 +45,7 @@ class GivenHand(NamedTuple):
     @classmethod
     def of(cls, hand: Hand, definition: Definition) -> "GivenHand":
         """With the joints moved to where the detector's keypoints lie, from the method's definition of them."""
-        # The map is of right hands, and of left ones in a mirror.
-        mirror = np.array([1.0 if hand.side == "right" else -1.0, 1.0, 1.0])
-        joints_m = mirror * convert(mirror * hand.joints_world_m, definition, "detector")
+        joints_m = convert(hand.joints_world_m, definition, "detector", hand.side == "right")
         return cls(hand.track_id, hand.capture_time_ns, joints_m)
 
 

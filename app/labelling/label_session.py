@@ -75,7 +75,7 @@ def label_session(
     labels = replace(
         labels,
         source=source.name,
-        definition=source.definition or ("detector" if hands.definition[0] == "detector" else "anatomical"),
+        definition=source.definition or hands.joint_definition,
         rig_id=session.rig.rig_id,
         made_of=made_of,
     )

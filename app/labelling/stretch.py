@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, Definition
 from models.files.npzfile import read_npz, write_npz
 
 
@@ -40,6 +40,11 @@ class Stretch:
 
     def __len__(self) -> int:
         return len(self.time_ns)
+
+    @property
+    def joint_definition(self) -> Definition:
+        """`definition` as what it is."""
+        return "detector" if self.definition[0] == "detector" else "anatomical"
 
     def write(self, path: Path) -> None:
         """Atomically. Raises OSError."""

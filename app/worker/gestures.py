@@ -9,7 +9,6 @@ from app.estimators.estimator import Hand
 from app.transport.messages import Gesture
 from calibration.hand import FINGER_JOINTS, Definition, Side
 from models.hand import definition as joint_definition
-from models.hand.builtin import MIRROR_Y
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +74,7 @@ def measure(
     joints_world_m: np.ndarray, side: Side, definition: Definition, settings: GestureSettings = GestureSettings()
 ) -> GestureMeasures:
     """Of joints (21, 3), wherever on the hand their `definition` puts them."""
-    mirror = np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
-    joints = joint_definition.convert(mirror * joints_world_m, definition, "anatomical")
+    joints = joint_definition.convert(joints_world_m, definition, "anatomical", side == "right")
     tips = joints[[finger[-1] for finger in FINGER_JOINTS]]
     knuckles = joints[[finger[0] for finger in FINGER_JOINTS[1:]]]
     along = knuckles - joints[0]

@@ -18,7 +18,6 @@ from app.transport.messages import AheadPose
 from calibration.hand import Definition, Side
 from models.forecast.hand_forecast import FITTED_SHARE, HISTORY, HORIZONS_MS, STEP_S, Forecast, PoseHistory, forecast
 from models.hand import definition as joint_definition
-from models.hand.builtin import MIRROR_Y
 from models.hand.fit import PoseFit
 from models.hand.fitter import HandFitter
 
@@ -135,7 +134,7 @@ class LookAhead:
             known = None
         poses = known.poses if known else deque[tuple[int, PoseFit]]()
         fitter = known.fitter if known else HandFitter(hand.side, hand.bones)
-        joints_m = _converted(hand.joints_world_m, hand.side, definition, "anatomical")
+        joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
         variance_m2 = np.trace(hand.covariance_m2, axis1=1, axis2=2) / 3
         fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None
         if fit is not None:
@@ -170,7 +169,7 @@ class LookAhead:
             track_id=track_id,
             time_ns=time_ns,
             seen_time_ns=known.seen_time_ns,
-            joints_world_m=_converted(joints_m, known.side, "anatomical", definition).tolist(),
+            joints_world_m=joint_definition.convert(joints_m, "anatomical", definition, known.side == "right").tolist(),
             covariance_m2=(variance_m2[:, None, None] * np.eye(3)).tolist(),
         )
 
@@ -212,9 +211,3 @@ def _at(said: Forecast, ahead_ms: float) -> tuple[np.ndarray, np.ndarray]:
         (1 - share) * way_m[after - 1] + share * way_m[after],
         (1 - share) * std_m[after - 1] + share * std_m[after],
     )
-
-
-def _converted(joints_m: np.ndarray, side: Side, given: Definition, wanted: Definition) -> np.ndarray:
-    """The map between definitions is of right hands, and of left ones in a mirror."""
-    mirror = np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
-    return mirror * joint_definition.convert(mirror * joints_m, given, wanted)

@@ -13,7 +13,7 @@ import numpy as np
 
 from calibration.hand import JOINTS, Side
 from models.files.npzfile import read_npz
-from models.hand.builtin import MIRROR_Y
+from models.hand.builtin import mirror_of
 
 WEIGHTS = Path(__file__).with_name("hand_forecast.npz")
 STEP_S = 1 / 30
@@ -61,7 +61,7 @@ def forecast(history: PoseHistory, side: Side) -> Forecast:
         x = x / (1 + np.exp(-x))  # SiLU
     way = (x @ w["weight_3"].T + w["bias_3"]).reshape(*x.shape[:-1], len(HORIZONS_MS), JOINTS, 3) / _CM
     R = history.T_world_hand[..., None, :3, :3]
-    way_m = (way * _mirror(side)) @ R.swapaxes(-1, -2)
+    way_m = (way * mirror_of(side)) @ R.swapaxes(-1, -2)
     still, moving_s = w["spread"].T
     std_m = still[:, None] + moving_s[:, None] * speeds_m_s(history)[..., None, :]
     return Forecast(way_m, std_m)
@@ -79,14 +79,10 @@ def features(history: PoseHistory, side: Side) -> np.ndarray:
 
 def in_hand(ways_m: np.ndarray, T_world_hand: np.ndarray, side: Side) -> np.ndarray:
     """Ways (..., n, 3) in the world as a right hand's in its own frame."""
-    return (ways_m @ T_world_hand[..., :3, :3]) * _mirror(side)
+    return (ways_m @ T_world_hand[..., :3, :3]) * mirror_of(side)
 
 
 def speeds_m_s(history: PoseHistory) -> np.ndarray:
     """(..., 21): of each joint over the last two steps."""
     joints = history.joints_world_m
     return np.linalg.norm(joints[..., 0, :, :] - joints[..., 2, :, :], axis=-1) / (2 * STEP_S)
-
-
-def _mirror(side: Side) -> np.ndarray:
-    return np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]

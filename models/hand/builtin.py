@@ -16,6 +16,11 @@ MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 _SHAPES_KEPT = 4
 
 
+def mirror_of(side: Side) -> np.ndarray:
+    """(3,): factors that make a left hand's coordinates those of the right hand that its mirror image is."""
+    return np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
+
+
 class BuiltinHand:
     """A HandModel with the 21 angles of models.hand.skeleton and the shape (21,) of models.hand.shape.
 

@@ -83,13 +83,18 @@ def bone_frames(joints_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([along, side, np.cross(along, side)], axis=-2), np.linalg.norm(palm, axis=-1)
 
 
-def convert(joints_m: np.ndarray, source: Definition, target: Definition) -> np.ndarray:
-    """Joints (..., 21, 3) of right hands, or of mirrored left ones, in the other definition."""
+def convert(
+    joints_m: np.ndarray, source: Definition, target: Definition, right: bool | np.ndarray = True
+) -> np.ndarray:
+    """Joints (..., 21, 3) in the other definition: of right hands, or mirrored left ones, and of left hands where
+    `right` (...) is False."""
     if source == target:
         return joints_m
     offsets = _TO_DETECTOR if target == "detector" else _TO_ANATOMICAL
-    frames, palm_m = bone_frames(joints_m)
-    return joints_m + palm_m[..., None, None] * np.einsum("...jab,ja->...jb", frames, offsets)
+    # The map is of right hands, and of left ones in a mirror, whichever that is.
+    mirror = np.where(np.asarray(right)[..., None, None], 1.0, [1.0, -1.0, 1.0])
+    frames, palm_m = bone_frames(mirror * joints_m)
+    return joints_m + mirror * (palm_m[..., None, None] * np.einsum("...jab,ja->...jb", frames, offsets))
 
 
 def measure(joints_m: np.ndarray, others_m: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from calibration.hand import Side
 from calibration.rotations import make_transform
 from models.hand import skeleton
 from models.hand.angle_prior import AnglePrior
-from models.hand.builtin import MIRROR_Y
+from models.hand.builtin import MIRROR_Y, mirror_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def fit_pose(
     if whiten is None:
         return None
     # A left hand is fitted as the right hand that its mirror image is.
-    mirror = np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
+    mirror = mirror_of(side)
     measured = measured * mirror
     whiten = whiten * mirror
 

@@ -18,7 +18,7 @@ import numpy as np
 from calibration.hand import FINGERS, JOINT_NAMES, Side
 from models.hand import skeleton
 from models.hand.angle_prior import AnglePrior
-from models.hand.builtin import MIRROR_Y
+from models.hand.builtin import MIRROR_Y, mirror_of
 from models.hand.fit import PoseFit, joint_jacobian, whitened_jacobian, whitening
 
 Turn = Literal["flexion", "abduction", "rotation"]
@@ -97,7 +97,7 @@ def joint_angles_covariance(
     whiten = whitening(covariance)
     if whiten is None:
         return None
-    mirror = np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
+    mirror = mirror_of(side)
     T = fit.T_world_hand if side == "right" else MIRROR_Y @ fit.T_world_hand @ MIRROR_Y
     posed = skeleton.chain(fit.angles_rad, bone_lengths_m)
     jacobian = joint_jacobian(posed.rotations, T[:3, :3], posed.joints_m @ T[:3, :3].T)
