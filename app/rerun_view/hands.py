@@ -5,6 +5,7 @@ import rerun as rr
 
 from app.viewer import palette
 from app.viewer.skeleton import BONES, joint_colours
+from app.viewer.uncertainty import principal_axes
 from calibration.hand import Side
 
 _JOINT_M, _BONE_M = 0.004, 0.002
@@ -54,9 +55,9 @@ def log_mesh(
 
 def ellipsoids(covariance_m2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Half sizes (J, 3) and quaternions x y z w (J, 4) of the ellipsoids of two standard deviations."""
-    variances, axes = np.linalg.eigh((covariance_m2 + covariance_m2.transpose(0, 2, 1)) / 2)
+    std_m, axes = principal_axes(covariance_m2)
     axes[np.linalg.det(axes) < 0, :, 0] *= -1
-    return _STD * np.sqrt(np.clip(variances, 0, None)), quaternions_of(axes)
+    return _STD * std_m, quaternions_of(axes)
 
 
 def quaternions_of(R: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import open3d as o3d
 from app.transport.messages import HandPose
 from app.viewer.geometry import Mesh
 from app.viewer.shading import shade
-from app.viewer.skeleton_mesh import BALL, BALL_TRIANGLES
-from app.viewer.uncertainty import joint_std_m, std_rgb
+from app.viewer.skeleton_mesh import BALL, ball_triangles
+from app.viewer.uncertainty import joint_std_m, principal_axes, std_rgb
 from app.viewer.view import Viewpoint
 
 REACH_STD = 2.795
@@ -19,8 +19,7 @@ class HandEllipsoids:
     """The 21 ellipsoids of one hand, drawn in front of the mesh that they lie in."""
 
     def __init__(self, window: o3d.visualization.Visualizer) -> None:
-        triangles = BALL_TRIANGLES[None] + (np.arange(21) * len(BALL))[:, None, None]
-        self._mesh = Mesh(window, triangles.reshape(-1, 3).astype(np.int32), 21 * len(BALL))
+        self._mesh = Mesh(window, ball_triangles(21).astype(np.int32), 21 * len(BALL))
         self._vertices_m = self._normals = self._rgb = np.zeros((21 * len(BALL), 3))
 
     def set(self, pose: HandPose) -> None:
@@ -30,8 +29,8 @@ class HandEllipsoids:
         self._rgb = np.repeat(std_rgb(np.minimum(joint_std_m(covariance_m2), 1.0)), len(BALL), axis=0)
 
     def draw(self, view: Viewpoint) -> None:
-        """Light them for a view. Nearer to the eye and smaller they cover the same pixels."""
-        vertices_m = view.eye_world_m + _TOWARDS_EYE * (self._vertices_m - view.eye_world_m)
+        """Light them for a view, nearer to the eye."""
+        vertices_m = view.nearer(self._vertices_m, _TOWARDS_EYE)
         self._mesh.set(vertices_m, shade(self._rgb, self._normals, view.T_view_world[:3, :3]))
 
     def show(self, visible: bool) -> None:
@@ -47,8 +46,7 @@ def ellipsoids(joints_world_m: np.ndarray, covariance_m2: np.ndarray) -> tuple[n
     middle = joints_world_m[known].mean(axis=0) if known.any() else np.zeros(3)
     joints_m = np.where(known[:, None], joints_world_m, middle)
     covariance_m2 = np.where(known[:, None, None], covariance_m2, 0.0)
-    variances, axes = np.linalg.eigh((covariance_m2 + covariance_m2.transpose(0, 2, 1)) / 2)
-    std_m = np.sqrt(np.clip(variances, 0, None))
+    std_m, axes = principal_axes(covariance_m2)
     vertices_m = joints_m[:, None] + REACH_STD * np.einsum("jab,jb,nb->jna", axes, std_m, BALL)
     normals = np.einsum("jab,jb,nb->jna", axes, 1 / np.maximum(std_m, 1e-6), BALL)
     return vertices_m, normals / np.linalg.norm(normals, axis=2, keepdims=True)

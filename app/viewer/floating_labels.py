@@ -3,7 +3,7 @@
 import numpy as np
 import open3d as o3d
 
-from app.viewer.geometry import Mesh
+from app.viewer.geometry import TWO_TRIANGLES, Mesh
 from app.viewer.text_quads import text_quads
 from app.viewer.view import Viewpoint
 
@@ -48,7 +48,7 @@ class FloatingLabels:
         self._quads = [text_quads(text, _SIZE * scale) for text, _, _ in labels]
         counts = [len(quads) for quads in self._quads]
         first = np.arange(sum(counts))[:, None, None] * 4
-        triangles = (first + np.array([[0, 2, 1], [0, 3, 2]])).reshape(-1, 3).astype(np.int32)
+        triangles = (first + TWO_TRIANGLES).reshape(-1, 3).astype(np.int32)
         self._mesh = Mesh(self._window, triangles, 4 * sum(counts))
         colours = np.repeat([colour for _, _, colour in labels], 4 * np.array(counts), axis=0)
         self._mesh.set(np.zeros((4 * sum(counts), 3)), colours)

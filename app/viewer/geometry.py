@@ -5,7 +5,7 @@ import numpy as np
 import open3d as o3d
 
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)
-_TWO_TRIANGLES = np.array([[0, 2, 1], [0, 3, 2]], dtype=np.int32)
+TWO_TRIANGLES = np.array([[0, 2, 1], [0, 3, 2]], dtype=np.int32)
 
 
 class Item:
@@ -31,6 +31,13 @@ class Item:
         """The geometry has new values."""
         self._changed = True
 
+    def _replace(self, old: o3d.utility.Vector3dVector, new: np.ndarray | None) -> None:
+        """Values (N, 3) of the geometry by those (N, 3) or one (3,) for all; None keeps them."""
+        values = np.asarray(old)
+        if new is not None and not (values == new).all():
+            values[:] = new
+            self.changed()
+
 
 class Mesh(Item):
     """A mesh of fixed topology with a colour per vertex, drawn as is: without normals Open3D lights nothing."""
@@ -46,11 +53,8 @@ class Mesh(Item):
 
     def set(self, vertices: np.ndarray | None = None, colours: np.ndarray | None = None) -> None:
         """New positions (N, 3) and colours (N, 3); None keeps the old ones."""
-        if vertices is not None:
-            np.asarray(self.geometry.vertices)[:] = vertices
-        if colours is not None:
-            np.asarray(self.geometry.vertex_colors)[:] = colours
-        self.changed()
+        self._replace(self.geometry.vertices, vertices)
+        self._replace(self.geometry.vertex_colors, colours)
 
 
 class Lines(Item):
@@ -105,9 +109,9 @@ class Picture(Item):
 
     def __init__(self, window: o3d.visualization.Visualizer, fine: int = 1) -> None:
         mesh = o3d.geometry.TriangleMesh(
-            o3d.utility.Vector3dVector(np.zeros((4, 3))), o3d.utility.Vector3iVector(_TWO_TRIANGLES)
+            o3d.utility.Vector3dVector(np.zeros((4, 3))), o3d.utility.Vector3iVector(TWO_TRIANGLES)
         )
-        mesh.triangle_uvs = o3d.utility.Vector2dVector(_CORNERS[_TWO_TRIANGLES.reshape(-1)])
+        mesh.triangle_uvs = o3d.utility.Vector2dVector(_CORNERS[TWO_TRIANGLES.reshape(-1)])
         mesh.triangle_material_ids = o3d.utility.IntVector([0, 0])
         super().__init__(window, mesh)
         self.size = (0, 0)
@@ -124,7 +128,4 @@ class Picture(Item):
 
     def set_corners(self, corners_m: np.ndarray) -> None:
         """Where the image's top left, top right, bottom right and bottom left corners (4, 3) lie in the world."""
-        vertices = np.asarray(self.geometry.vertices)
-        if not np.array_equal(vertices, corners_m):
-            vertices[:] = corners_m
-            self.changed()
+        self._replace(self.geometry.vertices, corners_m)

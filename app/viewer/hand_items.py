@@ -106,8 +106,7 @@ class HandItems:
             shape = self._skeleton_shape
             vertices_m = shape.vertices_world_m
             if self._mesh_shape is not None:
-                # Nearer to the eye and smaller: the same pixels, in front of the mesh that it lies in.
-                vertices_m = view.eye_world_m + _TOWARDS_EYE * (vertices_m - view.eye_world_m)
+                vertices_m = view.nearer(vertices_m, _TOWARDS_EYE)  # in front of the mesh that it lies in
             self._skeleton.set(vertices_m, shade(_greyed(shape.base_rgb, stale), shape.normals, R_view_world))
 
 

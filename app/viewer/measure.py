@@ -48,12 +48,11 @@ class Measure:
 
     def places_m(self, hands: Sequence[HandPose]) -> np.ndarray:
         """Where the chosen joints (0 to 2, 3) are now; those of hands that are there."""
-        found = [place for place in (_find(joint, hands) for joint in self.joints) if place is not None]
-        return np.array([joint_m for joint_m, _ in found]).reshape(-1, 3)
+        return np.array([joint_m for joint_m, _ in self._found(hands)]).reshape(-1, 3)
 
     def distance(self, hands: Sequence[HandPose]) -> Distance | None:
         """None while there are not two joints in sight."""
-        found = [place for place in (_find(joint, hands) for joint in self.joints) if place is not None]
+        found = self._found(hands)
         if len(found) < 2:
             return None
         (a_m, cov_a), (b_m, cov_b) = found
@@ -65,6 +64,10 @@ class Measure:
         first, second = (JOINT_NAMES[joint] for _, joint in self.joints)
         ends_m = np.array([a_m, b_m])
         return Distance(ends_m=ends_m, mm=length_m * 1e3, std_mm=float(std_m) * 1e3, names=(first, second))
+
+    def _found(self, hands: Sequence[HandPose]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Places (3,) and covariances (3, 3) of the chosen joints of hands that are there."""
+        return [place for place in (_find(joint, hands) for joint in self.joints) if place is not None]
 
 
 def nearest_joint(pixel: np.ndarray, hands: Sequence[HandPose], view: Viewpoint, reach_px: float) -> Joint | None:

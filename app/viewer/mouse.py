@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import open3d as o3d
 
+from app.viewer.keys import CTRL, SHIFT
+
 _LEFT, _RIGHT, _MIDDLE = 0, 1, 2
-_SHIFT, _CTRL = 1, 2
 _STILL_PX = 4
 
 
@@ -57,9 +58,9 @@ class Mouse:
             self._pressed_at, self._drag = None, lambda _: self._actions.held(self._at)
             return False
         self._pressed_at = self._at
-        if button in (_RIGHT, _MIDDLE) or mods & _CTRL:
+        if button in (_RIGHT, _MIDDLE) or mods & CTRL:
             self._drag = lambda by: self._actions.move(*by)
-        elif mods & _SHIFT:
+        elif mods & SHIFT:
             self._drag = lambda by: self._actions.roll(by[0])
         else:
             self._drag = lambda by: self._actions.turn(*by)

@@ -67,7 +67,6 @@ class Overlay:
         self._drawn_ns = -_REDRAW_NS
         self._drawn_for: tuple | None = None
         self._images_changed = True
-        self._saved: Sequence[int] = ()
 
     @property
     def tiles(self) -> dict[str, Tile]:
@@ -150,8 +149,8 @@ class Overlay:
         state = (view.width, self.scale, shown.paused, stale, through, astuple(toggles), tuple(saved), measured)
         due = now_ns - self._drawn_ns >= _REDRAW_NS or state != self._drawn_for
         if due:
-            self._drawn_ns, self._drawn_for, self._saved = now_ns, state, saved
-            self._draw(view, toggles, shown, now_ns, through)
+            self._drawn_ns, self._drawn_for = now_ns, state
+            self._draw(view, toggles, shown, now_ns, through, saved)
             if distance is not None:
                 self._draw_one("distance", distance_card(distance, self.scale))
         strip_shown = toggles.images and not through
@@ -163,14 +162,17 @@ class Overlay:
         self._place_all(view, toggles, shown, strip_shown, distance is not None)
         self._labels.update(view, labels, self.scale)
 
-    def _draw(self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int) -> None:
+    def _draw(
+        self, view: Viewpoint, toggles: Toggles, shown: Shown, now_ns: int, through: int, saved: Sequence[int]
+    ) -> None:
         scale, hands = self.scale, shown.drawn_hands()
         estimator = shown.newest.estimator if shown.newest else ""
         figures, badges = shown.figures(now_ns), _badges(shown, now_ns, through)
         self._draw_one("line", text_line(view.width / scale, scale, self._title, figures, badges, estimator))
         for camera_id, tile in self.tiles.items():
             tile.figures = shown.camera_rates(camera_id, now_ns)
-        self._draw_one("std", std_scale(scale))
+        if _colours_tell(toggles):
+            self._draw_one("std", std_scale(scale))
         if hands and shown.pose_set is not None:
             clock_ns, old = shown.pose_set.reference_time_ns, shown.is_stale(now_ns)
             self._draw_one("hands", hand_card(hands, clock_ns, len(shown.pose_set.views), old, scale))
@@ -179,7 +181,7 @@ class Overlay:
         if toggles.latency:
             self._draw_one("latency", latency_bar(shown.stages_ms(), scale))
         if toggles.help:
-            self._draw_one("help", help_card(self._keys, toggles.states(), self._saved, scale))
+            self._draw_one("help", help_card(self._keys, toggles.states(), saved, scale))
 
     def _draw_time(self, replay: Replay, width: int) -> None:
         times = (replay.position_ns, replay.newest_ns, replay.wanted_ns)
@@ -201,8 +203,7 @@ class Overlay:
         self._time_top_px = bottom
         self._place("time", view, 0, bottom, self._replay is not None)
         width, height = self._pictures["std"].size
-        coloured = (toggles.mesh and toggles.uncertainty) or toggles.ellipsoids
-        self._place("std", view, view.width - width, bottom - height, coloured)
+        self._place("std", view, view.width - width, bottom - height, _colours_tell(toggles))
         down = top + gap
         cards = {"hands": bool(shown.drawn_hands()), "recording": shown.recording is not None, "distance": measured}
         for name, there in cards.items():
@@ -219,6 +220,11 @@ class Overlay:
         if visible:
             picture.set_corners(view.rectangle(left, top, *picture.size, depth * self._near_m))
         picture.show(visible)
+
+
+def _colours_tell(toggles: Toggles) -> bool:
+    """Whether something is coloured by its standard deviation."""
+    return (toggles.mesh and toggles.uncertainty) or toggles.ellipsoids
 
 
 def _badges(shown: Shown, now_ns: int, through: int) -> list[tuple[str, np.ndarray]]:

@@ -44,9 +44,7 @@ class Replay:
     @property
     def position_ns(self) -> int:
         """The recording's time that is shown."""
-        if self.cursor_ns is not None:
-            return self.cursor_ns
-        return self.history.times_ns[-1] if len(self.history) else self.first_ns
+        return self.newest_ns if self.cursor_ns is None else self.cursor_ns
 
     @property
     def newest_ns(self) -> int:

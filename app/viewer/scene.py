@@ -133,7 +133,7 @@ class Scene:
     def set_hands(self, poses: list[HandPose]) -> None:
         """New hands; replaces all that were there."""
         self._poses = poses[:_MOST_HANDS]
-        self._trails.draw()
+        self._trails.renew()
         while len(self._hands) < len(self._poses):
             self._hands.append(HandItems(self._window, self.stage, self._surface))
         for number, items in enumerate(self._hands):

@@ -11,12 +11,12 @@ _BADGE_TEXT = 14
 
 
 class Sheet:
-    """`pixels` (H, W, 3) BGR of `width` x `height` units, each `scale` pixels; filled with a colour."""
+    """`pixels` (H, W, 3) BGR of so many units, each `scale` pixels; filled with the bars' colour."""
 
-    def __init__(self, width: float, height: float, scale: float, colour: np.ndarray | None = None) -> None:
-        self.width, self.height, self.scale = width, height, scale
+    def __init__(self, width: float, height: float, scale: float) -> None:
+        self.scale = scale
         self.pixels = np.empty((max(1, round(height * scale)), max(1, round(width * scale)), 3), np.uint8)
-        self.pixels[:] = bgr(palette.BAR if colour is None else colour)
+        self.pixels[:] = bgr(palette.BAR)
 
     def text(self, text: str, x: float, middle_y: float, size: float, colour: np.ndarray, align: float = 0.0) -> float:
         """Draw a line of text; returns its width in units. `align` 0 puts its left end at `x`, 1 its right end."""

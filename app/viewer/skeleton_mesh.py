@@ -63,9 +63,13 @@ def tube_triangles(count: int) -> np.ndarray:
     return (single[None] + (np.arange(count) * _RINGS * _SIDES)[:, None, None]).reshape(-1, 3)
 
 
+def ball_triangles(count: int) -> np.ndarray:
+    """Triangles (M, 3) of `count` balls, the vertices of each after those of the one before."""
+    return (BALL_TRIANGLES[None] + (np.arange(count) * len(BALL))[:, None, None]).reshape(-1, 3)
+
+
 def _skeleton_triangles() -> np.ndarray:
-    balls = (BALL_TRIANGLES[None] + (np.arange(21) * len(BALL))[:, None, None]).reshape(-1, 3)
-    return np.concatenate([balls, tube_triangles(len(BONES)) + 21 * len(BALL)]).astype(np.int32)
+    return np.concatenate([ball_triangles(21), tube_triangles(len(BONES)) + 21 * len(BALL)]).astype(np.int32)
 
 
 SKELETON_TRIANGLES = _skeleton_triangles()

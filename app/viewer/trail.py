@@ -23,9 +23,10 @@ class Trails:
     def __init__(self, window: o3d.visualization.Visualizer) -> None:
         self._lines = Lines(window, np.zeros((0, 3)), np.zeros((0, 2), int), np.zeros((0, 3)))
         self._seen: dict[int, deque[tuple[str, np.ndarray]]] = {}
+        self._is_drawn = False
 
     def add(self, poses: Sequence[HandPose]) -> None:
-        """The hands of the next set, to be drawn by `draw`. The trail of one that is followed no more goes."""
+        """The hands of the next set, to be drawn after `renew`. The trail of one that is followed no more goes."""
         for pose in poses:
             past = self._seen.setdefault(pose.track_id, deque(maxlen=SETS + 1))
             past.append((pose.hand, np.array(pose.joints_world_m)))
@@ -37,8 +38,12 @@ class Trails:
         for poses in past:
             self.add(poses)
 
-    def draw(self) -> None:
-        """Make the lines anew, in the theme's colours."""
+    def renew(self) -> None:
+        """The lines are of another set now; they are made while they are shown."""
+        self._is_drawn = False
+
+    def _draw(self) -> None:
+        """In the theme's colours."""
         parts = [trail_lines(list(past)) for past in self._seen.values()]
         starts = np.cumsum([0, *(len(points) for points, _, _ in parts)])
         self._lines.set(
@@ -48,6 +53,9 @@ class Trails:
         )
 
     def show(self, visible: bool) -> None:
+        if visible and not self._is_drawn:
+            self._draw()
+            self._is_drawn = True
         self._lines.show(visible and self._lines.count > 0)
 
 

@@ -31,13 +31,19 @@ def cloud(
     """
     known = np.all(np.isfinite(joints_world_m), axis=1) & np.all(np.isfinite(covariance_m2), axis=(1, 2))
     covariance_m2 = np.where(known[:, None, None], covariance_m2, 0.0)
-    variances, axes = np.linalg.eigh((covariance_m2 + covariance_m2.transpose(0, 2, 1)) / 2)
-    root = axes * np.sqrt(np.clip(variances, 0, None))[:, None]
+    std_m, axes = principal_axes(covariance_m2)
+    root = axes * std_m[:, None]
     points = joints_world_m[:, None] + np.einsum("jab,jpb->jpa", root, _SAMPLES)
     sure = np.clip(np.nan_to_num(confidence), 0, 1)[:, None]
     colour = palette.UNSURE + (palette.SURE - palette.UNSURE) * sure
     colours = np.broadcast_to(colour[:, None], points.shape)
     return points[known].reshape(-1, 3), colours[known].reshape(-1, 3)
+
+
+def principal_axes(covariance_m2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations (J, 3) along the axes of covariances (J, 3, 3), and these axes (J, 3, 3) as columns."""
+    variances, axes = np.linalg.eigh((covariance_m2 + covariance_m2.transpose(0, 2, 1)) / 2)
+    return np.sqrt(np.clip(variances, 0, None)), axes
 
 
 def joint_std_m(covariance_m2: np.ndarray) -> np.ndarray:

@@ -44,6 +44,10 @@ class Viewpoint:
         points[..., 2] = depth_m
         return (points - self.T_view_world[:3, 3]) @ self.T_view_world[:3, :3]
 
+    def nearer(self, points_m: np.ndarray, share: float) -> np.ndarray:
+        """World points (..., 3) at a share of their way from the eye: smaller, they cover the same pixels."""
+        return self.eye_world_m + share * (points_m - self.eye_world_m)
+
     def rectangle(self, left: float, top: float, width: float, height: float, depth_m: float) -> np.ndarray:
         """Corners (4, 3) in the world of a rectangle of pixels: top left, top right, bottom right, bottom left."""
         x0, y0, x1, y1 = left - 0.5, top - 0.5, left + width - 0.5, top + height - 0.5

@@ -153,7 +153,7 @@ class ViewerWindow:
         if index is not None:
             past = [replay.history[before].pose_set for before in range(max(0, index - TRAIL_SETS), index + 1)]
             self._scene.restart_trails([drawn_hands(pose_set) for pose_set in past])
-            self.shown.show(replay.history[index].pose_set, now_ns)
+            self.shown.show(past[-1], now_ns)
             if not replay.playing:
                 self._overlay.forget_images()
             self._take_fresh(replay.history[index], now_ns)
