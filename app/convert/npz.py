@@ -6,7 +6,8 @@ import numpy as np
 
 from app.convert.hand_recording import HandRecording
 from app.run.pose_rows import VERSION
-from models.hand.builtin import MIRROR_Y
+from calibration.hand import Side
+from models.hand.builtin import mirror_of
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
 from models.hand.skeleton import REST_ANGLES_RAD, chain
 
@@ -47,7 +48,7 @@ def write_npz_file(path: Path, recording: HandRecording) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _rest_joints_m(side: str, shape: np.ndarray) -> np.ndarray:
+def _rest_joints_m(side: Side, shape: np.ndarray) -> np.ndarray:
     """(21, 3) in the hand's frame."""
     joints = chain(REST_ANGLES_RAD, shape[:20]).joints_m
-    return joints if side == "right" else joints @ MIRROR_Y[:3, :3]
+    return joints * mirror_of(side)

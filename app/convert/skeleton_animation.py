@@ -7,7 +7,7 @@ import numpy as np
 from app.convert.hand_recording import RecordedHand
 from calibration.hand import BONES, FINGER_JOINTS, JOINT_NAMES, JOINTS
 from models.hand import skeleton
-from models.hand.builtin import MIRROR_Y
+from models.hand.builtin import mirror_of
 
 NODE_NAMES = tuple(name.replace(" ", "_") for name in JOINT_NAMES)
 """Such as "index_MCP"."""
@@ -47,7 +47,7 @@ def animate(hand: RecordedHand, axes: np.ndarray) -> SkeletonAnimation:
     fit = hand.fit
     there = np.asarray(np.isfinite(fit.hinges_rad).all(axis=1))
     frames = _held(there)
-    to_file = axes @ (np.eye(3) if hand.side == "right" else MIRROR_Y[:3, :3])
+    to_file = axes @ np.diag(mirror_of(hand.side))
     T = fit.T_world_hand[frames]
     turns = turns_of(fit.hinges_rad[frames], fit.shape, to_file)
     turns[:, 0] = axes @ T[:, :3, :3] @ axes.T

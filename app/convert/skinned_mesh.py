@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.convert.hand_recording import RecordedHand
-from models.hand.builtin import MIRROR_Y, BuiltinHand
+from models.hand.builtin import BuiltinHand, mirror_of
 from models.hand.skeleton import BONE_JOINTS
 
 INFLUENCES = 4
@@ -31,7 +31,7 @@ class SkinnedMesh:
 def skinned_mesh(hand: RecordedHand, axes: np.ndarray) -> SkinnedMesh:
     """The mesh of a fitted hand, in axes (3, 3) @ its frame, as skeleton_animation has its rest pose."""
     model = BuiltinHand(hand.side)
-    to_file = axes @ (np.eye(3) if hand.side == "right" else MIRROR_Y[:3, :3])
+    to_file = axes @ np.diag(mirror_of(hand.side))
     vertices = model.rest_vertices(hand.fit.shape) @ to_file.T
     strongest = np.argsort(-model.mesh.weights, axis=1, kind="stable")[:, :INFLUENCES]
     weights = np.take_along_axis(model.mesh.weights, strongest, axis=1)

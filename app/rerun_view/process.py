@@ -74,7 +74,7 @@ def _to_viewer(folder: RunFolder, rig: Rig, feed: LiveFeed, recording: rr.Record
 def _log(folder: RunFolder, rerun_log: RerunLog, feed: LiveFeed, viewer: RerunViewer | None) -> None:
     """Until the run ends or the viewer is closed: for a viewer the newest set at a time, for a file every one."""
     shown = Shown()
-    looked_at = time.monotonic()
+    looked_at, begun = time.monotonic(), False
     while not stop.is_set() and shown.ended is None:
         now_ns = time.monotonic_ns()
         messages = feed.poll()
@@ -83,7 +83,9 @@ def _log(folder: RunFolder, rerun_log: RerunLog, feed: LiveFeed, viewer: RerunVi
             shown.take(message, now_ns)
             if isinstance(message, PoseSet) and (viewer is None or message is sets[-1]):
                 rerun_log.add(message, shown, now_ns)
-                folder.begun("viewer").touch()
+                if not begun:
+                    begun = True
+                    folder.begun("viewer").touch()
         pulse.beat()
         if viewer is not None and time.monotonic() - looked_at > _CLOSED_S:
             looked_at = time.monotonic()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from app.transport.sockets import is_loopback
+from app.transport.sockets import host_in_url, is_loopback
 from calibration.errors import UserError
 
 ViewKind = Literal["window", "web", "rerun"]
@@ -36,7 +36,7 @@ class ViewChoice:
     @property
     def needs_token(self) -> bool:
         """Whether others than this host can reach it."""
-        return not is_loopback(f"web://{f'[{self.host}]' if ':' in self.host else self.host}")
+        return not is_loopback(f"web://{host_in_url(self.host)}")
 
     def arguments(self) -> list[str]:
         """What its process is told."""

@@ -1,12 +1,12 @@
 """What `--stream NAME://HOST:PORT` may name, and what is checked of it before a run starts."""
 
 import importlib
-import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from app.transport.sockets import host_in_url, is_loopback
 from calibration.errors import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -79,10 +79,10 @@ class StreamAddress:
     @property
     def loopback(self) -> bool:
         """Whether it stays on this host."""
-        return self.host == "localhost" or _is_loopback_ip(self.host)
+        return is_loopback(str(self))
 
     def __str__(self) -> str:
-        return f"{self.name}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"{self.name}://{host_in_url(self.host)}:{self.port}"
 
 
 def parse_stream(text: str) -> StreamAddress:
@@ -140,10 +140,3 @@ def _check_host(address: StreamAddress) -> None:
             f"`--stream {address}`: cannot listen there ({error.strerror}). Give another port, or end the program "
             "that has it."
         ) from None
-
-
-def _is_loopback_ip(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -136,9 +136,12 @@ def _name(side: Side, person: int) -> str:
     return f"usthand_{side}" if person == 0 else f"usthand_{side}_{person + 1}"
 
 
+_ABSENT = [float("nan")] * (len(channels()) - 1) + [0.0]
+
+
 def _sample(hand: StreamedHand | None) -> list[float]:
     if hand is None:
-        return [float("nan")] * (len(channels()) - 1) + [0.0]
+        return _ABSENT
     told = (hand.joints_world_m.ravel(), hand.joint_std_m, hand.confidence)
     return [*np.concatenate(told).tolist(), float(hand.track_id), float(STATES.index(hand.state))]
 

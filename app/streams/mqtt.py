@@ -1,6 +1,8 @@
 """MQTT 3.1.1: JSON to a broker, hands under `usthand/hands` and events under `usthand/events`, at most once (QoS 0)."""
 
 import logging
+import socket
+from typing import Any
 
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
@@ -28,6 +30,7 @@ class MqttSender:
         self._client = Client(CallbackAPIVersion.VERSION2)
         self._client.reconnect_delay_set(1, _LONGEST_RETRY_S)
         self._client.on_disconnect = lambda *_: log.warning("%s: the broker is gone; it is tried again", address)
+        self._client.on_socket_open = _send_at_once
         try:
             self._client.connect(address.host, address.port)
         except OSError as error:
@@ -51,3 +54,8 @@ class MqttSender:
         self._client.on_disconnect = None
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def _send_at_once(_client: Client, _data: object, connection: Any) -> None:
+    """Not when the broker has acknowledged the set before."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -15,7 +15,7 @@ from app.streams.osc import osc_bundle, osc_message, osc_numbers
 from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
 from app.transport.messages import Event, FittedPose
 from calibration.hand import FINGERS, Side
-from models.hand.builtin import MIRROR_Y
+from models.hand.builtin import mirror_of
 from models.hand.fitter import HandFitter
 
 WORLD_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
@@ -113,8 +113,8 @@ def local_bones(
 
 def wrist_in_unity(side: Side, T_world_hand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Place (3,) in metres and turn (3, 3) since the T-pose of a wrist, in Unity's world."""
-    mirror = np.eye(3) if side == "right" else MIRROR_Y[:3, :3]
-    return WORLD_TO_UNITY @ T_world_hand[:3, 3], WORLD_TO_UNITY @ T_world_hand[:3, :3] @ mirror @ _axes(side).T
+    turn = WORLD_TO_UNITY @ T_world_hand[:3, :3] @ np.diag(mirror_of(side)) @ _axes(side).T
+    return WORLD_TO_UNITY @ T_world_hand[:3, 3], turn
 
 
 def _axes(side: Side) -> np.ndarray:

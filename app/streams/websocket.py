@@ -71,7 +71,8 @@ class WebSocketSender:
         return len(self._clients)
 
     def send(self, poses: StreamedSet) -> None:
-        self._loop.call_soon_threadsafe(self._offer, hands_json(poses))
+        if self._clients:
+            self._loop.call_soon_threadsafe(self._offer, hands_json(poses))
 
     def tell(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self._add, event_json(event))
@@ -155,7 +156,8 @@ async def _ignore(connection: ServerConnection) -> None:
 
 def _listen(address: StreamAddress, limits: WebSocketLimits) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio has each set sent at once, not when the one before is acknowledged.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections take it over from the socket that they come to.

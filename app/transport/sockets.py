@@ -47,6 +47,11 @@ def ipc_address(path: Path) -> str:
     return f"ipc://{path}"
 
 
+def host_in_url(host: str) -> str:
+    """A host as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address can be reached from this host only."""
     try:

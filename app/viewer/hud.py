@@ -30,15 +30,15 @@ def text_line(
         [("cameras", None), (f"{figures.cameras_alive}/{figures.cameras}", palette.GOOD if all_alive else palette.BAD)],
         [
             ("latency p50", None),
-            (_number(figures.latency_p50_ms), palette.TEXT),
+            (figure(figures.latency_p50_ms), palette.TEXT),
             ("p99", None),
-            (_number(figures.latency_p99_ms), palette.TEXT),
+            (figure(figures.latency_p99_ms), palette.TEXT),
             ("ms", None),
         ],
-        [(_number(figures.rate_hz, 1), palette.TEXT), ("poses/s", None)],
+        [(figure(figures.rate_hz, 1), palette.TEXT), ("poses/s", None)],
     ]
     if figures.photon_p50_ms is not None:
-        groups.insert(2, [("photon to pose", None), (_number(figures.photon_p50_ms), palette.TEXT), ("ms", None)])
+        groups.insert(2, [("photon to pose", None), (figure(figures.photon_p50_ms), palette.TEXT), ("ms", None)])
     for group in groups:
         sizes = [14 if colour is None else 16 for _, colour in group]
         if right - sum(bar.text_width(text, size) + 6 for (text, _), size in zip(group, sizes, strict=True)) < x:
@@ -50,7 +50,8 @@ def text_line(
     return bar
 
 
-def _number(value: float | None, decimals: int = 0) -> str:
+def figure(value: float | None, decimals: int = 0) -> str:
+    """A number as it is shown, a dash where there is none."""
     return "-" if value is None else f"{value:.{decimals}f}"
 
 

@@ -229,17 +229,13 @@ def _colours_tell(toggles: Toggles) -> bool:
 
 def _badges(shown: Shown, now_ns: int, through: int) -> list[tuple[str, np.ndarray]]:
     badges = []
-    age_ns = shown.age_ns(now_ns)
     if shown.newest is not None and shown.newest.simulated:
         badges.append(("simulated detections", palette.WARNING))
     if shown.paused:
         badges.append(("paused", palette.SURE))
-    elif age_ns is None:
-        badges.append(("waiting for the first pose", palette.QUIET))
-    elif shown.is_stale(now_ns):
-        badges.append((f"no pose for {age_ns / 1e9:.1f} s", palette.BAD))
-    elif shown.pose_set is not None and not shown.pose_set.looked:
-        badges.append(("nobody looks: fewer than two views", palette.WARNING))
+    elif (wrong := shown.wrong(now_ns)) is not None:
+        colours = {"waiting": palette.QUIET, "stale": palette.BAD, "blind": palette.WARNING}
+        badges.append((wrong[1], colours[wrong[0]]))
     if through:
         badges.append((f"camera {through}", palette.FRUSTUM))
     return badges

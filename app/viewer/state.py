@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from app.transport.messages import CameraReport, End, HandPose, PoseSet, RecordingStatus, UnseenPose
 from app.viewer.camera_rates import CameraRates, RollingCameraRates
@@ -106,6 +107,17 @@ class Shown:
     def is_gone(self, now_ns: int) -> bool:
         age_ns = self.age_ns(now_ns)
         return age_ns is None or age_ns > GONE_NS
+
+    def wrong(self, now_ns: int) -> tuple[Literal["waiting", "stale", "blind"], str] | None:
+        """What keeps what is shown from being new, as a kind and in words."""
+        age_ns = self.age_ns(now_ns)
+        if age_ns is None:
+            return "waiting", "waiting for the first pose"
+        if self.is_stale(now_ns):
+            return "stale", f"no pose for {age_ns / 1e9:.1f} s"
+        if self.pose_set is not None and not self.pose_set.looked:
+            return "blind", "nobody looks: fewer than two views"
+        return None
 
     def drawn_hands(self) -> list[HandPose]:
         """The hands of the pose set, and where those are expected that it did not see."""

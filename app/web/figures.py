@@ -2,6 +2,7 @@
 
 from html import escape
 
+from app.viewer.hud import figure
 from app.viewer.state import Shown
 
 
@@ -10,9 +11,9 @@ def figures_html(title: str, shown: Shown, now_ns: int) -> str:
     figures = shown.figures(now_ns)
     rows = [
         ("hands", str(shown.hands(now_ns))),
-        ("poses/s", _number(figures.rate_hz, 1)),
-        ("latency p50", f"{_number(figures.latency_p50_ms)} ms"),
-        ("latency p99", f"{_number(figures.latency_p99_ms)} ms"),
+        ("poses/s", figure(figures.rate_hz, 1)),
+        ("latency p50", f"{figure(figures.latency_p50_ms)} ms"),
+        ("latency p99", f"{figure(figures.latency_p99_ms)} ms"),
         *_photon_to_pose(shown),
         ("estimator", (shown.newest.estimator if shown.newest else "-")),
     ]
@@ -20,12 +21,12 @@ def figures_html(title: str, shown: Shown, now_ns: int) -> str:
         (camera_id, report.state + (f": {report.detail[:60]}" if report.detail else ""), f"{report.dropped} dropped")
         for camera_id, report in shown.reports().items()
     ]
-    wrong = _wrong(shown, now_ns)
+    wrong = shown.wrong(now_ns)
     simulated = shown.newest is not None and shown.newest.simulated
     return (
         '<div style="padding: 0 1em; font-size: 0.85em; line-height: 1.5">'
         f"<b>{escape(title)}</b>"
-        + (f'<div style="color: #ff5d5d"><b>{escape(wrong)}</b></div>' if wrong else "")
+        + (f'<div style="color: #ff5d5d"><b>{escape(wrong[1])}</b></div>' if wrong else "")
         + ('<div style="color: #ffb545">simulated detections</div>' if simulated else "")
         + _table(rows)
         + _table(cameras)
@@ -44,18 +45,3 @@ def _photon_to_pose(shown: Shown) -> list[tuple[str, str]]:
 def _table(rows: list[tuple[str, ...]]) -> str:
     cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
     return '<table style="width: 100%">' + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
-
-
-def _wrong(shown: Shown, now_ns: int) -> str:
-    age_ns = shown.age_ns(now_ns)
-    if age_ns is None:
-        return "waiting for the first pose"
-    if shown.is_stale(now_ns):
-        return f"no pose for {age_ns / 1e9:.1f} s"
-    if shown.pose_set is not None and not shown.pose_set.looked:
-        return "nobody looks: fewer than two views"
-    return ""
-
-
-def _number(value: float | None, decimals: int = 0) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"

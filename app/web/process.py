@@ -17,6 +17,7 @@ from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.run.view_choice import ViewChoice
+from app.transport.sockets import host_in_url
 from app.viewer.live_feed import LiveFeed
 from app.viewer.state import Shown
 from app.web.scene import WebScene
@@ -76,7 +77,7 @@ def page_url(host: str, served: Served) -> str:
     """What to open in a browser."""
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
-    where = f"http://{f'[{host}]' if ':' in host else host}:{served.port}/"
+    where = f"http://{host_in_url(host)}:{served.port}/"
     return where if served.token is None else f"{where}?token={served.token}"
 
 

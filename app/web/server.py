@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import viser
 import websockets.asyncio.server
 
+from app.transport.sockets import host_in_url
 from app.web.gate import Gate
 from calibration.errors import UserError
 
@@ -62,7 +63,7 @@ def _gated(gate: Gate) -> Iterator[threading.Event]:
 def _refuses_strangers(host: str, port: int) -> bool:
     """Whether a request under another host's name, without a token, is turned away."""
     at = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    url = f"http://{f'[{at}]' if ':' in at else at}:{port}/"
+    url = f"http://{host_in_url(at)}:{port}/"
     request = urllib.request.Request(url, headers={"Host": "elsewhere.invalid"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -7,6 +7,7 @@ acceleration, it fades, as hands stop and turn (G. Uhlenbeck and L. Ornstein, "O
 Phys. Rev. 36, 1930). `usthand bench predict` compares them.
 """
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from models.forecast.hand_forecast import FITTED_SHARE, HISTORY, HORIZONS_MS, ST
 from models.hand import definition as joint_definition
 from models.hand.fit import PoseFit
 from models.hand.fitter import HandFitter
+
+log = logging.getLogger(__name__)
 
 _REACH_S = (HISTORY - 1) * STEP_S - 1e-3
 """How far the network's history goes back, but for a clock's jitter."""
@@ -136,7 +139,7 @@ class LookAhead:
         fitter = known.fitter if known else HandFitter(hand.side, hand.bones)
         joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
         variance_m2 = np.trace(hand.covariance_m2, axis1=1, axis2=2) / 3
-        fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None
+        fit = _fit(fitter, joints_m, hand.covariance_m2) if settings.fits else None
         if fit is not None:
             joints_m, variance_m2 = fit.joints_world_m, settings.fitted_share**2 * variance_m2
             _remember(poses, hand.capture_time_ns, fit)
@@ -211,3 +214,12 @@ def _at(said: Forecast, ahead_ms: float) -> tuple[np.ndarray, np.ndarray]:
         (1 - share) * way_m[after - 1] + share * way_m[after],
         (1 - share) * std_m[after - 1] + share * std_m[after],
     )
+
+
+def _fit(fitter: HandFitter, joints_m: np.ndarray, covariance_m2: np.ndarray) -> PoseFit | None:
+    """None also where the joints make the fit fail: they are forecast as they are."""
+    try:
+        return fitter.fit(joints_m, covariance_m2)
+    except (ArithmeticError, ValueError) as error:
+        log.warning("a hand is forecast without a fit: %s", error)
+        return None

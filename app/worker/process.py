@@ -28,7 +28,7 @@ from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.transport.messages import AheadPose, CameraReport, End, Gesture, HandPose, PoseSet, UnseenPose
+from app.transport.messages import AheadPose, CameraReport, End, FittedPose, Gesture, HandPose, PoseSet, UnseenPose
 from app.transport.sockets import NewestPublisher, Publisher, flush
 from app.worker.events import Events
 from app.worker.gestures import Gestures
@@ -190,9 +190,11 @@ class Worker:
         followed = [hand.track_id for hand in (*estimate.hands, *estimate.unseen)]
         gestures = self._gestures.of(estimate.hands, self._estimator.definition, followed)
         poses = [
-            msgspec.structs.replace(
-                _hand_pose(hand, vertices.get(hand.track_id), gestures[hand.track_id]),
-                fit=self._meshes.fitted(hand.track_id) if self._meshes is not None else None,
+            _hand_pose(
+                hand,
+                vertices.get(hand.track_id),
+                gestures[hand.track_id],
+                self._meshes.fitted(hand.track_id) if self._meshes is not None else None,
             )
             for hand in estimate.hands
         ]
@@ -324,7 +326,7 @@ def _overlaps(settings: RunSettings) -> bool:
     return on and settings.policy.may_overlap
 
 
-def _hand_pose(hand: Hand, vertices_world_m: bytes | None, gestures: list[Gesture]) -> HandPose:
+def _hand_pose(hand: Hand, vertices_world_m: bytes | None, gestures: list[Gesture], fit: FittedPose | None) -> HandPose:
     """Without the set's hops."""
     return HandPose(
         hand=hand.side,
@@ -338,6 +340,7 @@ def _hand_pose(hand: Hand, vertices_world_m: bytes | None, gestures: list[Gestur
         vertices_world_m=vertices_world_m,
         right_probability=1 / (1 + math.exp(-hand.right_log_odds)),
         gestures=gestures,
+        fit=fit,
     )
 
 

@@ -112,7 +112,3 @@ class RunSummary:
         if self._truth is not None:
             result["mpjpe_mm"] = rounded(self._error_mm.mean)
         return result
-
-
-def _means(parts: dict[str, Quantiles]) -> dict[str, float | None]:
-    return {stage: rounded(values.mean) for stage, values in parts.items()}

@@ -56,9 +56,8 @@ def set_timing(
     last_grab_ns = max((frame.grab_time_ns for frame in frames), default=start_ns)
     publish_ns = max((frame.publish_time_ns for frame in frames), default=start_ns)
     known = light_to_grab_ms or {}
-    measured = bool(frame_set.frames) and frame_set.frames.keys() <= known.keys()
     light = {}
-    if measured:
+    if frame_set.frames and frame_set.frames.keys() <= known.keys():
         light["light"] = min(frame.grab_time_ns - round(known[frame.camera_id] * 1e6) for frame in frames)
     hops_ns = {
         **light,
@@ -71,7 +70,7 @@ def set_timing(
         "published": published_ns,
     }
     stage_ms = {
-        **({"light": (grab_ns - light["light"]) / 1e6} if measured else {}),
+        **({"light": (grab_ns - light["light"]) / 1e6} if light else {}),
         "wait_for_slowest": (last_grab_ns - grab_ns) / 1e6,
         "grab": (publish_ns - last_grab_ns) / 1e6,
         "transport": (frame_set.closed_time_ns - publish_ns) / 1e6,

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from app.streams.lsl import LslClock
+from app.streams.mqtt import MqttSender
 from app.streams.websocket import WebSocketSender
 from calibration.errors import UserError
 from tests.conftest import ROOT
@@ -41,11 +43,18 @@ def check_hands(message: dict) -> None:
         assert np.abs(np.array(hand["joints_world_m"]) - true_joints_m(hand["hand"])).max() < 1e-6
 
 
+def sends_at_once(connection: Any) -> bool:
+    """Else a set waits for the acknowledgement of the one before, up to 40 ms."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 def test_a_websocket_client_gets_the_hands_events_and_the_end() -> None:
     port = free_port()
     with sender(f"ws://127.0.0.1:{port}") as stream, connect(f"ws://127.0.0.1:{port}") as client:
         assert isinstance(stream, WebSocketSender)
         until(lambda: stream.clients == 1)
+        (served,) = stream._clients
+        assert sends_at_once(served.connection.transport.get_extra_info("socket"))
         poses = pose_set()
         stream.send(streamed(poses))
         said = json.loads(client.recv(DEADLINE_S))
@@ -131,6 +140,7 @@ def test_mqtt_carries_hands_and_events_through_a_broker(broker) -> None:
     until(lambda: ready, "no subscription")
     with sender(f"mqtt://127.0.0.1:{port}") as stream:
         until(lambda: (stream.send(streamed(pose_set())), "usthand/hands" in got)[1], "no hands")
+        assert isinstance(stream, MqttSender) and sends_at_once(stream._client.socket())
         stream.tell(pinch_event())
     until(lambda: len(got.get("usthand/events", [])) == 2, "no events")
     client.loop_stop()
