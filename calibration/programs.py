@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,9 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import connection
-from typing import IO
+from typing import IO, Any
 
 from calibration.errors import UserError, WriteError
 
@@ -49,20 +50,31 @@ def run_program(
             child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
     here = threading.current_thread() is threading.main_thread()  # the only one that hears signals
-    numbers = [
-        number for number in _STOPS if here and signal.getsignal(number) is not signal.SIG_IGN
-    ]  # as nohup has it
-    before = {number: signal.signal(number, tell) for number in numbers}
-    try:
+    with handled(heard(_STOPS) if here else (), tell):
         if given is not None:
             running[0].communicate(given)
         code = _wait(running)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if told and code:
         raise KeyboardInterrupt
     return code
+
+
+def heard(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Those that are not ignored, as nohup has it."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextlib.contextmanager
+def handled(
+    numbers: Iterable[signal.Signals], handler: Callable[[int, Any], object] | signal.Handlers
+) -> Iterator[None]:
+    """Signals have this handler meanwhile, and then the one before. In the main thread only, unless there are none."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, other in before.items():
+            signal.signal(number, other)
 
 
 def _wait(running: Sequence[subprocess.Popen]) -> int:

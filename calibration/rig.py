@@ -169,10 +169,13 @@ def read_uncalibrated_rig(path: Path) -> Rig:
     return replace(_read(path, _nominal_camera), calibration=None, time_offsets_known=False)
 
 
+def rig_file(path: Path) -> Path:
+    """A `rig.yaml`, or that in a folder."""
+    return path / "rig.yaml" if path.is_dir() else path
+
+
 def _read(path: Path, make_camera: Callable[[_CameraEntry, Path], RigCamera]) -> Rig:
-    path = Path(path)
-    if path.is_dir():
-        path = path / "rig.yaml"
+    path = rig_file(Path(path))
     file = read_yaml(path, _RigFile)
     if file.version != RIG_VERSION:
         raise UserError(f"{path}: version is {file.version}; this program reads version {RIG_VERSION}.")
@@ -191,7 +194,7 @@ def _read(path: Path, make_camera: Callable[[_CameraEntry, Path], RigCamera]) ->
 
 def read_rig_lenses(path: Path) -> dict[str, Camera]:
     """The lenses by camera that a `rig.yaml` has, of one camera or more; poses are not read. Raises UserError."""
-    file = read_yaml(path / "rig.yaml" if path.is_dir() else path, _RigFile)
+    file = read_yaml(rig_file(path), _RigFile)
     lenses = {}
     for entry in file.cameras:
         check_camera_id(entry.id, str(path))

@@ -29,6 +29,7 @@ from app.batch.record import (
 )
 from app.batch.sessions import manifest_of, session_name
 from calibration.errors import UserError
+from calibration.programs import handled, heard
 from calibration.yamlfile import write_atomic
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,11 @@ def run_batch(batch: Batch, out: Path, open_engine: Callable[[], BatchEngine]) -
     if not batch.left:
         return True
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out), _stop_as_interrupt(), BatchProgress(batch.tasks, batch.outcomes) as progress:
+    with (
+        _alone(out),
+        handled(heard((signal.SIGTERM, signal.SIGHUP)), _interrupt),  # they end it as Ctrl-C does
+        BatchProgress(batch.tasks, batch.outcomes) as progress,
+    ):
         (out / STOP_FILE).unlink(missing_ok=True)
         engine = open_engine()
         running = _Running(batch, engine, progress)
@@ -123,7 +128,8 @@ def run_batch(batch: Batch, out: Path, open_engine: Callable[[], BatchEngine]) -
                 running.until_stopped()
             return False
         finally:
-            with _deaf():
+            # A second Ctrl-C does not leave workers behind.
+            with handled((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN):
                 engine.close()
                 (out / STOP_FILE).unlink(missing_ok=True)
     return True
@@ -216,36 +222,8 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _stop_as_interrupt() -> Iterator[None]:
-    """A batch that is told to end by a signal ends as by Ctrl-C."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    numbers = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
-    ]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """While an engine is closed: a second Ctrl-C does not leave its workers behind."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def make_engine(on: str, settings: EngineSettings) -> BatchEngine:

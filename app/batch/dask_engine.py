@@ -6,12 +6,14 @@ What runs here listens on the loopback interface alone, and has no dashboard.
 import logging
 import os
 import queue
+import signal
 from collections.abc import Sequence
 from typing import Any
 
-from app.batch.engine import EngineSettings, deaf_to_interrupts, gpu_of, library
+from app.batch.engine import EngineSettings, gpu_of, library
 from app.batch.task import CORES, run_task
 from calibration.errors import UserError
+from calibration.programs import handled
 
 _HOST = "127.0.0.1"
 _CONNECT_S = 20
@@ -38,7 +40,8 @@ class DaskEngine:
         self._resources = {"GPU": 1} if settings.gpus else None
         self._cluster: Any = None
         if settings.scheduler is None:
-            with deaf_to_interrupts():
+            # Its workers leave the terminal's Ctrl-C to this process.
+            with handled((signal.SIGINT,), signal.SIG_IGN):
                 self._cluster = _local_cluster(settings)
         try:
             address = self._cluster.scheduler_address if self._cluster else settings.scheduler

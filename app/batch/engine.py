@@ -1,11 +1,8 @@
 """What a batch runs on: an engine takes tasks as JSON, gives each to a worker, and says how each ended."""
 
-import contextlib
 import importlib
 import os
-import signal
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,16 +46,6 @@ def library(name: str, extra: str) -> Any:
         raise UserError(
             f'a batch needs {name.split(".")[0]}, which is not installed: pip install "usthand-live[{extra}]"'
         ) from None
-
-
-@contextlib.contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile leave the terminal's Ctrl-C to this one."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def gpus_here() -> int:

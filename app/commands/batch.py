@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from app.batch.dry_run import AsIf, dry_run, plan_text
 from app.batch.engine import EngineSettings, gpus_here
 from app.batch.jobs import JOBS, Job
 from app.batch.sessions import find_sessions
-from app.batch.summary import OUTLIER, write_summary
 from app.commands.common import add_command, positive
 from calibration.errors import UserError
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         again=args.again,
     )
     sessions = find_sessions(args.sessions)
-    _check_flags(job, flags, settings.to)
+    _check_flags(job, flags, settings.to, args.build_parser)
     batch = plan_batch(job, sessions, settings)
     engine = _engine_settings(args)
     if args.dry_run:
@@ -85,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
     if known:
         log.info("%d of %d sessions are finished already", known, len(batch.tasks))
     whole = run_batch(batch, args.output, lambda: make_engine(args.on or "local", engine))
+    # It draws with what takes a second to import.
+    from app.batch.summary import write_summary
+
     rows = write_summary(batch, args.output)
     summary = _summary(batch, rows, args.output, known)
     _print(summary)
@@ -128,7 +131,9 @@ def _check_place(args: argparse.Namespace) -> None:
         raise UserError("`--slurm` goes with `--on slurm` only. Leave it out.")
 
 
-def _check_flags(job: Job, flags: tuple[str, ...], to: str) -> None:
+def _check_flags(
+    job: Job, flags: tuple[str, ...], to: str, parser_of: Callable[[str], argparse.ArgumentParser]
+) -> None:
     """Raises UserError, or ends as the job's own command does, unless that command takes these flags."""
     for index, flag in enumerate(flags):
         name, _, value = flag.partition("=")
@@ -140,9 +145,7 @@ def _check_flags(job: Job, flags: tuple[str, ...], to: str) -> None:
             )
     words = [*job.words, *flags]
     if job.program == "app":
-        parser = argparse.ArgumentParser(prog="usthand")
-        module = importlib.import_module(f"app.commands.{job.words[0].replace('-', '_')}")
-        module.add_parser(parser.add_subparsers())
+        parser = parser_of(job.words[0].replace("-", "_"))
     else:
         parser = importlib.import_module(job.program).make_parser()
     parser.parse_args([word.replace("{seed}", "0").replace("{to}", to) for word in words])
@@ -178,6 +181,8 @@ def _as_if(text: str) -> AsIf:
 
 
 def _summary(batch: Batch, rows: list[dict[str, Any]], out: Path, known: int) -> dict[str, Any]:
+    from app.batch.summary import OUTLIER
+
     failed = [row for row in rows if row["state"] == "failed"]
     outliers = [row for row in rows if row["outlier_z"] > OUTLIER]
     return {

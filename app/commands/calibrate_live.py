@@ -20,7 +20,7 @@ from app.wizard.recorder import JOURNAL, Recorder
 from calibration.board.board import Board
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
-from calibration.rig import Rig, read_uncalibrated_rig
+from calibration.rig import Rig, read_uncalibrated_rig, rig_file
 from calibration.solve.calibrate import calibrate
 from calibration.wizard.journal import JournalContent, read_journal
 from calibration.wizard.wizard import Wizard
@@ -37,7 +37,7 @@ def run_wizard(args: argparse.Namespace) -> int:
     rig = read_uncalibrated_rig(args.rig)
     check_cameras(rig, args)
     board = _board(args)
-    rig_path = args.rig / "rig.yaml" if args.rig.is_dir() else args.rig
+    rig_path = rig_file(args.rig)
     output = args.output or rig_path
     check_screen()
     folder = args.resume or output.resolve().parent / f"captures-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"

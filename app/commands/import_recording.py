@@ -4,15 +4,19 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from app.commands.common import add_command, positive
-from app.syncing.synchronise import METHODS, Synchronisation, SyncMethod, synchronise, with_begins
+from app.syncing.methods import METHODS, SyncMethod
 from calibration.errors import UserError
 from calibration.importers import LAYOUTS, import_recording
 from calibration.importers.recording import FROM_RATE, ForeignRecording, rate_fps
 from calibration.session import Session
+
+if TYPE_CHECKING:
+    from app.syncing.synchronise import Synchronisation
 
 
 def add_parser(subparsers) -> None:
@@ -58,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         synchronisation = _synchronise(recording, args.sync, notes)
         if synchronisation is None:
             return recording
+        from app.syncing.synchronise import with_begins
+
         found.append(synchronisation)
         return with_begins(recording, synchronisation)
 
@@ -90,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _synchronise(recording: ForeignRecording, sync: str | None, notes: list[str]) -> Synchronisation | None:
+def _synchronise(recording: ForeignRecording, sync: str | None, notes: list[str]) -> "Synchronisation | None":
     """When the videos began; None where they are taken to begin at once, or have times of their own.
 
     Raises UserError where `--sync` asks for what cannot be told.
@@ -105,6 +111,9 @@ def _synchronise(recording: ForeignRecording, sync: str | None, notes: list[str]
     bare = recording.source.startswith(("videos ", "caliscope "))
     if timed or sync == "none" or (sync is None and not bare):
         return None
+    # It takes a second to import.
+    from app.syncing.synchronise import synchronise
+
     methods: tuple[SyncMethod, ...] = METHODS if sync in (None, "auto") else (sync,)  # type: ignore[assignment]
     try:
         found = synchronise(recording, methods)
@@ -117,7 +126,7 @@ def _synchronise(recording: ForeignRecording, sync: str | None, notes: list[str]
     return found
 
 
-def _sync_summary(found: Synchronisation) -> dict:
+def _sync_summary(found: "Synchronisation") -> dict:
     return {
         "method": found.method,
         "begin_ms": {name: round(value * 1e3, 3) for name, value in found.begin_s.items()},

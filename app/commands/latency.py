@@ -12,7 +12,7 @@ from app.run.policy import LivePolicy
 from app.run.settings import RunSettings
 from calibration.errors import UserError
 from calibration.measured_latency import MeasuredLatency
-from calibration.rig import read_uncalibrated_rig, write_latencies
+from calibration.rig import read_uncalibrated_rig, rig_file, write_latencies
 
 _MAX_AGE_MS = 5000.0
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     measured = _measured(outcome.summary)
     if not measured:
         raise UserError(_why_none(outcome.summary["delays"]))
-    rig_path = args.rig / "rig.yaml" if args.rig.is_dir() else args.rig
+    rig_path = rig_file(args.rig)
     if args.write:
         write_latencies(rig_path, measured)
     result = _result(outcome.summary, measured, str(rig_path) if args.write else None)

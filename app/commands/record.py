@@ -13,7 +13,7 @@ from app.commands.record_flags import add_record_flags, record_settings
 from app.run.settings import RunSettings
 from app.run.supervisor import Outcome
 from calibration.errors import UserError
-from calibration.rig import Rig, read_rig, read_uncalibrated_rig
+from calibration.rig import Rig, read_rig, read_uncalibrated_rig, rig_file
 from calibration.yamlfile import read_yaml
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def _read(path: Path) -> tuple[Rig, bool]:
         return read_rig(path), True
     except UserError as error:
         rig = read_uncalibrated_rig(path)
-        file = path / "rig.yaml" if path.is_dir() else path
+        file = rig_file(path)
         if any("T_cam_world" in entry for entry in read_yaml(file, dict)["cameras"]):
             raise error from None
         return replace(rig, time_offsets_known=False), False

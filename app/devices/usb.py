@@ -9,14 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class UsbPlace:
-    """`bus` is the root hub; `controller` the device (PCI, say) that it belongs to. `device_mbit` is what the camera
-    was connected with. Rates in Mbit/s, as the kernel says: 480 of USB 2, 5000 and more of USB 3."""
+    """`bus` is the root hub. `device_mbit` is what the camera was connected with. Rates in Mbit/s, as the kernel says:
+    480 of USB 2, 5000 and more of USB 3."""
 
     bus: str
-    controller: str
     bus_mbit: float
     device_mbit: float
-    product: str
 
 
 def usb_place(node: str, sysfs: Path = Path("/sys")) -> UsbPlace | None:
@@ -28,10 +26,8 @@ def usb_place(node: str, sysfs: Path = Path("/sys")) -> UsbPlace | None:
     device, hub = chain[0], chain[-1]
     return UsbPlace(
         bus=hub.name,
-        controller=hub.parent.name,
         bus_mbit=_number(hub / "speed"),
         device_mbit=_number(device / "speed"),
-        product=_text(device / "product"),
     )
 
 

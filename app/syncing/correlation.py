@@ -51,7 +51,7 @@ def whitened_shift(
     floor = 1e-3 * float(np.median(size[inside])) if inside.any() else 0.0
     spectrum = np.where(inside & (size > 0), spectrum / np.maximum(size, floor or 1.0), 0.0)
     correlation = np.fft.irfft(spectrum, length)
-    lags = _lags(length, len(first), len(second))
+    lags = _lags(len(first), len(second))
     values = correlation[lags % length]
     return _shift(lags, values / max(float(values.std()), 1e-12), rate_hz, apart_s)
 
@@ -63,7 +63,7 @@ def normalised_shift(first: np.ndarray, second: np.ndarray, rate_hz: float, over
     def correlate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.fft.irfft(np.fft.rfft(a, length) * np.conj(np.fft.rfft(b, length)), length)
 
-    lags = _lags(length, len(first), len(second))
+    lags = _lags(len(first), len(second))
     one, other = np.ones(len(first)), np.ones(len(second))
     count = np.round(correlate(one, other)[lags % length])
     enough = count >= max(8.0, overlap * min(len(first), len(second)))
@@ -86,7 +86,7 @@ def normalised_shift(first: np.ndarray, second: np.ndarray, rate_hz: float, over
     return _shift(lags, values, rate_hz, apart_s)
 
 
-def _lags(length: int, first: int, second: int) -> np.ndarray:
+def _lags(first: int, second: int) -> np.ndarray:
     return np.arange(-(second - 1), first)
 
 

@@ -40,13 +40,14 @@ def read_sound(video: Path, seconds: float) -> tuple[float, np.ndarray] | None:
                 return None
             begin_s = _first_frame_s(container)
             container.seek(0)
-            parts, first_s = [], None
+            parts, count, first_s = [], 0, None
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SOUND_HZ)
             for frame in container.decode(container.streams.audio[0]):
                 if first_s is None:
                     first_s = frame.time or 0.0
-                parts += [each.to_ndarray()[0] for each in resampler.resample(frame)]
-                if sum(map(len, parts)) > seconds * SOUND_HZ:
+                parts += (new := [each.to_ndarray()[0] for each in resampler.resample(frame)])
+                count += sum(map(len, new))
+                if count > seconds * SOUND_HZ:
                     break
     except (FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{video}: its sound cannot be read ({error}). Give `--sync` another way.") from None

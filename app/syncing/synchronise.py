@@ -4,17 +4,15 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from app.syncing.correlation import Shift, evened, normalised_shift, whitened_shift
+from app.syncing.methods import SyncMethod
 from app.syncing.signals import SOUND_HZ, VideoSignals, read_signals, read_sound
 from calibration.errors import UserError
 from calibration.importers.recording import ForeignRecording, video_fps
 
-SyncMethod = Literal["sound", "flash", "motion"]
-METHODS: tuple[SyncMethod, ...] = ("sound", "flash", "motion")
 _MOST_FRAMES_APART = 1.5
 _SOUND_APART_S = 0.03
 _SHORTEST_S = 2.0

@@ -3,10 +3,18 @@
 import math
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from calibration.found_files import open_found
+
+
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis varies fastest, and kind of number of the array whose file begins here."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream)
 
 
 def read_npy(path: Path, mapped: bool = False) -> np.ndarray:
@@ -14,9 +22,7 @@ def read_npy(path: Path, mapped: bool = False) -> np.ndarray:
     whose header says that it is larger than the file."""
     try:
         with open_found(path) as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(stream)
+            shape, fortran, dtype = read_header(stream)
             start, size = stream.tell(), os.fstat(stream.fileno()).st_size
             if dtype.hasobject or min(shape, default=0) < 0:
                 raise ValueError(f"{shape} of {dtype}")

@@ -5,13 +5,13 @@ import math
 import zipfile
 from collections.abc import Container
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from calibration.errors import UserError
 from calibration.found_files import open_found
 from calibration.yamlfile import write_atomic
+from models.files.npyfile import read_header
 
 _MOST_BYTES = 2_000_000_000
 """Of all arrays together; deflated zeros of an hour's labels take less."""
@@ -48,15 +48,8 @@ def _check_size(archive: zipfile.ZipFile) -> None:
         if member.filename.endswith(".npy"):
             total += member.file_size
             with archive.open(member) as stream:
-                shape, dtype = _header(stream)
+                shape, _, dtype = read_header(stream)
             if math.prod(shape) * dtype.itemsize > member.file_size:
                 raise ValueError(f"`{member.filename}` says it is {shape}, more than what is stored of it")
     if total > _MOST_BYTES:
         raise ValueError(f"{total / 1e9:.1f} GB of arrays; at most {_MOST_BYTES / 1e9:g} are read")
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    return shape, dtype

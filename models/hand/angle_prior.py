@@ -9,6 +9,7 @@ fingertip that presses breaks the rule by 20 degrees or so, which good views see
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,10 +23,10 @@ class AnglePrior:
     matrix: np.ndarray
     sd_rad: np.ndarray
 
-    @property
-    def rows(self) -> np.ndarray:
-        """(K, 21): derivatives of the sums by the hinges, in standard deviations."""
-        return self.matrix / self.sd_rad[:, None]
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """(K, 27): derivatives of the sums by a pose's turn, shift and hinges, in standard deviations."""
+        return np.pad(self.matrix / self.sd_rad[:, None], ((0, 0), (6, 0)))
 
     def residuals(self, hinges_rad: np.ndarray) -> np.ndarray:
         """(K,): how many standard deviations the sums of hinges (21,) lie below 0."""

@@ -210,7 +210,7 @@ def whitened_jacobian(whitened: np.ndarray, prior: AnglePrior | None) -> np.ndar
     jacobian = whitened.reshape(63, 27)
     if prior is None:
         return jacobian
-    return np.concatenate([jacobian, np.pad(prior.rows, ((0, 0), (6, 0)))])
+    return np.concatenate([jacobian, prior.jacobian])
 
 
 def whitening(covariance_m2: np.ndarray) -> np.ndarray | None:

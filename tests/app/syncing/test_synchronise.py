@@ -8,7 +8,8 @@ import pytest
 
 from app.cli import main
 from app.syncing.correlation import Shift, evened, normalised_shift, whitened_shift
-from app.syncing.synchronise import METHODS, DistinctSettings, SyncMethod, synchronise
+from app.syncing.methods import METHODS, SyncMethod
+from app.syncing.synchronise import DistinctSettings, synchronise
 from calibration.errors import UserError
 from calibration.importers import read_recording
 from calibration.session import read_session
