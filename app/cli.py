@@ -47,7 +47,7 @@ _COMMANDS = (
 
 # Of what `usthand` alone prints: what to do next, for everybody who may have just installed it.
 _FIRST_STEPS = """\
-UST-Hand live: exact 3D motion of bare hands from two to eight cameras. What next?
+UST-Hand live: exact 3D motion of bare hands from two to sixteen cameras. What next?
   you have cameras:  usthand cameras, usthand calibrate rig.yaml --board board.yaml, usthand live rig.yaml
   you have videos:   usthand import VIDEOS session/, usthand calibrate --session session/, usthand replay session/
   you have neither:  usthand demo   (a simulated rig, live; without a screen: usthand demo --headless demo.mp4)
@@ -58,7 +58,7 @@ Every command: usthand --help, and usthand COMMAND --help. Something does not wo
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or, which is quicker, of `only` one of these modules."""
     parser = argparse.ArgumentParser(
-        prog="usthand", description="Live 3D hands from two to eight calibrated cameras: no gloves, no markers."
+        prog="usthand", description="Live 3D hands from two to sixteen calibrated cameras: no gloves, no markers."
     )
     add_verbose_flag(parser)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

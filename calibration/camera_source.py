@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-MAX_CAMERAS = 8
+MAX_CAMERAS = 16
 """Of a rig. Here, so that what only counts them needs no OpenCV."""
 
 

@@ -90,7 +90,8 @@ class RigCamera:
 
 @dataclass(frozen=True)
 class Rig:
-    """Two to eight calibrated cameras in one world frame. `time_offsets_known` is False where the file gave none."""
+    """Two to MAX_CAMERAS calibrated cameras in one world frame. `time_offsets_known` is False where the file
+    gave none."""
 
     cameras: tuple[RigCamera, ...]
     sync: SyncSettings = field(default_factory=SyncSettings)
@@ -155,7 +156,7 @@ def read_rig(path: Path) -> Rig:
     """Read and validate `rig.yaml`.
 
     Raises UserError with the file, the camera, what was got and what to do: an unknown key, a camera listed twice, a
-    matrix that is no rotation, a wrong count of coefficients, fewer than two cameras or more than eight.
+    matrix that is no rotation, a wrong count of coefficients, fewer than two cameras or more than MAX_CAMERAS.
     """
     return _read(path, _camera_from_entry)
 

@@ -18,11 +18,10 @@ from app.commands.common import add_command, positive, run_rig
 from app.estimators import ESTIMATORS
 from app.run.policy import ReplayPolicy
 from app.run.settings import RunSettings
-from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.session import check_session
 from deploy.engines import ENGINES
-from models.network.config import RECIPES, recipe
+from models.network.config import MAX_VIEWS, RECIPES, recipe
 from models.simulation.simulated_rig import ring_rig
 
 # A video plays from when its grabber opens it, while the worker may still load its networks.
@@ -115,7 +114,7 @@ def _add_engines(parts) -> None:
     known = [name for name in ENGINES if name != "auto"]
     engines.add_argument("--engines", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
     counts = {
-        "views": (range(2, MAX_CAMERAS + 1), [2, 4, 6, 8], "cameras"),
+        "views": (range(2, MAX_VIEWS + 1), [2, 4, 6, 8], "cameras"),
         "hands": (range(1, 3), [1, 2], "of a person"),
         "hypotheses": (range(1, 65), [], "M, each an export of half a minute"),
         "blocks": (range(1, 13), [], "K, each an export of half a minute"),

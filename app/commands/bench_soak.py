@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from app.commands.common import add_command, positive
+from app.commands.common import add_command, check_camera_count, positive
 from calibration.camera_source import MAX_CAMERAS
 
 
@@ -19,8 +19,7 @@ def add_soak(parts) -> None:
         "  usthand bench soak --hostile 100000",
     )
     parser.add_argument("--minutes", type=positive, default=3.0, metavar="N", help="(%(default)s)")
-    counts = range(2, MAX_CAMERAS + 1)
-    parser.add_argument("--cameras", type=int, choices=counts, default=4, metavar="N", help="(%(default)s)")
+    parser.add_argument("--cameras", type=int, default=4, metavar="N", help=f"2 to {MAX_CAMERAS} (%(default)s)")
     parser.add_argument("--fps", type=positive, default=30.0, help="of each camera (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the schedule (%(default)s)")
     parser.add_argument(
@@ -39,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from app.bench.soak.promises import broken_promises
     from app.bench.soak.soak import SoakSettings, soak
 
+    check_camera_count(args.cameras)
     settings = SoakSettings(fps=args.fps)
     if args.hostile:
         return _run_hostile(args)

@@ -4,10 +4,9 @@ import argparse
 import json
 import logging
 
-from app.commands.common import add_command, positive, run_rig
+from app.commands.common import add_command, check_camera_count, positive, run_rig
 from app.run.settings import RunSettings
 from calibration.camera_source import MAX_CAMERAS
-from calibration.errors import UserError
 from models.simulation.simulated_rig import ring_rig
 
 log = logging.getLogger(__name__)
@@ -23,7 +22,9 @@ def add_viewer(parts) -> None:
     )
     estimators = ("simulated", "mediapipe", "ust-hand")
     parser.add_argument("--estimator", choices=estimators, default="simulated", help="default: %(default)s")
-    parser.add_argument("--cameras", type=int, default=4, metavar="N", help="simulated, 2 to 8 (%(default)s)")
+    parser.add_argument(
+        "--cameras", type=int, default=4, metavar="N", help=f"simulated, 2 to {MAX_CAMERAS} (%(default)s)"
+    )
     parser.add_argument("--rendered", action="store_true", help="rendered hands, as in the demo, instead of skeletons")
     parser.add_argument("--seconds", type=positive, default=20.0, help="of each run (%(default)s)")
     parser.add_argument("--rounds", type=int, choices=range(1, 21), default=2, metavar="N", help="(%(default)s)")
@@ -33,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from app.bench.viewer import bench
     from app.commands.demo import rendered_rig
 
-    if not 2 <= args.cameras <= MAX_CAMERAS:
-        raise UserError(f"`--cameras {args.cameras}`: a rig has 2 to {MAX_CAMERAS} cameras.")
+    check_camera_count(args.cameras)
     rig = ring_rig(args.cameras)
     if args.rendered or args.estimator != "simulated":
         rig = rendered_rig(rig)

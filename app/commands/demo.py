@@ -15,6 +15,7 @@ from app.commands.common import (
     add_estimator_flags,
     add_overlap_flag,
     add_view_flags,
+    check_camera_count,
     report,
     run_rig,
     run_settings,
@@ -40,7 +41,7 @@ def add_parser(subparsers) -> None:
         "  usthand demo\n  usthand demo --estimator ust-hand\n  usthand demo --stream ws://127.0.0.1:8765\n"
         "  usthand demo --headless demo.mp4 --seconds 10 --json",
     )
-    parser.add_argument("--cameras", type=int, default=4, help="2 to 8 (default: %(default)s)")
+    parser.add_argument("--cameras", type=int, default=4, help=f"2 to {MAX_CAMERAS} (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the detector's noise (default: %(default)s)")
     parser.add_argument("--drawn", action="store_true", help="skeletons instead of rendered hands: starts at once")
     add_estimator_flags(parser, "simulated")
@@ -52,8 +53,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not 2 <= args.cameras <= MAX_CAMERAS:
-        raise UserError(f"`--cameras {args.cameras}`: a rig has 2 to {MAX_CAMERAS} cameras.")
+    check_camera_count(args.cameras)
     if args.seed < 0:
         raise UserError(f"`--seed {args.seed}`: a seed is a whole number from 0.")
     settings = run_settings(args, overlap=args.overlap, seed=args.seed)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from app.commands.common import add_command, positive
+from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.rig import Rig, read_rig
 from models.simulation.detector_noise import GRADES
@@ -44,7 +45,7 @@ def add_parser(subparsers) -> None:
     length.add_argument("--hours", type=positive, metavar="H", help="how long, all sessions together")
     length.add_argument("--sets", type=int, metavar="N", help="how many frame sets, all sessions together")
     parser.add_argument("--sessions", type=int, default=1, metavar="K", help="each with its own hands, rig and light")
-    parser.add_argument("--cameras", type=int, metavar="V", help=f"2 to 8 (default: {_CAMERAS})")
+    parser.add_argument("--cameras", type=int, metavar="V", help=f"2 to {MAX_CAMERAS} (default: {_CAMERAS})")
     parser.add_argument("--layout", default="ring", metavar="|".join(LAYOUTS), help="how they stand (%(default)s)")
     parser.add_argument("--size", type=_size, metavar="WxH", help=f"of the images (default: {_SIZE[0]}x{_SIZE[1]})")
     parser.add_argument("--fps", type=positive, help=f"frame sets per second (default: {_FPS:g})")

@@ -67,6 +67,10 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | 
     engine = FailoverEngine(live_engines(checkpoint, engine_name))
     log.info("worker: engine %s", engine.name)
     pipeline = Pipeline(engine, len(rig.cameras), hands)
+    if pipeline.views < len(rig.cameras):
+        log.info(
+            "worker: of %d cameras each hand is looked at in the %d that see it best", len(rig.cameras), pipeline.views
+        )
     try:
         finder = DetectorFinder(make_estimator("mediapipe", rig, detector=detector, hands=hands))
     except UserError as error:

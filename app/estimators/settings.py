@@ -101,6 +101,18 @@ class FinderSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewChoiceSettings:
+    """In which views a hand is looked at, where more cameras see it than the network takes."""
+
+    enough_px: float = 0.5
+    """Pixels of the picture for each of the crop: a larger picture of the hand hardly says more."""
+    least_trust: float = 0.05
+    """Of a view that did not show the hand: it is taken where there is no other."""
+    forgets: float = 0.03
+    """Of what was not seen, in each set: a view behind something is tried again about once a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class JudgeSettings:
     """When what the network makes of a hand's crops is no hand."""
 

@@ -30,6 +30,7 @@ KEYS = (
     Key("1 to 9", "place", "the view saved there, or that camera"),
     Key("shift 1 to 9", "save", "save this view there"),
     Key("ctrl 1 to 8", "through", "look through that camera"),
+    Key("ctrl shift 1 to 8", "through more", "through cameras 9 to 16"),
     Key("0", "reset", "back to the free view"),
     Key("g", "follow", "go along with the hands"),
     Key("m", "mesh", "hand mesh"),
@@ -53,6 +54,7 @@ MOUSE = (
 )
 
 SHIFT, CTRL = 1, 2
+_MODIFIERS = {"shift": SHIFT, "ctrl": CTRL}
 _CODES = {"space": 32, "esc": 256, "right": 262, "left": 263, "home": 268, "end": 269, "?": ord("/")}
 
 
@@ -62,10 +64,10 @@ def keys_in(use: set[str]) -> list[Key]:
 
 
 def codes_of(key: Key) -> tuple[int, list[int]]:
-    """The modifier (0, SHIFT or CTRL) and GLFW's codes of a key, in the order of its chord."""
-    words = key.chord.split()
-    modifier = {"shift": SHIFT, "ctrl": CTRL}.get(words[0], 0)
-    words = words[1:] if modifier else words
+    """The modifiers (the sum of SHIFT and CTRL, or 0) and GLFW's codes of a key, in the order of its chord."""
+    words, modifier = key.chord.split(), 0
+    while words[0] in _MODIFIERS:
+        modifier |= _MODIFIERS[words.pop(0)]
     if words[1:2] == ["to"]:
         return modifier, list(range(ord(words[0]), ord(words[2]) + 1))
     return modifier, [_CODES.get(word, ord(word[0].upper())) for word in words]

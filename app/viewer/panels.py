@@ -19,6 +19,7 @@ from calibration.rig import RigCamera
 STALE_NS = 500_000_000
 _GAP = 6
 _WIDEST = 0.25
+_MOST_IN_ROW = 8
 _SHIFT = 4
 # Of cameras whose images are not new.
 _STATE_COLOURS = {"streaming": palette.WARNING, "starting": palette.WARNING, "ended": palette.QUIET}
@@ -109,15 +110,15 @@ def _fixed_point(points_px: np.ndarray, image: np.ndarray) -> list[tuple[int, in
 
 
 class Strip:
-    """Tiles side by side, as wide as the window. `scale` is how many pixels a unit of its letters has."""
+    """Tiles side by side, in rows as wide as the window. `scale` is how many pixels a unit of its letters has."""
 
     def __init__(self, cameras: tuple[RigCamera, ...], window_width: int, scale: float = 1.0) -> None:
-        count = len(cameras)
-        tile_width = int(min(_WIDEST * window_width, (window_width - _GAP) / count)) - _GAP
+        rows = -(-len(cameras) // _MOST_IN_ROW)
+        self._columns = -(-len(cameras) // rows)
+        tile_width = int(min(_WIDEST * window_width, (window_width - _GAP) / self._columns)) - _GAP
         tile_height = round(tile_width * 9 / 16)
-        self.width, self.height, self.scale = window_width, tile_height + 2 * _GAP, scale
-        self._step = tile_width + _GAP
-        self._left = (window_width - count * self._step + _GAP) // 2
+        self.width, self.height, self.scale = window_width, rows * (tile_height + _GAP) + _GAP, scale
+        self._left = (window_width - self._columns * (tile_width + _GAP) + _GAP) // 2
         self._tile_width, self._tile_height = tile_width, tile_height
         self.tiles = {}
         self._blank_for: tuple = ()
@@ -130,10 +131,14 @@ class Strip:
         """The strip (height, width, 3), BGR. An image that is not new is grey and says why."""
         strip = self._blank().copy()
         for place, tile in enumerate(self.tiles.values()):
-            left = self._left + place * self._step
-            part = strip[_GAP : _GAP + self._tile_height, left : left + self._tile_width]
-            self._draw_tile(part, tile, now_ns)
+            self._draw_tile(self._part(strip, place), tile, now_ns)
         return strip
+
+    def _part(self, strip: np.ndarray, place: int) -> np.ndarray:
+        """Of the strip what the tile of that number has."""
+        row, column = divmod(place, self._columns)
+        left, top = self._left + column * (self._tile_width + _GAP), _GAP + row * (self._tile_height + _GAP)
+        return strip[top : top + self._tile_height, left : left + self._tile_width]
 
     def _blank(self) -> np.ndarray:
         """The strip with empty tiles, kept for as long as the theme is the same."""
@@ -142,9 +147,7 @@ class Strip:
             self._blank_for, self._empty = theme, np.empty((self.height, self.width, 3), np.uint8)
             self._empty[:] = bgr(palette.BAR)
             for place in range(len(self.tiles)):
-                left = self._left + place * self._step
-                part = self._empty[_GAP : _GAP + self._tile_height, left : left + self._tile_width]
-                part[:] = bgr(palette.BACKGROUND)
+                self._part(self._empty, place)[:] = bgr(palette.BACKGROUND)
         return self._empty
 
     def _draw_tile(self, part: np.ndarray, tile: Tile, now_ns: int) -> None:

@@ -218,6 +218,8 @@ class ViewerWindow:
                 self._eye.save(number + 1)
             case "through":
                 self._eye.look_through(number + 1)
+            case "through more":
+                self._eye.look_through(number + 9)
             case "reset":
                 self.reset_view()
             case "pause":

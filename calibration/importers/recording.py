@@ -58,7 +58,7 @@ def name_videos(videos: Sequence[Path], names: Sequence[str] | None = None) -> d
     """Videos by camera id: their names, where those can be ids and differ, else cam_N by the number in them.
 
     Where they have no numbers, N counts them. `names` default to those of the files. Raises UserError where there are
-    fewer than two videos or more than eight.
+    fewer than two videos or more than MAX_CAMERAS.
     """
     check_count(len(videos), videos[0].parent if videos else Path("the recording"))
     own = list(names or [path.stem for path in videos])

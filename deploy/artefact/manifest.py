@@ -9,15 +9,14 @@ from typing import Literal
 
 import msgspec
 
-from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.hand import JOINTS
 from deploy.artefact.checksummed_files import read_described, read_description
-from models.network.config import NetworkConfig
+from models.network.config import MAX_VIEWS, NetworkConfig
 
 MANIFEST = "manifest.json"
 OPSET = 20
-VIEWS = (2, MAX_CAMERAS)
+VIEWS = (2, MAX_VIEWS)
 FORMAT = "usthand engine 1"
 
 

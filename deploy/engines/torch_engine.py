@@ -10,13 +10,13 @@ from torch import Tensor
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined, empty_crops, empty_window
 from deploy.engines.cloud_rings import CloudRings
 from models.network.checkpoint import load_checkpoint
+from models.network.config import MAX_VIEWS
 from models.network.stage1 import Stage1Output
 from models.network.stpt import SpatiotemporalPointTransformer
 from models.network.ust_hand import draw_latents
 
 LATENTS_SEED = 7
 """Of the draws that all engines share."""
-_MOST_VIEWS = 8
 _WARM_UP = 3
 
 
@@ -43,7 +43,7 @@ class TorchEngine:
         config = network.config
         self.name = f"torch {torch.__version__} on {self._device}"
         self.shape = EngineShape.of(config)
-        self._latents = draw_latents(config, 1, _MOST_VIEWS, LATENTS_SEED).to(self._device)
+        self._latents = draw_latents(config, 1, MAX_VIEWS, LATENTS_SEED).to(self._device)
         self._graphs: dict[tuple, _Graph] = {}
 
     @torch.inference_mode()

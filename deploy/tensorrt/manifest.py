@@ -14,6 +14,7 @@ from calibration.errors import UserError
 from deploy.artefact.checksummed_files import read_described, read_description
 from deploy.artefact.manifest import MANIFEST, Interface, Manifest
 from deploy.tensorrt.library import LibraryName
+from models.network.config import MAX_VIEWS
 
 TENSORRT_MANIFEST = "tensorrt.json"
 FORMAT = "usthand tensorrt 1"
@@ -44,7 +45,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _HANDS = Range(1, MOST_HANDS, MOST_HANDS)
 PROFILES: dict[NetworkName, tuple[Profile, ...]] = {
-    "stage1": tuple(Profile(_HANDS, views) for views in (Range(2, 2, 2), Range(3, 4, 4), Range(5, 8, 8))),
+    "stage1": tuple(
+        Profile(_HANDS, views) for views in (Range(2, 2, 2), Range(3, 4, 4), Range(5, MAX_VIEWS, MAX_VIEWS))
+    ),
     "stpt": (Profile(_HANDS),),
 }
 """Small, usual and large rigs, each best at its most views and hands, where time is shortest. Each profile adds 17 MB

@@ -18,7 +18,6 @@ import cv2
 import msgspec
 import numpy as np
 
-from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.hand import Side
 from calibration.rig import Rig
@@ -34,6 +33,7 @@ from models.data.crop_cache import (
 )
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
 from models.hand.builtin import BuiltinHand
+from models.network.config import MAX_VIEWS
 from models.simulation.backgrounds import images_in
 from models.simulation.detector_noise import GRADES, NoiseGrade, detect
 from models.simulation.looks import random_lighting, random_sensor
@@ -81,7 +81,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
 
 def check_settings(settings: GenerateSettings) -> None:
     """Raises UserError that names the setting, what was got and expected, or a folder without a picture."""
-    limits = {"people": (1, _MOST), "clips": (1, 1000), "frames": (1, 16), "views": (2, MAX_CAMERAS)}
+    limits = {"people": (1, _MOST), "clips": (1, 1000), "frames": (1, 16), "views": (2, MAX_VIEWS)}
     limits["size_px"] = (16, 1024)
     for name, (least, most) in limits.items():
         if not least <= getattr(settings, name) <= most:
@@ -157,7 +157,7 @@ def person_shards(settings: GenerateSettings, person: int) -> list[Shard]:
     hands = _HANDS[random.choice(len(_HANDS), p=_HANDS_SHARES)]
     pictures = Path(settings.backgrounds) if settings.backgrounds else None
     # The person and the backgrounds take longest to make; the clips share them.
-    rig = random_rig(seed, cameras=MAX_CAMERAS, fps=settings.fps)
+    rig = random_rig(seed, cameras=MAX_VIEWS, fps=settings.fps)
     settings_of_scene = SceneSettings(
         hands=hands, anywhere=bool(random.random() < 0.8), backgrounds=pictures, flat=settings.flat
     )
@@ -210,7 +210,7 @@ def _vertices(poses: list[PosedJoints], side: Side) -> np.ndarray:
 
 
 def _some_cameras(random: np.random.Generator, settings: GenerateSettings) -> Rig:
-    count = int(random.integers(settings.views, MAX_CAMERAS + 1))
+    count = int(random.integers(settings.views, MAX_VIEWS + 1))
     layout = LAYOUTS[random.integers(len(LAYOUTS))]
     size_px = _SIZES[random.integers(len(_SIZES))]
     rig = random_rig(int(random.integers(2**62)), layout, count, *size_px, settings.fps)

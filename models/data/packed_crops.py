@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from calibration.errors import UserError
 from calibration.hand import Definition
+from models.network.config import MAX_VIEWS
 
 NAMES = ("luma", "chroma", "P_crop", "rows", "sequence", "targets_m", "held", "margin")
 DEFINITIONS: tuple[Definition, ...] = ("anatomical", "detector")
@@ -58,9 +59,9 @@ class PackedCrops:
         definition: Definition,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Windows as of models/data/windows.py with so many views, the others unseen; drawn views, turned axes and
-        augmented crops with a generator of this device, else the first views as they are. With `joints_m` (B, T, 21,
-        3)."""
+        """Windows as of models/data/windows.py with so many views, the others unseen, MAX_VIEWS in all; drawn views,
+        turned axes and augmented crops with a generator of this device, else the first views as they are. With
+        `joints_m` (B, T, 21, 3)."""
         known, B = self._tensors, len(newest)
         span = newest[:, None] + torch.arange(1 - frames, 1, device=self.device)
         rows = known["rows"][span]
@@ -84,9 +85,9 @@ class PackedCrops:
             "origins_m": ((targets_m - targets_m[:, -1:]) @ turn.double().mT).float(),
             "labels_px": labels_px[:, :, :views],
             "label_confidence": confidence[:, :, :views],
-            "unseen_P_crop": P[:, :, views:],
-            "unseen_labels_px": labels_px[:, :, views:],
-            "unseen_confidence": confidence[:, :, views:],
+            "unseen_P_crop": P[:, :, views:MAX_VIEWS],
+            "unseen_labels_px": labels_px[:, :, views:MAX_VIEWS],
+            "unseen_confidence": confidence[:, :, views:MAX_VIEWS],
             "joints_m": known[f"joints_m_{definition}"][span] @ turn.mT[:, None],
         }
 

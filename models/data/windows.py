@@ -23,6 +23,7 @@ from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, Window
 from models.data.crop_cache import CacheManifest, Shard, read_cache
 from models.data.fused_labels import fuse, in_definition
 from models.data.sightings import read_sightings
+from models.network.config import MAX_VIEWS
 from models.network.landmark_features import SIGHTING
 
 FRAMES = 5
@@ -56,10 +57,10 @@ class WindowDataset(Dataset):
         fused_confidence, unseen_fused_px, unseen_fused_confidence, shaped as the labels.
 
     Frame T - 1 is the newest. Views and frames that are absent hold zeros, and False in the masks. V is the key's
-    number of views, else `views`, else the most that a cache has. With fewer views than a cache has they are drawn
-    at random. Labels and truth are in the `definition` asked for (models/hand/definition.py); where that is not the
-    cache's own, the labels are what all views' agree on. A cache of single views gives windows of one view. Raises
-    UserError for a cache that is none, holds no window, or lacks its sightings.
+    number of views, else `views`, else the most that a cache has and the network takes. With fewer views than a cache
+    has they are drawn at random. Labels and truth are in the `definition` asked for (models/hand/definition.py); where
+    that is not the cache's own, the labels are what all views' agree on. A cache of single views gives windows of one
+    view. Raises UserError for a cache that is none, holds no window, or lacks its sightings.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class WindowDataset(Dataset):
                 f"{names or 'the data'}: no window of {frames} consecutive frames whose last has labels in two views. "
                 "Give longer sequences, or label the session."
             )
-        self.views = views or max(shard.rows.shape[1] for shard, _, _ in self._shards)
+        self.views = views or min(MAX_VIEWS, max(shard.rows.shape[1] for shard, _, _ in self._shards))
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -167,7 +168,9 @@ class WindowDataset(Dataset):
             item["visible"] = np.zeros((T, slots, 21), bool)
             item["visible"][frame, view] = shard.visible[rows[frame, view]]
         if self.unseen:
-            rest = np.setdiff1d(np.flatnonzero(shard.rows[newest] >= 0), chosen)[: max(self.views - slots, 0)]
+            rest = np.setdiff1d(np.flatnonzero(shard.rows[newest] >= 0), chosen)
+            most = max(self.views - slots, 0)
+            rest = rest if len(rest) <= most else np.sort(random.choice(rest, most, replace=False))
             plain = draw(NO_AUGMENTATION, random, T, len(rest), cached_px, self.size_px, margin)
             unseen = replace(change, affine=plain.affine)
             rows = np.where(item["frame_mask"][:, None], shard.rows[span][:, rest], -1)

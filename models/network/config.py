@@ -7,6 +7,10 @@ import msgspec
 from calibration.errors import UserError
 from calibration.hand import JOINTS, Definition
 
+MAX_VIEWS = 8
+"""Of a hand, that the network looks at: it is trained and exported for two to so many. Of a rig of more cameras each
+hand is looked at in the best of them."""
+
 PARTS = ("casa", "gcn", "flow", "spatial", "temporal", "cross", "stpt")
 """What an ablation can switch off."""
 

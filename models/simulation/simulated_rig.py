@@ -75,7 +75,7 @@ def random_rig(
     deviation of the cameras' time offsets, which the rig states; `jitter_ms` that of each frame's time; `drop_rate` the
     share of frames that are lost.
 
-    Raises UserError for an unknown layout, fewer than 2 or more than 8 cameras, or an image that is no image.
+    Raises UserError for an unknown layout, fewer than 2 or more than MAX_CAMERAS cameras, or an image that is no image.
     """
     if layout not in LAYOUTS:
         raise UserError(f"unknown layout `{layout}`; known: {', '.join(LAYOUTS)}.")

@@ -33,7 +33,7 @@ _HELD_RATE, _FLOATING_RATE = 0.3, 0.25
 _HELD_RADII_M = (0.013, 0.034)
 # Where a held thing's middle lies in the hand frame: under the knuckles, as far below them as palm and thing are thick.
 _HELD_X_M, _PALM_HALF_M = 0.082, 0.015
-_DEMO_BACKGROUNDS = (8, 17, 33, 12, 6, 21, 4, 26)
+_DEMO_BACKGROUNDS = (8, 17, 33, 12, 6, 21, 4, 26, 41, 2, 14, 29, 35, 9, 23, 38)
 _DEMO_EXPOSURE_S = 0.006
 
 
@@ -219,9 +219,9 @@ def demo_scene(rig: Rig) -> SimulatedScene:
     window, lamp = Light((-0.5, -0.6, 0.9), (0.6, 0.6, 0.62), 0.5), Light((0.8, 0.5, 0.7), (0.36, 0.33, 0.29), 0.15)
     lighting = Lighting((window, lamp))
     sensor = Sensor(blur_px=0.4, noise=1.5, jpeg_quality=None)
-    backgrounds = [random_background(np.random.default_rng(seed)) for seed in _DEMO_BACKGROUNDS]
+    backgrounds = [random_background(np.random.default_rng(seed)) for seed in _DEMO_BACKGROUNDS[: len(rig.cameras)]]
     views = {
-        camera_id: SceneView(picture, sensor) for camera_id, picture in zip(rig.camera_ids, backgrounds, strict=False)
+        camera_id: SceneView(picture, sensor) for camera_id, picture in zip(rig.camera_ids, backgrounds, strict=True)
     }
     return SimulatedScene(seed=0, actors=actors, lighting=lighting, views=views, exposure_s=_DEMO_EXPOSURE_S)
 

@@ -9,7 +9,7 @@ import msgspec
 from calibration.errors import UserError
 from calibration.yamlfile import read_yaml
 from models.data.augmentation import AugmentationConfig
-from models.network.config import PARTS, NetworkConfig, recipe
+from models.network.config import MAX_VIEWS, PARTS, NetworkConfig, recipe
 
 
 def _at_least(name: str, value: float, least: float) -> None:
@@ -52,8 +52,8 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError("data.train is empty, expected at least one crop cache")
-        if not self.views or not all(2 <= views <= 8 for views in self.views):
-            raise ValueError(f"data.views is {self.views}, expected numbers from 2 to 8")
+        if not self.views or not all(2 <= views <= MAX_VIEWS for views in self.views):
+            raise ValueError(f"data.views is {self.views}, expected numbers from 2 to {MAX_VIEWS}")
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

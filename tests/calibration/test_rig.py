@@ -147,10 +147,10 @@ MISTAKES = {
     "lens": (set_value("pinhole", "cameras", 1, "lens"), ["pinhole", "cameras[1].lens"]),
     "image size": (set_value([640], "cameras", 1, "image_size"), ["image_size"]),
     "text for a number": (set_value("wide", "cameras", 1, "matrix", 0, 0), ["matrix", "float"]),
-    "one camera": (lambda file: file["cameras"].pop(), ["1 cameras", "2 to 8"]),
-    "nine cameras": (
-        lambda file: file["cameras"].extend({**file["cameras"][0], "id": f"more_{n}"} for n in range(7)),
-        ["9 cameras", "2 to 8"],
+    "one camera": (lambda file: file["cameras"].pop(), ["1 cameras", "2 to 16"]),
+    "too many cameras": (
+        lambda file: file["cameras"].extend({**file["cameras"][0], "id": f"more_{n}"} for n in range(15)),
+        ["17 cameras", "2 to 16"],
     ),
     "version": (set_value(99, "version"), ["version is 99", "version 1"]),
     "kind of source": (set_value("webcam", "cameras", 1, "source", "kind"), ["webcam"]),

@@ -18,6 +18,7 @@ from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
 from app.estimators.ust_hand.bone_fit import fit_bones
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
+from app.estimators.ust_hand.view_choice import SeenIn
 from app.estimators.view_watch import Sight, ViewWatch
 from calibration.frames import FrameSet
 from calibration.hand import Definition, Side, bone_lengths
@@ -36,6 +37,7 @@ class _FollowedHand(HandTrack):
     slot: int
     half_width_m: float
     views: HandViews = field(default_factory=HandViews)
+    seen_in: SeenIn = field(default_factory=SeenIn)
 
     @property
     def mirror(self) -> bool:
@@ -266,7 +268,15 @@ class UstHandEstimator:
         velocity_m_s = track.motion.velocity_m_s.mean(0)
         upright_m = joints_m if self.pipeline.engine.shape.upright else None
         return HandViews.look(
-            self.rig, frame_set, target_m, velocity_m_s, track.half_width_m, track.mirror, into, upright_m
+            self.rig,
+            frame_set,
+            target_m,
+            velocity_m_s,
+            track.half_width_m,
+            track.mirror,
+            into,
+            upright_m,
+            track.seen_in,
         )
 
     def _judge(
@@ -281,6 +291,7 @@ class UstHandEstimator:
         """The hand to publish, or None where what the views say is no hand."""
         judge, said = self._judging, begun.keypoints
         presence = said.presence[index, : len(views.cameras)]
+        track.seen_in.learn([camera.camera_id for camera in views.cameras], presence.tolist())
         show = np.flatnonzero(presence >= judge.least_presence_of_view)
         finite = np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()
         if len(show) < 2 or not (finite and show_a_hand(presence, judge)):

@@ -84,7 +84,7 @@ class VolumeSearch:
         self._pipeline = pipeline
         self._settings, self._tracker, self._judge = settings, tracker, judge
         self._places = working_volume(rig, settings)
-        self._crops = empty_crops(settings.at_once, len(rig.cameras), pipeline.engine.shape.crop_px)
+        self._crops = empty_crops(settings.at_once, pipeline.views, pipeline.engine.shape.crop_px)
         self._next = 0
 
     def find(

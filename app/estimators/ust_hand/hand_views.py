@@ -6,8 +6,9 @@ from typing import NamedTuple, Self
 import cv2
 import numpy as np
 
-from app.estimators.settings import JudgeSettings
-from calibration.frames import FrameSet
+from app.estimators.settings import JudgeSettings, ViewChoiceSettings
+from app.estimators.ust_hand.view_choice import SeenIn, best_views
+from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations, triangulate_without_each
 from deploy.batches import CropBatch
@@ -43,24 +44,18 @@ class HandViews:
         mirror: bool,
         into: CropBatch,
         joints_world_m: np.ndarray | None = None,
+        seen_in: SeenIn | None = None,
     ) -> Self:
         """Crops around a target (3,) that moves with `velocity_m_s` (3,), where it is in the image.
 
         They show a box of `half_width_m` or, where the hand's joints (21, 3) are given, the upright square around them.
-        They become the first views of `into`, one hand's arrays (V, ...); its other views become absent.
+        They become the first views of `into`, one hand's arrays (V, ...); its other views become absent. Where more
+        views see the target than there is room for, the best are taken: of `seen_in`, what each showed lately.
         """
         views = cls(target_world_m=target_world_m, mirror=mirror)
         size_px = into.crops_rgb.shape[1]
         into.view_mask[:] = False
-        for camera in rig.cameras:
-            frame = frame_set.frames.get(camera.camera_id)
-            if frame is None:
-                continue
-            middle_px = camera.project(target_world_m[None])[0]
-            lens = camera.camera
-            depth_m = camera.T_cam_world[2] @ np.append(target_world_m, 1)
-            if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < (lens.width, lens.height))).all():
-                continue
+        for camera, frame in _that_see(rig, frame_set, target_world_m, half_width_m, into, seen_in):
             if joints_world_m is None:
                 crop = make_crop(camera, target_world_m, half_width_m, size_px, mirror=mirror)
             else:
@@ -107,6 +102,42 @@ class HandViews:
         joints_m = self.to_hand_m(joints_world_m)
         projected = np.stack([to_pixels(P, joints_m) for P in self.P_crop])
         return np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3)
+
+
+def _that_see(
+    rig: Rig,
+    frame_set: FrameSet,
+    target_m: np.ndarray,
+    half_width_m: float,
+    into: CropBatch,
+    seen_in: SeenIn | None,
+    choice: ViewChoiceSettings = ViewChoiceSettings(),  # noqa: B008 - frozen
+) -> list[tuple[RigCamera, Frame]]:
+    """Of the cameras that have the target (3,) in their image the best ones, as many as `into` has room for."""
+    seen, shares, detail = [], [], []
+    enough_px = choice.enough_px * into.crops_rgb.shape[1]
+    for camera in rig.cameras:
+        frame = frame_set.frames.get(camera.camera_id)
+        if frame is None:
+            continue
+        size_px = np.array((camera.camera.width, camera.camera.height))
+        middle_px = camera.project(target_m[None])[0]
+        depth_m = camera.T_cam_world[2] @ np.append(target_m, 1)
+        if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < size_px)).all():
+            continue
+        seen.append((camera, frame))
+        half_px = half_width_m * camera.camera.matrix[0, 0] / depth_m
+        detail.append(min(1.0, 2 * half_px / enough_px))
+        inside_px = np.minimum(middle_px + half_px, size_px) - np.maximum(middle_px - half_px, 0)
+        shares.append(np.prod(np.clip(inside_px / (2 * half_px), 0, 1)))
+    if len(seen) <= len(into.view_mask):
+        return seen
+    rays = target_m - np.stack([camera.centre_world_m for camera, _ in seen])
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    trust = np.array(shares)
+    if seen_in is not None:
+        trust *= seen_in.trust([camera.camera_id for camera, _ in seen])
+    return [seen[number] for number in best_views(rays, np.array(detail), trust, len(into.view_mask))]
 
 
 def show_a_hand(presence: np.ndarray, judge: JudgeSettings) -> bool:

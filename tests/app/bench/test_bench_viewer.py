@@ -33,4 +33,4 @@ def test_without_xvfb_the_bench_says_what_installs_it(tmp_path):
     done = usthand("bench", "viewer", "--seconds", "1", "--rounds", "1", env={"PATH": str(tmp_path)})
     assert done.returncode == 2 and "xvfb" in done.stderr
     done = usthand("bench", "viewer", "--cameras", "9")
-    assert done.returncode == 2 and "2 to 8" in done.stderr
+    assert done.returncode == 2 and "2 to 16" in done.stderr

@@ -202,7 +202,7 @@ def test_bad_usage(arguments: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("--cameras 1", "2 to 8 cameras"),
+        ("--cameras 1", "2 to 16 cameras"),
         ("--seed -1", "from 0"),
         ("--headless hands.avi", "must end in `.mp4`"),
         ("--drawn --estimator mediapipe", "Leave `--drawn` out"),

@@ -8,10 +8,13 @@ import pytest
 from app.estimators.settings import FinderSettings
 from app.estimators.ust_hand.hand_finder import working_volume
 from app.estimators.ust_hand.hand_views import HandViews, errors_px
+from app.estimators.ust_hand.view_choice import SeenIn, best_views
+from calibration.camera_source import MAX_CAMERAS
 from calibration.frames import Frame, FrameSet
 from calibration.hand import Side
 from deploy.batches import empty_crops
 from models.hand.crop import hand_box, to_pixels
+from models.network.config import MAX_VIEWS
 from models.simulation.hands import CENTRE_WORLD_M, hands_at
 from models.simulation.simulated_rig import ring_rig
 
@@ -137,3 +140,48 @@ def test_a_target_right_at_a_camera_is_not_looked_at_by_it():
     assert camera.project(target[None])[0] == pytest.approx([319.5, 239.5])
     views = HandViews.look(RIG, frame_set(), target, np.zeros(3), 0.1, False, empty_crops(1, 4, 64).hand(0))
     assert camera not in views.cameras
+
+
+def look_of_many(seen_in: SeenIn | None = None, away: tuple[str, ...] = (), most: int = MAX_VIEWS) -> list[str]:
+    rig = ring_rig(MAX_CAMERAS)
+    frames = {
+        name: Frame(camera_id=name, sequence=0, capture_time_ns=0, grab_time_ns=0, publish_time_ns=0, pixels=PIXELS)
+        for name in rig.camera_ids
+        if name not in away
+    }
+    target, half_width = hand_box(hands_at(1.0)["right"])
+    crops = empty_crops(1, most, 32).hand(0)
+    views = HandViews.look(
+        rig, FrameSet(0, 0, frames, 0), target, np.zeros(3), half_width, False, crops, seen_in=seen_in
+    )
+    assert crops.view_mask.sum() == len(views.cameras)
+    return [camera.camera_id for camera in views.cameras]
+
+
+def test_of_sixteen_views_eight_are_looked_at_and_they_stand_all_around():
+    chosen = look_of_many()
+    assert len(chosen) == MAX_VIEWS
+    rig = ring_rig(MAX_CAMERAS)
+    azimuth = np.sort([np.arctan2(*rig[name].centre_world_m[1::-1]) for name in chosen])
+    assert np.diff(azimuth, append=azimuth[0] + 2 * np.pi).max() < np.deg2rad(120)
+    away = tuple(rig.camera_ids[:9])
+    assert look_of_many(away=away) == list(rig.camera_ids[9:]), "where there is room all are taken"
+
+
+def test_a_view_that_did_not_show_the_hand_makes_way_for_another_and_is_tried_again():
+    seen_in, chosen = SeenIn(), look_of_many()
+    behind = chosen[:2]
+    seen_in.learn(chosen, [0.01 if name in behind else 0.99 for name in chosen])
+    others = look_of_many(seen_in)
+    assert len(others) == MAX_VIEWS and not set(others) & set(behind)
+    for _ in range(150):
+        seen_in.learn(others, [0.9] * len(others))
+    assert seen_in.trust(behind) == pytest.approx(1, abs=0.02)
+
+
+def test_views_across_each_other_are_better_than_more_of_the_same():
+    aside = np.array([[1, 0.02 * n, 0] for n in range(6)] + [[0, 1, 0]], float)
+    rays = aside / np.linalg.norm(aside, axis=1, keepdims=True)
+    assert 6 in best_views(rays, np.ones(7), np.ones(7), 2)
+    nearest = best_views(rays, np.array([0.4, 0.4, 0.4, 1, 0.4, 0.4, 0.4]), np.ones(7), 2)
+    assert nearest == [3, 6]

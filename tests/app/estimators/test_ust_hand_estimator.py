@@ -19,6 +19,7 @@ from app.estimators.estimator import Estimate, Hand
 from app.estimators.multiview.simulated import SimulatedDetector
 from app.estimators.ust_hand.estimator import UstHandEstimator
 from app.estimators.ust_hand.hand_finder import DetectorFinder, Found, VolumeSearch
+from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
 from calibration.hand import Side
@@ -27,6 +28,7 @@ from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
 from deploy.engines.cloud_rings import CloudRings
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import to_pixels
+from models.network.config import MAX_VIEWS
 from models.simulation.hands import hands_at, hands_of_people_at
 from models.simulation.simulated_rig import ring_rig
 
@@ -162,7 +164,7 @@ def frame_set(number: int, sides: Sequence[Side] = BOTH, cameras: Sequence[int] 
     now_ns = number * PERIOD_NS
     frames = {}
     for index in cameras:
-        time_ns = now_ns + LAGS_NS[index]
+        time_ns = now_ns + LAGS_NS[index % 4]
         hands = hands_at(time_ns / 1e9)
         pixels = draw([(side, hands[side]) for side in sides], rig, index)
         camera_id = rig.cameras[index].camera_id
@@ -322,6 +324,23 @@ def test_two_people_have_four_hands_each_with_its_slot_and_the_finder_rests() ->
     for hand, (side, joints_m) in zip(sorted(found, key=lambda hand: hand.track_id), hands, strict=True):
         assert hand.side == side
         assert np.median(np.linalg.norm(hand.joints_world_m - joints_m, axis=1)) < 0.005
+
+
+def test_of_sixteen_cameras_the_best_eight_are_looked_at_and_one_that_shows_nothing_makes_way() -> None:
+    rig, engine = ring_rig(MAX_CAMERAS), DotEngine()
+    estimator = UstHandEstimator(rig, Pipeline(engine, MAX_CAMERAS), ListFinder())
+    names = rig.camera_ids
+    for number in range(8):
+        frames = frame_set(number, cameras=range(MAX_CAMERAS), rig=rig)
+        if number > 3:  # what was looked at shows nothing any more
+            for name in (names[0], names[1]):
+                frames.frames[name].pixels[:] = 0
+        estimate = estimator.estimate(frames)
+        assert max(engine.views[-2:]) == MAX_VIEWS
+        assert max(errors_mm(estimate, number).values()) < (15 if number < 3 else 4)
+    assert len(estimate.hands) == 2
+    for hand in estimate.hands:
+        assert len(hand.detections_px) == MAX_VIEWS and not {names[0], names[1]} & set(hand.detections_px)
 
 
 def test_views_that_are_absent_for_a_while_change_little() -> None:

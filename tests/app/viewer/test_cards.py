@@ -57,6 +57,7 @@ def test_a_key_has_one_meaning_in_each_use_and_the_documentation_has_the_same_ta
 def test_chords_are_the_keys_that_they_name():
     assert codes_of(Key("shift 1 to 9", "save", "")) == (SHIFT, list(range(ord("1"), ord("9") + 1)))
     assert codes_of(Key("ctrl 1 to 8", "through", ""))[0] == CTRL
+    assert codes_of(Key("ctrl shift 1 to 8", "", ""))[0] == CTRL | SHIFT
     assert codes_of(Key("q esc", "quit", "")) == (0, [ord("Q"), 256])
     assert codes_of(Key("left right", "step", "")) == (0, [263, 262])
     fields = set(Toggles().states()) | {"help"}

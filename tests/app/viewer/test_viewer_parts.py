@@ -19,6 +19,7 @@ from app.viewer.stats import RollingStats
 from app.viewer.uncertainty import cloud, joint_std_m, std_rgb
 from app.viewer.view import camera_view
 from calibration.camera import Camera
+from calibration.camera_source import MAX_CAMERAS
 from calibration.hand import Side
 from calibration.rig import RigCamera
 from models.hand.mesh import load_mesh
@@ -279,9 +280,10 @@ def test_a_lost_camera_is_grey_and_named_so():
     assert reddish(strip.draw(SECOND), 0) < 40
 
 
-@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("count", [2, 4, 8, MAX_CAMERAS])
 def test_tiles_fit_side_by_side(count: int):
-    cameras = (make_rig().cameras * 2)[:count]
+    rows = -(-count // 8)
+    cameras = (make_rig().cameras * 4)[:count]
     cameras = tuple(
         RigCamera(camera_id=f"c{n}", camera=camera.camera, T_cam_world=camera.T_cam_world)
         for n, camera in enumerate(cameras)
@@ -291,8 +293,11 @@ def test_tiles_fit_side_by_side(count: int):
         tile.report = CameraReport(state="streaming")
         tile.show(np.full((720, 1280, 3), 255, np.uint8), [], 0)
     white = (strip.draw(0) == 255).all(axis=2)
-    starts = np.diff(white[strip.height // 2].astype(int), prepend=0) == 1
-    assert starts.sum() == count
+    starts = [
+        (np.diff(white[(2 * row + 1) * strip.height // (2 * rows)].astype(int), prepend=0) == 1).sum()
+        for row in range(rows)
+    ]
+    assert sum(starts) == count
     assert tile_size(
         Camera(width=640, height=480, lens="pinhole5", matrix=np.eye(3), distortion=np.zeros(5)), 320, 180
     ) == (240, 180)

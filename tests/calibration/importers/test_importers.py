@@ -224,7 +224,7 @@ CALISCOPE_MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "a frame twice": (edit(HISTORY, "4,1,11,", "4,1,10,"), ["camera 1", "frame_index twice"]),
     "times that fall": (edit(HISTORY, "4,1,11,3.41", "4,1,11,3.2"), [HISTORY, "`cam_1`", "must rise"]),
     "another size": (edit("camera_array.toml", "[64, 48]", "[640, 480]"), ["64x48", "camera_array.toml says 640x480"]),
-    "one camera": (edit("camera_array.toml", "port = 1\nignore = false", "port = 1\nignore = true"), ["2 to 8"]),
+    "one camera": (edit("camera_array.toml", "port = 1\nignore = false", "port = 1\nignore = true"), ["2 to 16"]),
     "not TOML": (edit("camera_array.toml", "[cameras.0]", "[cameras.0"), ["camera_array.toml", "TOML"]),
     "an uncalibrated video": (
         lambda root: (root / "recordings/a/port_1.mp4").rename(root / "recordings/a/port_8.mp4"),

@@ -67,7 +67,7 @@ def test_one_video_is_no_recording(tmp_path: Path, write_video: WriteVideo) -> N
     with pytest.raises(UserError, match=r"no recording in .* layout. Expected the videos of two cameras"):
         import_recording(tmp_path / "v", tmp_path / "s")
     write_video(tmp_path / "c" / "cam_0.mp4")
-    with pytest.raises(UserError, match=r"1 videos; a rig has 2 to 8"):
+    with pytest.raises(UserError, match=r"1 videos; a rig has 2 to 16"):
         import_recording(tmp_path / "c", tmp_path / "s")
 
 
