@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from app.bench.virtual_display import virtual_display
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "calibration", "deploy", "models")
 
@@ -52,18 +54,8 @@ def write_video() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def x_display() -> Iterator[str]:
     """A private X display."""
-    read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset"]
-    try:
-        process = subprocess.Popen(command, pass_fds=[write_end], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    except FileNotFoundError:
-        pytest.fail("these tests need Xvfb: apt-get install xvfb libgl1-mesa-dri xdotool")
-    os.close(write_end)
-    with os.fdopen(read_end) as pipe:
-        number = pipe.readline().strip()
-    yield f":{number}"
-    process.terminate()
-    process.wait(10)
+    with virtual_display() as name:
+        yield name
 
 
 @pytest.fixture(scope="session", autouse=True)

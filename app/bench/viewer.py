@@ -1,52 +1,26 @@
 """The viewer beside a running worker: redraws a second, and what they cost the worker."""
 
-import contextlib
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from statistics import median
 
+from app.bench.virtual_display import virtual_display
 from app.run.settings import RunSettings
 from app.run.supervisor import Outcome, ViewerSettings
-from calibration.errors import UserError
 from calibration.rig import Rig
 
 SIZE = (1280, 720)
-_SETTLES_S = 10
-
-
-@contextlib.contextmanager
-def private_display() -> Iterator[None]:
-    """A display of Xvfb in place of DISPLAY, so that the same is measured everywhere. Raises UserError without Xvfb."""
-    read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset"]
-    before = os.environ.get("DISPLAY")
-    try:
-        process = subprocess.Popen(command, pass_fds=[write_end], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    except FileNotFoundError:
-        os.close(read_end)
-        raise UserError("`Xvfb` is not there, in which the viewer is measured: apt-get install xvfb") from None
-    finally:
-        os.close(write_end)
-    try:
-        with os.fdopen(read_end) as pipe:
-            os.environ["DISPLAY"] = f":{pipe.readline().strip()}"
-        yield
-    finally:
-        process.terminate()
-        process.wait(_SETTLES_S)
-        if before is None:
-            os.environ.pop("DISPLAY", None)
-        else:
-            os.environ["DISPLAY"] = before
 
 
 def bench(
     rig: Rig, settings: RunSettings, rounds: int, run: Callable[[Rig, RunSettings, ViewerSettings | None], Outcome]
 ) -> dict | None:
-    """Runs of the rig without and with the viewer in turn; medians over the rounds. None where a run fails."""
+    """Runs of the rig without and with the viewer in turn; medians over the rounds. None where a run fails.
+
+    DISPLAY is that of the bench afterwards. Raises UserError without Xvfb.
+    """
     runs: dict[str, list[dict]] = {"without_viewer": [], "with_viewer": []}
-    with private_display():
+    with virtual_display() as os.environ["DISPLAY"]:
         for _ in range(rounds):
             for name, viewer in (("without_viewer", None), ("with_viewer", ViewerSettings())):
                 outcome = run(rig, settings, viewer)

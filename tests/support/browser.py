@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
@@ -60,8 +61,11 @@ class Page:
 
     def text(self) -> str:
         """What a person can read on the page."""
-        answer = self.ask("Runtime.evaluate", expression="document.body ? document.body.innerText : ''")
-        return answer["result"].get("value", "")
+        return self.evaluate("document.body ? document.body.innerText : ''") or ""
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression in the page."""
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def picture(self) -> np.ndarray:
         """As shown, (height, width, 3) BGR."""

@@ -1,12 +1,12 @@
 """`usthand latency` on real processes: cameras that film the virtual screen, each late by a known time."""
 
-import os
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from app.bench.virtual_display import virtual_display
 from app.sources.screen import VirtualScreen
 from app.sources.source import SourceError
 from calibration.rig import read_rig
@@ -17,25 +17,10 @@ DELAYS_MS = {"cam_0": 35.0, "cam_1": 80.0}
 
 
 @pytest.fixture
-def screen(tmp_path: Path):
+def screen(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A virtual display whose picture is in a file: its name and the file."""
-    read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-fbdir", str(tmp_path), "-screen", "0", "1280x720x24"]
-    try:
-        process = subprocess.Popen(
-            [*command, "-nolisten", "tcp", "-noreset"],
-            pass_fds=[write_end],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    except FileNotFoundError:
-        pytest.fail("these tests need Xvfb: apt-get install xvfb")
-    os.close(write_end)
-    with os.fdopen(read_end) as pipe:
-        number = pipe.readline().strip()
-    yield f":{number}", tmp_path / "Xvfb_screen0"
-    process.terminate()
-    process.wait(30)
+    with virtual_display(tmp_path) as name:
+        yield name, tmp_path / "Xvfb_screen0"
 
 
 def filming_rig(path: Path, screen_file: Path) -> Path:

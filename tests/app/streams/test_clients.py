@@ -11,7 +11,7 @@ import pytest
 
 from app.streams.websocket import WebSocketSender
 from tests.conftest import ROOT
-from tests.support.chromium import ChromiumPage
+from tests.support.browser import chromium
 from tests.support.live_run import free_port
 from tests.support.streamed_hands import pinch_event, pose_set, sender, streamed, true_joints_m
 
@@ -28,7 +28,8 @@ def test_the_browser_page_draws_every_joint_where_it_is(tmp_path) -> None:
     port = free_port()
     page = tmp_path / "page.html"
     page.write_text(written("html", "canvas").replace("8765", str(port)))
-    with sender(f"ws://127.0.0.1:{port}") as stream, ChromiumPage(page.as_uri(), tmp_path) as browser:
+    with sender(f"ws://127.0.0.1:{port}") as stream, chromium() as browser:
+        browser.open(page.as_uri())
         assert isinstance(stream, WebSocketSender)
         end = time.monotonic() + 60
         while stream.clients == 0:
