@@ -21,6 +21,7 @@ from app.transport.sockets import (
     wait,
 )
 from calibration.errors import UserError
+from tests.support.live_run import free_port
 
 
 def status(number: int, detail: str = "") -> CameraStatus:
@@ -50,12 +51,6 @@ def ends(tmp_path):
     for end in made:
         end.close()
     close_authenticator()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_stream_arrives_whole_and_in_order(tmp_path, ends):
