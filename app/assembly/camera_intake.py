@@ -10,9 +10,9 @@ import numpy as np
 
 from app.assembly.frame_dates import FrameDates
 from app.assembly.frame_sender import FrameSender
-from app.assembly.jpeg_header import jpeg_size
 from app.assembly.lane import Counters
 from app.run.policy import Policy
+from app.sources.jpeg_header import jpeg_size
 from app.transport.messages import CameraReport, CameraStatus, FrameHeader
 from app.transport.ring import RingReader, RingWriter, SlotRef
 from calibration.frames import Frame

@@ -97,12 +97,10 @@ class LocalOutput:
         if packets is not None:
             self._packets = Publisher(_PACKETS)
             self._packets.bind(packets)
-        self._size = (0, 0)
         self._slots = slots
         self._ring: RingWriter | None = None
 
     def open(self, mode: Mode) -> None:
-        self._size = (mode.width, mode.height)
         if self._ring is None or (self._ring.height, self._ring.width) != (mode.height, mode.width):
             self._close_ring()
             self._ring = RingWriter(mode.height, mode.width, self._slots)
@@ -132,9 +130,9 @@ class LocalOutput:
                 capture_time_ns=packet.stamp.capture_time_ns,
                 grab_time_ns=packet.stamp.grab_time_ns,
                 publish_time_ns=time.monotonic_ns(),
-                width=self._size[0],
-                height=self._size[1],
-                encoding="h264" if packet.codec == "h264" else "mjpeg",
+                width=packet.size[0],
+                height=packet.size[1],
+                encoding=packet.codec,
             )
             packets.send(told, packet.data)
 
@@ -349,12 +347,12 @@ def main() -> int:
         cv2.setNumThreads(1)
         alone = settings.record is not None and settings.record.alone
         make = AnySizeSource if alone else make_source
-        source = make(rig[args.camera_id], rig)
+        copies = settings.record is not None and settings.record.codec == "copy"
+        source = make(rig[args.camera_id], rig, copies, not (copies and alone))
         pacer = None
         if isinstance(settings.policy, ReplayPolicy):
             pacer = Pacer(args.camera_id, folder.pace_address, settings.policy.pace == "recorded")
         slots = settings.record.slots if settings.record is not None else GrabberTuning().slots
-        copies = settings.record is not None and settings.record.codec == "copy"
         packets = folder.packets_address(args.camera_id) if copies else None
         output = LocalOutput(folder.frames_address(args.camera_id), slots, packets, not (copies and alone))
         Grabber(args.camera_id, source, output, pacer).run()

@@ -6,7 +6,7 @@ from pathlib import Path
 from app.commands.common import positive
 from app.recording.disk import DiskSpace
 from app.run.record_settings import RecordSettings
-from app.sources.video_file import is_url
+from app.sources.video_file import is_video_file
 from app.transport.sockets import check_address, is_loopback
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
@@ -20,7 +20,9 @@ _LONGEST_PRE_ROLL_S = 60.0
 def add_record_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lossless", action="store_true", help="FFV1: every pixel as it was, at 5 to 20 times the bytes")
-    how.add_argument("--copy", action="store_true", help="keep network cameras' own MJPEG or H.264 as it is")
+    how.add_argument(
+        "--copy", action="store_true", help="keep the cameras' own MJPEG or H.264 as it is, of USB and network cameras"
+    )
     parser.add_argument(
         "--crf", type=int, default=_DEFAULTS.crf, help="quality of H.264, 0 to 51 (default: %(default)s)"
     )
@@ -48,10 +50,10 @@ def add_record_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
 def record_settings(args: argparse.Namespace, rig: Rig, folder: Path) -> RecordSettings:
     """From the flags. Raises UserError where they contradict each other, or `folder` cannot be recorded to."""
     for camera in rig.cameras if args.copy else ():
-        if not (isinstance(camera.source, OpenCvSource) and is_url(camera.source.device)):
+        if not isinstance(camera.source, OpenCvSource) or is_video_file(camera.source.device):
             raise UserError(
-                f"`--copy`: camera `{camera.camera_id}` has no stream of its own that can be copied; network cameras "
-                "(rtsp, http, udp) have one. Leave `--copy` out."
+                f"`--copy`: camera `{camera.camera_id}` has no stream of its own that can be copied; USB cameras with "
+                "MJPEG or H.264, and network cameras (rtsp, http, udp) have one. Leave `--copy` out."
             )
     if args.pre_roll is not None and not args.takes:
         raise UserError("`--pre-roll` is the time before a take is asked for: give `--takes` as well.")

@@ -18,25 +18,27 @@ _FORMAT = struct.Struct("=III32sII3I")
 _FRAME_SIZE = struct.Struct("=III6I2I")
 _FRAME_INTERVAL = struct.Struct("=IIIII6I2I")
 _CONTROL = struct.Struct("=Ii")
-_BUFFERS = struct.Struct("=IIIII")
+BUFFERS = struct.Struct("=IIIII")
 
 _CAN_CAPTURE = 0x1
 _HAS_DEVICE_CAPS = 0x80000000
-_CAPTURE = 1
+CAPTURE = 1
 _DISCRETE = 1
-_MEMORY_MAPPED = 1
+MEMORY_MAPPED = 1
 
 
-def _request(direction: int, number: int, layout: struct.Struct) -> int:
+def request(direction: int, number: int, layout: struct.Struct) -> int:
+    """The number of an ioctl that writes (1), or writes and reads (3), a structure."""
     return direction << 30 | layout.size << 16 | ord("V") << 8 | number
 
 
-QUERYCAP = _request(2, 0, _CAPABILITY)
-ENUM_FMT = _request(3, 2, _FORMAT)
-ENUM_FRAMESIZES = _request(3, 74, _FRAME_SIZE)
-ENUM_FRAMEINTERVALS = _request(3, 75, _FRAME_INTERVAL)
-REQBUFS = _request(3, 8, _BUFFERS)
-G_CTRL = _request(3, 27, _CONTROL)
+QUERYCAP = request(2, 0, _CAPABILITY)
+ENUM_FMT = request(3, 2, _FORMAT)
+ENUM_FRAMESIZES = request(3, 74, _FRAME_SIZE)
+ENUM_FRAMEINTERVALS = request(3, 75, _FRAME_INTERVAL)
+REQBUFS = request(3, 8, BUFFERS)
+G_CTRL = request(3, 27, _CONTROL)
+S_CTRL = request(3, 28, _CONTROL)
 
 CONTROLS = {
     "auto_exposure": 0x009A0901,
@@ -46,6 +48,8 @@ CONTROLS = {
 }
 """The controls with which a camera changes its pictures by itself, by their names in v4l2-ctl. `auto_exposure` is 1
 where it is manual, the others are 0 where they are off (<linux/v4l2-controls.h>)."""
+SET_BY_HAND = {"auto_exposure": 0x009A0901, "exposure": 0x009A0902, "gain": 0x00980913}
+MANUAL_EXPOSURE = 1
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,36 @@ def is_in_use(node: str) -> bool:
     """
     file = os.open(node, os.O_RDWR | os.O_NONBLOCK)
     try:
-        _ioctl(file, REQBUFS, _BUFFERS, 1, _CAPTURE, _MEMORY_MAPPED)
-        _ioctl(file, REQBUFS, _BUFFERS, 0, _CAPTURE, _MEMORY_MAPPED)
+        _ioctl(file, REQBUFS, BUFFERS, 1, CAPTURE, MEMORY_MAPPED)
+        _ioctl(file, REQBUFS, BUFFERS, 0, CAPTURE, MEMORY_MAPPED)
     except OSError as error:
         return error.errno == errno.EBUSY
     finally:
         os.close(file)
     return False
+
+
+def formats(node: str) -> list[str]:
+    """The pixel formats that a camera has, as four characters. Raises OSError where it cannot be opened."""
+    file = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        return [_fourcc(entry[4]) for entry in _each(file, ENUM_FMT, _FORMAT, CAPTURE)]
+    finally:
+        os.close(file)
+
+
+def set_control(file: int, name: str, value: int) -> int:
+    """Set one of SET_BY_HAND; what it is then. Raises OSError where the driver takes no such value."""
+    number = SET_BY_HAND[name]
+    ask(file, S_CTRL, _CONTROL, number, value)
+    return ask(file, G_CTRL, _CONTROL, number, 0)[1]
+
+
+def ask(file: int, request: int, layout: struct.Struct, *values: int | bytes) -> tuple:
+    """An ioctl with a whole structure; what the driver has made of it. Raises OSError."""
+    memory = bytearray(layout.pack(*values))
+    fcntl.ioctl(file, request, memory)
+    return layout.unpack(memory)
 
 
 def _ask(node: Path, path: str) -> VideoDevice | None:
@@ -134,8 +161,8 @@ def _ask(node: Path, path: str) -> VideoDevice | None:
 
 
 def _modes(file: int) -> Iterator[VideoMode]:
-    for _, _, _, _, pixel_format, *_ in _each(file, ENUM_FMT, _FORMAT, _CAPTURE):
-        fourcc = struct.pack("=I", pixel_format).decode("ascii", "replace").strip()
+    for _, _, _, _, pixel_format, *_ in _each(file, ENUM_FMT, _FORMAT, CAPTURE):
+        fourcc = _fourcc(pixel_format)
         for _, _, kind, *size in _each(file, ENUM_FRAMESIZES, _FRAME_SIZE, pixel_format):
             # A range of sizes is min, max and step of the width, then of the height: its largest stands for it.
             width, height = (size[0], size[1]) if kind == _DISCRETE else (size[1], size[4])
@@ -167,6 +194,10 @@ def _ioctl(file: int, request: int, layout: struct.Struct, *values: int) -> tupl
     struct.pack_into(f"={len(values)}I", memory, 0, *values)
     fcntl.ioctl(file, request, memory)
     return layout.unpack(memory)
+
+
+def _fourcc(code: int) -> str:
+    return struct.pack("=I", code).decode("ascii", "replace").strip()
 
 
 def _string(value: bytes) -> str:

@@ -8,19 +8,22 @@ from calibration.rig import Rig, RigCamera
 # Each kind's driver is imported when it is asked for: a rig of USB cameras needs no pypylon.
 
 
-def make_source(camera: RigCamera, rig: Rig) -> Source:
+def make_source(camera: RigCamera, rig: Rig, copies: bool = False, decodes: bool = True) -> Source:
     """Build the source of one camera of `rig`; nothing is opened yet.
+
+    With `copies`, a USB camera is opened such that it gives its own compressed pictures, as network cameras always do;
+    where it then does not `decodes`, there are no pixels, as far as the camera's kind can do without.
 
     The opened source delivers upright images of the size that `rig.yaml` gives for the camera, or `open` raises
     SourceError: a rig is calibrated in one mode. Raises SourceError where the camera has no `source` entry.
     """
-    source = _make_as_delivered(camera, rig)
+    source = _make_as_delivered(camera, rig, copies, decodes)
     if not camera.turn or isinstance(camera.source, SimulatedSource):  # what is simulated is drawn upright
         return source
     return TurnedSource(source, camera.turn)
 
 
-def _make_as_delivered(camera: RigCamera, rig: Rig) -> Source:
+def _make_as_delivered(camera: RigCamera, rig: Rig, copies: bool, decodes: bool) -> Source:
     match camera.source:
         case None:
             raise SourceError(
@@ -35,9 +38,13 @@ def _make_as_delivered(camera: RigCamera, rig: Rig) -> Source:
             if is_url(camera.source.device):
                 from app.sources.network_stream import NetworkStream
 
-                return NetworkStream(camera)
+                return NetworkStream(camera, copies, decodes)
             if is_video_file(camera.source.device):
                 return VideoFileCapture(camera)
+            if copies:
+                from app.sources.v4l2_copy import V4l2Copy
+
+                return V4l2Copy(camera, decodes)
             return OpenCvCapture(camera)
         case PylonSource():
             from app.sources.pylon import PylonCapture

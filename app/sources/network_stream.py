@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from app.sources.device_clock import DeviceClock
 from app.sources.mode_check import require_size, require_value
+from app.sources.packet_size import PacketSize
 from app.sources.source import CameraPacket, FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import OpenCvSource
 from calibration.rig import RigCamera
@@ -33,6 +34,7 @@ _TOLERANCE = 0.01
 # PyAV's flags need its enumerations; FFmpeg's own names do as well. A user's own setting is kept.
 _OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
 _JOIN_S = 1.0
+_COPIED = ("mjpeg", "h264")
 # The demuxers that count pictures at 25 a second, whatever their rate.
 _WITHOUT_TIMES = ("mpjpeg", "mjpeg", "mjpeg_2000", "h264", "hevc", "m4v")
 
@@ -60,13 +62,15 @@ class _Newest:
 
 
 class NetworkStream:
-    """A camera whose `device` is a URL."""
+    """A camera whose `device` is a URL. One that `copies` is refused where its codec cannot be recorded as it is;
+    without `decodes`, only `packets` gives its pictures, and `retrieve` may not."""
 
     tuning = StreamTuning()
 
-    def __init__(self, camera: RigCamera) -> None:
+    def __init__(self, camera: RigCamera, copies: bool = False, decodes: bool = True) -> None:
         assert isinstance(camera.source, OpenCvSource)
         self._camera, self._source = camera, camera.source
+        self._copies, self._decodes = copies, decodes
         self._label = f"camera `{camera.camera_id}`"
         self._url = str(camera.source.device)
         self._name = without_password(self._url)
@@ -89,7 +93,7 @@ class NetworkStream:
         except BaseException:
             container.close()
             raise
-        self._reader = _Reader(self._name, container, self._next_sequence, self.tuning)
+        self._reader = _Reader(self._name, container, self._next_sequence, self.tuning, self._copies, self._decodes)
         return mode
 
     def grab(self, timeout_s: float) -> Stamp:
@@ -145,6 +149,11 @@ class NetworkStream:
         if not container.streams.video:
             raise SourceError(f"{self._label}: the stream {self._name} has no video. Check the address.")
         stream = container.streams.video[0]
+        if self._copies and stream.codec.canonical_name not in _COPIED:
+            raise SourceError(
+                f"{self._label}: {self._name} sends {stream.codec.canonical_name}, which cannot be copied, as "
+                f"{' and '.join(_COPIED)} can. Set one of them in the camera, or leave `--copy` out."
+            )
         require_size(self._camera, self._name, stream.width, stream.height)
         rate = stream.average_rate or stream.guessed_rate
         # A network stream often states no rate, and its clock's 90000 instead.
@@ -161,14 +170,25 @@ class NetworkStream:
 class _Reader:
     """Owns the opened stream and a thread that reads it; where the network blocks, the thread ends by itself later."""
 
-    def __init__(self, name: str, container: InputContainer, first_sequence: int, tuning: StreamTuning) -> None:
+    def __init__(
+        self,
+        name: str,
+        container: InputContainer,
+        first_sequence: int,
+        tuning: StreamTuning,
+        copies: bool,
+        decodes: bool,
+    ) -> None:
         self._name, self._container, self._tuning = name, container, tuning
+        self._copies, self._decodes = copies, decodes
         self.next_sequence = first_sequence
         self._stream: VideoStream = container.streams.video[0]
         # With more threads FFmpeg holds back one frame for each.
         self._stream.codec_context.thread_count = 1
         self._whole_pictures = bool(self._stream.codec.intra_only)
         self._has_times = container.format.name not in _WITHOUT_TIMES
+        size = self._stream.width, self._stream.height
+        self._packet_size = PacketSize(self._stream.codec.canonical_name, size)
         self._clock = DeviceClock()
         self._changed = threading.Condition()
         self._newest: _Newest | None = None
@@ -196,14 +216,17 @@ class _Reader:
         return taken
 
     def _keep_packet(self, packet: av.Packet, stamp: Stamp) -> None:
-        codec = self._stream.codec.canonical_name
+        if not self._copies:
+            return
+        codec = "h264" if self._stream.codec.canonical_name == "h264" else "mjpeg"
         data = bytes(packet)
         extra = self._stream.codec_context.extradata or b""
         if codec == "h264" and packet.is_keyframe and extra.startswith(b"\0\0"):
             # The parameter sets came with the stream's description, and belong before its key pictures.
             data = extra + data
+        kept = CameraPacket(stamp, codec, data, self._packet_size.of(data))
         with self._changed:
-            self._packets.append(CameraPacket(stamp, codec, data))
+            self._packets.append(kept)
 
     def decode(self, packet: av.Packet) -> VideoFrame | None:
         """The whole picture of a packet; None where it is damaged. For the thread that takes."""
@@ -250,6 +273,11 @@ class _Reader:
                 before = now
             if self._whole_pictures:
                 self._keep_packet(packet, self._keep(packet, packet.pts, arrival_ns, skips))
+                continue
+            if not self._decodes:
+                # Where pictures follow in another order than they are shown in, these are the times that rise.
+                rising = packet.pts if packet.dts is None else packet.dts
+                self._keep_packet(packet, self._keep(packet, rising, arrival_ns, skips))
                 continue
             for frame in self._frames(packet):
                 self._keep_packet(packet, self._keep(frame, frame.pts, arrival_ns, skips))

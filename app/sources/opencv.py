@@ -70,13 +70,9 @@ class OpenCvCapture:
         target = self._device
         if isinstance(target, str):
             target = os.path.realpath(target)
-        node = Path(target if isinstance(target, str) else f"/dev/video{target}")
         linux = sys.platform == "linux"
-        if linux and not node.exists():
-            raise SourceError(
-                f"{self._label}: there is no {self._name}. Plug the camera in, or give one that "
-                "`usthand cameras` lists."
-            )
+        if linux:
+            video_node(self._label, self._device)
         capture = cv2.VideoCapture(target, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)  # pyright: ignore[reportCallIssue, reportArgumentType]
         if not capture.isOpened():
             capture.release()
@@ -141,6 +137,16 @@ class OpenCvCapture:
         if source.gain is not None:
             require_value(self._camera, name, "gain", source.gain, capture.get(cv2.CAP_PROP_GAIN), _TOLERANCE)
         return Mode(width, height, fps if known else None, f"{name}: {width}x{height} {actual} at {fps:.4g} fps")
+
+
+def video_node(label: str, device: int | str) -> str:
+    """The file of a device by its index or path. Raises SourceError where there is none."""
+    name = str(device)
+    node = f"/dev/video{name}" if name.isdigit() else os.path.realpath(name)
+    if not Path(node).exists():
+        name = f"video device {name}" if name.isdigit() else name
+        raise SourceError(f"{label}: there is no {name}. Plug the camera in, or give one that `usthand cameras` lists.")
+    return node
 
 
 def _fourcc_code(text: str, camera_id: str) -> int:

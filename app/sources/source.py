@@ -1,7 +1,7 @@
 """What every capture source does, and how it says that it cannot."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -37,11 +37,15 @@ class Stamp:
 
 @dataclass(frozen=True)
 class CameraPacket:
-    """A frame as the camera sent it: `codec` "mjpeg" or "h264", Annex B with parameter sets before key pictures."""
+    """A frame as the camera sent it: H.264 in Annex B, with parameter sets before key pictures.
+
+    `size` is the picture's (width, height), which may be another than that of the opened mode.
+    """
 
     stamp: Stamp
-    codec: str
+    codec: Literal["mjpeg", "h264"]
     data: bytes
+    size: tuple[int, int]
 
 
 class SourceError(UserError):

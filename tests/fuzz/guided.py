@@ -19,7 +19,7 @@ import yaml
 atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["app", "calibration", "models.files"]):
-    from app.assembly.jpeg_header import jpeg_size
+    from app.sources.jpeg_header import jpeg_size
     from app.transport.messages import MessageRefused, decode, decode_plain
     from calibration.errors import UserError
     from calibration.plain_json import parse_json

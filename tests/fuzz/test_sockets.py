@@ -10,8 +10,8 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.assembly.jpeg_header import jpeg_size
 from app.recording.process import check_take_name
+from app.sources.jpeg_header import jpeg_size
 from app.transport.clock import ClockOffset, answer_clock
 from app.transport.messages import CameraStatus, MessageRefused, decode, decode_plain, encode, encode_plain
 from app.transport.sockets import (

@@ -30,11 +30,12 @@ from tests.support.source_cases import (
     source_of,
     write_video,
 )
+from tests.support.v4l2_camera import FilmingCamera, plug_in, usb_picture
 
 # Read by pylon when it is first imported.
 os.environ.setdefault("PYLON_CAMEMU", "4")
 
-KINDS = ("device", "stream", "file", "pylon", "recorded", "simulated")
+KINDS = ("device", "copied", "stream", "file", "pylon", "recorded", "simulated")
 FRAMES = 40
 
 
@@ -67,6 +68,7 @@ def case(
 ) -> Iterator[Case]:
     built = {
         "device": lambda: device_case(tmp_path, video, monkeypatch),
+        "copied": lambda: copied_case(tmp_path, monkeypatch),
         "stream": lambda: stream_case(video, monkeypatch),
         "file": lambda: file_case(tmp_path, video),
         "pylon": lambda: pylon_case(tmp_path),
@@ -99,6 +101,26 @@ def device_case(folder: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> C
         absent=lambda source: node.unlink(),
         back=lambda source: node.touch(),
         unplug=lambda source: setattr(device, "plugged", False),
+    )
+
+
+def copied_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    camera = FilmingCamera(folder / "video0", picture=lambda number: usb_picture(number % FRAMES))
+    hidden = folder / "hidden"
+    plug_in(monkeypatch, camera)
+
+    def make(*size: int) -> Source:
+        entry = rig_camera(OpenCvSource(device=7), *size)
+        source = make_source(entry, Rig((entry,)), copies=True)
+        source._device = str(camera.path)  # pyright: ignore[reportAttributeAccessIssue]
+        return source
+
+    return Case(
+        make=make,
+        wrong=lambda: make(640, 480),
+        absent=lambda source: camera.path.rename(hidden),
+        back=lambda source: hidden.rename(camera.path),
+        unplug=lambda source: setattr(camera, "plugged", False),
     )
 
 

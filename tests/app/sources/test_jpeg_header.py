@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.assembly.jpeg_header import jpeg_size
+from app.sources.jpeg_header import jpeg_size
 
 
 @pytest.mark.parametrize("flags", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_QUALITY, 20]])
