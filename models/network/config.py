@@ -33,7 +33,8 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     `backbone` "mediapipe" is MediaPipe's landmark network with its own weights, held as they are, whose points are the
     2D estimates instead of heatmaps' means (models/network/landmark_net.py); it takes upright crops of 224 pixels, and
-    `base_channels` and `decoder_channels` are of no use to it. `robust_rounds`: how often the DLT is solved again with
+    `base_channels` and `decoder_channels` are of no use to it. With `landmark_heatmaps` the estimates are the means of
+    heatmaps on its levels (models/training/heatmaps.py). `robust_rounds`: how often the DLT is solved again with
     less weight for views that disagree.
 
     `correction_share`: in use, but not in training, the flow's mode is moved back to the 2D estimates, so that this
@@ -56,6 +57,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     blocks: int = 4
     neighbours: int = 16
     anchors: int = 16
+    landmark_heatmaps: bool = False
     robust_rounds: int = 0
     correction_share: float = 1.0
 
@@ -81,6 +83,8 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise ValueError(f"crop_px is {self.crop_px}, expected a multiple of 32, the backbone's coarsest stride")
         if self.landmarks and self.crop_px != 224:
             raise ValueError(f"crop_px is {self.crop_px}, expected 224, for which the backbone `mediapipe` is made")
+        if self.landmark_heatmaps and not self.landmarks:
+            raise ValueError(f"landmark_heatmaps is for the backbone `mediapipe`, not for {self.backbone}")
         if self.width % self.heads:
             raise ValueError(f"width is {self.width}, expected a multiple of heads ({self.heads})")
         if self.neighbours > self.cloud_points:

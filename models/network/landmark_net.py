@@ -10,6 +10,7 @@ pixels wide.
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from torch.nn import functional
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
+from models.network.config import NetworkConfig
+from models.network.heatmap_head import HeatmapHead
 
 IMAGE_PX = 224
 CHANNELS = (24, 40, 112, 192)
@@ -44,6 +47,7 @@ _BLOCKS = (
     (1152, 3, 1, 0),
 )
 _INSIDE = "stage1.backbone."
+_HEATMAP_CHANNELS = 64
 _LEVELS = (2, 4, 10, 14)
 """The blocks after which the levels are taken."""
 
@@ -99,6 +103,29 @@ class LandmarkNet(nn.Module):
         )
 
 
+class HeatmapLandmarkNet(LandmarkNet):
+    """The same with image coordinates that are the means of heatmaps on its levels; the depths stay the original's.
+
+    models/training/heatmaps.py trains the head, outside of the network; here it is always as in use.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heatmap_head = HeatmapHead(
+            NetworkConfig(crop_px=IMAGE_PX, decoder_channels=_HEATMAP_CHANNELS), channels=CHANNELS
+        )
+
+    def forward(self, crops_rgb: Tensor) -> Landmarks:
+        found = super().forward(crops_rgb)
+        points_px = self.heatmap_head(found.levels).keypoints_px
+        return found._replace(image=torch.cat([points_px, found.image[..., 2:]], -1))
+
+    def train(self, mode: bool = True) -> "HeatmapLandmarkNet":
+        super().train(mode)
+        self.heatmap_head.eval()  # its batch statistics are not those of what the rest learns from
+        return self
+
+
 class InvertedResidual(nn.Module):
     """Expand by 1x1, filter each channel, project by 1x1; the input is added where the size stays."""
 
@@ -133,15 +160,17 @@ class SameConv2d(nn.Conv2d):
 
 
 def read_landmark_net(path: Path) -> LandmarkNet:
-    """The network with the weights of a file of models/tools/landmark_weights.py, or of a checkpoint that has one.
+    """The network with the weights of a file of models/tools/landmark_weights.py or models/training/heatmaps.py, or of
+    a checkpoint that has one.
 
     Raises UserError where the file is missing or holds something else.
     """
-    network = LandmarkNet()
     try:
         state = load_file(path)
         inside = {name.removeprefix(_INSIDE): value for name, value in state.items() if name.startswith(_INSIDE)}
-        network.load_state_dict({name: value.float() for name, value in (inside or state).items()})
+        state = inside or state
+        network = HeatmapLandmarkNet() if any(name.startswith("heatmap_head.") for name in state) else LandmarkNet()
+        network.load_state_dict({name: value.float() for name, value in state.items()})
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(
             f"{path}: not the landmark network's weights ({str(error).splitlines()[0]}). Give a checkpoint of the "

@@ -19,7 +19,7 @@ from models.network.gcn import AdaptiveGraphConvolution
 from models.network.heatmap_head import HeatmapHead
 from models.network.joint_features import JointFeatures
 from models.network.landmark_features import LandmarkFeatures, Sightings, confidence_of, sight
-from models.network.landmark_net import LandmarkNet
+from models.network.landmark_net import HeatmapLandmarkNet, LandmarkNet
 from models.network.lifting import agreeing_weights, condition_cameras, project, triangulate
 from models.network.point_features import PointFeatures
 from models.network.precision import float32_region
@@ -90,7 +90,8 @@ class Stage1(nn.Module):
         self.config = config
         self.correction_share = config.correction_share  # 1 in training
         if config.landmarks:
-            self.backbone = LandmarkNet().requires_grad_(False)
+            made = HeatmapLandmarkNet() if config.landmark_heatmaps else LandmarkNet()
+            self.backbone = made.requires_grad_(False)
             self.heatmap_head = None
             self.joint_features = LandmarkFeatures(config)
             self.presence, self.right = Calibration(), Calibration()

@@ -1,7 +1,8 @@
 """`python -m models.training.put_landmarks CHECKPOINT WEIGHTS SHARE OUT`: a checkpoint with another landmark network.
 
 The network of CHECKPOINT, recipe `live`, gets a landmark network that is SHARE of the way from its own to that of
-WEIGHTS, and is written to OUT.
+WEIGHTS, and is written to OUT. Where WEIGHTS has heatmaps (models/training/heatmaps.py), they come as they are, and
+their points become the 2D estimates.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import msgspec
 
 from calibration.errors import UserError
 from calibration.programs import exit_code
-from models.network.checkpoint import load_checkpoint, save_checkpoint
-from models.network.landmark_net import LandmarkNet, read_landmark_net
+from models.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from models.network.landmark_net import HeatmapLandmarkNet, LandmarkNet, read_landmark_net
+from models.network.ust_hand import UstHand
 
 
 def main() -> int:
@@ -35,10 +37,16 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"{args.checkpoint}: recipe `{info.network.recipe}` has no landmark network. Give one of `live`."
         )
-    before, after = backbone.state_dict(), read_landmark_net(args.weights).state_dict()
-    backbone.load_state_dict({name: value.lerp(after[name], args.share) for name, value in before.items()})
+    put = read_landmark_net(args.weights)
+    config = msgspec.structs.replace(info.network, landmark_heatmaps=isinstance(put, HeatmapLandmarkNet))
+    before, after, whole = backbone.state_dict(), put.state_dict(), UstHand(config)
+    for name, value in after.items():
+        if name in before and not name.startswith("heatmap_head."):
+            after[name] = before[name].lerp(value, args.share)
+    inside = {f"stage1.backbone.{name}": value for name, value in after.items()}
+    whole.load_state_dict(network.state_dict() | inside, strict=False)
     provenance = info.provenance | {"adapted": {"share": args.share}}
-    save_checkpoint(args.out, network.state_dict(), msgspec.structs.replace(info, provenance=provenance), half=True)
+    save_checkpoint(args.out, whole.state_dict(), CheckpointInfo(config, info.step, provenance), half=True)
     return 0
 
 
