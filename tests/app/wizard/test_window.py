@@ -1,0 +1,48 @@
+"""The window of wizard, touch test and latency: what it shows is on the screen, from its first picture on."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+_STARTS = 12
+_SHOW_WHITE = """
+import ctypes
+import time
+import numpy as np
+from app.wizard.window import WizardWindow
+
+x11 = ctypes.CDLL("libX11.so.6")
+x11.XOpenDisplay.restype = x11.XGetImage.restype = ctypes.c_void_p
+x11.XGetPixel.restype = x11.XDefaultRootWindow.restype = ctypes.c_ulong
+display = ctypes.c_void_p(x11.XOpenDisplay(None))
+root = ctypes.c_ulong(x11.XDefaultRootWindow(display))
+
+def pixel():
+    image = ctypes.c_void_p(x11.XGetImage(display, root, 640, 360, 1, 1, ctypes.c_ulong(0xFFFFFF), 2))
+    return x11.XGetPixel(image, 0, 0) & 0xFFFFFF
+
+while pixel() != 0:  # until the window of the start before is gone
+    time.sleep(0.05)
+window = WizardWindow("white")
+white = np.full((720, 1280, 3), 255, np.uint8)
+spent = time.process_time()
+while pixel() != 0xFFFFFF and time.process_time() < spent + 2.0:
+    window.show(white)
+    window.pressed()
+print(hex(pixel()))
+"""
+
+
+@pytest.mark.slow
+def test_no_start_leaves_the_window_black(x_display: str) -> None:
+    """Without a window manager, one in six did."""
+    environment = {**os.environ, "DISPLAY": x_display}
+    for start in range(_STARTS):
+        done = subprocess.run(
+            [sys.executable, "-c", _SHOW_WHITE], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.stdout == "0xffffff\n", f"start {start}: {done.stdout}{done.stderr}"
