@@ -1,15 +1,13 @@
 """Many large simulated cameras at once: sets a second, frames lost by cause, and which process takes the time."""
 
 import os
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
 
+from app.bench.cpu_watch import CpuWatch
 from app.bench.live import frames_lost
-from app.bench.soak.processes import cpu_s, family
 from app.run.settings import RunSettings
 from app.run.supervisor import Outcome
 from app.sources.hand_drawing import HandDrawing
@@ -17,44 +15,13 @@ from app.worker.statistics import rounded
 from calibration.rig import Rig
 from models.simulation.hands import hands_of_people_at
 
-# The processes start meanwhile.
-_BEGINS_S = 5.0
 _PICTURES = 40
-
-
-class _Watch:
-    """Counts, in a thread, the processor time of each kind of process, while a run goes on."""
-
-    def __init__(self) -> None:
-        self.cores: dict[str, float] = {}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        if self._ended.wait(_BEGINS_S):
-            return
-        began_s, before = time.monotonic(), self._look()
-        while not self._ended.wait(1.0):
-            took_s, now = time.monotonic() - began_s, self._look()
-            kinds: dict[str, float] = defaultdict(float)
-            for (pid, name), seconds in now.items():
-                kinds[name.partition(" ")[0]] += (seconds - before.get((pid, name), 0.0)) / took_s
-            self.cores = {kind: round(cores, 3) for kind, cores in kinds.items()}
-
-    def _look(self) -> dict[tuple[int, str], float]:
-        return {(pid, name): cpu_s(pid) for pid, name in family(os.getpid()).items() if name}
-
-    def end(self) -> dict[str, float]:
-        self._ended.set()
-        self._thread.join()
-        return self.cores
 
 
 def bench(rig: Rig, settings: RunSettings, run: Callable[[Rig, RunSettings], Outcome]) -> dict:
     """The figures of one run; empty where it failed."""
     drawing_ms = _drawing_ms(rig)
-    watch = _Watch()
+    watch = CpuWatch()
     outcome = run(rig, settings)
     cores, summary = watch.end(), outcome.summary
     if outcome.exit_code or not summary:

@@ -11,6 +11,7 @@ from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.commands.bench_batch import add_batch
 from app.commands.bench_calibration import add_calibration
 from app.commands.bench_load import add_load
+from app.commands.bench_record import add_record
 from app.commands.bench_soak import add_soak
 from app.commands.bench_streams import add_streams
 from app.commands.bench_viewer import add_viewer
@@ -83,6 +84,7 @@ def add_parser(subparsers) -> None:
     )
     simulate.add_argument("--seconds", type=positive, default=10.0, help="of each measurement (%(default)s)")
     add_load(parts)
+    add_record(parts)
     add_soak(parts)
     transport = add_command(
         parts,

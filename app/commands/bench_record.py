@@ -1,0 +1,64 @@
+"""`usthand bench record`: what recording costs by encoder setting, and whether frames are lost."""
+
+import argparse
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+from app.commands.common import add_command, check_camera_count, positive, run_rig
+from calibration.camera_source import MAX_CAMERAS
+
+log = logging.getLogger(__name__)
+
+_SETTINGS = ("ultrafast", "superfast", "veryfast", "lossless", "copy")
+
+
+def add_record(parts) -> None:
+    parser = add_command(
+        parts,
+        "record",
+        run,
+        "recording of MJPEG cameras by encoder setting: frames dropped, cores of the encoders, bytes",
+        "  usthand bench record\n  usthand bench record --settings copy --cameras 8 --seconds 60 --json",
+    )
+    parser.add_argument(
+        "--settings", nargs="+", choices=_SETTINGS, default=_SETTINGS, metavar="NAME", help=", ".join(_SETTINGS)
+    )
+    parser.add_argument("--cameras", type=int, default=4, metavar="N", help=f"2 to {MAX_CAMERAS} (%(default)s)")
+    parser.add_argument("--fps", type=positive, default=30.0, help="of each (%(default)s)")
+    parser.add_argument("--width", type=int, choices=range(160, 4097), default=1280, metavar="PX", help="(%(default)s)")
+    parser.add_argument("--height", type=int, choices=range(120, 4097), default=720, metavar="PX", help="(%(default)s)")
+    parser.add_argument("--seconds", type=positive, default=60.0, help="of each recording (%(default)s)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="on the disk to record to (default: the system's)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from app.bench.record import bench
+
+    check_camera_count(args.cameras)
+    rows = []
+    print("setting    frames  dropped  encoders  all cores   MB/s")
+    for name in args.settings:
+        with tempfile.TemporaryDirectory(dir=args.folder, prefix="usthand-bench-") as folder:
+            row = bench(
+                name,
+                args.cameras,
+                (args.width, args.height),
+                args.fps,
+                args.seconds,
+                Path(folder) / "session",
+                lambda rig, settings: run_rig(rig, settings, None, args.seconds),
+            )
+        if row is None:
+            log.error("%s: the recording failed, for the reason above", name)
+            return 1
+        rows.append(row)
+        encoders = row["cores"].get("encoder", 0.0)
+        print(
+            f"{name:9} {row['frames']:7d} {row['dropped']:8d} {encoders:9.2f} {row['all_cores']:10.2f} "
+            f"{row['mb_per_s']:6.1f}"
+        )
+    if args.json:
+        print(json.dumps({"rows": rows}))
+    return 0
