@@ -3,7 +3,9 @@
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +17,10 @@ from calibration.camera_source import RecordedSource
 from calibration.frames import Frame, FrameSet
 from calibration.played_frames import played_frames
 from calibration.rig import Rig, RigCamera, SyncSettings
-from calibration.session import Session
+from calibration.session import Session, read_session
+
+# A set is formed with what lies so far around it.
+_REACH_NS = 1_000_000_000
 
 
 def recorded_rig(session: Session) -> Rig:
@@ -87,6 +92,61 @@ def _frames(session: Session, camera: RigCamera, synchroniser: Synchroniser | Pu
     finally:
         video.close()
         synchroniser.stops(camera.camera_id)
+
+
+class Stamps(NamedTuple):
+    """Of a recorded camera's frames that are played: their numbers in the video (n,), and their times (n,) on the
+    recording's clock, with the camera's `time_offset` taken off."""
+
+    numbers: np.ndarray
+    times_ns: np.ndarray
+
+
+def stamps_of(camera: RigCamera) -> Stamps:
+    """Raises UserError."""
+    assert isinstance(camera.source, RecordedSource)
+    times_ns = read_session(Path(camera.source.session)).frame_times_ns(camera.source.camera)
+    numbers = played_frames(camera.source, times_ns)
+    return Stamps(numbers, times_ns[numbers] - camera.time_offset_ns)
+
+
+def set_at(
+    rig: Rig, phases_ns: Mapping[str, int] | None, stamps: Mapping[str, Stamps], time_ns: int
+) -> FrameSet | None:
+    """The set of a replay that is nearest to a time, without pixels; None where there is none within a second."""
+    synchroniser = make_synchroniser(rig, ReplayPolicy(), phases_ns)
+    # The sets that a live run published are known one by one, from the first on.
+    reach_ns = _REACH_NS if isinstance(synchroniser, Synchroniser) else np.iinfo(np.int64).max // 4
+    frames = [
+        _bare_frame(camera_id, int(number), int(at_ns))
+        for camera_id, of in stamps.items()
+        for number, at_ns in zip(*_within(of, time_ns, reach_ns), strict=True)
+    ]
+    for frame in sorted(frames, key=lambda frame: frame.capture_time_ns):
+        synchroniser.add(frame, 0)
+    sets = []
+    for camera_id in stamps:
+        synchroniser.stops(camera_id)
+    while (frame_set := synchroniser.pop(0)) is not None:
+        sets.append(frame_set)
+    nearest = min(sets, key=lambda each: abs(each.reference_time_ns - time_ns), default=None)
+    return nearest if nearest is not None and abs(nearest.reference_time_ns - time_ns) <= _REACH_NS else None
+
+
+def _within(stamps: Stamps, time_ns: int, reach_ns: int) -> tuple[np.ndarray, np.ndarray]:
+    begin, end = np.searchsorted(stamps.times_ns, (time_ns - reach_ns, time_ns + reach_ns))
+    return stamps.numbers[begin:end], stamps.times_ns[begin:end]
+
+
+def _bare_frame(camera_id: str, number: int, time_ns: int) -> Frame:
+    return Frame(
+        camera_id=camera_id,
+        sequence=number,
+        capture_time_ns=time_ns,
+        grab_time_ns=0,
+        publish_time_ns=0,
+        pixels=np.empty((0, 0, 3), np.uint8),
+    )
 
 
 def without_camera(frame_set: FrameSet, camera_id: str) -> FrameSet:

@@ -11,6 +11,8 @@ from app.sources.source import SourceError
 _PATIENCE = 32
 # No packet is smaller, in bytes: a header that claims more frames than so many is wrong.
 _LEAST_PACKET = 8
+# A frame that lies no further on is read to, as quickly as it is jumped to.
+_READ_ON = 16
 
 
 class VideoFrames:
@@ -37,6 +39,8 @@ class VideoFrames:
         self._pts = -1
         self._first_pts: int | None = None
         self._checked = False
+        self._evenness: bool | None = None
+        self._even_first: int | None = None
 
     def grab(self) -> int | None:
         """Go to the next frame that can be decoded and give its number, from 0; None at the end."""
@@ -56,6 +60,48 @@ class VideoFrames:
             self._number = max(self._number, pts - self._first_pts)
         self._pts = pts
         return self._number
+
+    def seek(self, number: int) -> bool:
+        """Go to a frame by its number: the very one that reading on or from the start gives, found by way of the key
+        frame before it. False where it cannot be decoded."""
+        if not 0 <= number - self._number <= _READ_ON and not self._jump(number):
+            self._begin_again()
+        while self._number < number:
+            if self.grab() is None:
+                return False
+        return self._number == number
+
+    def _jump(self, number: int) -> bool:
+        """Before or onto a frame, where frames lie evenly in the file; whether that was possible."""
+        if not self._is_even():
+            return number > self._number
+        self._first_pts = self._even_first
+        self._checked = True
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+        self._number = -1
+        return self.grab() is not None and self._number <= number
+
+    def _is_even(self) -> bool:
+        """Whether a frame's number follows from its time in the file; looked at once."""
+        if self._evenness is None:
+            first = self._first_even_pts()
+            self._evenness, self._even_first = first is not None, first
+        return self._evenness
+
+    def _first_even_pts(self) -> int | None:
+        if self._path.suffix != ".mkv" or round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) != self._frames:
+            return _first_of_even_pts(self._path, self._frames)
+        # There OpenCV counts by the duration and the rate, so that no gap hides between.
+        probe = _open(self._path)
+        try:
+            return round(probe.get(cv2.CAP_PROP_PTS)) if probe.grab() else None
+        finally:
+            probe.release()
+
+    def _begin_again(self) -> None:
+        self._capture.release()
+        self._capture = _open(self._path)
+        self._number = self._pts = -1
 
     def retrieve(self, out: np.ndarray) -> bool:
         """Decode the frame into `out` (H, W, 3) BGR uint8; False where that fails."""

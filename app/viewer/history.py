@@ -1,4 +1,5 @@
-"""What a replay has shown: its pose sets and small images, so that the user can go back. Bounded in memory."""
+"""What a replay has shown: its pose sets and small images, so that the user can go back. Bounded in memory: where it is
+full, the oldest images go first, which can be had from the videos again, and then the oldest pose sets."""
 
 import bisect
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,11 @@ class Moment(msgspec.Struct, frozen=True):
         return message
 
     @property
+    def lacks_images(self) -> bool:
+        """Whether they were given away."""
+        return not self.images
+
+    @property
     def bytes(self) -> int:
         return len(self.message) + sum(map(len, self.images.values()))
 
@@ -40,13 +46,14 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class History:
-    """Moments in order of their times on the recording's clock; the oldest go when `most_bytes` are full."""
+    """Moments in order of their times on the recording's clock, in `most_bytes`. `forgets`: the oldest are gone."""
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._moments: list[Moment] = []
         self.times_ns: list[int] = []
-        self._bytes = 0
+        self._bytes = self._without_images = 0
+        self.forgets = False
 
     def __len__(self) -> int:
         return len(self._moments)
@@ -72,8 +79,16 @@ class History:
 
     def _forget(self) -> None:
         """An eighth at a time: to take one off the front costs as much as to take many."""
+        wanted = self._most_bytes * 7 // 8
+        while self._bytes > wanted and self._without_images < len(self._moments) - 1:
+            moment = self._moments[self._without_images]
+            self._moments[self._without_images] = bare = Moment(moment.message, {})
+            self._bytes -= moment.bytes - bare.bytes
+            self._without_images += 1
         gone = 0
-        while self._bytes > self._most_bytes * 7 / 8 and gone < len(self._moments) - 1:
+        while self._bytes > wanted and gone < len(self._moments) - 1:
             self._bytes -= self._moments[gone].bytes
             gone += 1
         del self._moments[:gone], self.times_ns[:gone]
+        self._without_images = max(0, self._without_images - gone)
+        self.forgets = self.forgets or gone > 0

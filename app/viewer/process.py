@@ -23,6 +23,7 @@ from app.viewer.play_control import PlayControl
 from app.viewer.redraws import Redraws
 from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews, views_file
+from app.viewer.seeker import Seeker
 from app.viewer.show import run_viewer
 from app.viewer.take_keys import TakeKeys
 from calibration.camera_source import RecordedSource
@@ -58,6 +59,7 @@ def main() -> int:
             # Where cores are short, poses come before pictures of them.
             os.nice(_NICE)
         redraws = Redraws()
+        replay = None if args.headless else _replay(folder, rig, settings)
         feed = LiveFeed(folder, 64 if every_set else _BACKLOG, with_recorder=settings.record is not None)
         try:
             if args.pictures:
@@ -73,7 +75,8 @@ def main() -> int:
                 every_set=every_set,
                 theme=args.theme,
                 views=SavedViews(views_file(rig.rig_id)),
-                replay=None if args.headless else _replay(folder, rig, settings),
+                replay=replay,
+                seeker=None if replay is None else Seeker(rig, settings.phases_ns),
                 redraws=redraws,
                 on_stay=folder.viewer_stays.touch,
                 on_first_picture=folder.begun("viewer").touch,

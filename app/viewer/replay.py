@@ -1,4 +1,5 @@
-"""The time line of a replay: what was seen is played from memory, what was not yet seen by the worker.
+"""The time line of a replay: what was seen is played from memory, what was not yet seen by the worker. Where neither
+has it yet, or any more, `sought_ns` is a time whose pictures are wanted from the videos.
 
 The worker estimates every set once, in order, whatever the user does here: it is held and let go, and nothing else. So
 the poses that a replay writes do not depend on it.
@@ -36,6 +37,7 @@ class Replay:
         self._told = 1.0
         self._shown_ns: int | None = None
         self._last_ns = 0
+        self.sought_ns: int | None = None
 
     @property
     def speed(self) -> float:
@@ -44,6 +46,8 @@ class Replay:
     @property
     def position_ns(self) -> int:
         """The recording's time that is shown."""
+        if self.is_ahead:
+            return self._wanted_ns
         return self.newest_ns if self.cursor_ns is None else self.cursor_ns
 
     @property
@@ -65,6 +69,12 @@ class Replay:
         """Whether something older than the newest set is shown."""
         return self.cursor_ns is not None
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a place is shown that the worker has yet to come to."""
+        before_ns = self._wanted_ns - 1.5 * self._period_ns
+        return self.cursor_ns is None and not self.ended and self.sought_ns is not None and self.newest_ns < before_ns
+
     def end(self) -> None:
         """The worker has no more sets."""
         self.ended = True
@@ -83,6 +93,9 @@ class Replay:
     def step(self, sets: int) -> None:
         """One set back or on, and stand there; beyond the newest the worker makes the next."""
         self.playing = False
+        if self.is_ahead:
+            self._go_to(self._wanted_ns + sets * self._period_ns)
+            return
         index = self.history.at(self.position_ns) + sets
         if index < len(self.history):
             self._show(max(index, 0))
@@ -94,12 +107,12 @@ class Replay:
         self._go_to(self.position_ns + round(seconds * _SECOND_NS))
 
     def go_to_end(self, newest: bool) -> None:
-        """To the first set that is kept, or to the newest."""
+        """To the first set, or to the newest."""
         if newest:
-            self.cursor_ns = None
+            self.cursor_ns = self.sought_ns = None
             self._tell()
         else:
-            self._show(0)
+            self._go_to(self.first_ns)
 
     def drag_to(self, time_ns: int) -> None:
         """Where the user drags the time line to; play stops."""
@@ -114,32 +127,43 @@ class Replay:
         elif self.playing and self.cursor_ns is not None:
             self.cursor_ns += round(elapsed_ns * self.speed)
             if self.cursor_ns >= self.newest_ns:
-                self.cursor_ns = None
+                self.cursor_ns = self.sought_ns = None
                 self._tell()
         before_ns, self._shown_ns = self._shown_ns, None
         if self.cursor_ns is None:
             # At the edge sets are shown as they come; the way back to it ends at the newest of those kept.
             return None if before_ns is None or not len(self.history) else len(self.history) - 1
+        if self._is_forgotten(self.cursor_ns):
+            self.sought_ns = self.cursor_ns
+            return None
+        self.sought_ns = None
         index = self.history.at(self.cursor_ns)
         self._shown_ns = self.history.times_ns[index]
         return None if self._shown_ns == before_ns else index
 
     def _go_to(self, time_ns: int) -> None:
-        if time_ns <= self.newest_ns and len(self.history):
+        if self._is_forgotten(time_ns):
+            self.cursor_ns = self.sought_ns = max(time_ns, self.first_ns)
+            self._tell()
+        elif time_ns <= self.newest_ns and len(self.history):
             self._show(self.history.at(time_ns), time_ns)
         else:
             self._hurry_to(min(time_ns, self.last_ns + self._period_ns))
+            self.sought_ns = min(time_ns, self.last_ns)
+
+    def _is_forgotten(self, time_ns: int) -> bool:
+        return self.history.forgets and time_ns < self.history.times_ns[0]
 
     def _show(self, index: int, time_ns: int | None = None) -> None:
         if not len(self.history):
             return
-        at_ns = self.history.times_ns[index]
+        at_ns, self.sought_ns = self.history.times_ns[index], None
         self.cursor_ns = at_ns if time_ns is None else max(time_ns, self.history.times_ns[0])
         self._tell()
 
     def _hurry_to(self, time_ns: int) -> None:
         """Let the worker estimate all up to a time as fast as it can."""
-        self.cursor_ns, self._wanted_ns = None, time_ns
+        self.cursor_ns, self._wanted_ns, self.sought_ns = None, time_ns, None
         self._told = self._asked
         self._worker.play(self._told, time_ns)
 

@@ -19,6 +19,7 @@ from app.viewer.palette import Theme
 from app.viewer.redraws import Redraws
 from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews
+from app.viewer.seeker import Seeker
 from app.viewer.video import Mp4Writer
 from app.viewer.window import ViewerWindow
 from calibration.errors import UserError
@@ -39,6 +40,7 @@ def run_viewer(
     theme: Theme = "dark",
     views: SavedViews | None = None,
     replay: Replay | None = None,
+    seeker: Seeker | None = None,
     redraws: Redraws | None = None,
     on_stay: Callable[[], None] = lambda: None,
     on_first_picture: Callable[[], None] = lambda: None,
@@ -61,7 +63,15 @@ def run_viewer(
             window = ViewerWindow(rig, feed, size=size, title=title, screen=False, fine=fine, theme=theme)
             return _run_headless(window, feed, video, rate_hz, snapshot, every_set, on_first_picture)
     window = ViewerWindow(
-        rig, feed, size=size, title=title, theme=theme, views=views, replay=replay, more_keys=more_keys
+        rig,
+        feed,
+        size=size,
+        title=title,
+        theme=theme,
+        views=views,
+        replay=replay,
+        seeker=seeker,
+        more_keys=more_keys,
     )
     try:
         return _run_on_screen(window, feed, rate_hz, on_first_picture, on_stay, redraws or Redraws())

@@ -20,6 +20,7 @@ from app.viewer.overlay import Overlay
 from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews
 from app.viewer.scene import Scene
+from app.viewer.seeker import Place, Seeker
 from app.viewer.state import Shown, Toggles, drawn_hands
 from app.viewer.stats import is_heartbeat
 from app.viewer.trail import SETS as TRAIL_SETS
@@ -38,8 +39,8 @@ class ViewerWindow:
     """One window, on a screen or (`screen` False) in memory. `size` is (width, height) in pixels.
 
     `more_keys` are actions by capital letters, in place of the keys' own: those of a recording's takes. `views` are the
-    user's, `replay` the time line of a recording. `fine` renders that many times larger and reduces what `capture`
-    gives, for smooth edges: EGL smooths none.
+    user's, `replay` the time line of a recording and `seeker` its videos. `fine` renders that many times larger and
+    reduces what `capture` gives, for smooth edges: EGL smooths none.
 
     Raises UserError where no window can be opened.
     """
@@ -56,9 +57,12 @@ class ViewerWindow:
         theme: palette.Theme = "dark",
         views: SavedViews | None = None,
         replay: Replay | None = None,
+        seeker: Seeker | None = None,
         more_keys: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self._feed, self._fine, self._theme, self._replay = feed, fine, theme, replay
+        self._seeker = seeker
+        self._sought: Place | None = None
         self._more_keys = more_keys or {}
         palette.use(theme)
         (prepare_screen if screen else prepare_no_screen)()
@@ -113,7 +117,8 @@ class ViewerWindow:
         for message in messages:
             if self._replay is not None:
                 self._keep(self._replay, message)
-            self.shown.take(message, now_ns, show=self._replay is None or not self._replay.is_back)
+            elsewhere = self._replay is not None and (self._replay.is_back or self._replay.is_ahead)
+            self.shown.take(message, now_ns, show=not elsewhere)
             if isinstance(message, PoseSet) and self.shown.pose_set is message:
                 self._scene.pass_by(drawn_hands(message))
         self._undrawn = self._take_fresh(self._feed, now_ns)
@@ -150,6 +155,7 @@ class ViewerWindow:
         """Show what the time line stands at, where that has changed and lies back."""
         index = replay.advance(now_ns)
         self.shown.stand_still(replay.is_back or not replay.playing, now_ns)
+        self._seek(replay, now_ns)
         if index is not None:
             past = [replay.history[before].pose_set for before in range(max(0, index - TRAIL_SETS), index + 1)]
             self._scene.restart_trails([drawn_hands(pose_set) for pose_set in past])
@@ -157,6 +163,35 @@ class ViewerWindow:
             if not replay.playing:
                 self._overlay.forget_images()
             self._take_fresh(replay.history[index], now_ns)
+            self._sought = None
+            if self._seeker is not None and replay.history[index].lacks_images:
+                self._seek_for(self._seeker, past[-1])
+
+    def _seek(self, replay: Replay, now_ns: int) -> None:
+        """Ask for the pictures of where the time line stands, where it is neither kept nor estimated; show what was
+        found meanwhile, unless something else is wanted by now."""
+        if self._seeker is None:
+            return
+        if replay.sought_ns is None and isinstance(self._sought, int):
+            self._sought = None
+        elif replay.sought_ns is not None and replay.sought_ns != self._sought:
+            self._seek_for(self._seeker, replay.sought_ns)
+        found = self._seeker.found()
+        # While the time line is dragged or plays, what was asked for a moment ago is as good.
+        same = found is not None and (
+            found.place is self._sought or (isinstance(found.place, int) and isinstance(self._sought, int))
+        )
+        if found is None or not same or not (replay.is_ahead or replay.is_back):
+            return
+        self._scene.restart_trails([drawn_hands(found.pose_set)])
+        self.shown.show(found.pose_set, now_ns)
+        if not replay.playing:
+            self._overlay.forget_images()
+        self._take_fresh(found, now_ns)
+
+    def _seek_for(self, seeker: Seeker, place: Place) -> None:
+        self._sought = place
+        seeker.seek(place)
 
     def update(self, now_ns: int) -> None:
         """Bring the scene up to date with messages, keys and mouse, to be drawn by the next `pump` or `capture`."""

@@ -12,7 +12,7 @@ from app.assembly.intake_sockets import Pacing
 from app.capture.grabber import Pacer
 from app.run.policy import ReplayPolicy
 from app.sources.source import Stamp
-from app.transport.messages import CameraStatus, Pace
+from app.transport.messages import CameraStatus, Pace, encode
 from app.transport.sockets import CommandClient, CommandServer, Publisher, ipc_address
 from app.viewer.history import History
 from app.viewer.play_control import PlayControl
@@ -117,8 +117,8 @@ def test_a_loop_begins_again_where_the_recording_ends():
     assert not replay.stays
 
 
-def test_history_gives_back_what_it_was_given_and_forgets_the_oldest():
-    history = History(most_bytes=200_000)
+def test_history_gives_back_what_it_was_given_and_forgets_the_oldest_images_first():
+    history = History(most_bytes=400_000)
     rng = np.random.default_rng(0)
     for number in range(100):
         kept = set_at(number)
@@ -128,14 +128,53 @@ def test_history_gives_back_what_it_was_given_and_forgets_the_oldest():
         assert slot is not None
         history.add(kept, {slot: image})
         history.add(kept, {})
-    assert 10 < len(history) < 100 and sum(history[n].bytes for n in range(len(history))) <= 200_000
-    assert history.times_ns == [number * STEP for number in range(100 - len(history), 100)]
+    assert len(history) == 100 and not history.forgets and sum(history[n].bytes for n in range(100)) <= 400_000
+    lacking = [history[number].lacks_images for number in range(100)]
+    assert 10 < sum(lacking) < 90 and lacking == sorted(lacking, reverse=True)
+    assert history[0].pose_set == set_at(0), "what was found is kept longer"
     newest = history[len(history) - 1]
     slot = newest.pose_set.cameras["cam_0"].slot
     assert newest.pose_set == set_at(99) and slot is not None
     image = newest.image(slot, 160)
     assert image is not None and np.abs(image[60:].astype(int) - 99).max() < 8
     assert history.at(99.5 * STEP) == len(history) - 1 and history.at(-1) == 0
+
+
+def test_history_forgets_the_oldest_sets_where_all_is_full():
+    history = History(most_bytes=30 * len(encode(set_at(99))))
+    for number in range(100):
+        history.add(set_at(number), {})
+    assert 20 < len(history) <= 30 and history.forgets
+    assert history.times_ns == [number * STEP for number in range(100 - len(history), 100)]
+    assert [history[n].pose_set for n in range(len(history))] == [set_at(n) for n in range(100 - len(history), 100)]
+
+
+def test_a_place_that_is_not_kept_is_sought_in_the_videos_until_the_worker_is_there():
+    replay, told = replay_of(10)
+    replay.drag_to(200 * STEP)
+    assert replay.sought_ns == 200 * STEP and replay.is_ahead and replay.position_ns == 200 * STEP
+    replay.step(-1)
+    assert replay.sought_ns == 199 * STEP and told.wishes[-1] == (0.0, 199 * STEP)
+    for number in range(10, 198):
+        assert replay.is_ahead
+        replay.history.add(set_at(number), {})
+    replay.history.add(set_at(198), {})
+    assert not replay.is_ahead, "the worker has estimated all before the time asked for"
+    replay.drag_to(5 * STEP)
+    assert replay.sought_ns is None and replay.advance(0) == 5
+    replay.history = History(most_bytes=30 * len(encode(set_at(99))))
+    for number in range(200):
+        replay.history.add(set_at(number), {})
+    replay.drag_to(7 * STEP)
+    assert replay.is_back and replay.advance(0) is None and replay.sought_ns == 7 * STEP
+    replay.go_to_end(newest=False)
+    assert replay.advance(0) is None and replay.sought_ns == 0
+    replay.toggle_play()
+    replay.advance(0)
+    replay.advance(2 * SECOND)
+    assert replay.sought_ns == 2 * SECOND, "it plays from the videos"
+    index = replay.advance(6 * SECOND)
+    assert index is not None and replay.history.times_ns[index] == 180 * STEP and replay.sought_ns is None
 
 
 def test_a_place_on_the_bar_is_the_time_that_is_drawn_there():

@@ -1,0 +1,145 @@
+"""Any place of a recording is shown at once: the very pictures that playing gives there."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from av.packet import Packet
+
+from app.assembly.recorded_sets import recorded_phases_of, recorded_rig, recorded_sets
+from app.recording.video_encoder import VideoEncoder
+from app.recording.video_file import RecordedVideo
+from app.run.record_settings import RecordSettings
+from app.sources.video_frames import VideoFrames
+from app.viewer.seeker import Seeker
+from calibration.session import Session, read_session, write_session
+from models.simulation.simulated_rig import ring_rig
+
+FRAMES, SIZE, STEP_NS = 90, (64, 48), 33_333_333
+CODECS = ("h264", "ffv1", "mjpeg")
+
+
+def pictures(seed: int) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 256, (FRAMES, 6, 8, 3), np.uint8)
+    return [cv2.resize(picture, SIZE, interpolation=cv2.INTER_CUBIC) for picture in small]
+
+
+def write_recording(path: Path, codec: str, seed: int) -> None:
+    if codec == "mjpeg":
+        with RecordedVideo(path, Fraction(30), None, ("mjpeg", *SIZE)) as video:
+            for picture in pictures(seed):
+                packet = Packet(cv2.imencode(".jpg", picture)[1].tobytes())
+                packet.is_keyframe = True
+                video.write(packet)
+        return
+    encoder = VideoEncoder(RecordSettings(folder="", codec=codec), SIZE, Fraction(30))  # pyright: ignore[reportArgumentType]
+    with RecordedVideo(path, Fraction(30), encoder.stream, None) as video:
+        for picture in pictures(seed):
+            for image in encoder.encode(picture, 0):
+                video.write(image.packet)
+        for image in encoder.flush():
+            video.write(image.packet)
+
+
+def played(path: Path) -> list[np.ndarray | None]:
+    """Every picture by its number, as a replay reads them; None of one that cannot be decoded."""
+    video, found = VideoFrames(path, FRAMES), [None] * FRAMES
+    while (number := video.grab()) is not None:
+        image = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
+        if video.retrieve(image):
+            found[number] = image  # pyright: ignore[reportCallIssue, reportArgumentType]
+    video.close()
+    return found
+
+
+def sought(video: VideoFrames, number: int) -> np.ndarray | None:
+    image = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
+    return image if video.seek(number) and video.retrieve(image) else None
+
+
+def assert_same_when_sought(path: Path, order: list[int]) -> None:
+    wanted, video = played(path), VideoFrames(path, FRAMES)
+    for number in order:
+        found, expected = sought(video, number), wanted[number]
+        assert (found is None) == (expected is None), f"frame {number}"
+        if found is not None and expected is not None:
+            np.testing.assert_array_equal(found, expected, f"frame {number}")
+    video.close()
+
+
+ORDER = [*np.random.default_rng(5).permutation(FRAMES).tolist()[:30], 0, FRAMES - 1, 1, 0, 0, 30, 29, 31, 60]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_frame_that_is_sought_is_the_frame_that_playing_gives(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "cam_0.mkv"
+    write_recording(path, codec, 1)
+    assert len({picture.tobytes() for picture in played(path) if picture is not None}) == FRAMES
+    assert_same_when_sought(path, ORDER)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(3)
+    for at in random.integers(len(data) // 4, len(data) * 3 // 4, 6):
+        data[at : at + 40] = random.integers(0, 256, 40, np.uint8).tobytes()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "mjpeg"])
+@pytest.mark.parametrize("spoil", [cut, damage])
+def test_what_is_cut_or_damaged_is_found_where_playing_finds_it(
+    tmp_path: Path, codec: str, spoil: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "cam_0.mkv"
+    write_recording(path, codec, 2)
+    spoil(path)
+    assert_same_when_sought(path, [number for number in ORDER if number < FRAMES // 2] + [50, 45, 60])
+
+
+def recording(folder: Path) -> Session:
+    folder.mkdir()
+    rig = ring_rig(3, *SIZE)
+    names, times = {}, {}
+    for number, (camera, codec) in enumerate(zip(rig.cameras, CODECS, strict=True)):
+        names[camera.camera_id] = f"{camera.camera_id}.mkv"
+        write_recording(folder / names[camera.camera_id], codec, number)
+        jitter_ns = np.random.default_rng(number).integers(-2_000_000, 2_000_000, FRAMES)
+        times[camera.camera_id] = 10**9 + np.arange(FRAMES) * STEP_NS + number * 3_000_000 + jitter_ns
+    rig = replace(rig, cameras=tuple(replace(camera, source=None) for camera in rig.cameras))
+    write_session(folder, rig, names, times)
+    return read_session(folder)
+
+
+def test_a_set_that_is_sought_has_the_pictures_of_the_set_that_a_replay_forms(tmp_path: Path) -> None:
+    session = recording(tmp_path / "session")
+    rig = recorded_rig(session)
+    phases_ns = recorded_phases_of(session, rig)
+    sets = [
+        (each.reference_time_ns, {camera_id: frame.pixels.copy() for camera_id, frame in each.frames.items()})
+        for each in recorded_sets(session, rig, phases_ns)
+    ]
+    assert len(sets) >= FRAMES - 1
+    seeker = Seeker(rig, phases_ns)
+    for number in np.random.default_rng(0).permutation(len(sets))[:20]:
+        time_ns, wanted = sets[number]
+        found = seeker.look_up(time_ns + 5_000_000)
+        assert found is not None and found.pose_set.reference_time_ns == time_ns
+        assert set(found.pose_set.cameras) == set(wanted)
+        again = seeker.look_up(found.pose_set)
+        for camera_id, report in found.pose_set.cameras.items():
+            assert report.slot is not None and again is not None
+            for each in (found, again):
+                image = each.image(report.slot, SIZE[0])
+                assert image is not None
+                np.testing.assert_array_equal(image, wanted[camera_id])
+    assert seeker.look_up(sets[-1][0] + 5_000_000_000) is None
