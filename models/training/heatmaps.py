@@ -9,8 +9,10 @@ their means (models/network/losses.py):
 `scratch`: taught by the simulated crops' labels, where a detector puts its points (models/hand/definition.py).
 
 OUT gets `distilled.safetensors` and `scratch.safetensors`, files of weights for models/training/put_landmarks.py and
-`backbone_weights`. Printed is, for crops that no head saw, the distance to their labels in px of a crop of 224. Labels
-of photographs and films are the network's own points of the picture as it is: there its own are right by definition.
+`backbone_weights`; where both are there already, nothing is trained. Printed is, for crops that no head saw, the
+distance to their labels in px of a crop of 224, and of caches of three or more cameras the distance of a view's labels
+to what the estimates in the others say, triangulated. Labels of photographs and films are the network's own points of
+the picture as it is: there its own are right by definition.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -29,9 +32,10 @@ from torch import Tensor
 from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.programs import exit_code
-from models.data.crop_cache import Shard, read_cache
+from models.data.crop_cache import Shard, read_cache, read_manifest
 from models.data.fused_labels import in_definition
 from models.data.sightings import draw_variants, variant_image
+from models.evaluation.withheld_points import withheld_distances_px
 from models.network.heatmap_head import HeatmapHead
 from models.network.landmark_net import CHANNELS, IMAGE_PX, HeatmapLandmarkNet, LandmarkNet, read_landmark_net
 from models.network.losses import LabelBatch, heatmap_loss, position_loss
@@ -163,43 +167,77 @@ def points_of(head: HeatmapHead, crops: Crops) -> Tensor:
     found = []
     for start in range(0, len(crops), _SEEN_AT_ONCE):
         levels = tuple(level[start : start + _SEEN_AT_ONCE].flatten(0, 1).float() for level in crops.levels)
-        found.append(head(levels).keypoints_px.unflatten(0, (-1, len(VARIANTS))))
+        found.append(head(levels).keypoints_px.unflatten(0, (-1, crops.own_px.shape[1])))
     return torch.cat(found)
 
 
 def compared(heads: dict[str, HeatmapHead], crops: Crops) -> dict[str, list[tuple[float, float]]]:
     """By estimate, for each variant: median distance to the labels, and the mean, px."""
-    points = {"own points": crops.own_px} | {name: points_of(head, crops) for name, head in heads.items()}
-    off = {name: (each - crops.labels_px).norm(dim=-1) for name, each in points.items()}
+    off = {name: (each - crops.labels_px).norm(dim=-1) for name, each in _estimates(heads, crops).items()}
     return {
         name: [(float(each[:, variant].median()), float(each[:, variant].mean())) for variant in range(len(VARIANTS))]
         for name, each in off.items()
     }
 
 
+def withheld_px(network: LandmarkNet, heads: dict[str, HeatmapHead], cache: Path) -> dict[str, float]:
+    """By estimate, of a cache of several cameras: the median distance of the labels in a view, px of a crop of 224, to
+    what the estimates in the other views say, robustly triangulated."""
+    manifest, shards = read_cache(cache)
+    off: dict[str, list[np.ndarray]] = {}
+    for read in shards:
+        shard = in_definition(read, manifest.definition, "detector")
+        affine = draw_variants(np.random.default_rng(0), 1, manifest.size_px, manifest.margin, plain=True)
+        parts = []
+        for start in range(0, len(shard.crops_rgb), _SEEN_AT_ONCE):
+            some = slice(start, start + _SEEN_AT_ONCE)
+            pictures = np.stack([cv2.warpAffine(crop, affine[0, :2], (IMAGE_PX, IMAGE_PX))
+                                 for crop in shard.crops_rgb[some]])  # fmt: skip
+            parts.append(_seen(network, pictures, np.repeat(affine[None], len(pictures), 0), shard.labels_px[some]))
+        for name, points in _estimates(heads, joined(parts)).items():
+            points_px = _moved(points[:, 0].numpy(), np.linalg.inv(affine)[None].repeat(len(points), 0))[:, 0]
+            scale = IMAGE_PX * manifest.margin / manifest.size_px
+            off.setdefault(name, []).append(scale * withheld_distances_px(points_px.double().numpy(), shard))
+    return {name: float(np.median(np.concatenate(each))) for name, each in off.items()}
+
+
+def _estimates(heads: dict[str, HeatmapHead], crops: Crops) -> dict[str, Tensor]:
+    return {"own points": crops.own_px} | {name: points_of(head, crops) for name, head in heads.items()}
+
+
 def run(args: argparse.Namespace) -> int:
     network = read_landmark_net(args.weights).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    simulated = joined([look(network, cache, args.crops // len(args.simulated)) for cache in args.simulated])
-    real = joined([look(network, cache, args.crops) for cache in args.real])
-    teaches = {"distilled": [(simulated, "taught_px"), (real, "taught_px")], "scratch": [(simulated, "labels_px")]}
-    args.out.mkdir(parents=True, exist_ok=True)
+    files = {name: args.out / f"{name}.safetensors" for name in HEADS}
+    if not all(file.exists() for file in files.values()):
+        _train_both(network, args, files)
     heads = {}
-    for name in HEADS:
-        torch.manual_seed(args.seed)
-        whole = HeatmapLandmarkNet()
-        whole.load_state_dict(network.state_dict(), strict=False)
-        log.info("%s:", name)
-        train(whole.heatmap_head, teaches[name], args.steps, args.batch, args.learning_rate, args.seed)
-        heads[name] = whole.heatmap_head
-        save_file(
-            {key: value.contiguous() for key, value in whole.state_dict().items()}, args.out / f"{name}.safetensors"
-        )
+    for name, file in files.items():
+        trained = read_landmark_net(file).eval()
+        assert isinstance(trained, HeatmapLandmarkNet)
+        heads[name] = trained.heatmap_head
     for cache in args.held_out:
         figures = compared(heads, look(network, cache, args.compared, _SEED + 1))
         for number, variant in enumerate(VARIANTS):
             words = [f"{name} {each[number][0]:.2f} (mean {each[number][1]:.2f})" for name, each in figures.items()]
             sys.stdout.write(f"{cache.name}, {variant}: px from the labels: {', '.join(words)}\n")
+        if read_manifest(cache).views > 2:
+            words = [f"{name} {each:.2f}" for name, each in withheld_px(network, heads, cache).items()]
+            sys.stdout.write(f"{cache.name}, withheld view: {', '.join(words)}\n")
     return 0
+
+
+def _train_both(network: LandmarkNet, args: argparse.Namespace, files: dict[str, Path]) -> None:
+    simulated = joined([look(network, cache, args.crops // len(args.simulated)) for cache in args.simulated])
+    real = joined([look(network, cache, args.crops) for cache in args.real])
+    teaches = {"distilled": [(simulated, "taught_px"), (real, "taught_px")], "scratch": [(simulated, "labels_px")]}
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, file in files.items():
+        torch.manual_seed(args.seed)
+        whole = HeatmapLandmarkNet()
+        whole.load_state_dict(network.state_dict(), strict=False)
+        log.info("%s:", name)
+        train(whole.heatmap_head, teaches[name], args.steps, args.batch, args.learning_rate, args.seed)
+        save_file({key: value.contiguous() for key, value in whole.state_dict().items()}, file)
 
 
 def main() -> int:

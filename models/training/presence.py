@@ -3,7 +3,7 @@ which, learned anew from the landmark network's pooled features.
 
 Its two heads are linear; here they are the likeliest on crops of hands, mirrored ones, worse ones, ones whose hand is
 hidden or hidden for the most part (models/data/handless.py), ones out of which it has moved but for a few joints, and
-crops of caches without labels, in which none is (models/data/elsewhere.py). What they were before is the prior: the
+crops of images' other parts (models/data/elsewhere.py). What they were before is the prior: the
 weights' change is held small. Every kind of crop of every cache counts alike.
 
 Printed is, for the caches to hold out, how well the original logit and the learned one hold as probabilities, both by a
@@ -26,7 +26,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from calibration.programs import exit_code
-from models.data.crop_cache import Shard, read_cache
+from models.data.crop_cache import read_cache
 from models.data.handless import without_hand
 from models.data.sightings import draw_variants, variant_image
 from models.evaluation.reliability import Said, reliability
@@ -66,10 +66,15 @@ def look(network: LandmarkNet, cache: Path, count: int, seed: int = _SEED) -> Lo
     manifest, shards = read_cache(cache)
     random = np.random.default_rng(seed)
     places = [(shard, row) for shard in shards for row in range(len(shard.crops_rgb))]
+    empty = manifest.source == "elsewhere"
     pictures, there, right, kinds = [], [], [], []
     for index in sorted(random.permutation(len(places))[:count]):
         shard, row = places[index]
-        for kind, picture in _pictures(shard, row, manifest.size_px, manifest.margin, random):
+        crop, points_px = shard.crops_rgb[row], shard.labels_px[row].astype(np.float64)
+        if not empty and not (shard.label_confidence[row] > 0).all():
+            continue
+        made = _pictures(crop, None if empty else points_px, manifest.size_px, manifest.margin, random)
+        for kind, picture in made:
             pictures.append(picture)
             there.append(kind in ("hand", "mirrored", "worse"))
             right.append(kind in ("hand", "worse"))
@@ -84,16 +89,12 @@ def look(network: LandmarkNet, cache: Path, count: int, seed: int = _SEED) -> Lo
 
 
 def _pictures(
-    shard: Shard, row: int, cached_px: int, margin: float, random: np.random.Generator
+    crop: np.ndarray, points_px: np.ndarray | None, cached_px: int, margin: float, random: np.random.Generator
 ) -> list[tuple[str, np.ndarray]]:
-    """Of one cached crop, with what kind each is."""
-    crop, labelled = shard.crops_rgb[row], shard.label_confidence[row] > 0
+    """Of one cached crop, with what kind each is. Points (21, 2), None where there is no hand."""
     plain, worse = draw_variants(random, 2, cached_px, margin, plain=True)
-    if not labelled.any():
+    if points_px is None:
         return [("elsewhere", variant_image(crop, plain, random, 0, plain=True))]
-    if not labelled.all():
-        return []
-    points_px = shard.labels_px[row].astype(np.float64)
     hand = variant_image(crop, plain, random, 0, plain=True)
     found = [("hand", hand), ("mirrored", np.ascontiguousarray(hand[:, ::-1]))]
     found.append(("hidden", variant_image(without_hand(crop, points_px, random), plain, random, 0, plain=True)))

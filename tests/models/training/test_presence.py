@@ -18,6 +18,7 @@ SIDE_PX, CROPS = 280, 8
 
 
 def cache_of(path: Path, labelled: bool) -> Path:
+    """Noise, with the labels of a hand or as a cache of what lies elsewhere."""
     random = np.random.default_rng(1)
     keypoints_px = 1.1e3 * chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m[:, :2]
     keypoints_px += SIDE_PX / 2 - keypoints_px.mean(0)
@@ -32,7 +33,7 @@ def cache_of(path: Path, labelled: bool) -> Path:
         targets_m=np.zeros((CROPS, 3)),
     )
     write_shard(path, 0, shard)
-    write_manifest(path, CacheManifest(size_px=SIDE_PX, views=1, source="photos", definition="detector"))
+    write_manifest(path, CacheManifest(size_px=SIDE_PX, views=1, source="photos" if labelled else "elsewhere"))
     return path
 
 
