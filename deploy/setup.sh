@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 extras="basler,train,cpu,export,tensorrt-rtx,c3d,parquet,usd,nwb,osc,lsl,websocket,mqtt,web,rerun,mcap,batch,ray,slurm,test,dev"
 runtime_packages="libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6 libglib2.0-0 libgl1-mesa-dri"
-test_packages="xvfb ffmpeg xdotool chromium chromium-driver poppler-utils mosquitto"
+test_packages="xvfb ffmpeg xdotool chromium chromium-driver poppler-utils mosquitto munge slurm-client slurmctld slurmd"
 apt_line=""
 
 is_installed() {

@@ -17,6 +17,7 @@ import pytest
 
 from app.cli import main
 from tests.conftest import ROOT
+from tests.support.slurm_cluster import needs_slurm, slurm_cluster
 
 pytestmark = pytest.mark.slow
 _PATIENCE_S = 240
@@ -42,9 +43,9 @@ def alone(sessions: Path) -> dict[str, bytes]:
     return poses
 
 
-def _usthand(*words: object) -> subprocess.Popen:
+def _usthand(*words: object, env: dict[str, str] | None = None) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "app", *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE,
-                            start_new_session=True)  # fmt: skip
+                            start_new_session=True, env=env)  # fmt: skip
 
 
 def _printed(process: subprocess.Popen) -> dict:
@@ -141,6 +142,28 @@ def test_other_engines_give_the_same(
     printed = _printed(batch)
     assert batch.returncode == 0 and printed["done"] == 2
     assert _poses(tmp_path / "out") == alone
+
+
+def test_slurm_gives_the_same_and_a_killed_job_is_given_again(
+    sessions: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    needs_slurm()
+    pytest.importorskip("submitit")
+    with slurm_cluster(tmp_path / "slurm") as env:
+        out = tmp_path / "out"
+        words = ("batch", "replay", sessions, "-o", out, "--workers", 2, "--json", "--on", "slurm")
+        refused = _usthand(*words, "--slurm", "slurm_partition=nowhere", env=env)
+        assert refused.wait(_PATIENCE_S) == 2 and not list(out.glob("results/*"))
+        batch = _usthand(*words, env=env)
+        _wait_for(lambda: len(_attempts(out)) == 2 and all(_attempts(out)), batch)
+        worker = int(_attempts(out)[0][0]["begun"].split()[-1])
+        _wait_for(lambda: _works(worker), batch)
+        os.kill(worker, signal.SIGKILL)
+        printed = _printed(batch)
+        assert batch.returncode == 0 and (printed["done"], printed["killed"]) == (2, 1), printed
+        assert _poses(out) == alone
+        left = subprocess.run(["squeue", "--noheader"], env=env, capture_output=True, text=True, check=True)
+        assert left.stdout == ""
 
 
 def test_labels_data_and_files_follow_one_another(sessions: Path, tmp_path: Path) -> None:
