@@ -12,6 +12,7 @@ ARG PYTHON=3.11
 FROM python:${PYTHON}-slim-bookworm AS system
 COPY deploy/setup.sh /src/deploy/setup.sh
 RUN /src/deploy/setup.sh system runtime \
+    && apt-get clean \
     && rm -rf /src /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 --groups video usthand
 ENV PATH=/opt/usthand/bin:$PATH \
@@ -32,6 +33,7 @@ RUN /src/deploy/setup.sh install /opt/usthand ${EXTRAS} \
 FROM system AS dev
 COPY deploy/setup.sh /src/deploy/setup.sh
 RUN /src/deploy/setup.sh system all \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* \
     && chown -R usthand /src
 USER usthand
