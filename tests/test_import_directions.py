@@ -45,7 +45,7 @@ OWNERS = {
     "distributed": ("app/batch/dask_engine.py",),
     "ray": ("app/batch/ray_engine.py",),
     "submitit": ("app/batch/slurm_engine.py",),
-    "fsspec": ("app/batch/sessions.py",),
+    "fsspec": ("app/batch/storage.py",),
     "pxr": ("app/convert/usd.py",),
     "pynwb": ("app/convert/nwb.py",),
     "ndx_pose": ("app/convert/nwb.py",),

@@ -39,11 +39,13 @@ _STOP_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings:
-    """`attempts` at a task whose worker or command is killed; `to`: the ending of `convert`; `parts` of simulated data,
-    by seeds from `seed`; `again`: try what failed by bad input once more."""
+    """`results`: a URL for what the tasks leave, else it stays in `out`; `attempts` at a task whose worker or command
+    is killed; `to`: the ending of `convert`; `parts` of simulated data, by seeds from `seed`; `again`: try what failed
+    by bad input once more."""
 
     out: Path
     flags: tuple[str, ...] = ()
+    results: str = ""
     attempts: int = 3
     to: str = ""
     parts: int = 0
@@ -76,7 +78,7 @@ def plan_batch(job: Job, sessions: Sequence[str], settings: BatchSettings) -> Ba
     given = [(session, 0) for session in sessions] or [("", settings.seed + part) for part in range(settings.parts)]
     for session, seed in given:
         manifest = manifest_of(session, job.writes) if session else None
-        key = task_key(job, manifest, settings.flags, settings.to, seed)
+        key = task_key(job, manifest, settings.flags, f"{settings.to} {settings.results}".strip(), seed)
         name = f"{session_name(session) if session else f'part_{seed:05d}'}-{key}"
         if name in tasks:
             log.info("%s: is the same as %s, and done once", session, tasks[name].session)
@@ -91,6 +93,7 @@ def plan_batch(job: Job, sessions: Sequence[str], settings: BatchSettings) -> Ba
             run=run,
             attempts=settings.attempts,
             folder=folder,
+            results=settings.results,
             to=settings.to,
             seed=seed,
             size_bytes=manifest.size_bytes if manifest else 0,

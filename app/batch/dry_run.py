@@ -6,7 +6,7 @@ from typing import Any
 
 from app.batch.batch import Batch
 from app.batch.progress import spoken
-from app.batch.sessions import is_url
+from app.batch.storage import is_url
 
 _TAIL_BYTES = 4096
 

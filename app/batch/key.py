@@ -17,9 +17,10 @@ _LARGE_BYTES = 64 << 20
 
 
 def task_key(job: Job, manifest: SessionManifest | None, flags: Sequence[str], to: str, seed: int) -> str:
-    """Twelve hexadecimal digits. A flag that names a file or folder counts with what is in it.
+    """Twelve hexadecimal digits. `to`: ending and place of the results, where the job or the batch gives them.
 
-    Of files above 64 MiB, and of those in a folder, size and time of change count, as of a session's.
+    A flag that names a file or folder counts with what is in it. Of files above 64 MiB, and of those in a folder, size
+    and time of change count, as of a session's.
     """
     settings = [[flag, _content(flag)] for flag in flags]
     facts = [job.name, job.words, settings, to, seed, code_version(), manifest.entries if manifest else ()]

@@ -1,6 +1,6 @@
 """What a batch keeps in its folder OUT, and what is sent to a worker and back.
 
-    OUT/results/TASK/        the files of a finished session, and task.json
+    OUT/results/TASK/        the files of a finished session, and task.json; with `--results URL` task.json alone
     OUT/tasks/TASK/          log.txt of its command, attempts.jsonl, and failed.json where it failed
     OUT/summary.html, .parquet
 
@@ -25,7 +25,8 @@ TaskState = Literal["done", "failed", "interrupted"]
 
 class BatchTask(msgspec.Struct, frozen=True, kw_only=True):
     """`name` of the task's folders; `out`, absolute; `run` of the batch that gives it; `attempts` at most; `folder` in
-    which its command runs; `to` the ending of convert; `seed` of simulated data; `size_bytes` of the session."""
+    which its command runs; `results`: a URL in whose folders the results go; `to` the ending of convert; `seed` of
+    simulated data; `size_bytes` of the session."""
 
     name: str
     job: JobName
@@ -36,6 +37,7 @@ class BatchTask(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     attempts: int
     folder: str
+    results: str = ""
     to: str = ""
     seed: int = 0
     size_bytes: int = 0

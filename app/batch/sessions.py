@@ -8,14 +8,13 @@ digest would take as long as the work. A copy that keeps times of change (`cp -a
 
 import fnmatch
 import hashlib
-import importlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from app.batch.storage import is_url, stored_files, stored_folders
 from calibration.errors import UserError
 from calibration.found_files import read_found
 
@@ -34,10 +33,6 @@ class SessionManifest:
     files: int
 
 
-def is_url(session: str) -> bool:
-    return "://" in session
-
-
 def find_sessions(given: Sequence[str]) -> list[str]:
     """Absolute paths and URLs, each once, in order; a folder that is no session stands for the sessions in it.
 
@@ -46,7 +41,8 @@ def find_sessions(given: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for each in given:
         if is_url(each) and not each.startswith("file://"):
-            found[each.rstrip("/")] = None
+            inside = stored_folders(each, _MARKS)
+            found |= dict.fromkeys(inside or [each.rstrip("/")])
             continue
         path = Path(each.removeprefix("file://")).absolute()
         if not path.exists():
@@ -78,7 +74,7 @@ def manifest_of(session: str, ignored: Iterable[str]) -> SessionManifest:
     """What the session consists of, without hidden files and those of `ignored` patterns. Raises UserError."""
     ignored = tuple(ignored)
     entries, size, files = [], 0, 0
-    for name, of_file, stamp in sorted(_remote_files(session) if is_url(session) else _files(Path(session))):
+    for name, of_file, stamp in sorted(stored_files(session) if is_url(session) else _files(Path(session))):
         if any(part.startswith(".") for part in name.split("/")) or _matches(name, ignored):
             continue
         entries.append(f"{name} {of_file} {stamp}")
@@ -110,54 +106,6 @@ def _files(session: Path) -> Iterator[tuple[str, int, str]]:
                 yield name, 0, "gone"
                 continue
             yield name, state.st_size, stamp
-
-
-def file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it. Raises UserError where no library is installed for it."""
-    try:
-        fsspec = importlib.import_module("fsspec")
-    except ImportError:
-        raise UserError(f'{url}: to read it, fsspec is needed: pip install "usthand-live[batch]"') from None
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise UserError(f"{url}: {error}. Install the library that fsspec names with pip.") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{url}: cannot be opened ({error}). Check the address.") from None
-    return system, path
-
-
-def _remote_files(url: str) -> Iterator[tuple[str, int, str]]:
-    system, root = file_system(url)
-    try:
-        found = system.find(root, detail=True)
-    except Exception as error:  # each library has its own
-        raise UserError(f"{url}: cannot be listed ({error}). Check the address, and who may read there.") from None
-    if not found:
-        raise UserError(f"{url}: there is no such session. Check the address.")
-    for path, facts in found.items():
-        # A digest where the store keeps one, else its time of change.
-        known = (facts.get(key) for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "date_time", "created"))
-        yield _within(path, root), int(facts.get("size") or 0), str(next((each for each in known if each), ""))
-
-
-def _within(path: str, root: str) -> str:
-    return path.removeprefix(root.rstrip("/")).lstrip("/") or Path(path).name
-
-
-def fetch(url: str, folder: Path) -> None:
-    """Copies a session that lies elsewhere into `folder`, without hidden files. Raises UserError."""
-    system, root = file_system(url)
-    try:
-        for path in system.find(root):
-            name = _within(path, root)
-            if any(part.startswith(".") for part in name.split("/")):
-                continue  # `..` among them
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(path, str(target))
-    except Exception as error:  # each library has its own
-        raise UserError(f"{url}: cannot be copied ({error}). Try again, or copy it yourself.") from None
 
 
 def link_session(session: Path, folder: Path, ignored: Iterable[str]) -> None:

@@ -31,7 +31,8 @@ from app.batch.record import (
     encode_outcome,
     read_outcome,
 )
-from app.batch.sessions import fetch, is_url, link_session
+from app.batch.sessions import link_session
+from app.batch.storage import fetch, is_url, store
 from calibration.errors import UserError
 from calibration.found_files import remove_folder
 from calibration.plain_json import parse_json
@@ -98,7 +99,7 @@ def _attempts(task: BatchTask, place: TaskPlace, claim: int) -> TaskOutcome:
         except _Stopped:
             tried.end("interrupted")
             raise
-        except UserError as error:  # a session that cannot be copied from elsewhere, for now
+        except UserError as error:  # what cannot be copied from or to elsewhere, for now
             outcome = _outcome(task, "failed", str(error))
         except BaseException as error:
             tried.end(f"{type(error).__name__}: {error}")
@@ -142,7 +143,7 @@ def _attempt(task: BatchTask, place: TaskPlace, claim: int, lost: list[str]) -> 
     outcome.seconds = round(time.monotonic() - began, 3)
     outcome.cpu_s = round(_children_cpu_s() - cpu_began_s, 3)
     if code == 0:
-        _commit(place, outcome)
+        _commit(place, outcome, task.results)
     return outcome
 
 
@@ -245,13 +246,18 @@ def _outcome(task: BatchTask, state: TaskState, reason: str, lost: list[str] | N
     )
 
 
-def _commit(place: TaskPlace, outcome: TaskOutcome) -> None:
-    """The results with their record, at once."""
+def _commit(place: TaskPlace, outcome: TaskOutcome, elsewhere: str) -> None:
+    """The results with their record, at once; where they go elsewhere, the record alone stays. Raises UserError."""
     files = [path for path in place.making.rglob("*") if path.is_file() and not path.is_symlink()]
     for link in [path for path in place.making.rglob("*") if path.is_symlink() and not path.exists()]:
         link.unlink()  # to a session that was copied here for the time of the work
     outcome.written_bytes = sum(path.stat().st_size for path in files)
     write_atomic(place.making / "task.json", encode_outcome(outcome))
+    if elsewhere:
+        store(place.making, f"{elsewhere.rstrip('/')}/{place.name}")
+        remove_folder(place.making)
+        place.making.mkdir()
+        write_atomic(place.making / "task.json", encode_outcome(outcome))
     place.result.parent.mkdir(parents=True, exist_ok=True)
     place.making.rename(place.result)
     place.failed.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from app.batch.dry_run import AsIf, dry_run, plan_text
 from app.batch.engine import EngineSettings, gpus_here
 from app.batch.jobs import JOBS, Job
 from app.batch.sessions import find_sessions
+from app.batch.storage import file_system, is_url
 from app.commands.common import add_command, positive
 from calibration.errors import UserError
 
@@ -43,6 +44,7 @@ def add_parser(subparsers) -> None:
     add("job", choices=tuple(JOBS), metavar="JOB", help=", ".join(JOBS))
     add("sessions", nargs="*", metavar="SESSION", help="folders, folders of such, or URLs (file://, s3://...)")
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder that all workers can write")
+    add("--results", metavar="URL", help="where results go instead of OUT/results (s3://lab/poses)")
     add("--on", choices=_ENGINES, help="what runs it (default: local, which is Dask on this machine's cores)")
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster (with --on ray: of a Ray cluster) that is there")
     add("--workers", type=int, metavar="N", help="sessions at once (default: one a core, or one a GPU)")
@@ -65,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     settings = BatchSettings(
         out=args.output,
         flags=flags,
+        results=args.results or "",
         attempts=args.attempts,
         to=args.to.removeprefix(".") if job.name == "convert" else "",
         parts=args.parts or 0,
@@ -73,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     )
     sessions = find_sessions(args.sessions)
     _check_flags(job, flags, settings.to, args.build_parser)
+    if settings.results:
+        file_system(settings.results)  # says what is missing for it before anything is done
     batch = plan_batch(job, sessions, settings)
     engine = _engine_settings(args)
     if args.dry_run:
@@ -121,6 +126,8 @@ def _check_place(args: argparse.Namespace) -> None:
     """Raises UserError where flags of where and how contradict each other."""
     if args.output.exists() and not args.output.is_dir():
         raise UserError(f"`-o {args.output}`: is a file. Give a folder.")
+    if args.results is not None and not is_url(args.results):
+        raise UserError(f"`--results {args.results}`: is no URL, such as s3://lab/poses. A folder is given by `-o`.")
     if args.as_if and not args.dry_run:
         raise UserError("`--as-if` goes with `--dry-run` only. Leave it out.")
     if args.scheduler and args.on in ("local", "slurm"):
@@ -195,7 +202,7 @@ def _summary(batch: Batch, rows: list[dict[str, Any]], out: Path, known: int) ->
         "killed": sum(row["killed"] for row in rows),
         "summary": str(out / "summary.html"),
         "table": str(out / "summary.parquet"),
-        "results": str(out / "results"),
+        "results": batch.tasks[0].results or str(out / "results"),
     }
 
 

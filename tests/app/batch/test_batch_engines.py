@@ -17,6 +17,7 @@ import pytest
 
 from app.cli import main
 from tests.conftest import ROOT
+from tests.support.object_store import object_store
 from tests.support.slurm_cluster import needs_slurm, slurm_cluster
 
 pytestmark = pytest.mark.slow
@@ -164,6 +165,31 @@ def test_slurm_gives_the_same_and_a_killed_job_is_given_again(
         assert _poses(out) == alone
         left = subprocess.run(["squeue", "--noheader"], env=env, capture_output=True, text=True, check=True)
         assert left.stdout == ""
+
+
+def test_sessions_and_results_in_object_storage_whose_connections_break(
+    sessions: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    with object_store(breaks=3) as settings:
+        import s3fs
+
+        store = s3fs.S3FileSystem(endpoint_url=settings["AWS_ENDPOINT_URL"], key="testing", secret="testing")
+        store.mkdir("lab")
+        store.put(str(sessions), "lab/sessions", recursive=True)
+        env = {**os.environ, **settings}
+        batch = _usthand("batch", "replay", "s3://lab/sessions", "-o", tmp_path / "poses", "--workers", 2,
+                         "--results", "s3://lab/poses", "--json", env=env)  # fmt: skip
+        printed = _printed(batch)
+        assert batch.returncode == 0 and (printed["done"], printed["results"]) == (2, "s3://lab/poses"), printed
+        there = {path.split("/")[2].split("-")[0]: path for path in store.find("lab/poses") if "poses.npz" in path}
+        assert {name: store.cat_file(path) for name, path in there.items()} == alone
+        again = _usthand("batch", "replay", "s3://lab/sessions", "-o", tmp_path / "poses",
+                         "--results", "s3://lab/poses", "--json", env=env)  # fmt: skip
+        assert _printed(again)["finished_before"] == 2
+        files = _usthand("batch", "convert", "s3://lab/poses", "-o", tmp_path / "csv", "--to", "csv", "--json", env=env)
+        assert _printed(files)["done"] == 2 and len(list(tmp_path.glob("csv/results/*/hands.csv"))) == 2
+        nowhere = _usthand("batch", "replay", "s3://nobody/sessions", "-o", tmp_path / "no", env=env)
+        assert nowhere.wait(_PATIENCE_S) == 2
 
 
 def test_labels_data_and_files_follow_one_another(sessions: Path, tmp_path: Path) -> None:
