@@ -167,10 +167,14 @@ def _fill(word: str, filled: dict[str, str]) -> str:
     return word
 
 
+def command_environment() -> dict[str, str]:
+    """Of a task's command: it finds this program's modules from whatever folder it runs in."""
+    root = str(Path(app.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 def _run(task: BatchTask, job: Job, words: list[str], place: TaskPlace, claim: int) -> tuple[int, dict | None, str]:
     """The command's exit code (below 0: a signal ended it), what it printed last, and, where it failed, why."""
-    root = str(Path(app.__file__).parents[1])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     cores = os.environ.get(CORES) or "-"
     begin = [sys.executable, "-P", "-m", "app.batch.child", str(os.getpid()), cores, job.program]
     with place.log.open("w+b") as log, tempfile.TemporaryFile() as stdout:
@@ -179,7 +183,7 @@ def _run(task: BatchTask, job: Job, words: list[str], place: TaskPlace, claim: i
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": path},
+            env=command_environment(),
             cwd=task.folder if Path(task.folder).is_dir() else None,
             pass_fds=(claim,),
             start_new_session=True,

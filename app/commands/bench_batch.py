@@ -31,10 +31,14 @@ def run(args: argparse.Namespace) -> int:
     for name, workers in (("one", 1), ("more", args.workers)):
         each = result[name]
         print(f"{workers} worker(s): {args.sessions} sessions in {each['work_s']} s, with the engine's start and end "
-              f"{each['wall_s']} s; {each['task_s']} s a session")  # fmt: skip
+              f"{each['wall_s']} s; {each['task_s']} s a session, {each['task_cpu_s']} s of processor time; engine "
+              f"{each['engine_cpu_s']} s of processor time in all")  # fmt: skip
     print(f"rate of {args.workers} workers over {args.workers} times that of one: {result['rate_ratio']} "
           f"(with start and end {result['rate_ratio_with_start']}); "
           f"results {'the same' if result['same_bytes'] else 'NOT the same'}, byte for byte")  # fmt: skip
+    machine = result["machine"]
+    print(f"the machine itself: the command alone on a core {machine['alone_s']} s, on {args.workers} cores at once "
+          f"{machine['together_s']} s, ratio {result['machine_ratio']}")  # fmt: skip
     print(f"{result['finished_sessions']} finished sessions: resumed in {result['resume_s']} s; "
           f"{result['task_overhead_ms']} ms a task to a worker and back")  # fmt: skip
     if args.json:

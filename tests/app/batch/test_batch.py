@@ -15,7 +15,8 @@ from app.batch.dask_engine import worker_environment
 from app.batch.dry_run import AsIf, dry_run
 from app.batch.jobs import JOBS, Figure
 from app.batch.record import BatchTask, TaskAttempts, TaskOutcome, TaskPlace, decode_task, read_outcome
-from app.batch.sessions import fetch, find_sessions, manifest_of
+from app.batch.sessions import find_sessions, manifest_of
+from app.batch.storage import fetch
 from app.batch.summary import robust_z, summary_rows, write_summary
 from app.batch.task import CORES, run_task
 from app.cli import main

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from app.cli import main
+from app.convert.conversion import convert
 from tests.conftest import ROOT
 from tests.support.object_store import object_store
 from tests.support.slurm_cluster import needs_slurm, slurm_cluster
@@ -187,7 +188,10 @@ def test_sessions_and_results_in_object_storage_whose_connections_break(
                          "--results", "s3://lab/poses", "--json", env=env)  # fmt: skip
         assert _printed(again)["finished_before"] == 2
         files = _usthand("batch", "convert", "s3://lab/poses", "-o", tmp_path / "csv", "--to", "csv", "--json", env=env)
-        assert _printed(files)["done"] == 2 and len(list(tmp_path.glob("csv/results/*/hands.csv"))) == 2
+        assert _printed(files)["sessions"] == 2  # of which the second has no hand to convert
+        (tmp_path / "poses.npz").write_bytes(alone["0000"])
+        convert(tmp_path / "poses.npz", tmp_path / "alone.csv")
+        assert next(tmp_path.glob("csv/results/0000-*/hands.csv")).read_bytes() == (tmp_path / "alone.csv").read_bytes()
         nowhere = _usthand("batch", "replay", "s3://nobody/sessions", "-o", tmp_path / "no", env=env)
         assert nowhere.wait(_PATIENCE_S) == 2
 
