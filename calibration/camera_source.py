@@ -28,12 +28,14 @@ class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_
     """A Basler or other GenICam camera through pypylon.
 
     `trigger` is `free` (the camera's own rate), `software` (the grabber triggers at `fps`) or `line` (a hardware
-    trigger on `trigger_line`). `features` are further GenICam nodes set before grabbing, by name.
+    trigger on `trigger_line`). `take_line` is the input whose high level begins a take of a recording, and whose low
+    level ends it. `features` are further GenICam nodes set before grabbing, by name.
     """
 
     serial: str | None = None
     trigger: Literal["free", "software", "line"] = "free"
     trigger_line: str = "Line1"
+    take_line: str | None = None
     fps: float | None = None
     exposure_us: float | None = None
     gain: float | None = None

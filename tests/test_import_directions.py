@@ -59,6 +59,7 @@ NO_TORCH = ("app", "calibration")
 TORCH_ENGINE = "deploy.engines.torch_engine"
 PROCESS_MODULES = (
     "app.capture.grabber",
+    "app.latency.led_process",
     "app.latency.process",
     "app.recording.encoder",
     "app.recording.process",

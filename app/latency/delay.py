@@ -93,8 +93,10 @@ class DelayEstimate:
     def add(self, times: ScreenTimes, seen: CodeSeen, grab_time_ns: int) -> bool:
         """A picture that was grabbed then; whether it says anything."""
         span_ns = times.span_ns(seen, round(self._settings.change_ms * 1e6))
-        if span_ns is None:
-            return False
+        return span_ns is not None and self.add_span(span_ns, grab_time_ns)
+
+    def add_span(self, span_ns: np.ndarray, grab_time_ns: int) -> bool:
+        """A picture that was exposed within a span (4,), as `ScreenTimes.span_ns` gives it."""
         span_ms = (grab_time_ns - span_ns) / 1e6
         if not (span_ms[0] > 0 and span_ms[-1] < self._settings.longest_ms):
             return False

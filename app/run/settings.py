@@ -38,12 +38,12 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     them. `listen` is where remote grabbers connect, `publish` where the poses are published besides the run's folder,
     `events` where what happens is, `keys` the folder of CURVE keys. `wizard` is the folder of captures of a run that
     calibrates: its frame sets go to the calibration wizard instead of the worker; `touch` is that of a touch test,
-    likewise, and `latency` the seconds for which the cameras' latency is measured. `mesh` has a hand mesh fitted to
-    every pose. `overlap`: whether a set is finished in one thread while the next one begins in another, where the
-    policy lets it. `checkpoint`, or an engine directory, is that of the estimator `ust-hand`; `engine` runs its
-    network, or those of `mediapipe`. `detector` is a user's own, see docs/detectors.md. `hands` are followed at most.
-    `record`: what of it is recorded. `streams` are the addresses that hands are sent to, `predict_ms` is how far ahead
-    they are forecast besides, 0 for not at all.
+    likewise, and `latency` the seconds for which the cameras' latency is measured, by the LED `latency_led` where there
+    is one. `mesh` has a hand mesh fitted to every pose. `overlap`: whether a set is finished in one thread while the
+    next one begins in another, where the policy lets it. `checkpoint`, or an engine directory, is that of the estimator
+    `ust-hand`; `engine` runs its network, or those of `mediapipe`. `detector` is a user's own, see docs/detectors.md.
+    `hands` are followed at most. `record`: what of it is recorded. `streams` are the addresses that hands are sent to,
+    `predict_ms` is how far ahead they are forecast besides, 0 for not at all.
     """
 
     estimator: str
@@ -60,6 +60,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     wizard: str | None = None
     touch: str | None = None
     latency: float | None = None
+    latency_led: str | None = None
     seed: int = 0
     mesh: bool = True
     checkpoint: str = "shipped"

@@ -190,7 +190,7 @@ class Supervisor:
         elif self._settings.touch:
             worker = "app.touch.process"
         elif self._settings.latency:
-            worker = "app.latency.process"
+            worker = "app.latency.led_process" if self._settings.latency_led else "app.latency.process"
         children = {}
         if self._settings.record is not None:
             # Before the cameras: it hears of their first frames.

@@ -8,6 +8,7 @@ lists them with their serial numbers. GigE Vision and USB3 Vision cameras of oth
 
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class PylonCapture:
         self._counter = FrameCounter()
         self._clock = DeviceClock()
         self._tick_ns = 1.0
+        self._line_status: Any = None
         self._period_ns = round(1e9 / self._source.fps) if self._source.fps else 0
         self._next_trigger_ns = 0
         self._converter = pylon.ImageFormatConverter()
@@ -58,7 +60,7 @@ class PylonCapture:
             self._device = self._create()
             wanted = PylonMode(self._device, self._camera, self._source, self._name)
             mode = wanted.apply()
-            self._tick_ns = wanted.tick_ns
+            self._tick_ns, self._line_status = wanted.tick_ns, wanted.line_status
             self._device.MaxNumBuffer.Value = 8
             self._device.StartGrabbing(pylon.GrabStrategy_LatestImageOnly)
         except BaseException as error:
@@ -83,6 +85,7 @@ class PylonCapture:
         try:
             trigger_ns = self._trigger(deadline_ns) if self._source.trigger == "software" else None
             result = self._wait(deadline_ns)
+            line = None if self._line_status is None else bool(self._line_status.Value)
         except genicam.GenericException as error:
             raise SourceLost(f"{self._name} went away: {error_text(error)}") from None
         now_ns = time.monotonic_ns()
@@ -97,7 +100,7 @@ class PylonCapture:
             capture_ns = self._clock.to_host_ns(round(result.TimeStamp * self._tick_ns), now_ns)
         else:
             capture_ns = trigger_ns or now_ns
-        return Stamp(sequence=sequence, capture_time_ns=capture_ns, grab_time_ns=now_ns)
+        return Stamp(sequence=sequence, capture_time_ns=capture_ns, grab_time_ns=now_ns, line=line)
 
     def retrieve(self, out: np.ndarray) -> None:
         if self._device is None or self._result is None:

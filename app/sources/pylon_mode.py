@@ -14,11 +14,13 @@ from calibration.rig import RigCamera
 _EXPOSURE = ("ExposureTime", "ExposureTimeAbs", "ExposureTimeRaw")
 _GAIN = ("Gain", "GainAbs", "GainRaw")
 _RATE = ("AcquisitionFrameRate", "AcquisitionFrameRateAbs")
+_LINE_STATUS = ("LineStatus",)
 _TOLERANCE = 0.01
 
 
 class PylonMode:
-    """The mode that a rig's camera asks of an open device. `tick_ns` is the unit of its time stamps, once applied."""
+    """The mode that a rig's camera asks of an open device. Once applied, `tick_ns` is the unit of its time stamps and
+    `line_status` the node of the level that takes follow, where one was asked for."""
 
     def __init__(self, device: "pylon.InstantCamera", camera: RigCamera, source: PylonSource, name: str) -> None:
         self._device = device
@@ -27,6 +29,7 @@ class PylonMode:
         self._source = source
         self._name = name
         self.tick_ns = 1.0
+        self.line_status: Any = None
 
     def apply(self) -> Mode:
         """Set the mode, read it back, and raise SourceError for what the camera does not do."""
@@ -55,6 +58,10 @@ class PylonMode:
         fps = self._set_rate()
         frequency = self._node(("GevTimestampTickFrequency",))
         self.tick_ns = 1e9 / frequency.Value if frequency is not None and frequency.Value else 1.0
+        if source.take_line is not None:
+            self._set("take_line", ("LineSelector",), source.take_line)
+            self._read(_LINE_STATUS)
+            self.line_status = self._node(_LINE_STATUS)
         pixel_format = self._read(("PixelFormat",))
         rate = f"at {fps:.4g} fps" if fps else "by its trigger line"
         return Mode(

@@ -245,3 +245,25 @@ def test_without_pypylon_the_error_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 'pip install "usthand-live[basler]"' in done.stdout
+
+
+def test_the_level_of_the_line_that_takes_follow_comes_with_each_frame(
+    tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator has no input: an output that can be read stands for it."""
+    with pytest.raises(SourceError, match="no feature LineStatus"):
+        emulated(showing(tmp_path / "picture.png"), take_line="Line1").open()
+    with pytest.raises(SourceError, match="take_line Line9"):
+        emulated(showing(tmp_path / "picture.png"), take_line="Line9").open()
+    monkeypatch.setattr("app.sources.pylon_mode._LINE_STATUS", ("UserOutputValue",))
+    source = emulated(showing(tmp_path / "picture.png"), take_line="Line1")
+    source.open()
+    assert source._device is not None
+    for level in (True, False, True):
+        source._device.UserOutputValue.Value = level
+        assert source.grab(3.0).line is level
+    source.close()
+    source = emulated(showing(tmp_path / "picture.png"))
+    source.open()
+    assert source.grab(3.0).line is None
+    source.close()
