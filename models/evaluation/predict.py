@@ -10,16 +10,22 @@ from torch.utils.data import DataLoader
 
 from calibration.hand import Definition
 from models.data.windows import WindowDataset
+from models.hand.bone_lengths import BoneLengths
 from models.hand.definition import convert
+from models.hand.fit import are_usable
+from models.hand.pose_prior import as_a_hand
 from models.network.lifting import triangulate
 from models.network.ust_hand import UstHand, draw_latents
 
 METHODS = {
     "ust_hand": "UST-Hand",
+    "ust_hand_as_a_hand": "the same as a person's hand",
     "stage1_mode": "stage 1's mode, without STPT",
     "dlt_heatmaps": "DLT of stage 1's heatmaps",
     "dlt_labels": "DLT of the pseudo-labels",
 }
+OF_THE_NETWORK = ("ust_hand", "stage1_mode", "dlt_heatmaps", "dlt_labels")
+"""What each window alone gives; `ust_hand_as_a_hand` is what is made of a hand's windows in order, as in use."""
 _BATCH = 16
 _SEED = 20
 _OUTSIDE_M = 0.5
@@ -53,8 +59,10 @@ def predict(network: UstHand, data: WindowDataset, numbers: np.ndarray, views: i
     loader = DataLoader(data, batch_sampler=list(_chunks(keys)), num_workers=workers)  # type: ignore[arg-type]
     latents = draw_latents(network.config, 1, views, _SEED)
     parts = [_predict_batch(network, batch, latents) for batch in loader]
-    joints = {name: _concatenated([part["joints"][name] for part in parts]) for name in METHODS}
+    joints = {name: _concatenated([part["joints"][name] for part in parts]) for name in OF_THE_NETWORK}
     joined = {name: _concatenated([part[name] for part in parts]) for name in parts[0] if name != "joints"}
+    given_m = _as_hands(data, numbers, joined)
+    joints["ust_hand_as_a_hand"] = convert(given_m, network.config.definition, "anatomical")
     return Predictions(
         number=np.asarray(numbers),
         truth_m=joined["truth"],
@@ -93,11 +101,29 @@ def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) 
     return {
         "joints": joints,
         "truth": truth,
+        "given": out.joints_m,
         "covariance": out.covariance_m2,
+        "views": mask.sum(1),
         "keypoint": keypoint[mask].flatten(),
         "label": label[trust > 0],
         "widest": widest_angle_deg(P, mask),
     }
+
+
+def _as_hands(data: WindowDataset, numbers: np.ndarray, joined: dict[str, np.ndarray]) -> np.ndarray:
+    """The network's joints (n, 21, 3) with the bones that are learnt along each hand's windows, and poses of a hand.
+
+    Crops of left hands are mirrored, so that all hands are right ones here.
+    """
+    bones: dict[tuple[int, int], BoneLengths] = {}
+    given_m = joined["given"].copy()
+    for index, number in enumerate(numbers):
+        of_hand = bones.setdefault(data.place(int(number)).sequence, BoneLengths())
+        joints_m, covariance_m2 = given_m[index], joined["covariance"][index]
+        if are_usable(joints_m) and np.isfinite(covariance_m2).all():
+            of_hand.add(joints_m)
+            given_m[index], _ = as_a_hand(joints_m, covariance_m2, int(joined["views"][index]), of_hand)
+    return given_m
 
 
 def _projected(joints_m: Tensor, P_crop: Tensor, mask: Tensor) -> Tensor:

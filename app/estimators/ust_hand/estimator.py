@@ -15,7 +15,6 @@ import numpy as np
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
 from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
-from app.estimators.ust_hand.bone_fit import fit_bones
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from app.estimators.ust_hand.view_choice import SeenIn
@@ -27,6 +26,8 @@ from deploy.batches import CropBatch, Refined, Stage1Keypoints, empty_crops
 from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR_X, hand_box
+from models.hand.fit import PoseFit
+from models.hand.pose_prior import PosePriorSettings, as_a_hand
 
 
 @dataclass(eq=False, kw_only=True)
@@ -38,6 +39,8 @@ class _FollowedHand(HandTrack):
     half_width_m: float
     views: HandViews = field(default_factory=HandViews)
     seen_in: SeenIn = field(default_factory=SeenIn)
+    pose: PoseFit | None = None
+    """The built-in hand's, as last fitted."""
 
     @property
     def mirror(self) -> bool:
@@ -80,12 +83,13 @@ class UstHandEstimator:
         tracker: TrackerSettings = TrackerSettings(misses_to_lose=4),  # noqa: B008 - frozen
         search: FinderSettings = FinderSettings(),  # noqa: B008 - frozen
         judge: JudgeSettings = JudgeSettings(),  # noqa: B008 - frozen
+        prior: PosePriorSettings = PosePriorSettings(),  # noqa: B008 - frozen
     ) -> None:
         self.rig = rig
         self.pipeline = pipeline
         self.definition: Definition = pipeline.engine.shape.definition
         self.finder = finder
-        self._search, self._judging = search, judge
+        self._search, self._judging, self._prior = search, judge, prior
         self._tracks: HandTracks[_FollowedHand] = HandTracks(pipeline.hands, tracker)
         self._lost: list[tuple[int, np.ndarray]] = []
         self._asked_ns: int | None = None
@@ -309,7 +313,9 @@ class UstHandEstimator:
         right = said.right[index, show].astype(np.float64)
         track.add_handedness_evidence(1 - right if track.mirror else right)
         track.bones.add(joints_m)
-        joints_m = fit_bones(joints_m, covariance_m2, track.bones.links_m, track.bones.links_sd_m)
+        joints_m, track.pose = as_a_hand(
+            joints_m, covariance_m2, len(show), track.bones, track.side, track.pose, self._prior
+        )
         std_m = np.sqrt(np.einsum("jaa->j", covariance_m2))
         errors = errors_px(views, keypoints_px, confidence, joints_m)
         agree = apart < 2 * np.median(apart) + 0.02

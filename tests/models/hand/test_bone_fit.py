@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import least_squares
 
-from app.estimators.ust_hand.bone_fit import fit_bones
+from models.hand.bone_fit import fit_bones
 from models.hand.bone_lengths import LINKS
 from models.simulation.hands import hands_at
 
