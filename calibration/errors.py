@@ -1,5 +1,9 @@
 """Errors that a user can mend."""
 
+import errno
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 class UserError(Exception):
     """A mistake in what the user gave: a file, a flag, a device, a key.
@@ -11,3 +15,13 @@ class UserError(Exception):
 
 class WriteError(UserError):
     """What could not be written, as on a full disk: the command line prints it likewise, and exits with code 1."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk is full, or fails: nothing that the user gave is wrong."""
+    return error.errno in _FULL
+
+
+def write_error(text: str, error: OSError) -> UserError:
+    """Of what could not be written: a WriteError where the disk is full, else a mistake in the place that was given."""
+    return (WriteError if is_full(error) else UserError)(text)

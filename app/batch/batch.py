@@ -30,7 +30,7 @@ from app.batch.record import (
 from app.batch.sessions import manifest_of, session_name
 from calibration.errors import UserError
 from calibration.programs import handled, heard
-from calibration.yamlfile import write_atomic
+from calibration.yamlfile import errors_naming, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -213,15 +213,17 @@ def _given_up(task: BatchTask, reason: str) -> TaskOutcome:
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Raises UserError where another batch works on this folder."""
-    with (out / ".batch").open("a+") as file:
+    with (out / ".batch").open("a+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UserError(f"{out}: another batch works on it ({file.read().strip()}). Wait, or end it.") from None
-        file.truncate(0)
-        file.write(f"{socket.gethostname()} process {os.getpid()}\n")
-        file.flush()
+            raise UserError(
+                f"{out}: another batch works on it ({file.read().decode().strip()}). Wait, or end it."
+            ) from None
+        with errors_naming(out / ".batch"):
+            file.truncate(0)
+            file.write(f"{socket.gethostname()} process {os.getpid()}\n".encode())
         yield
 
 

@@ -18,6 +18,7 @@ import msgspec
 from app.batch.jobs import JobName
 from calibration.found_files import read_found
 from calibration.plain_json import parse_json
+from calibration.yamlfile import errors_naming
 
 STOP_FILE = ".stop"
 TaskState = Literal["done", "failed", "interrupted"]
@@ -149,7 +150,7 @@ class TaskAttempts:
 
     def _write(self, line: dict[str, Any]) -> None:
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with self._path.open("ab") as file:
+        with errors_naming(self._path), self._path.open("ab") as file:
             file.write(msgspec.json.encode({"run": self._run, "at": at, **line}) + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -4,7 +4,8 @@ import argparse
 import json
 import logging
 
-from app.commands.common import add_command, check_camera_count, positive, run_rig
+from app.commands.camera_count import check_camera_count
+from app.commands.common import add_command, positive, run_rig
 from app.run.settings import RunSettings
 from calibration.camera_source import MAX_CAMERAS
 from models.simulation.simulated_rig import ring_rig

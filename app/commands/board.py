@@ -9,8 +9,9 @@ from app.commands.printed_board import refuse_symmetric
 from calibration.board.board import Board, check_board, read_board, write_board
 from calibration.board.markers import check_dictionary, marker_count
 from calibration.board.printing import PAPERS_MM, describe, layout_page, write_pdf, write_png
-from calibration.errors import UserError
+from calibration.errors import UserError, write_error
 from calibration.rig_backup import keep_backup
+from calibration.written_together import written_together
 
 _MOST_DPI = 2400
 _DEFAULTS = {
@@ -55,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
     page = layout_page(board, args.paper)
     files = {ending: args.output / f"board.{ending}" for ending in ("pdf", "png", "yaml")}
     try:
-        write_pdf(files["pdf"], board, args.paper)
-        write_png(files["png"], board, args.dpi)
-        backup = keep_backup(files["yaml"]) if _differs(files["yaml"], board) else None
-        write_board(files["yaml"], board)
+        with written_together(args.output) as folder:
+            write_pdf(folder / files["pdf"].name, board, args.paper)
+            write_png(folder / files["png"].name, board, args.dpi)
+            write_board(folder / files["yaml"].name, board)
+            backup = keep_backup(files["yaml"]) if _differs(files["yaml"], board) else None
     except OSError as error:
-        raise UserError(f"`{args.output}` cannot be written ({error}). Give a folder that can.") from None
+        raise write_error(f"`{args.output}` cannot be written ({error}). Give a folder that can.", error) from None
     print(f"{describe(board)}, on {args.paper}")
     for file in files.values():
         print(f"  {file}")

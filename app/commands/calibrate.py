@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from app.commands.common import add_command
-from calibration.errors import UserError
+from calibration.errors import UserError, write_error
 
 _LENSES = ("auto", "pinhole5", "pinhole8", "fisheye4")
 
@@ -117,4 +117,6 @@ def check_writable(path: Path | None, flag: str, endings: tuple[str, ...]) -> No
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".usthand-") as file:
             file.write(b"-")
     except OSError as error:
-        raise UserError(f"`{flag} {path}`: cannot be written ({error.strerror}). Give another folder.") from None
+        raise write_error(
+            f"`{flag} {path}`: cannot be written ({error.strerror}). Give another folder.", error
+        ) from None

@@ -20,7 +20,7 @@ from app.sources import make_source
 from app.sources.same_camera import check_cameras_differ
 from app.transport.sockets import check_address, is_loopback
 from app.viewer.palette import THEMES
-from calibration.camera_source import MAX_CAMERAS, RecordedSource
+from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig
 from deploy.artefact.cached_export import cached_export
@@ -46,12 +46,6 @@ def add_estimator_flags(parser: argparse.ArgumentParser, default: str = "mediapi
         default="auto",
         help="what runs ust-hand's network, or mediapipe's hand detection (default: %(default)s)",
     )
-
-
-def check_camera_count(cameras: int) -> None:
-    """Of `--cameras` of a simulated rig. Raises UserError for one that no rig has."""
-    if not 2 <= cameras <= MAX_CAMERAS:
-        raise UserError(f"`--cameras {cameras}`: a rig has 2 to {MAX_CAMERAS} cameras.")
 
 
 def add_detector_flag(parser: argparse.ArgumentParser) -> None:

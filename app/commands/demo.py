@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 from tqdm import tqdm
 
+from app.commands.camera_count import check_camera_count
 from app.commands.common import (
     add_command,
     add_estimator_flags,
     add_overlap_flag,
     add_view_flags,
-    check_camera_count,
     report,
     run_rig,
     run_settings,

@@ -9,7 +9,7 @@ from app.run.record_settings import RecordSettings
 from app.sources.video_file import is_video_file
 from app.transport.sockets import check_address, is_loopback
 from calibration.camera_source import OpenCvSource
-from calibration.errors import UserError
+from calibration.errors import UserError, write_error
 from calibration.rig import Rig
 
 _DEFAULTS = RecordSettings(folder="")
@@ -95,7 +95,7 @@ def _check_folder(folder: Path, takes: bool, reserve_mb: int) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}). Give another folder.") from None
+        raise write_error(f"{folder}: cannot be written ({error.strerror}). Give another folder.", error) from None
     left = DiskSpace(folder, reserve_mb * 10**6).left
     if left <= 0:
         raise UserError(

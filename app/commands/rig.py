@@ -127,7 +127,7 @@ def _write_keeping(path: Path, rig: Rig, format: str | None) -> list[Path]:
     backups = [backup for file in replaced if (backup := keep_backup(file)) is not None]
     try:
         write_any(path, rig, format)
-    except UserError:
+    except (UserError, OSError):
         for backup in backups:
             backup.unlink()
         raise

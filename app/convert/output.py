@@ -19,10 +19,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        # Libraries in C++ tell of a full disk as a RuntimeError.
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = _reason(error)
         raise WriteError(
             f"{path}: the file could not be written ({reason}). Is the disk full? Make room, or give another path."
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """In one line. Libraries in C++ tell of a full disk as a RuntimeError, OpenUSD in a line for each write that
+    failed, `Error in FUNCTION at line N in file FILE : 'REASON'`."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first.rpartition(" : ")[2].strip("'") if first.startswith("Error in ") else first

@@ -98,6 +98,8 @@ def write_bundle(
             for name, text in texts.items():
                 archive.writestr(clean(name), clean(text))
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
     return [clean(name) for name in texts]

@@ -18,6 +18,7 @@ from calibration.found_files import read_found
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig
 from calibration.session import FRAME_COLUMNS, SESSION_FILE, Session, read_session, write_session
 from calibration.video import count_frames, video_properties
+from calibration.written_together import written_together
 
 KEPT = "before-repair"
 _VIDEO_ENDINGS = (".mkv", ".mp4", ".avi", ".mjpeg")
@@ -164,19 +165,21 @@ def _rewrite(
     times_ns: Mapping[str, np.ndarray],
     calibrated: bool,
 ) -> None:
-    (path / KEPT).mkdir(exist_ok=True)
-    for name in (SESSION_FILE, "rig.yaml", "frames.csv"):
-        if (path / name).is_file() and not (path / KEPT / name).exists():
-            shutil.copy2(path / name, path / KEPT / name)
-    write_session(
-        path,
-        replace(rig, cameras=tuple(camera for camera in rig.cameras if camera.camera_id in times_ns)),
-        {camera_id: videos[camera_id] for camera_id in times_ns},
-        times_ns,
-        name=session.name if session else None,
-        created=session.created if session else None,
-        clock=session.clock if session else CLOCK,
-        source=session.source if session else "a recording that was repaired",
-        calibrated=calibrated,
-        upright=session.upright if session else [camera.camera_id for camera in rig.cameras if camera.turn],
-    )
+    # A part of a copy, on a full disk, would be taken for one the next time.
+    with written_together(path / KEPT) as folder:
+        for name in (SESSION_FILE, "rig.yaml", "frames.csv"):
+            if (path / name).is_file() and not (path / KEPT / name).exists():
+                shutil.copy2(path / name, folder / name)
+    with written_together(path, last=SESSION_FILE) as folder:
+        write_session(
+            folder,
+            replace(rig, cameras=tuple(camera for camera in rig.cameras if camera.camera_id in times_ns)),
+            {camera_id: videos[camera_id] for camera_id in times_ns},
+            times_ns,
+            name=session.name if session else path.resolve().name,
+            created=session.created if session else None,
+            clock=session.clock if session else CLOCK,
+            source=session.source if session else "a recording that was repaired",
+            calibrated=calibrated,
+            upright=session.upright if session else [camera.camera_id for camera in rig.cameras if camera.turn],
+        )

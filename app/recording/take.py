@@ -12,7 +12,7 @@ import numpy as np
 
 from app.transport.messages import PoseSet, RecordedCamera
 from app.worker.pose_file import PoseFile
-from calibration.errors import UserError
+from calibration.errors import UserError, write_error
 from calibration.published_sets import SET_COLUMNS, SETS
 from calibration.rig import Rig
 from calibration.session import Session, read_frames_csv, read_session, write_session
@@ -97,7 +97,7 @@ class Take:
             )
             self._rows = _AppendedTable(path / "frames.csv")
         except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}). Give another folder.") from None
+            raise write_error(f"{path}: cannot be written ({error.strerror}). Give another folder.", error) from None
 
     def video(self, camera_id: str) -> Path:
         return self.path / f"{camera_id}.mkv"
@@ -162,7 +162,7 @@ def begin_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         taken = any(path.iterdir())
     except OSError as error:
-        raise UserError(f"{path}: cannot be made ({error.strerror}). Give another folder.") from None
+        raise write_error(f"{path}: cannot be made ({error.strerror}). Give another folder.", error) from None
     if taken:
         raise UserError(f"{path}: is there already. Give another name, or remove it first.")
 

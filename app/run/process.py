@@ -15,7 +15,7 @@ from pathlib import Path
 from app.run.logs import add_log_file, log_level
 from app.run.pulse import explain_on_request, guard, pulse
 from app.run.settings import RunFolder, RunSettings
-from calibration.errors import UserError, WriteError
+from calibration.errors import UserError, WriteError, is_full
 from calibration.found_files import remove_folder
 from calibration.programs import ignore_stops_at_end
 from calibration.rig import Rig
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 # Of a disk that takes no more.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 stop = threading.Event()
 """Set when this process is asked to end."""
@@ -78,7 +77,7 @@ def run_process(name: str, args: argparse.Namespace, work: Callable[[RunFolder, 
         log.error("%s", error)
         return 2
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error) and error.errno != errno.EROFS:
             raise
         log.error("%s: %s", error.filename or "a file", error.strerror)
         return 1

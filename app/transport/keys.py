@@ -11,6 +11,7 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 from calibration.errors import UserError
+from calibration.written_together import written_together
 
 
 class Keys:
@@ -73,11 +74,12 @@ def close_authenticator() -> None:
 
 
 def make_keys(folder: Path) -> None:
-    """Write new keys; never overwrites. The secret ones are readable by their owner only."""
+    """Write new keys; never overwrites. The secret ones are readable by their owner only. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("worker", "grabber"):
         if (folder / f"{name}.key_secret").exists():
             raise UserError(f"{folder}: keys are there already. Give another folder, or remove these first.")
-    for name in ("worker", "grabber"):
-        _, secret = zmq.auth.create_certificates(folder, name)
-        Path(secret).chmod(0o600)
+    with written_together(folder) as place:
+        for name in ("worker", "grabber"):
+            _, secret = zmq.auth.create_certificates(place, name)
+            Path(secret).chmod(0o600)

@@ -15,7 +15,7 @@ from app.viewer.palette import Theme
 from app.viewer.replay import Replay
 from app.viewer.state import Toggles
 from app.viewer.window import ViewerWindow
-from calibration.errors import UserError
+from calibration.errors import UserError, write_error
 from calibration.rig import Rig
 from calibration.yamlfile import write_atomic
 
@@ -49,7 +49,9 @@ class Photographer:
         try:
             write_atomic(self._folder / f"{name}.jpg", data)
         except OSError as error:
-            raise UserError(f"{self._folder}: cannot be written ({error.strerror}). Give another place.") from None
+            raise write_error(
+                f"{self._folder}: cannot be written ({error.strerror}). Give another place.", error
+            ) from None
 
     def next_sets(self, count: int = _SETS) -> None:
         """Show so many new sets, and stand still. Raises UserError where none come."""

@@ -22,7 +22,7 @@ from app.viewer.saved_views import SavedViews
 from app.viewer.seeker import Seeker
 from app.viewer.video import Mp4Writer
 from app.viewer.window import ViewerWindow
-from calibration.errors import UserError
+from calibration.errors import write_error
 from calibration.rig import Rig
 from calibration.yamlfile import write_atomic
 
@@ -171,4 +171,4 @@ def _write_png(path: Path, picture_rgb: np.ndarray) -> None:
     try:
         write_atomic(path, cv2.imencode(".png", cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Give another place.") from None
+        raise write_error(f"{path}: cannot be written ({error.strerror}). Give another place.", error) from None

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from calibration.errors import UserError
+from calibration.errors import UserError, WriteError, write_error
 
 _CRF = "20"
 
@@ -32,7 +32,9 @@ class Mp4Writer:
         try:
             self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror}). Give another place.") from None
+            raise write_error(
+                f"{self.path}: cannot be written ({error.strerror}). Give another place.", error
+            ) from None
         self._stream = cast(VideoStream, self._container.add_stream("libx264", rate=rate))
         self._stream.width, self._stream.height = width - width % 2, height - height % 2
         self._stream.pix_fmt = "yuv420p"
@@ -54,7 +56,7 @@ class Mp4Writer:
         except OSError as error:
             self._closed = True
             self._partial.unlink(missing_ok=True)
-            raise UserError(f"{self.path}: the video could not be written ({error.strerror}).") from None
+            raise self._failed(error) from None
         self.frames += 1
 
     def close(self) -> None:
@@ -69,8 +71,13 @@ class Mp4Writer:
             self._container.close()
             if self.frames:
                 self._partial.replace(self.path)
+        except OSError as error:
+            raise self._failed(error) from None
         finally:
             self._partial.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> WriteError:
+        return WriteError(f"{self.path}: the video could not be written ({error.strerror}).")
 
     def __enter__(self) -> "Mp4Writer":
         return self

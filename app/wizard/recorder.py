@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from calibration.board.board import Board, write_board
-from calibration.errors import UserError
+from calibration.errors import UserError, write_error
 from calibration.found_files import read_found
 from calibration.rig import Rig
 from calibration.session import write_session
@@ -44,7 +44,7 @@ class Recorder:
                 self._cut(camera_id)
             self._write_session()
         except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error}). Give another folder.") from None
+            raise write_error(f"{folder}: cannot be written ({error}). Give another folder.", error) from None
 
     def video_path(self, camera_id: str) -> Path:
         return self.folder / f"{camera_id}.mjpeg"

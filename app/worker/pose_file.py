@@ -17,7 +17,7 @@ import numpy as np
 from app.estimators.estimator import Estimate, Hand
 from app.run.pose_rows import AHEAD_ROW, HAND_ROW, SET_ROW, finish_poses, has_rows, mend_rows, part_of
 from app.transport.messages import AheadPose, HandPose, PoseSet
-from calibration.errors import UserError, WriteError
+from calibration.errors import WriteError, write_error
 from calibration.frames import FrameSet
 from calibration.hand import Definition
 from calibration.yamlfile import write_atomic
@@ -59,7 +59,9 @@ class PoseFile:
             # Room for the file itself, so that a full disk is noticed while what was written can still become one.
             self._room = os.open(self._part / "room", os.O_CREAT | os.O_RDWR)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot write there ({error.strerror}). Give another path.") from None
+            raise write_error(
+                f"{self.path}: cannot write there ({error.strerror}). Give another path.", error
+            ) from None
 
     def begin(self, definition: Definition) -> None:
         """Before the first set."""

@@ -30,6 +30,7 @@ from calibration.formats.parts import (
 )
 from calibration.found_files import read_found
 from calibration.rig import CalibrationRecord, Rig, RigCamera
+from calibration.written_together import written_together
 from calibration.yamlfile import write_atomic
 
 _OTHER_FILES = ("cameras.bin", "images.bin", "points3D.bin", "rigs.txt", "frames.txt", "rigs.bin", "frames.bin")
@@ -184,9 +185,10 @@ def write(path: Path, rig: Rig) -> None:
         quaternion = np.roll(Rotation.from_matrix(nearest_rotation(camera, path)).as_quat(), 1)
         numbers = [*quaternion.tolist(), *camera.T_cam_world[:3, 3].tolist()]
         images += [f"{number} {' '.join(map(repr, numbers))} {number} {name}.png", ""]
-    write_atomic(path / "cameras.txt", _text(lenses))
-    write_atomic(path / "images.txt", _text(images))
-    write_atomic(path / "points3D.txt", b"# POINT3D_ID X Y Z R G B ERROR TRACK[]\n")
+    with written_together(path) as folder:
+        write_atomic(folder / "cameras.txt", _text(lenses))
+        write_atomic(folder / "images.txt", _text(images))
+        write_atomic(folder / "points3D.txt", b"# POINT3D_ID X Y Z R G B ERROR TRACK[]\n")
 
 
 def _lens_text(camera: RigCamera) -> str:

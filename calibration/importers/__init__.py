@@ -1,6 +1,5 @@
 """Recordings of other programs, turned into sessions."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,9 @@ from calibration.importers.caliscope import caliscope_recordings, read_caliscope
 from calibration.importers.freemocap import freemocap_recordings, read_freemocap
 from calibration.importers.recording import FROM_RATE, ForeignRecording, check_time_unit
 from calibration.importers.videos import pose2sim_recordings, read_pose2sim, read_videos, video_folders
-from calibration.session import Session, read_session, write_session
+from calibration.session import SESSION_FILE, Session, read_session, write_session
 from calibration.video import check_times, check_video
+from calibration.written_together import written_together
 
 Layout = Literal["auto", "caliscope", "freemocap", "pose2sim", "videos"]
 LAYOUTS: tuple[Layout, ...] = ("auto", "caliscope", "freemocap", "pose2sim", "videos")
@@ -62,21 +62,24 @@ def import_recording(
         check_time_unit(times_ns, camera.camera_id, video, recording.times_file)
     for note in _notes(recording):
         on_note(note)
-    session_path.mkdir(parents=True, exist_ok=True)
     names = {camera_id: f"{camera_id}{video.suffix.lower()}" for camera_id, video in recording.videos.items()}
-    for camera_id, video in recording.videos.items():
-        _place(video, session_path / names[camera_id], copy)
-        on_video(camera_id)
-    return write_session(
-        session_path,
-        recording.rig,
-        names,
-        recording.frame_times_ns,
-        created=recording.created,
-        clock=recording.clock,
-        source=recording.source,
-        calibrated=recording.calibration_file is not None,
-    )
+    calibrated = recording.calibration_file is not None
+    with written_together(session_path, last=SESSION_FILE) as folder:
+        for camera_id, video in recording.videos.items():
+            _place(video, folder / names[camera_id], copy)
+            on_video(camera_id)
+        write_session(
+            folder,
+            recording.rig,
+            names,
+            recording.frame_times_ns,
+            name=session_path.resolve().name,
+            created=recording.created,
+            clock=recording.clock,
+            source=recording.source,
+            calibrated=calibrated,
+        )
+    return read_session(session_path, calibrated)
 
 
 def read_recording(
@@ -132,13 +135,11 @@ def _check_target(path: Path, recording: ForeignRecording, force: bool) -> None:
 
 
 def _place(video: Path, target: Path, copy: bool) -> None:
-    """Put the video, or a link to it, at `target` without a moment in which `target` is missing or half there."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    """Put the video, or a link to it, at `target`. Raises OSError, which names it."""
     try:
         if copy:
-            shutil.copyfile(video, temporary)
+            shutil.copyfile(video, target)
         else:
-            temporary.symlink_to(video.resolve())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            target.symlink_to(video.resolve())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from calibration.errors import UserError
+from calibration.written_together import written_together
 from calibration.yamlfile import write_atomic
 from deploy.artefact.manifest import (
     FORMAT,
@@ -105,9 +106,10 @@ def export(checkpoint: str, directory: Path) -> Manifest:
         commit=code_commit(),
         torch=str(torch.__version__),
     )
-    for name, content in files.items():
-        write_atomic(directory / name, content)
-    write_atomic(directory / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    with written_together(directory, last=MANIFEST) as folder:
+        for name, content in files.items():
+            write_atomic(folder / name, content)
     return manifest
 
 

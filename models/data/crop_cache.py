@@ -17,6 +17,7 @@ augmentation.
 """
 
 import errno
+import io
 import json
 import os
 from dataclasses import dataclass, fields
@@ -122,7 +123,9 @@ def write_shard(path: Path, index: int, shard: Shard) -> None:
             truth = {"joints_m": shard.joints_m.astype(np.float32), "visible": shard.visible.astype(bool)}
             if shard.vertices_m is not None:
                 truth["vertices_m"] = shard.vertices_m.astype(np.float32)
-            np.savez(temporary / "truth.npz", **truth)
+            content = io.BytesIO()
+            np.savez(content, **truth)
+            write_atomic(temporary / "truth.npz", content.getvalue())
         temporary.rename(final)
     finally:
         remove_folder(temporary)

@@ -78,14 +78,14 @@ def run(args: argparse.Namespace) -> int:
         "torch": torch.__version__,
         "command": shlex.join(["usthand", "evaluate", *to_words(args)]),
     }
-    if args.report:
-        page = report_html(evaluation, provenance, _worst(data, evaluation))
-        write_atomic(args.report, page.encode())
-        log.info("%s", args.report)
     sys.stdout.write("".join(f"{name}: {value}\n" for name, value in provenance.items()))
     sys.stdout.write(text_table(evaluation))
     if args.json:
         sys.stdout.write(json.dumps(_finite(provenance | evaluation.figures), allow_nan=False) + "\n")
+    if args.report:  # after the figures, which took long: the disk may be full
+        page = report_html(evaluation, provenance, _worst(data, evaluation))
+        write_atomic(args.report, page.encode())
+        log.info("%s", args.report)
     return 0
 
 

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -27,8 +28,15 @@ def main() -> int:
     add_arguments(parser)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    threading.excepthook = _in_thread
     # All processes fail alike; the first one speaks.
     return exit_code(lambda: train(args), say if rank_and_world()[0] == 0 else lambda _: None)
+
+
+def _in_thread(failed: threading.ExceptHookArgs) -> None:
+    """The thread that writes the curves hands an OSError on to who writes the next ones: it is said there."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
 
 
 def train(args: argparse.Namespace) -> int:

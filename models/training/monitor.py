@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from calibration.hand import BONES
+from calibration.yamlfile import errors_naming
 from models.network.lifting import condition_cameras, project
 from models.network.ust_hand import UstHand, draw_latents
 from models.training.step import INPUTS, to_device
@@ -21,10 +22,13 @@ _WINDOWS = 4
 
 
 class Monitor:
-    """Writes to `folder`/tensorboard; steps after `step` that an interrupted run wrote are dropped."""
+    """Writes to `folder`/tensorboard; steps after `step` that an interrupted run wrote are dropped. Raises OSError with
+    that name where the disk is full."""
 
     def __init__(self, folder: Path, step: int, steps: int) -> None:
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._curves = folder / "tensorboard"
+        with errors_naming(self._curves):
+            self._writer = SummaryWriter(str(self._curves), purge_step=step + 1)
         self._bar = tqdm(total=steps, initial=step, desc="train", unit="step", smoothing=0.05, dynamic_ncols=True)
 
     def advance(self) -> None:
@@ -32,8 +36,9 @@ class Monitor:
 
     def show(self, step: int, group: str, figures: Mapping[str, float]) -> None:
         """Curves `group`/name; a few of them go onto the progress bar as well."""
-        for name, value in figures.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
+        with errors_naming(self._curves):
+            for name, value in figures.items():
+                self._writer.add_scalar(f"{group}/{name}", value, step)
         short = {name: f"{figures[name]:.3g}" for name in ("total", "waiting", "mpjpe_mm") if name in figures}
         if short:
             self._bar.set_postfix(short, refresh=False)
@@ -42,11 +47,13 @@ class Monitor:
         self._bar.write(text)
 
     def show_pictures(self, step: int, pictures: np.ndarray) -> None:
-        self._writer.add_image("validation/hands", pictures, step, dataformats="HWC")
+        with errors_naming(self._curves):
+            self._writer.add_image("validation/hands", pictures, step, dataformats="HWC")
 
     def close(self) -> None:
         self._bar.close()
-        self._writer.close()
+        with errors_naming(self._curves):
+            self._writer.close()
 
 
 @torch.no_grad()

@@ -3,65 +3,17 @@
 The disk is a file system in memory of a megabyte, which only root may make.
 """
 
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.full_disk import FULL, fill, left_on, linked
 from tests.support.live_run import simulated_rig, usthand
 from tests.support.pose_files import pose_arrays, write_pose_file
 
 pytestmark = pytest.mark.slow
-FULL = "No space left on device"
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if os.getuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small file system can be mounted here")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recorded") / "session"
-    done = usthand("simulate", path, "--sets", "60", "--cameras", "2", "--size", "160x120", "--workers", "1")
-    assert done.returncode == 0, done.stderr
-    return path
-
-
-def fill(disk: Path, left: int = 0) -> Path:
-    """Leave so many bytes, in whole pages."""
-    filler = disk / "filler"
-    free = os.statvfs(disk)
-    filler.write_bytes(bytes(free.f_bavail * free.f_frsize - left))
-    return filler
-
-
-def linked(session: Path, disk: Path) -> Path:
-    """The session on the disk, its videos elsewhere."""
-    place = disk / "session"
-    place.mkdir()
-    for path in session.iterdir():
-        if path.suffix == ".mp4":
-            (place / path.name).symlink_to(path)
-        elif path.name != "labels.npz":
-            shutil.copy(path, place)
-    return place
-
-
-def left_on(disk: Path) -> list[str]:
-    return sorted(path.relative_to(disk).as_posix() for path in disk.rglob("*"))
 
 
 def said_that_it_is_full(done: subprocess.CompletedProcess, name: str) -> None:

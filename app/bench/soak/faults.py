@@ -78,9 +78,9 @@ def _jump(run: ChaosRun, event: ChaosEvent) -> None:
     run.jump_clock(event.jump_s)
 
 
-def start_hostile_peer(run: ChaosRun, seconds: float, per_s: float) -> subprocess.Popen:
-    """Of the run's keys; what it prints says how much it sent."""
-    command = [sys.executable, "-m", "app.bench.soak.hostile_peer", run.listen, str(run.keys), str(seconds)]
+def start_hostile_peer(run: ChaosRun, seconds: float, per_s: float, address: str | None = None) -> subprocess.Popen:
+    """With the run's keys, connected to it or to another address; its last line says how much it sent."""
+    command = [sys.executable, "-m", "app.bench.soak.hostile_peer", address or run.listen, str(run.keys), str(seconds)]
     command += [str(per_s), str(WIDTH), str(HEIGHT), *run.camera_ids]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, process_group=0)
 

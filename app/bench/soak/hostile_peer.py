@@ -1,6 +1,7 @@
 """The process of a peer that has the keys and sends what it should not: at a rate, or as fast as it can.
 
-Emits: bytes that are no messages, and messages of cameras that are not its own. Prints how many.
+Emits: bytes that are no messages, and messages of cameras that are not its own. Prints `connected`, and at its end
+how many.
 """
 
 import itertools
@@ -53,11 +54,13 @@ def hostile_messages(camera_ids: list[str], width: int, height: int) -> list[lis
 def main() -> int:
     """Send to an address: address, folder of keys, seconds, messages a second, width, height, and cameras."""
     address, keys, seconds, per_s, width, height, *camera_ids = sys.argv[1:]
-    os.nice(19)  # it stands for another machine
     publisher = Publisher(keys=Keys(Path(keys)))
     publisher.connect(address)
     while not publisher.subscribers():
         time.sleep(0.02)
+    sys.stdout.write("connected\n")
+    sys.stdout.flush()
+    os.nice(19)  # it stands for another machine
     messages = hostile_messages(camera_ids, int(width), int(height))
     began, sent, end_s = time.monotonic(), 0, time.monotonic() + float(seconds)
     for message in itertools.cycle(messages):

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from app.bench.soak.schedule import OF_REMOTE, OF_WORKER
 
+HOSTILE_KEPT = 0.95
+"""Of the other cameras' rate while a peer with the keys sends 100,000 messages a second that are none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromiseLimits:

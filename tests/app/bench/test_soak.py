@@ -102,5 +102,9 @@ def test_what_a_hostile_peer_costs_is_told_beside_a_run_without() -> None:
     assert done.returncode == 0, done.stderr
     result = last_json(done.stdout)
     assert result["offered_per_s"] > 0
-    assert all(set(row) == {"without", "with", "ratio"} for row in result["cameras"].values())
+    parts = {"without", "beside", "with", "ratio", "ratio_of_machine"}
+    assert all(set(row) == parts for row in result["cameras"].values())
+    assert result["kept"] == min(row["ratio"] for row in result["cameras"].values())
+    assert result["kept_of_machine"] == min(row["ratio_of_machine"] for row in result["cameras"].values())
+    assert result["cpu_ms_per_set"]["with"] > 0
     assert result["cameras"]["cam_0"]["with"] > 0
