@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from app.commands.subcommand import add_verbose_flag
-from app.run.logs import add_log_file
+from app.run.logs import WithoutPasswords, add_log_file, without_passwords
 from calibration.errors import UserError
-from calibration.programs import exit_code
+from calibration.programs import exit_code, say
 
 _COMMANDS = (
     "demo",
@@ -82,7 +82,7 @@ def _split(command: str, given: Sequence[str]) -> tuple[Sequence[str], list[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(arguments))
+    return exit_code(lambda: run(arguments), lambda message: say(without_passwords(message)))
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -102,7 +102,9 @@ def run(arguments: Sequence[str] | None) -> int:
     verbose = getattr(args, "verbose", False)
     if verbose:
         os.environ["USTHAND_LOG"] = "DEBUG"  # for the processes that it starts
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(WithoutPasswords("%(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[terminal])
     add_log_file(f"usthand-{args.command}")
     code = args.run(args)
     if sys.stdout is not None:

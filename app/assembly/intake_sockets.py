@@ -65,7 +65,8 @@ class IntakeSockets:
             self.subscribers.append(remote)
             bound = remote.bind(settings.listen)
             self.servers.append(CommandServer(next_port(bound), self._answer, keys))
-            log.info("remote grabbers may connect to %s", bound)
+            who = "remote grabbers with the keys" if keys else "without `--keys` every program of this machine"
+            log.info("%s may connect to %s", who, bound)
 
     def pass_on(self, message: FrameHeader | CameraStatus) -> None:
         """To the recording, what came of a remote camera: a frame lies in this process's shared memory now."""

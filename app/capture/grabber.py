@@ -19,6 +19,7 @@ from typing import Protocol
 import cv2
 
 from app.capture.any_size import AnySizeSource
+from app.run.logs import without_passwords
 from app.run.policy import ReplayPolicy
 from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
@@ -298,6 +299,7 @@ class Grabber:
         pulse.work()
 
     def _change(self, state: CameraState, detail: str) -> None:
+        detail = without_passwords(detail)  # it is published, and the summary has it
         if (state, detail) == (self._state, self._detail):
             return
         if state != self._state:

@@ -31,6 +31,13 @@ def without_passwords(text: str) -> str:
     return _SECRET.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
+class WithoutPasswords(logging.Formatter):
+    """Of the terminal, whose text is often kept as well."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_passwords(super().format(record))
+
+
 def add_log_file(name: str) -> None:
     """Have this process's log written into `NAME.log`, too."""
     handler = LogFile(log_folder() / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-.')}.log")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from app.run.logs import add_log_file, log_level
+from app.run.logs import WithoutPasswords, add_log_file, log_level
 from app.run.pulse import explain_on_request, guard, pulse
 from app.run.settings import RunFolder, RunSettings
 from calibration.errors import UserError, WriteError, is_full
@@ -23,7 +23,6 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
-# Of a disk that takes no more.
 
 stop = threading.Event()
 """Set when this process is asked to end."""
@@ -31,13 +30,9 @@ stop = threading.Event()
 
 def start_process(name: str) -> None:
     """Set up logging to standard error and into `NAME.log`, and the signals that ask the process to end."""
-    logging.basicConfig(
-        level=log_level(),
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
-    )
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(WithoutPasswords(f"%(asctime)s {name} %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=log_level(), handlers=[terminal], force=True)
     add_log_file(name)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it

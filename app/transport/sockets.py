@@ -252,9 +252,8 @@ class Subscriber:
 
         What is no message of ours is skipped, and a peer that sent many of them is not listened to any more.
         """
-        for _ in range(4 * HEADER_BACKLOG):
-            if self._allowance is not None and not self._allowance.left:
-                return
+        allowed = 4 * HEADER_BACKLOG if self._allowance is None else min(4 * HEADER_BACKLOG, self._allowance.left)
+        for _ in range(allowed):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -310,6 +309,7 @@ class CommandServer:
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
         self._answer = answer
         self._allowance = Allowance(_REQUESTS_PER_S)
+        self._strangers = Strangers()
 
     @property
     def pauses(self) -> bool:
@@ -317,13 +317,25 @@ class CommandServer:
         return not self._allowance.left
 
     def serve(self) -> None:
-        """Answer what was asked, at most so much a second."""
+        """Answer what was asked, at most so much a second. Peers that ask nonsense are ignored in time."""
         while self._allowance.left and self._socket.poll(0):
             self._allowance.use()
             # A REQ socket puts an empty part before its request, and wants it before the answer.
-            *envelope, request = self._socket.recv_multipart()
-            with contextlib.suppress(MessageRefused, ValueError):
-                self._socket.send_multipart([*envelope, encode_plain(self._answer(decode_plain(request)))])
+            *envelope, request = self._socket.recv_multipart(copy=False)
+            peer = _peer(request)
+            if self._strangers.is_ignored(peer):
+                continue
+            try:
+                answer = encode_plain(self._answer(decode_plain(request.bytes)))
+            except (MessageRefused, ValueError) as refused:
+                self._strangers.refuse(peer, str(refused))
+                continue
+            self._socket.send_multipart([*envelope, answer])
+
+    @property
+    def refused(self) -> int:
+        """How many requests were none of ours."""
+        return self._strangers.refused
 
     def close(self) -> None:
         self._socket.close()

@@ -1,15 +1,20 @@
 """Log files: rotated by size, whole lines from several processes, no passwords, and never in the way."""
 
+import json
 import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from app.cli import main
 from app.run.logs import LogFile, log_folder, without_passwords
+from app.transport.messages import encode
+from calibration.errors import UserError
 from tests.conftest import ROOT
-from tests.support.live_run import LiveRun, simulated_rig
+from tests.support.live_run import LiveRun, free_port, simulated_rig
 
 
 def logger_of(path: Path, most_bytes: int = 1_000_000) -> logging.Logger:
@@ -101,3 +106,31 @@ def test_every_process_of_a_run_has_its_log(tmp_path: Path) -> None:
     logs = {path.name: path.read_text() for path in (tmp_path / "usthand" / "logs").iterdir()}
     assert {"grabber-cam_0.log", "grabber-cam_1.log", "worker.log"} <= set(logs)
     assert "camera cam_1: streaming" in logs["grabber-cam_1.log"] and "worker: ready" in logs["worker.log"]
+
+
+@pytest.mark.slow
+def test_a_cameras_password_is_in_no_message_summary_or_log(tmp_path: Path) -> None:
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=3)
+    data = yaml.safe_load(rig.read_text())
+    device = f"rtsp://admin:hunter2@127.0.0.1:{free_port()}/live"
+    data["cameras"][2]["source"] = {"kind": "opencv", "device": device}
+    rig.write_text(yaml.safe_dump(data))
+    state = tmp_path / "state"
+    arguments = ["--estimator", "simulated", "--no-viewer"]
+    with LiveRun(tmp_path, "live", rig, *arguments, env={"XDG_STATE_HOME": str(state)}) as run:
+        sets = run.poses(lambda got: any(each.cameras["cam_2"].detail for each in got))
+        assert not any(b"hunter2" in encode(each) for each in sets)
+        _, summary = run.interrupt()
+        assert "127.0.0.1" in run.log.read_text(), "the camera is named"
+        assert "hunter2" not in run.log.read_text() + json.dumps(summary)
+    logs = [path.read_text() for path in state.rglob("*.log")]
+    assert logs and not any("hunter2" in log for log in logs)
+
+
+def test_a_commands_error_has_no_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def fail(_: object) -> int:
+        raise UserError("rtsp://admin:hunter2@127.0.0.1/live: does not answer.")
+
+    monkeypatch.setattr("app.cli.run", fail)
+    assert main([]) == 2
+    assert capsys.readouterr().err == "usthand: rtsp://***@127.0.0.1/live: does not answer.\n"
