@@ -6,7 +6,8 @@ import logging
 import tempfile
 from pathlib import Path
 
-from app.commands.common import add_command, check_camera_count, positive, run_rig
+from app.commands.camera_count import check_camera_count
+from app.commands.common import add_command, positive, run_rig
 from calibration.camera_source import MAX_CAMERAS
 
 log = logging.getLogger(__name__)

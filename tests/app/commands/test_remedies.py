@@ -23,7 +23,7 @@ REACHED_BY = {
     "app/commands/bench_viewer.py": ["bench viewer"],
     "app/commands/calibrate": ["calibrate"],
     "app/commands/bench.py": ["bench engines"],
-    "app/commands/camera_count.py": ["demo", "bench soak", "bench load", "bench viewer"],
+    "app/commands/camera_count.py": ["demo", "bench soak", "bench load", "bench viewer", "bench record"],
     "app/commands/common.py": ["live", "replay"],
     "app/commands/grab.py": ["live"],
     "app/commands/evaluate": ["evaluate"],
