@@ -19,6 +19,8 @@ from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, Sour
 log = logging.getLogger(__name__)
 
 _JOIN_S = 1.0
+# An older time is of another clock.
+_OLDEST_NS = 1_000_000_000
 
 
 @dataclass
@@ -125,7 +127,15 @@ class LatestFrame:
         with self._changed:
             if self._newest is not None:
                 self._free.append(self._newest.pixels)
-            stamp = Stamp(sequence=self.next_sequence, capture_time_ns=now_ns, grab_time_ns=now_ns)
+            stamp = Stamp(
+                sequence=self.next_sequence, capture_time_ns=_taken_at_ns(capture, now_ns), grab_time_ns=now_ns
+            )
             self._newest = _Grabbed(stamp, pixels, decoded)
             self.next_sequence += 1
             self._changed.notify_all()
+
+
+def _taken_at_ns(capture: cv2.VideoCapture, now_ns: int) -> int:
+    """The driver's own time of the frame that was grabbed, where it has one on the monotonic clock; else now."""
+    driver_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+    return driver_ns if 0 <= now_ns - driver_ns < _OLDEST_NS else now_ns

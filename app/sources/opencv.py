@@ -1,7 +1,8 @@
 """USB cameras through OpenCV: a V4L2 device by index or path.
 
 A path such as /dev/v4l/by-id/... names the camera itself and survives replugging, an index does not. Frames are
-stamped when the driver hands them over. URLs are `network_stream`'s, files `video_file`'s.
+stamped with the driver's time, where it is one of the monotonic clock, else when it hands them over. URLs are
+`network_stream`'s, files `video_file`'s.
 """
 
 import os

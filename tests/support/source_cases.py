@@ -4,6 +4,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -104,7 +105,7 @@ class FakeDevice:
     """Stands for `cv2.VideoCapture` on a V4L2 device, which a test machine has not: frames of a video, endlessly.
 
     `refused` has the values that the driver does not take: it keeps its own, as V4L2 drivers do. `calls` records what
-    was set, in order. While `running` is not set, a read blocks.
+    was set, in order. While `running` is not set, a read blocks. `clock` gives the driver's time of the frame, in ms.
     """
 
     def __init__(self, video: Path) -> None:
@@ -121,6 +122,7 @@ class FakeDevice:
         }
         self.refused: dict[int, set[float]] = {}
         self.open = 0
+        self.clock: Callable[[], float] = lambda: 0.0
         self.running = threading.Event()
         self.running.set()
 
@@ -141,6 +143,8 @@ class FakeDevice:
         return True
 
     def get(self, key: int) -> float:
+        if key == cv2.CAP_PROP_POS_MSEC:
+            return self.clock()
         return self.values.get(key, -1.0)
 
     def grab(self) -> bool:

@@ -101,6 +101,27 @@ def test_a_stable_path_follows_the_camera_to_another_node(
     assert opened == [str(tmp_path / "video0"), str(tmp_path / "video2")]
 
 
+def test_frames_have_the_drivers_time_where_it_is_on_the_monotonic_clock(tmp_path: Path, device: FakeDevice) -> None:
+    for clock_ns, is_taken in (
+        (lambda: time.monotonic_ns() - 20_000_000, True),
+        (time.time_ns, False),
+        (lambda: 0, False),
+        (lambda: time.monotonic_ns() + 10**9, False),
+    ):
+        told: list[int] = []
+        device.clock = lambda clock_ns=clock_ns, told=told: told.append(clock_ns()) or told[-1] / 1e6
+        source = on_device(tmp_path, OpenCvSource(device=0))
+        source.open()
+        for _ in range(3):
+            stamp = source.grab(3.0)
+            nearest_ns = min(abs(stamp.capture_time_ns - each_ns) for each_ns in told)
+            assert (nearest_ns < 1000) == is_taken
+            assert (
+                stamp.capture_time_ns < stamp.grab_time_ns if is_taken else stamp.capture_time_ns == stamp.grab_time_ns
+            )
+        source.close()
+
+
 def wait_for_stall(source: Source) -> None:
     with contextlib.suppress(SourceTimeout):
         while True:
