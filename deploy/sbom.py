@@ -23,7 +23,7 @@ _LICENCE_FILE = re.compile(r"(^|/)(licen[cs]es?/.+|[^/]*(licen[cs]e|copying|noti
 _LONGEST_NAME = 120
 # Parts of this project that others made: name, where, licence.
 _PARTS = (
-    ("MediaPipe hand models", "models/weights/mediapipe", "Apache-2.0"),
+    ("MediaPipe hand and pose models", "models/weights/mediapipe", "Apache-2.0"),
     ("Roboto", "app/viewer/roboto.npz", "Apache-2.0"),
 )
 

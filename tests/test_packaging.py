@@ -18,7 +18,7 @@ assert app.viewer.font.__file__.startswith(sys.argv[1]), app.viewer.font.__file_
 assert len(load_mesh().rest_vertices_m) > 500
 with safe_open(models.weights.checkpoint_path("shipped"), "np") as tensors:
     assert len(tensors.keys()) > 50
-for name in ("palm_detection", "hand_landmark"):
+for name in ("palm_detection", "hand_landmark", "pose_detection", "pose_landmark"):
     assert models.weights.mediapipe_model(name).stat().st_size > 1_000_000
 from app.cli import main
 sys.exit(main(["--help"]))
@@ -38,6 +38,8 @@ def test_the_wheel_has_all_modules_and_their_data_and_nothing_else(wheel: Path) 
         "models/hand/hand_mesh.npz",
         "models/weights/mediapipe/hand_landmark.onnx",
         "models/weights/mediapipe/palm_detection.onnx",
+        "models/weights/mediapipe/pose_detection.onnx",
+        "models/weights/mediapipe/pose_landmark.onnx",
         "models/weights/small.json",
         "models/weights/live.json",
         "models/weights/live.safetensors",

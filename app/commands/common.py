@@ -57,6 +57,21 @@ def add_detector_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_body_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--body",
+        action="store_true",
+        help="also the arms: elbow and shoulder of each hand, and the wrist's angles (docs/body.md)",
+    )
+
+
+def body_of(args: argparse.Namespace) -> bool:
+    """Whether arms are looked for. Raises UserError where there are none to be seen."""
+    if args.body and args.estimator == "simulated":
+        raise UserError("`--body`: the estimator simulated looks at no image. Leave one of the two out.")
+    return args.body
+
+
 def detector_of(args: argparse.Namespace) -> str | None:
     """The detector that the flags name, as other processes find it. Raises UserError where it cannot be one."""
     if args.detector is None:

@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 
 from app.commands.common import (
+    add_body_flag,
     add_command,
     add_detector_flag,
     add_estimator_flags,
     add_overlap_flag,
     add_view_flags,
+    body_of,
     check_live_rig,
     detector_of,
     positive,
@@ -43,6 +45,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("rig", type=Path, help="rig.yaml, or a folder with one")
     add_estimator_flags(parser)
     add_detector_flag(parser)
+    add_body_flag(parser)
     add_overlap_flag(parser)
     parser.add_argument(
         "--max-age-ms",
@@ -70,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     settings = run_settings(
         args,
         detector=detector_of(args),
+        body=body_of(args),
         overlap=args.overlap,
         policy=LivePolicy(max_age_ms=args.max_age_ms),
         listen=args.listen,

@@ -13,10 +13,12 @@ from tqdm import tqdm
 from app.assembly.recorded_sets import recorded_sets
 from app.assembly.session_part import SessionPart
 from app.commands.common import (
+    add_body_flag,
     add_command,
     add_detector_flag,
     add_estimator_flags,
     add_view_flags,
+    body_of,
     check_output,
     detector_of,
     report,
@@ -48,6 +50,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("session", type=Path, help="a session directory (make one with `usthand import`)")
     add_estimator_flags(parser)
     add_detector_flag(parser)
+    add_body_flag(parser)
     parser.add_argument("--fast", action="store_true", help="as fast as possible, not at the recorded speed")
     add_poses_flag(parser)
     parser.add_argument("--sets", type=int, metavar="N", help="end after N frame sets")
@@ -105,6 +108,7 @@ def _replay(
     settings = run_settings(
         args,
         detector=detector_of(args),
+        body=body_of(args),
         policy=ReplayPolicy(
             pace="fast" if args.fast else "recorded",
             viewers=(viewer is not None) + len(args.stream),
@@ -127,6 +131,7 @@ def _replay(
             "streams": [],
             "poses": None,
             "mesh": False,
+            "body": False,
         }
         with progress_bar("time offsets", total) as at:
             first = run_rig(rig, msgspec.structs.replace(settings, **alone), None, on_progress=at)

@@ -41,6 +41,19 @@ AHEAD_ROW = np.dtype(
     ]
 )
 """A forecast; a file has these where there are some."""
+ARM_ROW = np.dtype(
+    [
+        ("time", np.int64),
+        ("hand", "U5"),
+        ("track", np.int64),
+        ("side", "U5"),
+        ("elbow", np.float32, (3,)),
+        ("elbow_covariance", np.float32, (3, 3)),
+        ("shoulder", np.float32, (3,)),
+        ("shoulder_covariance", np.float32, (3, 3)),
+    ]
+)
+"""An arm of a hand; likewise."""
 SET_ROW = np.dtype([("time", np.int64), ("views", np.uint64), ("held", np.int64), ("predicted", np.int64)])
 
 
@@ -67,9 +80,10 @@ def finish_poses(path: Path) -> int:
     arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about.cameras)}
     arrays |= {f"set_{name}": sets[name] for name in ("time", "held", "predicted")}
     arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about.definition)}
-    if (part / "ahead").is_file():
-        ahead = _rows(part / "ahead", AHEAD_ROW)
-        arrays |= {f"ahead_{name}": ahead[name] for name in AHEAD_ROW.names or ()}
+    for file, row, prefix in (("ahead", AHEAD_ROW, "ahead"), ("arms", ARM_ROW, "arm")):
+        if (part / file).is_file():
+            more = _rows(part / file, row)
+            arrays |= {f"{prefix}_{name}": more[name] for name in row.names or ()}
     arrays["version"] = np.array(VERSION)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -91,7 +105,7 @@ def mend_rows(path: Path) -> int:
     """Cut off what a writer that was killed left of a row, so that more may follow. Returns the first number that no
     hand has yet. Raises OSError."""
     part = part_of(path)
-    for name, row in (("hands", HAND_ROW), ("sets", SET_ROW), ("ahead", AHEAD_ROW)):
+    for name, row in (("hands", HAND_ROW), ("sets", SET_ROW), ("ahead", AHEAD_ROW), ("arms", ARM_ROW)):
         if (part / name).is_file():
             os.truncate(part / name, (part / name).stat().st_size // row.itemsize * row.itemsize)
     tracks = _rows(part / "hands", HAND_ROW)["track"]

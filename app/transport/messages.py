@@ -92,6 +92,27 @@ class FittedPose(msgspec.Struct, kw_only=True):
     shape: list[float]
 
 
+class ArmPose(msgspec.Struct, kw_only=True):
+    """The arm of a hand, with `--body`, at the hand's time.
+
+    `side` is whose arm it is by the body, with its probability of being the right one. `elbow_world_m` (3) and
+    `elbow_covariance_m2` (3x3), measured last at `seen_time_ns` in the cameras `views`; the same of the shoulder where
+    it is known. `wrist_rad` are flexion and deviation of the wrist (models/hand/wrist_angles.py), `wrist_std_rad` their
+    standard deviations.
+    """
+
+    side: Literal["left", "right"]
+    right_probability: float
+    seen_time_ns: int
+    views: list[str]
+    elbow_world_m: list[float]
+    elbow_covariance_m2: list[list[float]]
+    shoulder_world_m: list[float] | None = None
+    shoulder_covariance_m2: list[list[float]] | None = None
+    wrist_rad: list[float] | None = None
+    wrist_std_rad: list[float] | None = None
+
+
 class HandPose(msgspec.Struct, kw_only=True):
     """One hand in world metres at `capture_time_ns`.
 
@@ -100,7 +121,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     estimate_end, published. `detections_px` has the matched 2D detection per camera, 21x2 distorted pixels.
     `vertices_world_m` has a mesh's vertices, Nx3 little-endian float32. `right_probability` is what all views have said
     so far. `state` is `seen` of the `hands` of a set; others are `unseen`. `gestures` are what it does.
-    `fit` is there with a mesh.
+    `fit` is there with a mesh, `arm` with `--body` where the elbow is seen.
     """
 
     hand: Literal["left", "right"]
@@ -117,6 +138,7 @@ class HandPose(msgspec.Struct, kw_only=True):
     state: Literal["seen", "held", "predicted"] = "seen"
     gestures: list[Gesture] = []
     fit: FittedPose | None = None
+    arm: ArmPose | None = None
 
 
 class UnseenPose(msgspec.Struct, kw_only=True):

@@ -8,15 +8,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
 import numpy as np
 
 from app.estimators.estimator import Estimate, Hand
-from app.run.pose_rows import AHEAD_ROW, HAND_ROW, SET_ROW, finish_poses, has_rows, mend_rows, part_of
-from app.transport.messages import AheadPose, HandPose, PoseSet
+from app.run.pose_rows import AHEAD_ROW, ARM_ROW, HAND_ROW, SET_ROW, finish_poses, has_rows, mend_rows, part_of
+from app.transport.messages import AheadPose, ArmPose, HandPose, PoseSet
 from calibration.errors import WriteError, write_error
 from calibration.frames import FrameSet
 from calibration.hand import Definition
@@ -25,6 +25,7 @@ from calibration.yamlfile import write_atomic
 _ROOM_S = 0.5
 # What a file has besides its rows: the names of its arrays, a few hundred bytes each.
 _ROOM = 65536
+_UNKNOWN_POINT, _UNKNOWN_COVARIANCE = [float("nan")] * 3, [[float("nan")] * 3] * 3
 
 
 class PoseFile:
@@ -36,6 +37,9 @@ class PoseFile:
     `set_held` and `set_predicted` (s,) hands that were followed and not measured. `cameras` (V,) their names.
     With `--predict` one row a forecast: `ahead_time` (p,), which it is of, `ahead_seen_time` when the hand was measured
     last, `ahead_hand`, `ahead_track`, `ahead_joints` (p, 21, 3), `ahead_covariance` (p, 21, 3, 3).
+    With `--body` one row an arm: `arm_time`, `arm_hand`, `arm_track` of its hand, `arm_side` (a,) whose it is by the
+    body, `arm_elbow` and `arm_shoulder` (a, 3) world metres, NaN where it is not known, `arm_elbow_covariance` and
+    `arm_shoulder_covariance` (a, 3, 3).
     `definition`, a text: where on the hand the joints lie, and `version` of the file.
     """
 
@@ -46,6 +50,7 @@ class PoseFile:
         self._bits = {camera_id: 1 << number for number, camera_id in enumerate(cameras)}
         self._room_s = time.monotonic()
         self._ahead: FileIO | None = None
+        self._arms: FileIO | None = None
         self._first_track = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +73,17 @@ class PoseFile:
         about = {"definition": definition, "cameras": list(self._bits)}
         self._write(lambda: write_atomic(self._part / "about.json", json.dumps(about).encode()))
 
-    def add(self, frame_set: FrameSet, estimate: Estimate, ahead: Sequence[AheadPose] = ()) -> None:
-        """Raises UserError where the disk is full."""
+    def add(
+        self,
+        frame_set: FrameSet,
+        estimate: Estimate,
+        ahead: Sequence[AheadPose] = (),
+        arms: Mapping[int, ArmPose] | None = None,
+    ) -> None:
+        """`arms` by track. Raises UserError where the disk is full."""
         for hand in estimate.hands:
             self._add_hand(hand.side, hand, hand.detections_px)
+            self._add_arm(hand.side, hand, (arms or {}).get(hand.track_id))
         self._add_ahead(ahead)
         self._add_set(frame_set.reference_time_ns, frame_set.frames, [hand.state for hand in estimate.unseen])
 
@@ -79,6 +91,7 @@ class PoseFile:
         """The same of a set as it was published."""
         for hand in poses.hands:
             self._add_hand(hand.hand, hand, hand.views)
+            self._add_arm(hand.hand, hand, hand.arm)
         self._add_ahead(poses.ahead)
         self._add_set(poses.reference_time_ns, poses.views, [hand.state for hand in poses.unseen])
 
@@ -87,6 +100,21 @@ class PoseFile:
         row = (hand.capture_time_ns, side, track, hand.joints_world_m, hand.covariance_m2, hand.confidence)
         row = np.array((*row, self._mask(views)), HAND_ROW)
         self._write(lambda: self._hands.write(row.tobytes()))
+
+    def _add_arm(self, side: str, hand: Hand | HandPose, arm: ArmPose | None) -> None:
+        if arm is None:
+            return
+        if self._arms is None:
+            self._write(self._open_arms)
+        assert self._arms is not None
+        elbow = arm.elbow_world_m, arm.elbow_covariance_m2
+        shoulder = arm.shoulder_world_m or _UNKNOWN_POINT, arm.shoulder_covariance_m2 or _UNKNOWN_COVARIANCE
+        row = (hand.capture_time_ns, side, self._first_track + hand.track_id, arm.side, *elbow, *shoulder)
+        rows = np.array(row, ARM_ROW).tobytes()
+        self._write(lambda file=self._arms, rows=rows: file.write(rows))
+
+    def _open_arms(self) -> None:
+        self._arms = (self._part / "arms").open("ab", buffering=0)
 
     def _add_ahead(self, ahead: Iterable[AheadPose]) -> None:
         for hand in ahead:
@@ -110,7 +138,7 @@ class PoseFile:
     def close(self) -> None:
         """Make the file. Raises UserError where it cannot be written."""
         self._make_room()
-        for file in (self._hands, self._sets, self._ahead):
+        for file in (self._hands, self._sets, self._ahead, self._arms):
             if file is not None:
                 file.close()
         os.close(self._room)
@@ -121,9 +149,9 @@ class PoseFile:
 
         def make_room() -> None:
             rows = self._hands.tell() // HAND_ROW.itemsize
-            ahead = self._ahead.tell() if self._ahead is not None else 0
+            more = sum(file.tell() for file in (self._ahead, self._arms) if file is not None)
             wider = len(self._bits) * (rows + self._sets.tell() // SET_ROW.itemsize)
-            os.posix_fallocate(self._room, 0, self._hands.tell() + self._sets.tell() + ahead + wider + _ROOM)
+            os.posix_fallocate(self._room, 0, self._hands.tell() + self._sets.tell() + more + wider + _ROOM)
 
         self._write(make_room)
 

@@ -28,8 +28,19 @@ from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.transport.messages import AheadPose, CameraReport, End, FittedPose, Gesture, HandPose, PoseSet, UnseenPose
+from app.transport.messages import (
+    AheadPose,
+    ArmPose,
+    CameraReport,
+    End,
+    FittedPose,
+    Gesture,
+    HandPose,
+    PoseSet,
+    UnseenPose,
+)
 from app.transport.sockets import NewestPublisher, Publisher, flush
+from app.worker.arm_poses import ArmPoses
 from app.worker.events import Events
 from app.worker.gestures import Gestures
 from app.worker.hand_meshes import HandMeshes
@@ -97,6 +108,15 @@ class Worker:
         )
         self._summary = RunSummary(simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
+        self._arms = None
+        if settings.body:
+            self._arms = ArmPoses(
+                rig,
+                hands=settings.hands,
+                definition=self._estimator.definition,
+                engine=settings.engine if settings.estimator == "mediapipe" else "auto",
+                waits=not self._policy.newest_only,
+            )
         self._gestures = Gestures()
         self._look_ahead = LookAhead(settings.predict_ms) if settings.predict_ms else None
         self._motion = None
@@ -187,6 +207,12 @@ class Worker:
             vertices = self._meshes.fit(estimate.hands)
             end_ns = time.monotonic_ns()
             within_ms["mesh"] = (end_ns - estimated_ns) / 1e6
+        arms: dict[int, ArmPose] = {}
+        if self._arms is not None:
+            fitted_ns = end_ns
+            arms = self._arms.of(frame_set, estimate.hands)
+            end_ns = time.monotonic_ns()
+            within_ms["body"] = (end_ns - fitted_ns) / 1e6
         followed = [hand.track_id for hand in (*estimate.hands, *estimate.unseen)]
         gestures = self._gestures.of(estimate.hands, self._estimator.definition, followed)
         poses = [
@@ -195,6 +221,7 @@ class Worker:
                 vertices.get(hand.track_id),
                 gestures[hand.track_id],
                 self._meshes.fitted(hand.track_id) if self._meshes is not None else None,
+                arms.get(hand.track_id),
             )
             for hand in estimate.hands
         ]
@@ -207,7 +234,7 @@ class Worker:
         )  # fmt: skip
         self._publish(cameras, frame_set, poses, timing, estimate, ahead)
         self._intake.done(frame_set)
-        self._keep(frame_set, estimate, timing, ahead)
+        self._keep(frame_set, estimate, timing, ahead, arms)
         pulse.work()
 
     def _tell(self, notes: Mapping[str, str], cameras: dict[str, CameraReport]) -> None:
@@ -225,11 +252,18 @@ class Worker:
             return []
         return self._look_ahead.of(estimate.hands, estimate.unseen, now_ns, self._estimator.definition)
 
-    def _keep(self, frame_set: FrameSet, estimate: Estimate, timing: SetTiming, ahead: Sequence[AheadPose]) -> None:
+    def _keep(
+        self,
+        frame_set: FrameSet,
+        estimate: Estimate,
+        timing: SetTiming,
+        ahead: Sequence[AheadPose],
+        arms: Mapping[int, ArmPose],
+    ) -> None:
         """For the summary, and for the files of a replay."""
         self._summary.add(estimate, timing)
         if self._poses is not None:
-            self._poses.add(frame_set, estimate, ahead)
+            self._poses.add(frame_set, estimate, ahead, arms)
         if self._motion is not None:
             times_ns = {camera_id: frame.capture_time_ns for camera_id, frame in frame_set.frames.items()}
             for hand in estimate.hands:
@@ -310,6 +344,8 @@ class Worker:
             if self._newest is not None:
                 self._newest.send(end)
         finally:
+            if self._arms is not None:
+                self._arms.close()
             self._estimator.close()
             self._publisher.close()
             self._event_publisher.close()
@@ -326,7 +362,13 @@ def _overlaps(settings: RunSettings) -> bool:
     return on and settings.policy.may_overlap
 
 
-def _hand_pose(hand: Hand, vertices_world_m: bytes | None, gestures: list[Gesture], fit: FittedPose | None) -> HandPose:
+def _hand_pose(
+    hand: Hand,
+    vertices_world_m: bytes | None,
+    gestures: list[Gesture],
+    fit: FittedPose | None,
+    arm: ArmPose | None,
+) -> HandPose:
     """Without the set's hops."""
     return HandPose(
         hand=hand.side,
@@ -341,6 +383,7 @@ def _hand_pose(hand: Hand, vertices_world_m: bytes | None, gestures: list[Gestur
         right_probability=1 / (1 + math.exp(-hand.right_log_odds)),
         gestures=gestures,
         fit=fit,
+        arm=arm,
     )
 
 

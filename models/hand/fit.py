@@ -51,8 +51,8 @@ for _i, _j, _k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
     _CROSS[_i, _k, _j], _CROSS[_i, _j, _k] = 1, -1
 _CROSS = _CROSS.reshape(3, 9)
 _LOW, _HIGH = skeleton.LIMITS_RAD.T
-# Lengths in a step are in metres over this, so that they weigh about as much as angles.
-_METRES = 0.1
+STEP_M = 0.1
+"""Lengths in a step are in metres over this, so that they weigh about as much as angles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class _State:
         return _State(
             np.minimum(np.maximum(self.angles + step[6:], _LOW), _HIGH),
             _rotation(step[:3]) @ self.rotation,
-            self.origin + _METRES * step[3:6],
+            self.origin + STEP_M * step[3:6],
         )
 
 
@@ -169,7 +169,7 @@ def joint_jacobian(rotations: np.ndarray, rotation: np.ndarray, offsets_m: np.nd
     """
     jacobian = np.zeros((21, 3, 27))
     jacobian[:, :, :3] = (offsets_m @ -_CROSS).reshape(21, 3, 3)
-    jacobian[:, (0, 1, 2), (3, 4, 5)] = _METRES
+    jacobian[:, (0, 1, 2), (3, 4, 5)] = STEP_M
     axes = skeleton.hinge_axes(rotations) @ rotation.T
     turns = (axes @ _CROSS).reshape(21, 3, 3)
     arms = (offsets_m - offsets_m[skeleton.HINGE_JOINTS, None]) * _MOVES[:, :, None]

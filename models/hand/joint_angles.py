@@ -84,7 +84,24 @@ def joint_angles_covariance(
     covariance_m2: np.ndarray,
     prior: AnglePrior | None = None,
 ) -> np.ndarray | None:
-    """Covariance (22, 22) in square radians of a fit's joint angles, from that of the joints that it was fitted to.
+    """Covariance (22, 22) in square radians of a fit's joint angles, as of `pose_covariance`."""
+    covariance = pose_covariance(fit, joints_world_m, bone_lengths_m, side, covariance_m2, prior)
+    if covariance is None:
+        return None
+    turns = _joint_angles_jacobian(fit.angles_rad)
+    return turns @ covariance[6:, 6:] @ turns.T
+
+
+def pose_covariance(
+    fit: PoseFit,
+    joints_world_m: np.ndarray,
+    bone_lengths_m: np.ndarray,
+    side: Side,
+    covariance_m2: np.ndarray,
+    prior: AnglePrior | None = None,
+) -> np.ndarray | None:
+    """Covariance (27, 27) of a fit's pose, from that of the joints that it was fitted to, in the world's mirror image
+    (y negated) for a left hand: of its turn about the wrist (radians), shift (STEP_M) and hinges (square radians).
 
     Joints (21, 3) and their covariance (21, 3, 3), whose errors are taken as independent of one another; the bones'
     lengths are taken as known. To first order, an estimate with weights W^T W has the covariance G S G^T, with
@@ -101,15 +118,13 @@ def joint_angles_covariance(
     T = fit.T_world_hand if side == "right" else MIRROR_Y @ fit.T_world_hand @ MIRROR_Y
     posed = skeleton.chain(fit.angles_rad, bone_lengths_m)
     jacobian = joint_jacobian(posed.rotations, T[:3, :3], posed.joints_m @ T[:3, :3].T)
-    gains = np.linalg.pinv(whitened_jacobian((whiten * mirror) @ jacobian, prior))[6:]
-    gain, of_prior = gains[:, :63].reshape(21, 21, 3), gains[:, 63:]
+    gains = np.linalg.pinv(whitened_jacobian((whiten * mirror) @ jacobian, prior))
+    gain, of_prior = gains[:, :63].reshape(27, 21, 3), gains[:, 63:]
     # Of the whitened joints: one where no deviation was held between the fit's bounds.
     left = whiten @ covariance @ whiten.swapaxes(1, 2)
-    hinges = np.einsum("ajc,jcd,bjd->ab", gain, left, gain)
+    spread = np.einsum("ajc,jcd,bjd->ab", gain, left, gain)
     residuals = (whiten @ (joints_world_m - fit.joints_world_m)[..., None]).ravel()
-    turns = _joint_angles_jacobian(fit.angles_rad)
-    hinges = hinges * max(1.0, residuals @ residuals / _DEGREES_OF_FREEDOM) + of_prior @ of_prior.T
-    return turns @ hinges @ turns.T
+    return spread * max(1.0, residuals @ residuals / _DEGREES_OF_FREEDOM) + of_prior @ of_prior.T
 
 
 def _joint_angles_jacobian(hinges_rad: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
-"""Writes the ONNX graph of a MediaPipe hand model from its TensorFlow Lite graph: NHWC becomes NCHW, the batch is free.
+"""Writes the ONNX graph of a MediaPipe model from its TensorFlow Lite graph: NHWC becomes NCHW, the batch is free.
 
-The input is an image of bytes, (batch, height, width, 3) RGB, divided by 255 in the graph. Weights are stored in
-float16, as in the original, and widened to float32 by a Cast that every runtime folds when it loads the file; all
-calculation is in float32. Their names count the operators of a kind in order of execution: `conv_00.weight`
-(out, in / groups, height, width), `conv_00.bias`, `prelu_00.slope`; heads are named after their output.
+The input is an image of bytes, (batch, height, width, 3) RGB, which the graph brings into the model's own range.
+Weights are stored in float16, as in the original, and widened to float32 by a Cast that every runtime folds when it
+loads the file; all calculation is in float32. Their names count the operators of a kind in order of execution:
+`conv_00.weight` (out, in / groups, height, width), `conv_00.bias`, `prelu_00.slope`; heads are named after their
+output.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,21 +32,42 @@ class OutputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """What the ONNX file calls the input, a square image of `side` pixels, its free axis, and its outputs in order."""
+    """What the ONNX file calls the input, a square image of `side` pixels, its free axis, and its outputs in order.
+
+    Bytes from 0 to 255 become numbers from `least` to 1. An output that is None, and what leads to it alone, is left
+    out.
+    """
 
     name: str
     input: str
     side: int
     batch: str
-    outputs: tuple[OutputSpec, ...]
+    outputs: tuple[OutputSpec | None, ...]
+    least: int = 0
 
 
 def to_onnx(graph: LiteGraph, spec: ModelSpec) -> onnx.ModelProto:
-    """Raises KeyError for an operator that no hand model has, ValueError where the graph is not one."""
-    writer = _Writer(graph, spec)
+    """Raises KeyError for an operator that none of the models has, ValueError where the graph is not one."""
+    outputs = [index for index, each in zip(graph.outputs, spec.outputs, strict=True) if each is not None]
+    graph = replace(graph, outputs=tuple(outputs), operators=_leading_to(outputs, graph.operators))
+    writer = _Writer(graph, replace(spec, outputs=kept(spec)))
     for operator in graph.operators:
         writer.add(operator)
     return writer.finish()
+
+
+def kept(spec: ModelSpec) -> tuple[OutputSpec, ...]:
+    """The outputs that are not left out."""
+    return tuple(each for each in spec.outputs if each is not None)
+
+
+def _leading_to(outputs: list[int], operators: list[Operator]) -> list[Operator]:
+    needed, chosen = set(outputs), []
+    for operator in reversed(operators):
+        if needed.intersection(operator.outputs):
+            needed.update(operator.inputs)
+            chosen.append(operator)
+    return chosen[::-1]
 
 
 class _Writer:
@@ -56,7 +78,8 @@ class _Writer:
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._counts: dict[str, int] = {}
-        self._heads = dict(zip(graph.outputs, (each.name for each in spec.outputs), strict=True))
+        self._outputs = kept(spec)
+        self._heads = dict(zip(graph.outputs, (each.name for each in self._outputs), strict=True))
         self._kinds: dict[str, Callable[[Operator], str]] = {
             "CONV_2D": self._convolution,
             "DEPTHWISE_CONV_2D": self._depthwise,
@@ -70,12 +93,19 @@ class _Writer:
             "MEAN": self._mean,
             "FULLY_CONNECTED": self._head,
             "LOGISTIC": lambda op: self._node("Sigmoid", *self._activations(op)),
+            # TensorFlow counts a block's pixels before the channels of each.
+            "DEPTH_TO_SPACE": lambda op: self._node(
+                "DepthToSpace", *self._activations(op), blocksize=op.options["blockSize"], mode="DCR"
+            ),
         }
         if graph.shapes[graph.inputs[0]] != (1, spec.side, spec.side, 3):
             raise ValueError(f"an input of {graph.shapes[graph.inputs[0]]}")
         floats = self._node("Cast", spec.input, to=TensorProto.FLOAT)
         planes = self._node("Transpose", floats, perm=[0, 3, 1, 2])
-        self._names = {graph.inputs[0]: self._node("Mul", planes, self._constant("per_byte", np.float32(1 / 255)))}
+        image = self._node("Mul", planes, self._constant("per_byte", np.float32((1 - spec.least) / 255)))
+        if spec.least:
+            image = self._node("Add", image, self._constant("least", np.float32(spec.least)))
+        self._names = {graph.inputs[0]: image}
 
     def add(self, operator: Operator) -> None:
         name = self._kinds[operator.name](operator)
@@ -90,7 +120,7 @@ class _Writer:
     def finish(self) -> onnx.ModelProto:
         spec = self._spec
         outputs = []
-        for index, output in zip(self._graph.outputs, spec.outputs, strict=True):
+        for index, output in zip(self._graph.outputs, self._outputs, strict=True):
             shape = self._constant(f"{output.name}.shape", np.array((-1, *output.shape), np.int64))
             self._nodes.append(helper.make_node("Reshape", [self._names[index], shape], [output.name], output.name))
             outputs.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, [spec.batch, *output.shape]))

@@ -1,4 +1,4 @@
-"""The packaged checkpoint and hand models, and where a checkpoint is that a user names. Loads no torch."""
+"""The packaged checkpoint and MediaPipe models, and where a checkpoint is that a user names. Loads no torch."""
 
 from pathlib import Path
 
@@ -13,5 +13,6 @@ def checkpoint_path(name: str | Path) -> Path:
 
 
 def mediapipe_model(name: str) -> Path:
-    """The ONNX file of one of MediaPipe's hand models: `palm_detection` or `hand_landmark`; see ORIGIN.md beside it."""
+    """The ONNX file of one of MediaPipe's models: `palm_detection`, `hand_landmark`, `pose_detection` or
+    `pose_landmark`; see ORIGIN.md beside it."""
     return _MEDIAPIPE / f"{name}.onnx"

@@ -38,7 +38,7 @@ def test_every_package_is_in_it_once_with_its_version_and_licence(tmp_path: Path
             assert components[each.metadata["Name"]]["version"] == each.version
     assert components["numpy"]["purl"] == f"pkg:pypi/numpy@{importlib.metadata.version('numpy')}"
     assert components["libgl1"]["purl"] == "pkg:deb/debian/libgl1@1%3A1.6.0-1%2Bdeb12?arch=amd64"
-    assert "gone" not in components and {"Roboto", "MediaPipe hand models", "Python"} <= set(components)
+    assert "gone" not in components and {"Roboto", "MediaPipe hand and pose models", "Python"} <= set(components)
     for each in components.values():
         (licence,) = each["licenses"]
         assert licence.get("expression") or licence["license"]["name"]

@@ -9,7 +9,7 @@ import pytest
 from app.convert.reading import read_recording
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.run.pose_rows import finish_poses, part_of
-from app.transport.messages import AheadPose
+from app.transport.messages import AheadPose, ArmPose
 from app.worker.pose_file import PoseFile
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
@@ -139,3 +139,47 @@ def test_forecasts_are_rows_of_their_own(tmp_path):
     with np.load(without) as file:
         assert not [name for name in file.files if name.startswith("ahead")]
     assert len(read_recording(with_ahead).hands) == 1
+
+
+def arm(**more: object) -> ArmPose:
+    return ArmPose(
+        side="left",
+        right_probability=0.1,
+        seen_time_ns=0,
+        views=["cam_0", "cam_2"],
+        elbow_world_m=[0.1, 0.2, 0.3],
+        elbow_covariance_m2=(1e-4 * np.eye(3)).tolist(),
+        **more,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def test_arms_are_rows_of_their_own_and_a_shoulder_that_is_not_known_is_not_a_number(tmp_path):
+    poses = PoseFile(tmp_path / "poses.npz", CAMERAS)
+    poses.begin("anatomical")
+    poses.add(frame_set(0, CAMERAS), Estimate(hands=[hand(0)]))
+    poses.add(frame_set(1, CAMERAS), Estimate(hands=[hand(1)]), arms={3: arm()})
+    shoulder = {"shoulder_world_m": [1.0, 2.0, 3.0], "shoulder_covariance_m2": np.eye(3).tolist()}
+    poses.add(frame_set(2, CAMERAS), Estimate(hands=[hand(2)]), arms={3: arm(**shoulder), 4: arm()})
+    poses.close()
+    with np.load(tmp_path / "poses.npz") as file:
+        assert file["time"].tolist() == [0, 1, 2] and file["arm_time"].tolist() == [1, 2]
+        assert (file["arm_hand"].tolist(), file["arm_track"].tolist()) == (["left"] * 2, [3] * 2)
+        assert file["arm_side"].tolist() == ["left"] * 2
+        np.testing.assert_allclose(file["arm_elbow"], [[0.1, 0.2, 0.3]] * 2, rtol=1e-6)
+        np.testing.assert_allclose(file["arm_elbow_covariance"], [1e-4 * np.eye(3)] * 2, rtol=1e-6)
+        assert np.isnan(file["arm_shoulder"][0]).all() and file["arm_shoulder"][1].tolist() == [1, 2, 3]
+
+
+def test_a_worker_that_died_leaves_its_arms_too(tmp_path):
+    poses = PoseFile(tmp_path / "poses.npz", CAMERAS)
+    poses.begin("anatomical")
+    poses.add(frame_set(0, CAMERAS), Estimate(hands=[hand(0)]), arms={3: arm()})
+    with (part_of(tmp_path / "poses.npz") / "arms").open("ab") as rows:
+        rows.write(b"part of a row")
+    again = PoseFile(tmp_path / "poses.npz", CAMERAS, goes_on=True)
+    again.begin("anatomical")
+    again.add(frame_set(9, CAMERAS), Estimate(hands=[hand(9)]), arms={3: arm()})
+    again.close()
+    with np.load(tmp_path / "poses.npz") as file:
+        assert file["arm_time"].tolist() == [0, 9]
+        assert file["arm_track"].tolist() == file["track"].tolist()
