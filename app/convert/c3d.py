@@ -10,7 +10,7 @@ from pathlib import Path
 import ezc3d
 import numpy as np
 
-from app.convert.hand_recording import HandRecording
+from app.convert.hand_recording import HandRecording, RecordedHand
 from app.convert.skeleton_animation import NODE_NAMES
 from calibration.errors import UserError
 from calibration.hand import JOINTS
@@ -31,11 +31,12 @@ def write_c3d(path: Path, recording: HandRecording) -> None:
         raise UserError(
             f"{recording.frames} frames are more than a C3D file can count, {_MOST_FRAMES}. Convert to .trc or .csv."
         )
-    joints_mm = [1e3 * hand.joints_world_m for hand in recording.hands]
-    std_mm = [1e3 * np.sqrt(np.trace(hand.covariance_m2, axis1=2, axis2=3) / 3) for hand in recording.hands]
-    angles_deg = [_angles_deg(hand.fit.angles_rad) for hand in recording.hands]
-    names = [f"{hand.name}_{name}" for hand in recording.hands for name in NODE_NAMES]
-    angle_names = [f"{hand.name}_{NODE_NAMES[joint]}_angles" for hand in recording.hands for joint in _TURNING]
+    joints_mm = [1e3 * hand.points_world_m for hand in recording.hands]
+    std_mm = [1e3 * np.sqrt(np.trace(hand.points_covariance_m2, axis1=2, axis2=3) / 3) for hand in recording.hands]
+    angles_deg = [_angles_deg(hand) for hand in recording.hands]
+    names = [f"{hand.name}_{name}" for hand in recording.hands for name in (*NODE_NAMES, *hand.arm_names)]
+    turning = [(hand, joint) for hand in recording.hands for joint in (*_TURNING, *([0] if hand.arm else []))]
+    angle_names = [f"{hand.name}_{NODE_NAMES[joint]}_angles" for hand, joint in turning]
     points = np.concatenate([*joints_mm, *angles_deg], axis=1).transpose(2, 1, 0)
     # The library cuts off what is below a step.
     std_mm = [np.minimum(each + _RESIDUAL_STEP_MM / 2, _LARGEST_RESIDUAL_MM) for each in std_mm]
@@ -65,12 +66,19 @@ def write_c3d(path: Path, recording: HandRecording) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _angles_deg(angles_rad: np.ndarray) -> np.ndarray:
-    """(F, 15, 3): flexion, abduction and rotation of each joint that turns, 0 where the hand has no such angle."""
+def _angles_deg(hand: RecordedHand) -> np.ndarray:
+    """(F, 15, 3): flexion, abduction and rotation of each joint that turns, 0 where the hand has no such angle.
+
+    Of a hand with an arm (F, 16, 3): its wrist last, whose deviation is the second."""
+    angles_rad = hand.fit.angles_rad
     turns = np.where(np.isfinite(angles_rad[:, :1, None]), np.zeros((len(angles_rad), JOINTS, 3)), np.nan)
     for number, angle in enumerate(JOINT_ANGLES):
         turns[:, angle.joint, TURNS.index(angle.turn)] = np.rad2deg(angles_rad[:, number])
-    return turns[:, _TURNING]
+    turns = turns[:, _TURNING]
+    if hand.arm is None:
+        return turns
+    wrist = np.concatenate([hand.arm.wrist_rad, 0 * hand.arm.wrist_rad[:, :1]], axis=1)
+    return np.concatenate([turns, np.rad2deg(wrist)[:, None]], axis=1)
 
 
 def _bones_mm(recording: HandRecording) -> np.ndarray:

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.convert.hand_recording import FittedHand, RecordedHand
+from app.convert.hand_recording import FittedHand, RecordedArm, RecordedHand
 from calibration.hand import Definition
 from models.hand import definition as joint_definition
 from models.hand.angle_prior import last_joints_follow
 from models.hand.bone_lengths import BoneLengths
 from models.hand.fit import PoseFit, fit_pose
-from models.hand.joint_angles import JOINT_ANGLES, joint_angles, joint_angles_covariance
+from models.hand.joint_angles import JOINT_ANGLES, covariance_of_angles, joint_angles, pose_covariance
 from models.hand.shape import MEAN_SHAPE
 from models.hand.skeleton import ANGLES
+from models.hand.wrist_angles import wrist_angles, wrist_angles_covariance
 
 _PRIOR = last_joints_follow()
 _LEARN_FROM = 300
@@ -37,6 +38,7 @@ def with_fit(hand: RecordedHand, definition: Definition, each: Callable[[], obje
     T = np.full((len(joints), 4, 4), np.nan)
     fitted_joints = np.full(joints.shape, np.nan)
     std = np.full((len(joints), len(JOINT_ANGLES)), np.nan)
+    wrist_std = np.full((len(joints), 2), np.nan)
     last: PoseFit | None = None
     for frame in there:
         fit = fit_pose(joints[frame], shape[:20], hand.side, hand.covariance_m2[frame], last, prior=_PRIOR)
@@ -47,11 +49,10 @@ def with_fit(hand: RecordedHand, definition: Definition, each: Callable[[], obje
             continue
         last = fit
         hinges[frame], T[frame], fitted_joints[frame] = fit.angles_rad, fit.T_world_hand, fit.joints_world_m
-        covariance = joint_angles_covariance(
-            fit, joints[frame], shape[:20], hand.side, hand.covariance_m2[frame], _PRIOR
-        )
-        if covariance is not None:
-            std[frame] = np.sqrt(np.diag(covariance))
+        pose = pose_covariance(fit, joints[frame], shape[:20], hand.side, hand.covariance_m2[frame], _PRIOR)
+        if pose is not None:
+            std[frame] = np.sqrt(np.diag(covariance_of_angles(fit.angles_rad, pose)))
+            wrist_std[frame] = _wrist_std(hand, frame, fit, pose)
     fitted = FittedHand(
         shape=shape,
         hinges_rad=hinges,
@@ -60,7 +61,22 @@ def with_fit(hand: RecordedHand, definition: Definition, each: Callable[[], obje
         angles_rad=joint_angles(hinges),
         angles_std_rad=std,
     )
-    return replace(hand, fitted=fitted)
+    return replace(hand, fitted=fitted, arm=_with_wrist(hand, T, wrist_std))
+
+
+def _wrist_std(hand: RecordedHand, frame: int, fit: PoseFit, pose: np.ndarray) -> np.ndarray:
+    """(2,), NaN where the elbow is not known."""
+    if hand.arm is None or not np.isfinite(hand.arm.points_world_m[frame, 0]).all():
+        return np.full(2, np.nan)
+    elbow_m, covariance_m2 = hand.arm.points_world_m[frame, 0], hand.arm.covariance_m2[frame, 0]
+    return np.sqrt(np.diag(wrist_angles_covariance(fit.T_world_hand, elbow_m, hand.side, pose, covariance_m2)))
+
+
+def _with_wrist(hand: RecordedHand, T_world_hand: np.ndarray, wrist_std_rad: np.ndarray) -> RecordedArm | None:
+    if hand.arm is None:
+        return None
+    angles = wrist_angles(T_world_hand, hand.arm.points_world_m[:, 0], hand.side)
+    return replace(hand.arm, wrist_rad=angles, wrist_std_rad=wrist_std_rad)
 
 
 def anatomical(hand: RecordedHand, definition: Definition) -> np.ndarray:

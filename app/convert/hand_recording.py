@@ -30,6 +30,25 @@ class FittedHand:
     """(F, 22)"""
 
 
+ARM_POINTS = ("elbow", "shoulder")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordedArm:
+    """The arm of one hand in F frames; NaN where it is not known."""
+
+    side: Side
+    """By the body, as most frames say."""
+    points_world_m: np.ndarray
+    """(F, 2, 3), in the order of ARM_POINTS."""
+    covariance_m2: np.ndarray
+    """(F, 2, 3, 3)"""
+    wrist_rad: np.ndarray
+    """(F, 2), in the order of models.hand.wrist_angles.WRIST_ANGLE_NAMES; not known before the hand is fitted."""
+    wrist_std_rad: np.ndarray
+    """(F, 2)"""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordedHand:
     """One hand, followed under one number, in F frames."""
@@ -45,6 +64,7 @@ class RecordedHand:
     filled: np.ndarray
     """(F,) bool: interpolated."""
     fitted: FittedHand | None = None
+    arm: RecordedArm | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +87,25 @@ class RecordedHand:
         there = np.flatnonzero(self.valid)
         after = np.flatnonzero(np.diff(there) > 1)
         return [(int(there[i]) + 1, int(there[i + 1])) for i in after]
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """What `points_world_m` has besides the joints."""
+        return ARM_POINTS if self.arm is not None else ()
+
+    @property
+    def points_world_m(self) -> np.ndarray:
+        """(F, 21, 3) joints; (F, 23, 3) with elbow and shoulder, of a hand with an arm."""
+        if self.arm is None:
+            return self.joints_world_m
+        return np.concatenate([self.joints_world_m, self.arm.points_world_m], axis=1)
+
+    @property
+    def points_covariance_m2(self) -> np.ndarray:
+        """(F, 21 or 23, 3, 3)"""
+        if self.arm is None:
+            return self.covariance_m2
+        return np.concatenate([self.covariance_m2, self.arm.covariance_m2], axis=1)
 
     @property
     def fit(self) -> FittedHand:

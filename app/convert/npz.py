@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.convert.hand_recording import HandRecording
+from app.convert.hand_recording import ARM_POINTS, HandRecording
 from app.run.pose_rows import VERSION
 from calibration.hand import Side
 from models.hand.builtin import mirror_of
@@ -42,10 +42,35 @@ def write_npz_file(path: Path, recording: HandRecording) -> None:
         "bone_lengths_m": np.stack([hand.fit.shape[:20] for hand in recording.hands]),
         "rest_joints_m": np.stack([_rest_joints_m(hand.side, hand.fit.shape) for hand in recording.hands]),
         "version": np.array(VERSION),
+        **_arms(recording),
         **{name: np.array(value) for name, value in recording.notes().items()},
     }
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def _arms(recording: HandRecording) -> dict[str, np.ndarray]:
+    """One row for each arm in each frame in which its elbow is known; none where no hand has one."""
+    rows: dict[str, list] = {}
+    for hand in recording.hands:
+        arm = hand.arm
+        if arm is None:
+            continue
+        for frame in np.flatnonzero(np.isfinite(arm.points_world_m[:, 0]).all(axis=1)).tolist():
+            row = {
+                "time": recording.times_ns[frame],
+                "hand": hand.side,
+                "track": hand.track_id,
+                "side": arm.side,
+                **dict(zip(ARM_POINTS, arm.points_world_m[frame].astype(np.float32), strict=True)),
+                "wrist_deg": np.rad2deg(arm.wrist_rad[frame]).astype(np.float32),
+                "wrist_std_deg": np.rad2deg(arm.wrist_std_rad[frame]).astype(np.float32),
+            }
+            for point, covariance in zip(ARM_POINTS, arm.covariance_m2[frame].astype(np.float32), strict=True):
+                row[f"{point}_covariance"] = covariance
+            for name, value in row.items():
+                rows.setdefault(f"arm_{name}", []).append(value)
+    return {name: np.array(values) for name, values in rows.items()}
 
 
 def _rest_joints_m(side: Side, shape: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Reads the pose file of `--poses` and puts its hands on one time axis."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
 
-from app.convert.hand_recording import HandRecording, RecordedHand
+from app.convert.hand_recording import ARM_POINTS, HandRecording, RecordedArm, RecordedHand
 from app.run.pose_rows import VERSION
 from calibration.errors import UserError
 from calibration.hand import JOINTS, Definition, Side
@@ -20,6 +21,15 @@ _SHAPES = {
     "covariance": (JOINTS, 3, 3),
     "confidence": (JOINTS,),
 }
+_ARM_SHAPES = {
+    "arm_time": (),
+    "arm_hand": (),
+    "arm_track": (),
+    "arm_side": (),
+    **{f"arm_{point}": (3,) for point in ARM_POINTS},
+    **{f"arm_{point}_covariance": (3, 3) for point in ARM_POINTS},
+}
+"""A file has these where arms were looked for."""
 _NUMBERS = ("joints", "covariance", "confidence")
 # What all hands may take in memory, each with a place for every frame: so much, or more of a file that is large itself.
 _MOST_BYTES = 400_000_000
@@ -37,8 +47,9 @@ def read_recording(path: Path) -> HandRecording:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. {_ADVICE}")
-    arrays = read_npz(path, "poses", _ADVICE, {*_SHAPES, "definition", "version", "set_time"})
+    arrays = read_npz(path, "poses", _ADVICE, {*_SHAPES, *_ARM_SHAPES, "definition", "version", "set_time"})
     _check(path, arrays)
+    arms = _arms(path, arrays)
     joints = arrays["joints"].astype(np.float64)
     there = np.isfinite(joints).all(axis=(1, 2))
     if not there.any():
@@ -52,7 +63,8 @@ def read_recording(path: Path) -> HandRecording:
     hands = []
     for track, side in named:
         rows = np.flatnonzero((arrays["track"] == track) & (arrays["hand"] == side))
-        hands.append(_hand(arrays, rows, frame_of[rows], len(times_ns), cast(Side, side)))
+        hand = _hand(arrays, rows, frame_of[rows], len(times_ns), cast(Side, side))
+        hands.append(replace(hand, arm=_arm(arms, hand, times_ns)))
     return HandRecording(
         times_ns=times_ns,
         rate_hz=rate_hz,
@@ -125,4 +137,42 @@ def _hand(arrays: dict[str, np.ndarray], rows: np.ndarray, at: np.ndarray, frame
         covariance_m2=spread("covariance", np.nan),
         confidence=spread("confidence", 0.0),
         filled=np.zeros(frames, bool),
+    )
+
+
+def _arms(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The rows of arms, without their prefix; none of a file that has none."""
+    if "arm_time" not in arrays:
+        return {}
+    count = arrays["arm_time"].shape
+    for name, shape in _ARM_SHAPES.items():
+        if name not in arrays or arrays[name].shape != (*count, *shape) or len(count) != 1:
+            raise UserError(f"{path}: `{name}` does not go with the arms of the file. {_ADVICE}")
+    numbers = [name for name, shape in _ARM_SHAPES.items() if shape]
+    if not all(np.issubdtype(arrays[name].dtype, np.floating) for name in numbers):
+        raise UserError(f"{path}: {', '.join(numbers)} are to be numbers. {_ADVICE}")
+    return {name.removeprefix("arm_"): arrays[name] for name in _ARM_SHAPES}
+
+
+def _arm(arms: dict[str, np.ndarray], hand: RecordedHand, times_ns: np.ndarray) -> RecordedArm | None:
+    """The arm of a hand, at the times (F,) at which the hand is there; None where no frame has one."""
+    if not arms:
+        return None
+    rows = np.flatnonzero((arms["track"] == hand.track_id) & (arms["hand"] == hand.side))
+    at = np.minimum(np.searchsorted(times_ns, arms["time"][rows]), len(times_ns) - 1)
+    same = (times_ns[at] == arms["time"][rows]) & hand.valid[at]
+    rows, at = rows[same], at[same]
+    if not len(rows):
+        return None
+    points = np.full((len(times_ns), len(ARM_POINTS), 3), np.nan)
+    covariance = np.full((len(times_ns), len(ARM_POINTS), 3, 3), np.nan)
+    for number, point in enumerate(ARM_POINTS):
+        points[at, number], covariance[at, number] = arms[point][rows], arms[f"{point}_covariance"][rows]
+    unknown = np.full((len(times_ns), 2), np.nan)
+    return RecordedArm(
+        side="right" if np.mean(arms["side"][rows] == "right") > 0.5 else "left",
+        points_world_m=points,
+        covariance_m2=covariance,
+        wrist_rad=unknown,
+        wrist_std_rad=unknown,
     )

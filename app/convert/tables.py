@@ -10,9 +10,12 @@ from app.convert.hand_recording import HandRecording, RecordedHand
 from app.convert.skeleton_animation import NODE_NAMES
 from calibration.hand import BONES, JOINTS
 from models.hand.joint_angles import JOINT_ANGLES, TURNS
+from models.hand.wrist_angles import WRIST_ANGLE_NAMES
 
 Columns = dict[str, np.ndarray]
 _AXES = ("x", "y", "z")
+_OF_WRIST = TURNS[:2]
+"""Where a tidy table has the wrist's flexion and deviation."""
 
 
 def write_csv(path: Path, recording: HandRecording) -> None:
@@ -46,35 +49,44 @@ def tidy(recording: HandRecording) -> Columns:
 def _tidy(recording: HandRecording, hand: RecordedHand) -> Columns:
     begin, end = hand.span
     frames = np.arange(begin, end)
-    std_m = np.sqrt(np.diagonal(hand.covariance_m2[begin:end], axis1=2, axis2=3))
+    points_m = hand.points_world_m[begin:end]
+    std_m = np.sqrt(np.diagonal(hand.points_covariance_m2[begin:end], axis1=2, axis2=3))
+    count = points_m.shape[1]
+    valid = np.repeat(hand.valid[begin:end, None], count, axis=1)
+    valid[:, JOINTS:] = np.isfinite(points_m[:, JOINTS:]).all(axis=2)
+    confidence = np.full((len(frames), count), np.nan)
+    confidence[:, :JOINTS] = hand.confidence[begin:end]
 
     def of_frames(values: np.ndarray) -> np.ndarray:
-        return np.repeat(values, JOINTS)
+        return np.repeat(values, count)
 
     columns: Columns = {
         "frame": of_frames(frames),
         "time_ns": of_frames(recording.times_ns[begin:end]),
         "time_s": of_frames(recording.times_s[begin:end]),
-        "hand": np.full(JOINTS * len(frames), hand.side),
-        "track": np.full(JOINTS * len(frames), hand.track_id),
-        "joint": np.tile(np.array(NODE_NAMES), len(frames)),
-        "valid": of_frames(hand.valid[begin:end].astype(np.int8)),
+        "hand": np.full(count * len(frames), hand.side),
+        "track": np.full(count * len(frames), hand.track_id),
+        "joint": np.tile(np.array([*NODE_NAMES, *hand.arm_names]), len(frames)),
+        "valid": valid.astype(np.int8).ravel(),
         "filled": of_frames(hand.filled[begin:end].astype(np.int8)),
     }
     for axis, name in enumerate(_AXES):
-        columns[f"{name}_m"] = hand.joints_world_m[begin:end, :, axis].ravel()
+        columns[f"{name}_m"] = points_m[..., axis].ravel()
     for axis, name in enumerate(_AXES):
         columns[f"std_{name}_m"] = std_m[..., axis].ravel()
-    columns["confidence"] = hand.confidence[begin:end].ravel()
-    bones = np.full(JOINTS, np.nan)
+    columns["confidence"] = confidence.ravel()
+    bones = np.full(count, np.nan)
     bones[BONES[:, 1]] = hand.fit.shape[:20]
     columns["bone_m"] = np.tile(bones, len(frames))
     for turn in TURNS:
         for suffix, angles in (("", hand.fit.angles_rad), ("_std", hand.fit.angles_std_rad)):
-            of_joints = np.full((len(frames), JOINTS), np.nan)
+            of_joints = np.full((len(frames), count), np.nan)
             for number, angle in enumerate(JOINT_ANGLES):
                 if angle.turn == turn:
                     of_joints[:, angle.joint] = np.rad2deg(angles[begin:end, number])
+            if hand.arm is not None and turn in _OF_WRIST:
+                wrist = hand.arm.wrist_std_rad if suffix else hand.arm.wrist_rad
+                of_joints[:, 0] = np.rad2deg(wrist[begin:end, _OF_WRIST.index(turn)])
             columns[f"{turn}{suffix}_deg"] = of_joints.ravel()
     return columns
 
@@ -99,8 +111,25 @@ def wide(recording: HandRecording) -> Columns:
         for number, angle in enumerate(JOINT_ANGLES):
             columns[f"{hand.name}_{angle.name}_deg"] = np.rad2deg(hand.fit.angles_rad[:, number])
             columns[f"{hand.name}_{angle.name}_std_deg"] = np.rad2deg(hand.fit.angles_std_rad[:, number])
+        columns |= _wide_arm(hand)
         for bone, length_m in zip(BONES, hand.fit.shape[:20], strict=True):
             columns[f"{hand.name}_{NODE_NAMES[bone[1]]}_bone_m"] = np.full(recording.frames, length_m)
+    return columns
+
+
+def _wide_arm(hand: RecordedHand) -> Columns:
+    """Of a hand with an arm: its points and the wrist's angles."""
+    if hand.arm is None:
+        return {}
+    columns = {}
+    std_m = np.sqrt(np.trace(hand.arm.covariance_m2, axis1=2, axis2=3) / 3)
+    for number, name in enumerate(hand.arm_names):
+        for axis, letter in enumerate(_AXES):
+            columns[f"{hand.name}_{name}_{letter}_m"] = hand.arm.points_world_m[:, number, axis]
+        columns[f"{hand.name}_{name}_std_m"] = std_m[:, number]
+    for number, name in enumerate(WRIST_ANGLE_NAMES):
+        columns[f"{hand.name}_{name}_deg"] = np.rad2deg(hand.arm.wrist_rad[:, number])
+        columns[f"{hand.name}_{name}_std_deg"] = np.rad2deg(hand.arm.wrist_std_rad[:, number])
     return columns
 
 

@@ -10,12 +10,16 @@ import numpy as np
 from app.convert.hand_recording import AXES, Y_UP, HandRecording
 from app.convert.skeleton_animation import NODE_NAMES
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
+from models.hand.wrist_angles import WRIST_ANGLE_NAMES
 
 
 def write_trc(path: Path, recording: HandRecording) -> None:
-    """Markers in millimetres, y up; in gaps the fields are empty, which OpenSim reads as missing."""
-    markers = [f"{hand.name}_{name}" for hand in recording.hands for name in NODE_NAMES]
-    points_mm = np.concatenate([1e3 * hand.joints_world_m @ Y_UP.T for hand in recording.hands], axis=1)
+    """Markers in millimetres, y up, elbow and shoulder among them where they are known.
+
+    In gaps the fields are empty, which OpenSim reads as missing.
+    """
+    markers = [f"{hand.name}_{name}" for hand in recording.hands for name in (*NODE_NAMES, *hand.arm_names)]
+    points_mm = np.concatenate([1e3 * hand.points_world_m @ Y_UP.T for hand in recording.hands], axis=1)
     rate = f"{recording.rate_hz:.9g}"
     numbers = (rate, rate, recording.frames, len(markers), "mm", rate, 1, recording.frames)
     lines = [
@@ -36,9 +40,15 @@ def write_trc(path: Path, recording: HandRecording) -> None:
 
 
 def write_mot(path: Path, recording: HandRecording) -> None:
-    """The joint angles of every hand in degrees; `nan` in gaps."""
-    names = [f"{hand.name}_{angle}" for hand in recording.hands for angle in JOINT_ANGLE_NAMES]
-    angles_deg = np.rad2deg(np.concatenate([hand.fit.angles_rad for hand in recording.hands], axis=1))
+    """The joint angles of every hand in degrees, the wrist's where the arm is known; `nan` in gaps."""
+    names, angles_rad = [], []
+    for hand in recording.hands:
+        names += [f"{hand.name}_{angle}" for angle in JOINT_ANGLE_NAMES]
+        angles_rad.append(hand.fit.angles_rad)
+        if hand.arm is not None:
+            names += [f"{hand.name}_{angle}" for angle in WRIST_ANGLE_NAMES]
+            angles_rad.append(hand.arm.wrist_rad)
+    angles_deg = np.rad2deg(np.concatenate(angles_rad, axis=1))
     lines = [
         "usthand_joint_angles",
         "version=1",

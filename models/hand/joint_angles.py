@@ -86,10 +86,13 @@ def joint_angles_covariance(
 ) -> np.ndarray | None:
     """Covariance (22, 22) in square radians of a fit's joint angles, as of `pose_covariance`."""
     covariance = pose_covariance(fit, joints_world_m, bone_lengths_m, side, covariance_m2, prior)
-    if covariance is None:
-        return None
-    turns = _joint_angles_jacobian(fit.angles_rad)
-    return turns @ covariance[6:, 6:] @ turns.T
+    return None if covariance is None else covariance_of_angles(fit.angles_rad, covariance)
+
+
+def covariance_of_angles(hinges_rad: np.ndarray, pose_covariance: np.ndarray) -> np.ndarray:
+    """That of the joint angles (22, 22) of hinges (21,), from that of their pose (27, 27)."""
+    turns = _joint_angles_jacobian(hinges_rad)
+    return turns @ pose_covariance[6:, 6:] @ turns.T
 
 
 def pose_covariance(
