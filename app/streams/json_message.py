@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 
 from app.streams.streamed import StreamedHand, StreamedSet
-from app.transport.messages import Event
+from app.transport.messages import ArmPose, Event
 
 SCHEMA_VERSION = 1
-_PLACE_DIGITS, _SHARE_DIGITS = 6, 3  # micrometres, and thousandths
+_PLACE_DIGITS, _SHARE_DIGITS, _ANGLE_DIGITS = 6, 3, 2  # micrometres, thousandths, and hundredths of a degree
 
 
 def hands_json(poses: StreamedSet) -> bytes:
@@ -53,4 +53,19 @@ def _hand(hand: StreamedHand) -> dict:
         "std_m": np.round(hand.std_m, _PLACE_DIGITS).tolist(),
         "confidence": np.round(hand.confidence, _SHARE_DIGITS).tolist(),
         "gestures": hand.gestures,
+        **({} if hand.arm is None else {"arm": _arm(hand.arm)}),
     }
+
+
+def _arm(arm: ArmPose) -> dict:
+    points = {"elbow": (arm.elbow_world_m, arm.elbow_covariance_m2)}
+    if arm.shoulder_world_m is not None and arm.shoulder_covariance_m2 is not None:
+        points["shoulder"] = arm.shoulder_world_m, arm.shoulder_covariance_m2
+    said: dict = {"side": arm.side, "seen_time_ns": arm.seen_time_ns}
+    for name, (place_m, covariance_m2) in points.items():
+        said[f"{name}_world_m"] = np.round(place_m, _PLACE_DIGITS).tolist()
+        said[f"{name}_std_m"] = np.round(np.sqrt(np.diag(covariance_m2)), _PLACE_DIGITS).tolist()
+    if arm.wrist_rad is not None and arm.wrist_std_rad is not None:
+        said["wrist_deg"] = np.round(np.rad2deg(arm.wrist_rad), _ANGLE_DIGITS).tolist()
+        said["wrist_std_deg"] = np.round(np.rad2deg(arm.wrist_std_rad), _ANGLE_DIGITS).tolist()
+    return said

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from app.streams.kinds import StreamAddress
-from app.transport.messages import AheadPose, Event, FittedPose, Gesture, HandPose, PoseSet, UnseenPose
+from app.transport.messages import AheadPose, ArmPose, Event, FittedPose, Gesture, HandPose, PoseSet, UnseenPose
 from calibration.hand import JOINTS, Definition, Side
 
 
@@ -31,6 +31,8 @@ class StreamedHand:
     gestures: tuple[Gesture, ...] = ()
     fit: FittedPose | None = None
     """The built-in hand as the worker fitted it, of a measured hand with a mesh."""
+    arm: ArmPose | None = None
+    """With `--body`, of a measured hand whose elbow is known."""
 
     @property
     def std_m(self) -> np.ndarray:
@@ -127,4 +129,5 @@ def _hand(
         confidence=confidence.get(hand.track_id, np.zeros(JOINTS)),
         gestures=gestures.get(hand.track_id, ()),
         fit=hand.fit if isinstance(hand, HandPose) else None,
+        arm=hand.arm if isinstance(hand, HandPose) else None,
     )

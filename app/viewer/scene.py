@@ -7,6 +7,7 @@ import open3d as o3d
 
 from app.transport.messages import HandPose
 from app.viewer import palette
+from app.viewer.arm_lines import ArmLines
 from app.viewer.geometry import Lines, Mesh, Picture, Points
 from app.viewer.hand_items import HandItems
 from app.viewer.hand_surface import HandSurface
@@ -80,6 +81,7 @@ class Scene:
         self._surface = HandSurface()
         self._hands: list[HandItems] = []
         self._poses: list[HandPose] = []
+        self._arms = ArmLines(window)
         self._trails = Trails(window)
         self._ruler = Ruler(window, self.stage.scale_m)
         self._cloud = Points(window)
@@ -138,6 +140,7 @@ class Scene:
             self._hands.append(HandItems(self._window, self.stage, self._surface))
         for number, items in enumerate(self._hands):
             items.set(self._poses[number] if number < len(self._poses) else None)
+        self._arms.set(self._poses)
         self._cloud_is_new = False
         seen = [np.array(pose.joints_world_m) for pose in self._poses if pose.state == "seen"]
         joints_m = np.concatenate(seen) if seen else np.empty((0, 3))
@@ -196,6 +199,7 @@ class Scene:
         for items in self._hands:
             items.update(view, toggles, stale, gone, with_shadow=not through)
         self._update_cloud(toggles.cloud and not stale)
+        self._arms.show((toggles.mesh or toggles.skeleton) and not stale)
         self._trails.show(toggles.trail and not stale)
         self._ruler.update(view, np.zeros((0, 3)) if gone else measure.places_m(self._poses))
         clock_ns = shown.clock_ns(now_ns)
