@@ -43,7 +43,7 @@ class RunSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     next one begins in another, where the policy lets it. `checkpoint`, or an engine directory, is that of the estimator
     `ust-hand`; `engine` runs its network, or those of `mediapipe`. `detector` is a user's own, see docs/detectors.md.
     `hands` are followed at most. `record`: what of it is recorded. `streams` are the addresses that hands are sent to,
-    `predict_ms` is how far ahead they are forecast besides, 0 for not at all. `body`: whether their arms are looked for.
+    `predict_ms` is how far ahead they are forecast besides, 0 for not at all. `body`: whether arms are looked for.
     """
 
     estimator: str
