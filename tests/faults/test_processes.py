@@ -171,7 +171,7 @@ def replay_command(session: Session, poses: Path, *more: str) -> list[str]:
     return [*command, "--poses", str(poses), *more]
 
 
-@pytest.mark.parametrize("how", [signal.SIGHUP, "killed worker", "twice"])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, "killed worker", "twice"])
 def test_the_poses_of_an_interrupted_replay_are_kept(tmp_path, long_session, how):
     poses = tmp_path / "poses.npz"
     run = subprocess.Popen(
