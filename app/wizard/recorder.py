@@ -18,6 +18,7 @@ from calibration.rig import Rig
 from calibration.session import write_session
 from calibration.wizard.journal import Journal, read_journal
 from calibration.wizard.wizard import Capture
+from calibration.yamlfile import errors_naming
 
 JOURNAL = "journal.jsonl"
 _QUALITY = 95
@@ -70,7 +71,7 @@ class Recorder:
         return sum(camera_id in views for capture in self.captures for views in capture.sets)
 
     def _append(self, camera_id: str, jpeg: bytes) -> None:
-        with self.video_path(camera_id).open("ab") as file:
+        with errors_naming(self.video_path(camera_id)), self.video_path(camera_id).open("ab") as file:
             file.write(jpeg)
             file.flush()
             # On the disk before the journal tells of it.

@@ -19,6 +19,7 @@ from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.plain_json import parse_json
 from calibration.wizard.wizard import Capture
+from calibration.yamlfile import errors_naming
 
 JOURNAL_VERSION = 1
 
@@ -65,7 +66,7 @@ class Journal:
         self._append({"undo": capture.number})
 
     def _append(self, data: dict) -> None:
-        with self.path.open("ab") as file:
+        with errors_naming(self.path), self.path.open("ab") as file:
             file.write(json.dumps(data, separators=(",", ":")).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -20,11 +20,14 @@ from app.convert.formats import FORMATS
 from app.doctor.bundle import write_bundle
 from app.doctor.finding import Machine
 from app.viewer.video import Mp4Writer
-from calibration.board.views import Detections
+from app.wizard.recorder import Recorder, encode_jpeg
+from calibration.board.board import Board
+from calibration.board.views import BoardView, Detections
 from calibration.errors import WriteError
 from calibration.measured_latency import MeasuredLatency
 from calibration.programs import exit_code
 from calibration.rig import read_rig, write_latencies, write_rig
+from calibration.wizard.wizard import Capture
 from calibration.written_together import written_together
 from calibration.yamlfile import write_atomic
 from deploy.export import onnx_export
@@ -290,3 +293,27 @@ def test_an_output_that_is_redirected_there(disk: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, stdout=told, stderr=subprocess.PIPE, text=True, timeout=200)
     assert done.returncode == 1
     assert FULL in done.stderr and "Traceback" not in done.stderr
+
+
+def test_captures_of_the_wizard(disk: Path, capsys: pytest.CaptureFixture) -> None:
+    """The ones before can be gone on with."""
+    rig = ring_rig(2, width=64, height=48)
+    board = Board(type="charuco", columns=7, rows=5, square_m=0.03, marker_m=0.022, dictionary="DICT_4X4_50")
+    recorder = Recorder(disk / "captures", rig, board)
+    views = {
+        name: BoardView(camera_id=name, frame=0, time_ns=1, corner_ids=np.arange(4), corners_px=np.ones((4, 2)))
+        for name in rig.camera_ids
+    }
+    jpeg = encode_jpeg(np.zeros((48, 64, 3), np.uint8))
+    images = [dict.fromkeys(rig.camera_ids, jpeg)]
+    recorder.add(Capture(1, 1, (views,)), images, {})
+    filler = fill(disk)
+    many = [images[0]] * 20
+
+    def add() -> int:
+        recorder.add(Capture(2, 2, (views,) * 20), many, {})
+        return 0
+
+    full_says(add, ".mjpeg", capsys)
+    filler.unlink()
+    assert [capture.number for capture in Recorder(disk / "captures", rig, board).captures] == [1]
