@@ -12,7 +12,7 @@ OUT gets `distilled.safetensors` and `scratch.safetensors`, files of weights for
 `backbone_weights`; where both are there already, nothing is trained. Printed is, for crops that no head saw, the
 distance to their labels in px of a crop of 224, and of caches of three or more cameras the distance of a view's labels
 to what the estimates in the others say, triangulated. Labels of photographs and films are the network's own points of
-the picture as it is: there its own are right by definition.
+the picture as it is: there its own are right by definition. A labelled session does for a cache to hold out.
 """
 
 import argparse
@@ -32,8 +32,9 @@ from torch import Tensor
 from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.programs import exit_code
-from models.data.crop_cache import Shard, read_cache, read_manifest
+from models.data.crop_cache import MARGIN, Shard, read_cache, read_manifest
 from models.data.fused_labels import in_definition
+from models.data.session_cache import cache_of
 from models.data.sightings import draw_variants, variant_image
 from models.evaluation.withheld_points import withheld_distances_px
 from models.network.heatmap_head import HeatmapHead
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 HEADS = ("distilled", "scratch")
 VARIANTS = ("as it is", "worse")
+CACHED_PX = round(MARGIN * IMAGE_PX)
+"""Side of the crops of a session, which are cut out where a cache is not given."""
 _WARMUP, _LEAST_RATE, _CLIP = 50, 0.02, 1.0
 _SEEN_AT_ONCE = 16
 _SEED = 90
@@ -215,14 +218,15 @@ def run(args: argparse.Namespace) -> int:
         trained = read_landmark_net(file).eval()
         assert isinstance(trained, HeatmapLandmarkNet)
         heads[name] = trained.heatmap_head
-    for cache in args.held_out:
+    for path in args.held_out:
+        cache = cache_of(path, CACHED_PX, upright=True)
         figures = compared(heads, look(network, cache, args.compared, _SEED + 1))
         for number, variant in enumerate(VARIANTS):
             words = [f"{name} {each[number][0]:.2f} (mean {each[number][1]:.2f})" for name, each in figures.items()]
-            sys.stdout.write(f"{cache.name}, {variant}: px from the labels: {', '.join(words)}\n")
+            sys.stdout.write(f"{path.name}, {variant}: px from the labels: {', '.join(words)}\n")
         if read_manifest(cache).views > 2:
             words = [f"{name} {each:.2f}" for name, each in withheld_px(network, heads, cache).items()]
-            sys.stdout.write(f"{cache.name}, withheld view: {', '.join(words)}\n")
+            sys.stdout.write(f"{path.name}, withheld view: {', '.join(words)}\n")
     return 0
 
 

@@ -4,7 +4,7 @@ which, learned anew from the landmark network's pooled features.
 Its two heads are linear; here they are the likeliest on crops of hands, mirrored ones, worse ones, ones whose hand is
 hidden or hidden for the most part (models/data/handless.py), ones out of which it has moved but for a few joints, and
 crops of images' other parts (models/data/elsewhere.py). What they were before is the prior: the
-weights' change is held small. Every kind of crop of every cache counts alike.
+weights' change is held small. Every kind of crop of every cache counts alike. A labelled session does for a cache.
 
 Printed is, for the caches to hold out, how well the original logit and the learned one hold as probabilities, both by a
 scale and a shift fitted on the crops to train on (models/training/calibrate.py): area under the curve (AUC), expected
@@ -26,8 +26,9 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from calibration.programs import exit_code
-from models.data.crop_cache import read_cache
+from models.data.crop_cache import MARGIN, read_cache
 from models.data.handless import without_hand
+from models.data.session_cache import cache_of
 from models.data.sightings import draw_variants, variant_image
 from models.evaluation.reliability import Said, reliability
 from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
@@ -147,8 +148,9 @@ def auc(logit: np.ndarray, true: np.ndarray) -> float:
 
 def run(args: argparse.Namespace) -> int:
     network = read_landmark_net(args.weights).eval()
-    trained = [look(network, cache, args.crops) for cache in args.train]
-    held_out = joined([look(network, cache, args.crops, _SEED + 1) for cache in args.held_out])
+    caches = {path: cache_of(path, round(MARGIN * IMAGE_PX), upright=True) for path in (*args.train, *args.held_out)}
+    trained = [look(network, caches[path], args.crops) for path in args.train]
+    held_out = joined([look(network, caches[path], args.crops, _SEED + 1) for path in args.held_out])
     weight, together = weights_of(trained), joined(trained)
     for name in HEADS:
         chosen = together.there | (name == "presence")
