@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -42,7 +43,6 @@ class IntakeSockets:
         is_grabbed: Callable[[str], bool],
         pacing: "Pacing | None",
     ) -> None:
-        self._rig, self._is_grabbed = rig, is_grabbed
         local = Subscriber()
         for camera in rig.cameras:
             if not camera.remote:
@@ -61,10 +61,10 @@ class IntakeSockets:
                 publisher.bind(folder.frames_address(camera.camera_id))
         if settings.listen:
             keys = Keys(Path(settings.keys)) if settings.keys else None
-            remote = _network_subscriber(rig, keys)
+            remote = network_subscriber(rig, keys)
             self.subscribers.append(remote)
             bound = remote.bind(settings.listen)
-            self.servers.append(CommandServer(next_port(bound), self._answer, keys))
+            self.servers.append(CommandServer(next_port(bound), partial(answer_grabber, rig, is_grabbed), keys))
             who = "remote grabbers with the keys" if keys else "without `--keys` every program of this machine"
             log.info("%s may connect to %s", who, bound)
 
@@ -74,31 +74,6 @@ class IntakeSockets:
         if publisher is not None and (isinstance(message, CameraStatus) or message.slot is not None):
             publisher.send(message)
 
-    def _answer(self, request: dict) -> dict:
-        """What a remote grabber asks: the clock, or how its camera is opened."""
-        answer = {"number": request.get("number")}
-        if request.get("do") == "clock":
-            return {**answer, **answer_clock()}
-        if request.get("do") != "camera":
-            return {**answer, "error": f"unknown request `{request.get('do')}`"}
-        camera_id, known = request.get("camera_id"), self._rig.camera_ids
-        if camera_id not in known:
-            return {**answer, "error": f"the rig has no camera `{camera_id}`; it has {', '.join(known)}"}
-        camera = self._rig[camera_id]
-        if not camera.remote:
-            return {
-                **answer,
-                "error": f"`{camera_id}` is of the worker's machine, not `remote` in its rig.yaml",
-            }
-        if self._is_grabbed(camera_id):
-            return {
-                **answer,
-                "error": f"`{camera_id}` is grabbed already by another `usthand grab`. End that first.",
-            }
-        size = [camera.camera.width, camera.camera.height]
-        turn = {"mirrored": camera.turn.mirrored, "rotate": camera.turn.rotate}
-        return {**answer, "source": source_to_data(camera.source), "image_size": size, **turn}
-
     def __enter__(self) -> Self:
         return self
 
@@ -107,7 +82,27 @@ class IntakeSockets:
             end.close()
 
 
-def _network_subscriber(rig: Rig, keys: Keys | None) -> Subscriber:
+def answer_grabber(rig: Rig, is_grabbed: Callable[[str], bool], request: dict) -> dict:
+    """What a remote grabber asks: the clock, or how its camera is opened."""
+    answer = {"number": request.get("number")}
+    if request.get("do") == "clock":
+        return {**answer, **answer_clock()}
+    if request.get("do") != "camera":
+        return {**answer, "error": f"unknown request `{request.get('do')}`"}
+    camera_id, known = request.get("camera_id"), rig.camera_ids
+    if camera_id not in known:
+        return {**answer, "error": f"the rig has no camera `{camera_id}`; it has {', '.join(known)}"}
+    camera = rig[camera_id]
+    if not camera.remote:
+        return {**answer, "error": f"`{camera_id}` is of the worker's machine, not `remote` in its rig.yaml"}
+    if is_grabbed(camera_id):
+        return {**answer, "error": f"`{camera_id}` is grabbed already by another `usthand grab`. End that first."}
+    size = [camera.camera.width, camera.camera.height]
+    turn = {"mirrored": camera.turn.mirrored, "rotate": camera.turn.rotate}
+    return {**answer, "source": source_to_data(camera.source), "image_size": size, **turn}
+
+
+def network_subscriber(rig: Rig, keys: Keys | None) -> Subscriber:
     """For frames of the rig's remote cameras, and no more of anything than they can send."""
     lenses = [camera.camera for camera in rig.cameras if camera.remote]
     largest = max((3 * lens.width * lens.height for lens in lenses), default=0) + _HEADERS

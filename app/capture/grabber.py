@@ -334,6 +334,7 @@ class Grabber:
                 next_capture_time_ns=self._next_time_ns,
                 clock_offset_ns=self._output.clock_offset_ns,
                 clock_error_ns=self._output.clock_error_ns,
+                date_ns=time.time_ns(),
                 sender=self._sender,
             )
         )

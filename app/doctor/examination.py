@@ -20,7 +20,8 @@ from app.doctor.system import check_cache, check_clock, check_governor, check_po
 @dataclass(frozen=True, kw_only=True)
 class Examination:
     """What is examined. `rig`: a rig's file, whose cameras are tried for so many `seconds`. `folder`: where recordings
-    are to go. `port`: where remote cameras are to connect."""
+    are to go. `port`: where remote cameras are to connect; `listen`: the address at which those of the rig are waited
+    for, with `keys`, a folder of CURVE keys."""
 
     machine: Machine = Machine()
     limits: DoctorLimits = DoctorLimits()
@@ -28,6 +29,8 @@ class Examination:
     seconds: float = 5.0
     folder: Path = Path()
     port: int = 5600
+    listen: str | None = None
+    keys: Path | None = None
     cache: Path = Path()
 
 
@@ -59,7 +62,11 @@ def examine(wanted: Examination) -> Iterator[Finding]:
     if unreadable is not None:
         yield unreadable
     if rig is not None:
-        yield from _guarded("rig", lambda: _trial().try_cameras(rig, wanted.seconds, limits))
+        listens = bool(wanted.listen) and remote
+        yield from _guarded("rig", lambda: _trial().try_cameras(rig, wanted.seconds, limits, listens))
+        if listens:
+            trial = importlib.import_module("app.doctor.remote_trial").try_remote_cameras
+            yield from _guarded("rig", lambda: trial(rig, wanted.listen, wanted.keys, wanted.seconds, limits))
 
 
 def _guarded(topic: str, check: Callable[[], Findings]) -> Findings:

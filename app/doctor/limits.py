@@ -14,8 +14,10 @@ class DoctorLimits:
     `mjpg_bytes`, `h264_bytes`, `ffv1_bytes`: of one pixel, estimated high, so that no line says ok where it is not.
     `disk_spare`: the disk has to be so many times as fast as what is recorded. `room_minutes`: of recording.
     `reserve_mb`: a recording ends while so many are free. `cache_gb`: what may lie in the user's cache. `clock_ms`: how
-    far a clock may be from its server. `rate`: of the rate that is asked for, what a camera has to give. `jitter`: of
-    the period, how far its frames may lie from even times. `gaps`: of its frames, how many may be missing.
+    far a clock may be from its server, or a machine's date from another's. `clock_error_ms`: how well another machine's
+    clock has to be known: at 1 m/s a hand moves 5 mm in 5 ms. `clock_drift`, in millionths: of a quartz 20, of two 40.
+    `rate`: of the rate that is asked for, what a camera has to give. `jitter`: of the period, how far its frames may
+    lie from even times. `gaps`: of its frames, how many may be missing.
     """
 
     driver: tuple[int, ...] = (580, 65, 6)
@@ -30,6 +32,8 @@ class DoctorLimits:
     reserve_mb: int = 500
     cache_gb: float = 5.0
     clock_ms: float = 50.0
+    clock_error_ms: float = 5.0
+    clock_drift: float = 40.0
     rate: float = 0.95
     jitter: float = 0.25
     gaps: float = 0.01

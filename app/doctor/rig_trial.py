@@ -63,8 +63,9 @@ class CameraTrial:
     failure: str = ""
 
 
-def try_cameras(rig: Rig, seconds: float, limits: DoctorLimits) -> Findings:
-    """All cameras of this machine at once, as in a run: a bus that is too slow for all is not for one."""
+def try_cameras(rig: Rig, seconds: float, limits: DoctorLimits, listens: bool = False) -> Findings:
+    """All cameras of this machine at once, as in a run: a bus that is too slow for all is not for one. `listens`: those
+    of other machines are tried as well, elsewhere."""
     local = [camera for camera in rig.cameras if not camera.remote]
     trials = {camera.camera_id: CameraTrial() for camera in local}
     threads = [
@@ -82,7 +83,7 @@ def try_cameras(rig: Rig, seconds: float, limits: DoctorLimits) -> Findings:
             trial.failure = trial.failure or "its driver does not answer"
         yield from judge_trial(camera.camera_id, trial, getattr(camera.source, "fps", None), limits)
     for camera in rig.cameras:
-        if camera.remote:
+        if camera.remote and not listens:
             text = "is grabbed on another machine: not tried here"
             yield Finding(f"camera {camera.camera_id}", "ok", text)
 

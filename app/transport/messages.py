@@ -45,7 +45,8 @@ class CameraStatus(msgspec.Struct, tag="camera", tag_field="type", kw_only=True)
 
     `corrupt` counts frames that could not be decoded, `lost` the times the camera went away. A recorded camera that
     waits for its next frame's time tells it in `next_capture_time_ns`. `clock_offset_ns` is
-    worker clock minus grabber clock (0 on the same host), and `clock_error_ns` bounds its error.
+    worker clock minus grabber clock (0 on the same host), and `clock_error_ns` bounds its error. `date_ns` is the
+    sender's date of the status, in nanoseconds since 1970; 0 where it does not tell.
     """
 
     camera_id: str
@@ -60,6 +61,7 @@ class CameraStatus(msgspec.Struct, tag="camera", tag_field="type", kw_only=True)
     next_capture_time_ns: Whole | None = None
     clock_offset_ns: Whole = 0
     clock_error_ns: Whole = 0
+    date_ns: Whole = 0
     sender: int = 0
     schema_version: int = SCHEMA_VERSION
 
