@@ -32,7 +32,8 @@ make_base() {
 container="$("${buildah[@]}" from --pull-never usthand)"
 root="$("${buildah[@]}" mount "$container")"
 trap '"${buildah[@]}" rm "$container" >/dev/null' EXIT
-du -sxm "$root" "$root/opt/usthand"
+du -sxm "$root"
+du -sxm "$root/opt/usthand"
 [ $# -gt 0 ] || set -- usthand demo --no-viewer --seconds 5
 ROOT="$root" unshare --mount --pid --ipc --uts --fork bash -ec '
 mount --make-rprivate /
