@@ -135,5 +135,12 @@ class ChaosRun:
         except ValueError:
             summary = {}
         self.relay.close()
-        left = [name for pid, name in self._seen.items() if Path(f"/proc/{pid}/exe").exists()]
+        left = [name for pid, name in self._seen.items() if self._lives(pid)]
         return self.process.returncode, summary, left + [path.name for path in (self.folder / "run").iterdir()]
+
+    def _lives(self, pid: int) -> bool:
+        """Whether it is still a process of this run: within an hour its number may be that of another one."""
+        try:
+            return str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
