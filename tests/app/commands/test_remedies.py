@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 
 # Which commands reach the texts of files that are not a command's own; by the longest path that fits.
 REACHED_BY = {
+    "app/assembly/intake_sockets.py": ["live", "calibrate", "latency"],
     "app/assembly/session_part.py": ["replay"],
     "app/batch": ["batch"],
     "app/bench": ["bench detector"],
