@@ -1,7 +1,10 @@
 """The clients of docs/streams.md, as they stand there."""
 
+import os
 import re
+import shutil
 import socket
+import subprocess
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -88,3 +91,44 @@ def test_blenders_lines_put_an_empty_at_every_joint(monkeypatch: pytest.MonkeyPa
     for side in ("left", "right"):
         places = [blender.data.objects[f"{side}_{number}"].location for number in range(21)]
         assert np.abs(np.array(places) - true_joints_m(side)).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_the_lines_of_csharp_say_where_each_index_fingers_tip_is(tmp_path) -> None:
+    """In Unity's axes. They are compiled with the libraries that the page names."""
+    if shutil.which("mcs") is None or shutil.which("mono") is None:
+        pytest.skip("Mono is not installed: apt-get install mono-mcs, and the two libraries that docs/streams.md names")
+    port = free_port()
+    (tmp_path / "hands.cs").write_text(written("csharp", "UdpClient").replace("9870", str(port)))
+    libraries = [f"-r:System.{name}.dll" for name in ("Runtime.Serialization", "Xml", "Xml.Linq")]
+    built = subprocess.run(["mcs", *libraries, "hands.cs"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    command, env = ["mono", "hands.exe"], {**os.environ, "LC_ALL": "C"}
+    client = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 120
+        while not _listens(port):
+            assert client.poll() is None and time.monotonic() < end, "the client does not listen"
+            time.sleep(0.05)
+        with sender(f"udp://127.0.0.1:{port}") as stream:
+            stream.tell(pinch_event())
+            stream.send(streamed(pose_set()))
+        # The end of the run ends it.
+        said = dict(line.split(" ", 1) for line in client.communicate(timeout=60)[0].splitlines())
+    finally:
+        client.kill()
+        client.wait()
+    assert client.returncode == 0
+    for side in ("left", "right"):
+        x, y, z = map(float, said[side].split())
+        np.testing.assert_allclose([x, z, y], true_joints_m(side)[8], atol=1e-6)
+
+
+def _listens(port: int) -> bool:
+    """Whether a UDP socket is bound to that port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
