@@ -6,9 +6,9 @@ from typing import Any
 
 from app.batch.batch import Batch
 from app.batch.progress import spoken
-from app.batch.storage import is_url
+from app.batch.storage import ends_of, is_url
 
-_TAIL_BYTES = 4096
+_FRAMES, _END_BYTES = "frames.csv", 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +69,24 @@ def _scale(batch: Batch, as_if: AsIf | None) -> tuple[float | None, float | None
 
 
 def recorded_hours(session: str) -> float | None:
-    """From the first and the last row of its `frames.csv`; None where it has none, or lies elsewhere."""
-    path = Path(session, "frames.csv")
-    if is_url(session) or not path.is_file():
+    """From the first and the last row of its `frames.csv`; None where it has none."""
+    ends = ends_of(session, _FRAMES, _END_BYTES) if is_url(session) else _local_ends(Path(session, _FRAMES))
+    if ends is None:
         return None
-    with path.open("rb") as file:
-        head = file.read(_TAIL_BYTES).split(b"\n")
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        tail = file.read().split(b"\n")
+    head, tail = (end.split(b"\n") for end in ends)
     try:
         return (int(tail[-2].split(b",")[2]) - int(head[1].split(b",")[2])) / 3.6e12
     except (IndexError, ValueError):
         return None
+
+
+def _local_ends(path: Path) -> tuple[bytes, bytes] | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(_END_BYTES)
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        return head, file.read()
 
 
 def plan_text(plan: dict[str, Any]) -> str:

@@ -56,7 +56,21 @@ def stored_folders(url: str, marks: Collection[str]) -> list[str]:
     if any("/" not in name for name in names):
         return []
     head, chain, rest = url.partition("::")
-    return [f"{head.rstrip('/')}/{folder}{chain}{rest}" for folder in sorted({name.split("/")[0] for name in names})]
+    head = head if head.endswith("/") else f"{head}/"
+    return [f"{head}{folder}{chain}{rest}" for folder in sorted({name.split("/")[0] for name in names})]
+
+
+def ends_of(url: str, name: str, size: int) -> tuple[bytes, bytes] | None:
+    """The first and the last `size` bytes of a file of the session, all of it twice where it is smaller; None where it
+    has none of this name. Raises UserError."""
+    facts = _listed(url).get(name)
+    if facts is None:
+        return None
+    system, _ = file_system(url)
+    path, length = facts["name"], int(facts["size"])
+    parts = (0, min(size, length)), (max(0, length - size), length)
+    head, tail = (_patiently(url, "read", lambda part=part: system.cat_file(path, *part)) for part in parts)
+    return head, tail
 
 
 def fetch(url: str, folder: Path) -> None:

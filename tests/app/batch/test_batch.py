@@ -1,5 +1,6 @@
 """A batch by its parts: keys, resumption, retries, the summary; the engine is this process, the commands are real."""
 
+import errno
 import json
 import os
 import zipfile
@@ -12,17 +13,19 @@ import pytest
 from app.batch import engine as engines
 from app.batch.batch import Batch, BatchSettings, plan_batch, run_batch
 from app.batch.dask_engine import worker_environment
-from app.batch.dry_run import AsIf, dry_run
+from app.batch.dry_run import AsIf, dry_run, recorded_hours
 from app.batch.jobs import JOBS, Figure
 from app.batch.record import BatchTask, TaskAttempts, TaskOutcome, TaskPlace, decode_task, read_outcome
 from app.batch.sessions import find_sessions, manifest_of
-from app.batch.storage import fetch
+from app.batch.storage import fetch, store
 from app.batch.summary import robust_z, summary_rows, write_summary
 from app.batch.task import CORES, run_task
 from app.cli import main
 from app.convert.conversion import convert
 from calibration.errors import UserError
 from tests.support.pose_files import write_pose_file
+
+FRAMES_OF_AN_HOUR = "set,camera,time_ns\n" + "".join(f"{row},cam_0,{row * 10**10}\n" for row in range(361))
 
 
 class InlineEngine:
@@ -164,6 +167,7 @@ def test_a_session_elsewhere_is_listed_and_copied_through_fsspec(tmp_path: Path)
         archive.writestr("monday/session.yaml", "name: monday")
         archive.writestr("monday/videos/cam_0.mp4", b"12345")
         archive.writestr("monday/.secret", "no")
+        archive.writestr("wednesday/frames.csv", FRAMES_OF_AN_HOUR)
         archive.writestr("tuesday/session.yaml", "name: tuesday")
     url = f"zip://monday::file://{packed}"
     manifest = manifest_of(url, ())
@@ -171,6 +175,9 @@ def test_a_session_elsewhere_is_listed_and_copied_through_fsspec(tmp_path: Path)
     fetch(url, tmp_path / "here")
     assert sorted(path.relative_to(tmp_path / "here").as_posix() for path in (tmp_path / "here").rglob("*.*")) == [
         "session.yaml", "videos/cam_0.mp4"]  # fmt: skip
+    assert find_sessions([f"zip://::file://{packed}"]) == [f"zip://monday::file://{packed}",
+                                                           f"zip://tuesday::file://{packed}"]  # fmt: skip
+    assert recorded_hours(f"zip://wednesday::file://{packed}") == 1.0 and recorded_hours(url) is None
     with pytest.raises(UserError, match=r"no such session|cannot be listed"):
         manifest_of(f"zip://friday::file://{packed}", ())
 
@@ -301,3 +308,39 @@ def test_a_torn_record_is_no_record(tmp_path: Path) -> None:
     (place.result / "task.json").write_bytes(b'{"name": "ta')
     assert read_outcome(place) is None
     assert summary_rows(Batch(job=JOBS["replay"], tasks=[_done("a", 1)[0]]))[0]["state"] == "waiting"
+
+
+def test_what_may_pass_is_tried_again_and_results_are_stored_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a file system that fails twice at each file, and one that is full."""
+    pytest.importorskip("fsspec")
+    from fsspec.implementations.local import LocalFileSystem
+
+    monkeypatch.setattr("app.batch.storage._PAUSE_S", 0.0)
+    (tmp_path / "made").mkdir()
+    for name in ("task.json", "poses.npz"):
+        (tmp_path / "made" / name).write_text(name)
+    (tmp_path / "made" / "video.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    calls: list[str] = []
+    real = LocalFileSystem.put_file
+
+    def put_file(self: LocalFileSystem, source: str, target: str, **more: object) -> None:
+        calls.append(Path(target).name)
+        if calls.count(Path(target).name) < 3:
+            raise ConnectionError("reset by peer")
+        real(self, source, target, **more)
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", put_file)
+    store(tmp_path / "made", f"file://{tmp_path}/far/away")
+    assert calls == ["poses.npz"] * 3 + ["task.json"] * 3
+    assert sorted(path.name for path in (tmp_path / "far" / "away").iterdir()) == ["poses.npz", "task.json"]
+
+    def full(*_: object, **__: object) -> None:
+        calls.append("full")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", full)
+    with pytest.raises(UserError, match="cannot be written"):
+        store(tmp_path / "made", f"file://{tmp_path}/far/away")
+    assert calls.count("full") == 1

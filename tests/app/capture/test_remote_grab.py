@@ -42,8 +42,8 @@ def test_a_remote_camera_joins_with_its_clock_corrected(tmp_path, remote_rig, en
             run.poses(lambda got: any("cam_2" in hand.views for s in got for hand in s.hands))
             sets = run.sets(40)[10:]
             assert sum("cam_2" in s.hands[0].views for s in sets) > len(sets) / 2
-            reports = [s.cameras["cam_2"] for s in sets if s.cameras["cam_2"].slot is not None]
-            assert all(abs(r.capture_time_ns - s.reference_time_ns) < 30e6 for r, s in zip(reports, sets, strict=False))
+            reports = [(s.cameras["cam_2"], s) for s in sets if s.cameras["cam_2"].slot is not None]
+            assert all(abs(r.capture_time_ns - s.reference_time_ns) < 30e6 for r, s in reports)
         finally:
             remote.terminate()
             output, _ = remote.communicate(timeout=10)
