@@ -12,8 +12,10 @@ Sockets bind to `ipc://` in a private folder or to loopback; any other address n
 
 import contextlib
 import ipaddress
-import socket as unix_socket
+import os
+import socket as os_socket
 import stat
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -107,7 +109,7 @@ def _check_ipc(path: Path) -> None:
         return
     if not stat.S_ISSOCK(kind):
         raise UserError(f"cannot listen on `ipc://{path}`: there is a file of that name. Give another path.")
-    with unix_socket.socket(unix_socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+    with os_socket.socket(os_socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.connect(str(path))
         raise UserError(f"cannot listen on `ipc://{path}`: another program does. Give another path.")
 
@@ -260,8 +262,7 @@ class Subscriber:
                 return
             if self._allowance is not None:
                 self._allowance.use()
-            peer = _peer(parts[0])
-            if self._strangers.is_ignored(peer):
+            if self._strangers.any_ignored and self._strangers.is_ignored(_peer(parts[0])):
                 continue
             try:
                 if len(parts) > _MOST_PARTS:
@@ -270,7 +271,7 @@ class Subscriber:
                     raise MessageRefused(f"{len(parts[0])} bytes")
                 message = decode(parts[0].buffer)
             except MessageRefused as refused:
-                self._strangers.refuse(peer, str(refused))
+                self._strangers.refuse(_peer(parts[0]), str(refused))
                 continue
             yield message, parts[1].buffer if len(parts) > 1 else None
 
@@ -284,10 +285,16 @@ class Subscriber:
 
 
 def _peer(part: zmq.Frame) -> tuple[str, int]:
-    """The network address that a message came from, empty on this host's own sockets, and the connection's number."""
+    """The network address that a message came from, empty on this host's own sockets, and what tells its connection
+    from others: the port at the other end, or the process. A descriptor's number alone goes to the next connection."""
     try:
-        return str(part.get("Peer-Address")), part.get(zmq.SRCFD)
-    except zmq.ZMQError:
+        address, descriptor = str(part.get("Peer-Address")), part.get(zmq.SRCFD)
+        with os_socket.socket(fileno=os.dup(descriptor)) as connection:
+            if connection.family == os_socket.AF_UNIX:
+                credentials = connection.getsockopt(os_socket.SOL_SOCKET, os_socket.SO_PEERCRED, 12)
+                return address, struct.unpack_from("i", credentials)[0] << 32 | descriptor
+            return address, connection.getpeername()[1]
+    except (zmq.ZMQError, OSError):  # it is gone
         return "", -1
 
 
@@ -322,13 +329,12 @@ class CommandServer:
             self._allowance.use()
             # A REQ socket puts an empty part before its request, and wants it before the answer.
             *envelope, request = self._socket.recv_multipart(copy=False)
-            peer = _peer(request)
-            if self._strangers.is_ignored(peer):
+            if self._strangers.any_ignored and self._strangers.is_ignored(_peer(request)):
                 continue
             try:
                 answer = encode_plain(self._answer(decode_plain(request.bytes)))
             except (MessageRefused, ValueError) as refused:
-                self._strangers.refuse(peer, str(refused))
+                self._strangers.refuse(_peer(request), str(refused))
                 continue
             self._socket.send_multipart([*envelope, answer])
 

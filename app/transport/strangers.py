@@ -25,7 +25,8 @@ class _Stranger:
 
 
 class Strangers:
-    """By connection. What comes over this host's private sockets is from a connection like any other."""
+    """By connection: an address, and what tells its connections apart. What comes over this host's private sockets is
+    from a connection like any other."""
 
     def __init__(
         self,
@@ -36,9 +37,13 @@ class Strangers:
         self.refused = 0
         self._known: dict[tuple[str, int], _Stranger] = {}
 
+    @property
+    def any_ignored(self) -> bool:
+        """Whether it is worth to find out who sends."""
+        return bool(self._known)
+
     def is_ignored(self, peer: tuple[str, int]) -> bool:
-        """Of an address and the number of its connection."""
-        return bool(self._known) and peer in self._known and self._now_s() < self._known[peer].until_s
+        return peer in self._known and self._now_s() < self._known[peer].until_s
 
     def refuse(self, peer: tuple[str, int], why: str) -> None:
         self.refused += 1

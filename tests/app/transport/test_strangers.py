@@ -1,6 +1,9 @@
 """Peers whose messages are none of ours: ignored after some tries, for a while, and nobody else with them."""
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,8 +11,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from app.transport.sockets import CommandClient, CommandServer, ipc_address, wait
+from app.transport.messages import CameraStatus
+from app.transport.sockets import CommandClient, CommandServer, Subscriber, ipc_address, wait
 from app.transport.strangers import Strangers, StrangerSettings
+from tests.conftest import ROOT
 
 
 def test_after_its_tries_a_peer_is_ignored_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
@@ -61,3 +66,44 @@ def test_a_peer_that_asks_nonsense_is_named_and_ignored_while_another_is_answere
     assert answers == [{"number": 1}]
     for each in (bad, client, server):
         each.close()
+
+
+_SENDS = """
+import sys, time
+from app.transport.messages import CameraStatus, encode
+from app.transport.sockets import Publisher
+publishers = {name: Publisher() for name in sys.argv[2:]}
+for each in publishers.values():
+    each.connect(sys.argv[1])
+while True:
+    for name, each in publishers.items():
+        each.send_parts([encode(CameraStatus(camera_id=name, state="streaming")) if name.isdigit() else b"nothing"])
+    time.sleep(0.002)
+"""
+
+
+def test_who_gets_an_ignored_peers_descriptor_is_heard() -> None:
+    """As a camera that connects anew just after a hostile peer has gone."""
+    subscriber = Subscriber()
+    subscriber._strangers = Strangers(StrangerSettings(ignored_s=3600))
+    address = subscriber.bind("tcp://127.0.0.1:*")
+    bad = subprocess.Popen([sys.executable, "-c", _SENDS, address, "nothing"], cwd=ROOT)
+    end_s = time.monotonic() + 100
+    while subscriber.refused < StrangerSettings().tries and time.monotonic() < end_s:
+        wait([subscriber], [], 0.05)
+        assert list(subscriber.receive()) == []
+    open_before = len(os.listdir("/proc/self/fd"))
+    bad.kill()
+    bad.wait()
+    while len(os.listdir("/proc/self/fd")) >= open_before and time.monotonic() < end_s:
+        time.sleep(0.01)
+    # In a process of their own, so that what is opened here next are its connections.
+    good = subprocess.Popen([sys.executable, "-c", _SENDS, address, "0", "1", "2", "3"], cwd=ROOT)
+    heard = set()
+    while len(heard) < 4 and time.monotonic() < end_s:
+        wait([subscriber], [], 0.05)
+        heard |= {message.camera_id for message, _ in subscriber.receive() if isinstance(message, CameraStatus)}
+    good.kill()
+    good.wait()
+    assert heard == {"0", "1", "2", "3"}
+    subscriber.close()
