@@ -251,7 +251,7 @@ class UstHandEstimator:
         vague = [track for track in self._tracks if motions[track.slot].variance[:, 0, 0].mean() > most_m2]
         if not (shape.upright and vague and keeps_up):
             return places_m
-        crops = empty_crops(len(vague), len(self.rig.cameras), shape.crop_px)
+        crops = empty_crops(len(vague), self.pipeline.views, shape.crop_px)
         looks = [
             self._look(track, frame_set, places_m[track.slot], crops.hand(index)) for index, track in enumerate(vague)
         ]
