@@ -18,7 +18,7 @@ from models.evaluation.__main__ import _finite, main
 from models.evaluation.evaluate import choose_windows, compared, evaluate
 from models.evaluation.mesh_error import mesh_summaries
 from models.evaluation.metrics import joint_errors_mm
-from models.evaluation.predict import METHODS, predict, widest_angle_deg
+from models.evaluation.predict import METHODS, _as_hands, predict, widest_angle_deg
 from models.hand.mesh import load_mesh
 from models.network.checkpoint import CheckpointInfo, save_checkpoint
 from models.network.config import PARTS, recipe, without
@@ -104,6 +104,19 @@ def test_an_evaluation_compares_all_methods_on_the_same_windows(cache):
     assert figures["gain_over_dlt_labels"] == pytest.approx(1 - ours / labels)
     with pytest.raises(UserError, match="--views 1"):
         evaluate(UstHand(CONFIG), data, 8, 1)
+
+
+def test_joints_that_two_views_leave_unsure_are_nearer_to_the_truth_as_a_persons_hand(cache):
+    data = WindowDataset([cache], CONFIG.crop_px, CONFIG.frames, truth=True)
+    numbers = np.arange(len(data))
+    truth_m = np.stack([data[int(number)]["joints_m"][-1].numpy() for number in numbers]).astype(np.float64)
+    variance_m2 = np.array([0.002, 0.002, 0.012]) ** 2
+    given_m = truth_m + np.random.default_rng(4).normal(0, np.sqrt(variance_m2), truth_m.shape)
+    covariance_m2 = np.broadcast_to(np.diag(variance_m2), (*truth_m.shape[:2], 3, 3))
+    error_mm = joint_errors_mm(given_m, truth_m).mean()
+    for views, share in ((2, 0.9), (4, 1.0)):  # of four views the bones' lengths alone count
+        joined = {"given": given_m, "covariance": covariance_m2, "views": np.full(len(numbers), views)}
+        assert joint_errors_mm(_as_hands(data, numbers, joined), truth_m).mean() < share * error_mm
 
 
 def test_the_mesh_of_true_joints_is_near_the_true_mesh_and_moves_with_them(cache):
