@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from app.sources.lossless_frame import LosslessFrames
 from app.sources.source import SourceError
 
 # How many reads in a row may fail before the file counts as over; a damaged packet fails one.
@@ -13,6 +14,7 @@ _PATIENCE = 32
 _LEAST_PACKET = 8
 # A frame that lies no further on is read to, as quickly as it is jumped to.
 _READ_ON = 16
+_FFV1 = (cv2.VideoWriter.fourcc(*"FFV1"), cv2.VideoWriter.fourcc(*"ffv1"))
 
 
 class VideoFrames:
@@ -41,6 +43,7 @@ class VideoFrames:
         self._checked = False
         self._evenness: bool | None = None
         self._even_first: int | None = None
+        self._lossless: LosslessFrames | None = None
 
     def grab(self) -> int | None:
         """Go to the next frame that can be decoded and give its number, from 0; None at the end."""
@@ -70,6 +73,16 @@ class VideoFrames:
             if self.grab() is None:
                 return False
         return self._number == number
+
+    def picture_at(self, number: int) -> np.ndarray | None:
+        """The frame of a number (H, W, 3) BGR; None of one that cannot be decoded."""
+        if self._capture.get(cv2.CAP_PROP_FOURCC) in _FFV1 and self._is_even() and self._even_first == 0:
+            if self._lossless is None:
+                self._lossless = LosslessFrames(self._path)
+            if (picture := self._lossless.picture(number)) is not None:
+                return picture
+        picture = np.empty((self.height, self.width, 3), np.uint8)
+        return picture if self.seek(number) and self.retrieve(picture) else None
 
     def _jump(self, number: int) -> bool:
         """Before or onto a frame, where frames lie evenly in the file; whether that was possible."""

@@ -119,12 +119,8 @@ class Seeker:
     def _picture(self, camera: RigCamera, number: int) -> np.ndarray | None:
         """Upright, (H, W, 3) BGR; None of one that cannot be decoded."""
         video = self._video(camera)
-        if video is None or not video.seek(number):
-            return None
-        image = np.empty((video.height, video.width, 3), np.uint8)
-        if not video.retrieve(image):
-            return None
-        return camera.turn.upright(image) if camera.turn else image
+        image = None if video is None else video.picture_at(number)
+        return camera.turn.upright(image) if image is not None and camera.turn else image
 
     def _video(self, camera: RigCamera) -> VideoFrames | None:
         name = camera.camera_id

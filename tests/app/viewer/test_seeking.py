@@ -48,24 +48,20 @@ def write_recording(path: Path, codec: str, seed: int) -> None:
 
 def played(path: Path) -> list[np.ndarray | None]:
     """Every picture by its number, as a replay reads them; None of one that cannot be decoded."""
-    video, found = VideoFrames(path, FRAMES), [None] * FRAMES
+    video = VideoFrames(path, FRAMES)
+    found: list[np.ndarray | None] = [None] * FRAMES
     while (number := video.grab()) is not None:
         image = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
         if video.retrieve(image):
-            found[number] = image  # pyright: ignore[reportCallIssue, reportArgumentType]
+            found[number] = image
     video.close()
     return found
-
-
-def sought(video: VideoFrames, number: int) -> np.ndarray | None:
-    image = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
-    return image if video.seek(number) and video.retrieve(image) else None
 
 
 def assert_same_when_sought(path: Path, order: list[int]) -> None:
     wanted, video = played(path), VideoFrames(path, FRAMES)
     for number in order:
-        found, expected = sought(video, number), wanted[number]
+        found, expected = video.picture_at(number), wanted[number]
         assert (found is None) == (expected is None), f"frame {number}"
         if found is not None and expected is not None:
             np.testing.assert_array_equal(found, expected, f"frame {number}")
@@ -81,6 +77,16 @@ def test_a_frame_that_is_sought_is_the_frame_that_playing_gives(tmp_path: Path, 
     write_recording(path, codec, 1)
     assert len({picture.tobytes() for picture in played(path) if picture is not None}) == FRAMES
     assert_same_when_sought(path, ORDER)
+
+
+def test_a_frame_of_a_lossless_recording_is_decoded_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cam_0.mkv"
+    write_recording(path, "ffv1", 4)
+    wanted, video = pictures(4), VideoFrames(path, FRAMES)
+    monkeypatch.setattr(VideoFrames, "seek", lambda *_: pytest.fail("it was read to"))
+    for number in ORDER:
+        np.testing.assert_array_equal(video.picture_at(number), wanted[number], f"frame {number}")
+    video.close()
 
 
 def cut(path: Path) -> None:
