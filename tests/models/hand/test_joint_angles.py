@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from calibration.hand import Side
 from models.hand import skeleton
-from models.hand.angle_prior import last_joints_follow
+from models.hand.angle_prior import SPREADING, last_joints_follow, spread_as_before, spread_within_limits
 from models.hand.builtin import BuiltinHand
 from models.hand.fit import fit_pose
 from models.hand.joint_angles import (
@@ -170,6 +170,25 @@ def test_what_is_known_before_helps_where_joints_are_measured_badly_and_yields_w
     assert rms[0] < 0.8 * rms[1]
     within = np.mean(np.abs(errors) < said)
     assert 0.6 < within < 0.76, "of a normal distribution 68 %"
+
+
+def test_how_far_fingers_are_spread_is_learnt_and_before_that_anywhere_within_the_limits() -> None:
+    assert [skeleton.ANGLE_NAMES[hinge] for hinge in SPREADING][1:] == [
+        f"{finger}_base_abduction" for finger in ("index", "middle", "ring", "little")
+    ]
+    generator = np.random.default_rng(3)
+    hinges = generator.normal(np.deg2rad(4), np.deg2rad(6), (400, skeleton.ANGLES))
+    hinges[:20] += 1.0  # a few frames that are wrong
+    learnt, before = spread_as_before(hinges, least_sd_deg=0), spread_within_limits()
+    np.testing.assert_allclose(np.rad2deg(learnt.mean_rad), 4, atol=1.5)
+    np.testing.assert_allclose(np.rad2deg(learnt.sd_rad), 6, rtol=0.25)
+    assert np.rad2deg(spread_as_before(0 * hinges).sd_rad) == pytest.approx(3)
+    uniform = generator.uniform(*skeleton.LIMITS_RAD[SPREADING].T, (20_000, 5))
+    np.testing.assert_allclose(before.mean_rad, uniform.mean(0), atol=0.005)
+    np.testing.assert_allclose(before.sd_rad, uniform.std(0), rtol=0.03)
+    both = last_joints_follow().and_also(learnt)
+    expected = np.concatenate([last_joints_follow().residuals(hinges[0]), learnt.residuals(hinges[0])])
+    np.testing.assert_array_equal(both.residuals(hinges[0]), expected)
 
 
 def test_every_angle_is_of_a_joint_that_turns() -> None:
