@@ -34,15 +34,17 @@ def begin(*arguments: str | Path) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def rows(session: Path) -> int:
+def rows(session: Path, camera_id: str = "") -> int:
+    """Whole lines, of one camera or of all."""
     table = session / "frames.csv"
-    return table.read_bytes().count(b"\n") if table.exists() else 0
+    lines = table.read_bytes().splitlines(keepends=True) if table.exists() else []
+    return sum(line.endswith(b"\n") and line.startswith(camera_id.encode()) for line in lines)
 
 
-def wait_for_rows(session: Path, count: int) -> None:
-    until = time.monotonic() + 60
-    while rows(session) < count:
-        assert time.monotonic() < until, f"{rows(session)} rows in {session} after 60 s"
+def wait_for_rows(session: Path, count: int, camera_id: str = "") -> None:
+    until = time.monotonic() + 120
+    while rows(session, camera_id) < count:
+        assert time.monotonic() < until, f"{rows(session, camera_id)} rows in {session} after 120 s"
         time.sleep(0.02)
 
 
@@ -89,16 +91,18 @@ def test_killed_at_any_moment_it_loses_at_most_a_second(tmp_path: Path, flags: l
 def test_the_recording_goes_on_when_a_process_of_it_is_killed(tmp_path: Path, victim: str) -> None:
     rig = simulated_rig(tmp_path / "rig.yaml", cameras=2, **SIZE)
     process = begin("record", rig, tmp_path / "session")
-    wait_for_rows(tmp_path / "session", 30)
+    for camera_id in ("cam_0", "cam_1"):
+        wait_for_rows(tmp_path / "session", 10, camera_id)
     family = psutil.Process(process.pid).children(recursive=True)
     next(child for child in family if victim in child.cmdline()).kill()
-    wait_for_rows(tmp_path / "session-2", 60)
+    for camera_id in ("cam_0", "cam_1"):  # on a busy machine a new encoder takes longer than the other's 60 rows
+        wait_for_rows(tmp_path / "session-2", 10, camera_id)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     first, second = (check_session(tmp_path / name, deep=True) for name in ("session", "session-2"))
     for camera_id in first.camera_ids:
         gap_s = (second.frame_times_ns(camera_id)[0] - first.frame_times_ns(camera_id)[-1]) / 1e9
-        assert 0 < gap_s < 10
+        assert 0 < gap_s < 10 * slowness()
 
 
 FRAMES = 30
