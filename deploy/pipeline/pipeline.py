@@ -17,17 +17,17 @@ from models.network.config import MAX_VIEWS
 
 
 class Pipeline:
-    """Up to `hands` hands in rigs of so many cameras; absent views are masked, so that an engine sees few sizes. Each
+    """Up to `hands` hands in rigs of so many `views`; absent views are masked, so that an engine sees few sizes. Each
     hand is looked at in `views` at most, as the networks take no more.
 
     `lock` is held while rings and slots change. Where two threads share the pipeline, they hold it, too, for what they
     do to rings. Methods raise what the engine raises.
     """
 
-    def __init__(self, engine: Engine, cameras: int, hands: int = 2) -> None:
+    def __init__(self, engine: Engine, views: int, hands: int = 2) -> None:
         self.engine = engine
         self.lock = threading.RLock()
-        self.views = views = min(cameras, MAX_VIEWS)
+        self.views = views = min(views, MAX_VIEWS)
         engine.prepare(range(1, hands + 1), views)
         self.crops = empty_crops(hands, views, engine.shape.crop_px)
         self._rings = engine.make_rings(hands, self.lock)
