@@ -7,6 +7,7 @@ known. The driver's buffers hold what comes while a picture is decoded.
 import errno
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Literal, cast
 
 import av
@@ -149,7 +150,8 @@ class V4l2Copy:
 
     def _set_controls(self, stream: V4l2Stream) -> None:
         if self._source.exposure is not None:
-            stream.set_control("auto_exposure", v4l2.MANUAL_EXPOSURE)
+            with suppress(OSError):  # a camera that sets none by itself
+                stream.set_control("auto_exposure", v4l2.MANUAL_EXPOSURE)
         for name in ("exposure", "gain"):
             value = getattr(self._source, name)
             if value is None:

@@ -113,6 +113,11 @@ def test_exposure_and_gain_are_set_by_hand(camera: Camera) -> None:
     source.close()
     wanted = {"auto_exposure": v4l2.MANUAL_EXPOSURE, "exposure": 120, "gain": 8}
     assert filming.controls == {v4l2.SET_BY_HAND[name]: value for name, value in wanted.items()}
+    filming = camera(controls={v4l2.SET_BY_HAND["auto_exposure"]: None})
+    source = copied(filming, exposure=120)
+    source.open()
+    source.close()
+    assert filming.controls[v4l2.SET_BY_HAND["exposure"]] == 120, "it need not have an automatic one"
 
 
 def test_an_unplugged_one_is_lost_and_a_still_one_times_out(camera: Camera) -> None:
