@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import ezc3d
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from app.convert.conversion import convert
+from app.convert.conversion import convert, prepare
 from app.convert.fitting import with_fit
+from app.convert.formats import format_of
 from app.convert.reading import read_recording
 from calibration.errors import UserError
 from calibration.hand import Side
@@ -66,14 +68,21 @@ def elbows_m(poses: Path) -> np.ndarray:
         return file["arm_elbow"].astype(float)
 
 
-def converted(poses: Path, name: str) -> Path:
-    out = poses.with_name(name)
-    convert(poses, out)
-    return out
+@pytest.fixture(scope="module")
+def converted(poses: Path) -> Callable[[str], Path]:
+    """Writes a file of that name; the hands are fitted once for all."""
+    recording = prepare(read_recording(poses))
+
+    def write(name: str) -> Path:
+        out = poses.with_name(name)
+        format_of(out).writer()(out, recording)
+        return out
+
+    return write
 
 
-def test_a_tidy_table_has_the_arm_as_rows_and_the_wrists_angles_at_the_wrist(poses: Path, elbows_m: np.ndarray) -> None:
-    rows = list(csv.DictReader(converted(poses, "hands.csv").open()))
+def test_a_tidy_table_has_the_arm_as_rows_and_the_wrists_angles_at_the_wrist(converted, elbows_m: np.ndarray) -> None:
+    rows = list(csv.DictReader(converted("hands.csv").open()))
     of = {name: [row for row in rows if row["joint"] == name and row["hand"] == "right"] for name in ("elbow", "wrist")}
     assert [int(row["valid"]) for row in of["elbow"]] == [int(frame in WITH_ARM) for frame in range(FRAMES)]
     known = [row for row in of["elbow"] if row["valid"] == "1"]
@@ -90,8 +99,8 @@ def test_a_tidy_table_has_the_arm_as_rows_and_the_wrists_angles_at_the_wrist(pos
     assert not [row for row in rows if row["hand"] == "left" and row["joint"] in ("elbow", "shoulder")]
 
 
-def test_a_wide_table_names_the_wrists_angles(poses: Path) -> None:
-    rows = list(csv.DictReader(converted(poses, "hands.wide.csv").open()))
+def test_a_wide_table_names_the_wrists_angles(converted) -> None:
+    rows = list(csv.DictReader(converted("hands.wide.csv").open()))
     name = f"right_{TRACKS['right']}"
     assert [int(bool(row[f"{name}_elbow_x_m"])) for row in rows] == [int(frame in WITH_ARM) for frame in range(FRAMES)]
     there = [row for number, row in enumerate(rows) if number in WITH_ARM]
@@ -99,8 +108,8 @@ def test_a_wide_table_names_the_wrists_angles(poses: Path) -> None:
     assert not any("elbow" in column or "wrist_flexion" in column for column in rows[0] if column.startswith("left"))
 
 
-def test_npz_can_be_converted_again_with_its_arms(poses: Path, elbows_m: np.ndarray) -> None:
-    once = converted(poses, "once.npz")
+def test_npz_can_be_converted_again_with_its_arms(converted, elbows_m: np.ndarray) -> None:
+    once = converted("once.npz")
     convert(once, once.with_name("twice.npz"))
     with np.load(once) as first, np.load(once.with_name("twice.npz")) as second:
         assert {name for name in first.files if name.startswith("arm_")} > {"arm_elbow", "arm_wrist_deg", "arm_side"}
@@ -111,8 +120,8 @@ def test_npz_can_be_converted_again_with_its_arms(poses: Path, elbows_m: np.ndar
                 np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_json_lines_have_the_arm_of_each_hand_that_has_one(poses: Path, elbows_m: np.ndarray) -> None:
-    header, *frames = map(json.loads, converted(poses, "hands.jsonl").read_text().splitlines())
+def test_json_lines_have_the_arm_of_each_hand_that_has_one(converted, elbows_m: np.ndarray) -> None:
+    header, *frames = map(json.loads, converted("hands.jsonl").read_text().splitlines())
     assert header["wrist_angles"] == ["wrist_flexion", "wrist_deviation"]
     arms = {f["frame"]: hand["arm"] for f in frames for hand in f["hands"] if "arm" in hand}
     assert list(arms) == list(WITH_ARM)
@@ -121,9 +130,9 @@ def test_json_lines_have_the_arm_of_each_hand_that_has_one(poses: Path, elbows_m
     np.testing.assert_allclose(arms[7]["wrist_deg"], [FLEXION_DEG, DEVIATION_DEG], atol=0.05)
 
 
-def test_c3d_trc_and_mot_have_them_too(poses: Path, elbows_m: np.ndarray) -> None:
+def test_c3d_trc_and_mot_have_them_too(converted, elbows_m: np.ndarray) -> None:
     name = f"right_{TRACKS['right']}"
-    file = ezc3d.c3d(str(converted(poses, "hands.c3d")))
+    file = ezc3d.c3d(str(converted("hands.c3d")))
     labels = file["parameters"]["POINT"]["LABELS"]["value"]
     elbow, angles = (labels.index(f"{name}_{what}") for what in ("elbow", "wrist_angles"))
     points, residuals = file["data"]["points"], file["data"]["meta_points"]["residuals"][0]
@@ -132,12 +141,12 @@ def test_c3d_trc_and_mot_have_them_too(poses: Path, elbows_m: np.ndarray) -> Non
     np.testing.assert_allclose(points[:2, angles, 7], [FLEXION_DEG, DEVIATION_DEG], atol=0.05)
     assert f"{name}_wrist_angles" in file["parameters"]["POINT"]["ANGLES"]["value"]
 
-    lines = converted(poses, "hands.trc").read_text().splitlines()
+    lines = converted("hands.trc").read_text().splitlines()
     column = 2 + lines[3].split("\t")[2::3].index(f"{name}_elbow") * 3
     x, y, z = map(float, lines[6 + WITH_ARM.start].split("\t")[column : column + 3])
     np.testing.assert_allclose([x / 1e3, -z / 1e3, y / 1e3], elbows_m[0], atol=1e-6)
 
-    motion = converted(poses, "hands.mot").read_text().splitlines()
+    motion = converted("hands.mot").read_text().splitlines()
     head = motion.index("endheader") + 1
     flexion = motion[head].split("\t").index(f"{name}_wrist_flexion")
     assert float(motion[head + 1 + 7].split("\t")[flexion]) == pytest.approx(FLEXION_DEG, abs=0.05)
