@@ -122,10 +122,17 @@ class JudgeSettings:
     """A view that says less of it does not count, nor its keypoints."""
     disagreement: float = 0.12
     """Median distance of keypoints from the joints' projections, as a share of the crop; beyond is no hand."""
-    view_agrees: float = 0.06
-    """Median distance in one view, as above, up to which it sees the hand where the others do: half of no hand."""
+    view_agrees: float = 0.04
+    """Median distance in one view, as above, up to which it sees the hand where the others do: on rendered hands nine
+    of ten views of sound cameras, and hardly any of one whose picture stands still."""
+    view_elsewhere: float = 0.07
+    """One farther off than this, and `view_ratio` times as far as the others, sees it elsewhere: a frozen or late one,
+    or one in which the network errs."""
     view_ratio: float = 2.2
-    """A view farther off than that, and so many times as far as the others, sees it elsewhere: a frozen or late one."""
+    first_wait: int = 4
+    """Sets after which a view that saw a hand elsewhere is looked at again; twice as many each time that it still does.
+    A look costs as much as following the hand does."""
+    longest_wait: int = 8
     span_m: tuple[float, float] = (0.025, 0.26)
     """Of the joints from their middle, from a fist of a child's to more than the largest hand."""
     longest_bone_m: float = 0.13

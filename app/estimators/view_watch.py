@@ -16,14 +16,14 @@ _AT_ODDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class WatchSettings:
-    """`memory`: sets that a share is of, a second or two. `share`: a camera of which so many sets say the same is
-    named, after `least` of them, and half as many for one that sees hands elsewhere, which is left out. `again`: one
-    that is left out is looked at once in so many sets, and taken back after `agreed` that agree in a row."""
+    """`memory`: sets that a share is of, a second or two. `share`: a camera of which so many sets say that it sees
+    nothing, or hands elsewhere, is named, after `least` of them; one of which `elsewhere` say that alone is named and
+    left out, until `agreed` sets in a row agree."""
 
     memory: float = 30.0
     share: float = 0.8
+    elsewhere: float = 0.5
     least: int = 30
-    again: int = 15
     agreed: int = 3
 
 
@@ -41,12 +41,10 @@ class ViewWatch:
     def __init__(self, settings: WatchSettings = WatchSettings()) -> None:
         self._settings = settings
         self._records: dict[str, _Record] = {}
-        self._sets = 0
         self.exchanged: tuple[str, str] | None = None
 
     def learn(self, seen: Mapping[str, Sight]) -> None:
         """Of one set. Cameras of which nothing can be said are left out."""
-        self._sets += 1
         for camera_id, sight in seen.items():
             record = self._records.setdefault(camera_id, _Record())
             record.count += 1
@@ -60,7 +58,7 @@ class ViewWatch:
             self.exchanged = None
 
     def _is_elsewhere(self, record: _Record) -> bool:
-        return record.count >= self._settings.least and record.elsewhere > self._settings.share / 2
+        return record.count >= self._settings.least and record.elsewhere > self._settings.elsewhere
 
     @property
     def doubtful(self) -> list[str]:
@@ -73,10 +71,7 @@ class ViewWatch:
         ]
 
     def left_out(self, camera_ids: Sequence[str]) -> list[str]:
-        """Of the cameras of a set those that see hands elsewhere, but in sets that look whether they still do, and as
-        long as two others remain."""
-        if self._sets % self._settings.again == 0:
-            return []
+        """Of the cameras of a set those that see hands elsewhere, as long as two others remain."""
         bad = [c for c in camera_ids if c in self._records and self._is_elsewhere(self._records[c])]
         return bad if len(camera_ids) - len(bad) >= 2 else []
 

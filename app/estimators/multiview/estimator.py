@@ -71,7 +71,11 @@ class MultiViewEstimator:
             return Estimate(hands=[], looked=False, unseen=self._unseen([], now_ns, looked=False))
         ids = [camera.camera_id for camera in cameras]
         std_scale = self._trust.std_scale(ids)
-        step = Step(cameras=cameras, frames=frames, now_ns=now_ns, tracks=self._tracks, std_scale=std_scale)
+        bad = self._watch.left_out(ids)
+        left_out = np.array([camera_id in bad for camera_id in ids])
+        step = Step(
+            cameras=cameras, frames=frames, now_ns=now_ns, tracks=self._tracks, std_scale=std_scale, left_out=left_out
+        )
 
         searched = self._search_plan(frames, now_ns)
         regions = step.regions(step.predicted_in_view_m, np.ones((len(self._tracks), len(cameras)), dtype=bool))
@@ -137,7 +141,10 @@ class MultiViewEstimator:
         return [view in chosen for view in range(len(frames))]
 
     def _match(self, step: Step, found: list[list[Detection]]) -> list[Match]:
-        step.detections = gather(step.cameras, found, step.std_scale)
+        step.detections = step.all_detections = gather(step.cameras, found, step.std_scale)
+        if step.left_out.any():
+            trusted = [[] if bad else hits for bad, hits in zip(step.left_out, found, strict=True)]
+            step.detections = gather(step.cameras, trusted, step.std_scale)
         return match(step, self._association)
 
     def _second_look(
@@ -154,7 +161,7 @@ class MultiViewEstimator:
         """
         lost = len(hands) < len(self._tracks) and not all(searched)
         views = range(len(step.cameras))
-        missing = np.array([hand.rows < 0 for hand in hands]).reshape(len(hands), len(views))
+        missing = np.array([hand.rows < 0 for hand in hands], bool).reshape(len(hands), len(views)) & ~step.left_out
         regions: list[list[Region]] = [[] for _ in views]
         if missing.any():
             missed = step.regions(np.stack([hand.in_view_m for hand in hands]), missing)

@@ -21,7 +21,9 @@ def sights(step: Step, matches: list[Match], fit: HandFit) -> dict[str, Sight]:
     off[np.isnan(off)] = np.inf
     off = np.partition(off, off.shape[1] // 2, axis=1)[:, off.shape[1] // 2]
     seen: dict[str, Sight] = {}
-    there = np.bincount(step.detections.view, minlength=len(step.cameras)) > 0
+    there = np.bincount(step.all_detections.view, minlength=len(step.cameras)) > 0
+    if step.left_out.any():
+        off[:, step.left_out] = _nearest(step, fit)[:, step.left_out]
     for view, camera in enumerate(step.cameras):
         known = np.flatnonzero((np.delete(off, view, axis=1) < _AGREES).sum(1) >= 2)
         if (off[known, view] < _AGREES).any():
@@ -32,6 +34,15 @@ def sights(step: Step, matches: list[Match], fit: HandFit) -> dict[str, Sight]:
             if missed or (matches[hand].rows[view] >= 0 and off[hand, view] > _DISAGREES):
                 seen[camera.camera_id] = "elsewhere"
     return seen
+
+
+def _nearest(step: Step, fit: HandFit) -> np.ndarray:
+    """How far the nearest detection of each view is from each hand (H, V): median distance in stds."""
+    found = step.all_detections
+    stds = np.median(found.std_norm, axis=1) / step.std_scale[found.view]
+    apart = distances(step.T_cam_world, found, fit.in_view_m) * found.size_norm / stds
+    views = range(len(step.cameras))
+    return np.stack([apart[:, found.view == view].min(axis=1, initial=np.inf) for view in views], axis=1)
 
 
 def _inside(step: Step, fit: HandFit, hand: int, view: int) -> bool:
@@ -52,8 +63,8 @@ def exchanged_pair(
         order[[one, other]] = other, one
         # The detections of `one` against the hands as `other` would see them.
         T_cam_world, in_view_m = step.T_cam_world[order], fit.in_view_m[:, order]
-        distance = distances(T_cam_world, step.detections, in_view_m)
-        near = [distance[:, step.detections.view == view].min(initial=np.inf) for view in (one, other)]
+        distance = distances(T_cam_world, step.all_detections, in_view_m)
+        near = [distance[:, step.all_detections.view == view].min(initial=np.inf) for view in (one, other)]
         if max(near) < settings.surely and np.isfinite(in_cameras(T_cam_world, in_view_m)).all():
             return ids[one], ids[other]
     return None

@@ -17,13 +17,15 @@ from calibration.rig import RigCamera
 @dataclass(kw_only=True)
 class Step:
     """One frame set: the cameras that are present (V), their frames, the tracks (T), and what the stds of each camera's
-    detections are multiplied with (V,)."""
+    detections are multiplied with (V,). `left_out` (V,): cameras whose detections are in `all_detections` alone."""
 
     cameras: list[RigCamera]
     frames: list[Frame]
     now_ns: int
     tracks: HandTracks[HandTrack]
     std_scale: np.ndarray
+    left_out: np.ndarray
+    all_detections: DetectionBatch = field(default_factory=lambda: gather([], [], np.ones(0)))
     detections: DetectionBatch = field(default_factory=lambda: gather([], [], np.ones(0)))
 
     @cached_property

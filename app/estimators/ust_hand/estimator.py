@@ -6,7 +6,7 @@ where its motion says. It is lost when what the views say does not fit together 
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -14,43 +14,27 @@ import numpy as np
 
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
-from app.estimators.tracks import HandTrack, HandTracks, decide_sides, same_hand
+from app.estimators.tracks import HandTracks, decide_sides, same_hand
+from app.estimators.ust_hand.followed_hand import FollowedHand
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
-from app.estimators.ust_hand.view_choice import SeenIn
-from app.estimators.view_watch import Sight, ViewWatch
+from app.estimators.ust_hand.second_look import SecondLook
+from app.estimators.ust_hand.view_trust import Look, ViewTrust, without
+from app.estimators.view_watch import ViewWatch
 from calibration.frames import FrameSet
-from calibration.hand import Definition, Side, bone_lengths
+from calibration.hand import Definition, bone_lengths
 from calibration.rig import Rig
-from deploy.batches import CropBatch, Refined, Stage1Keypoints, empty_crops
+from deploy.batches import Refined, Stage1Keypoints, empty_crops
 from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR_X, hand_box
-from models.hand.fit import PoseFit
 from models.hand.pose_prior import PosePriorSettings, as_a_hand
-
-
-@dataclass(eq=False, kw_only=True)
-class _FollowedHand(HandTrack):
-    """A hand that is followed: besides the track, its slot in the pipeline, and where its crops lie."""
-
-    side: Side
-    slot: int
-    half_width_m: float
-    views: HandViews = field(default_factory=HandViews)
-    seen_in: SeenIn = field(default_factory=SeenIn)
-    pose: PoseFit | None = None
-    """The built-in hand's, as last fitted."""
-
-    @property
-    def mirror(self) -> bool:
-        return self.side == "left"
 
 
 class _CropsInSet(NamedTuple):
     """A hand's views in one set, and the frame that they became in its ring."""
 
-    track: _FollowedHand
+    track: FollowedHand
     views: HandViews
     ring: HandRing
     frame: int
@@ -58,10 +42,12 @@ class _CropsInSet(NamedTuple):
 
 @dataclass(kw_only=True)
 class _BegunSet:
-    """A set of which stage 1 is done: the `keypoints` that it found in the hands' crops, and how to refine them."""
+    """A set of which stage 1 is done: the `keypoints` that it found in the hands' crops, and how to refine them; by
+    track number the `looks` at all views, of hands that have put some aside."""
 
     now_ns: int
     crops: list[_CropsInSet]
+    looks: dict[int, Look]
     keypoints: Stage1Keypoints
     refine: Callable[[], Refined | None]
     stage_ms: dict[str, float]
@@ -90,13 +76,13 @@ class UstHandEstimator:
         self.definition: Definition = pipeline.engine.shape.definition
         self.finder = finder
         self._search, self._judging, self._prior = search, judge, prior
-        self._tracks: HandTracks[_FollowedHand] = HandTracks(pipeline.hands, tracker)
+        self._tracks: HandTracks[FollowedHand] = HandTracks(pipeline.hands, tracker)
         self._lost: list[tuple[int, np.ndarray]] = []
         self._asked_ns: int | None = None
         self._sequences: dict[str, int] = {}
         self._begun_ns: int | None = None
         self._watch = ViewWatch()
-        self._sights: dict[str, Sight] = {}
+        self._second_look = SecondLook(rig, pipeline, self._watch, judge)
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
         """The hands at `frame_set.reference_time_ns`. Sets must come in order of time."""
@@ -117,19 +103,23 @@ class UstHandEstimator:
                 self._skip(self._tracks)
                 unseen = self._unseen([], now_ns, looked=False)
                 return lambda: Estimate(hands=[], looked=False, unseen=unseen)
-            frame_set = self._without_bad_views(frame_set)
             keeps_up = self._keeps_up(frame_set)
             self._find(frame_set, keeps_up)
             find_ms = _since(clock)
 
             clock = time.perf_counter()
             places_m = self._places(now_ns, frame_set, keeps_up)
+            bad = self._watch.left_out(list(frame_set.frames))
             for track in self._tracks:
+                track.trust.put_aside(bad)
                 into = pipeline.crops.hand(track.slot)
-                track.views = self._look(track, frame_set, places_m[track.slot], into)
+                track.views = track.look_where_trusted(
+                    self.rig, frame_set, places_m[track.slot], pipeline.engine.shape.upright, into
+                )
             seen = sorted((each for each in self._tracks if len(each.views.cameras) >= 2), key=lambda each: each.slot)
             self._miss([track for track in self._tracks if track not in seen])
             rings = [pipeline.ring(track.slot) for track in seen]
+            looks = self._second_look.where_due(seen, frame_set, places_m)
         stage_ms = {"find": find_ms, "crop": _since(clock)}
         if not seen:
             unseen = self._unseen([], now_ns, looked=True)
@@ -141,7 +131,9 @@ class UstHandEstimator:
         stage_ms["stage1"] = _since(clock)
         crops = [_CropsInSet(track, track.views, ring, ring.count) for track, ring in zip(seen, rings, strict=True)]
         refine = pipeline.refine_later(slots) if ahead else partial(pipeline.refine, slots)
-        begun = _BegunSet(now_ns=now_ns, crops=crops, keypoints=keypoints, refine=refine, stage_ms=stage_ms)
+        begun = _BegunSet(
+            now_ns=now_ns, crops=crops, looks=looks, keypoints=keypoints, refine=refine, stage_ms=stage_ms
+        )
         return partial(self._finish, begun)
 
     def _finish(self, begun: _BegunSet) -> Estimate:
@@ -185,8 +177,7 @@ class UstHandEstimator:
                 track.see(begun.now_ns, joints_m, np.einsum("jaa->j", covariance_m2) / 3)
                 track.half_width_m += 0.2 * (hand_box(joints_m)[1] - track.half_width_m)
             hands.append(hand)
-        self._watch.learn(self._sights)
-        self._sights = {}
+        self._second_look.tell_watch()
         hands = self._one_of_each(hands)
         if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the slots that there are
             self._drop_lost(begun.now_ns)
@@ -210,7 +201,8 @@ class UstHandEstimator:
         self._lost = [each for each in self._lost if 0 <= now_ns - each[0] < search.lost_for_s * 1e9]
         followed = [track for track in self._tracks if track not in missed]
         followed_m, lost_m = [track.joints_m for track in followed], [joints_m for _, joints_m in self._lost]
-        for found in self.finder.find(frame_set, followed_m, lost_m):
+        trusted = without(frame_set, self._watch.left_out(list(frame_set.frames)))
+        for found in self.finder.find(trusted, followed_m, lost_m):
             if any(same_hand(track.joints_m, found.joints_m, self._tracks.settings) for track in followed):
                 continue
             same = next((track for track in missed if track.side == found.side), None)
@@ -224,7 +216,7 @@ class UstHandEstimator:
 
     def _follow(self, found: Found, now_ns: int) -> None:
         track = self._tracks.new(
-            _FollowedHand,
+            FollowedHand,
             now_ns,
             found.joints_m,
             self._search.found_sd_m**2,
@@ -232,6 +224,7 @@ class UstHandEstimator:
             right_log_odds=found.right_log_odds,
             slot=self.pipeline.add_hand(MIRROR_X if found.side == "left" else np.eye(3)),
             half_width_m=hand_box(found.joints_m)[1],
+            trust=ViewTrust(self._judging),
         )
         self._tracks.add(track)
 
@@ -253,7 +246,8 @@ class UstHandEstimator:
             return places_m
         crops = empty_crops(len(vague), self.pipeline.views, shape.crop_px)
         looks = [
-            self._look(track, frame_set, places_m[track.slot], crops.hand(index)) for index, track in enumerate(vague)
+            track.look_where_trusted(self.rig, frame_set, places_m[track.slot], shape.upright, crops.hand(index))
+            for index, track in enumerate(vague)
         ]
         clouds = self.pipeline.probe(crops)
         for index, (track, views) in enumerate(zip(vague, looks, strict=True)):
@@ -266,26 +260,9 @@ class UstHandEstimator:
                 places_m[track.slot] = joints_m
         return places_m
 
-    def _look(self, track: _FollowedHand, frame_set: FrameSet, joints_m: np.ndarray, into: CropBatch) -> HandViews:
-        """The views of a hand whose joints (21, 3) are expected there, drawn into one hand's arrays."""
-        target_m, _ = hand_box(joints_m)
-        velocity_m_s = track.motion.velocity_m_s.mean(0)
-        upright_m = joints_m if self.pipeline.engine.shape.upright else None
-        return HandViews.look(
-            self.rig,
-            frame_set,
-            target_m,
-            velocity_m_s,
-            track.half_width_m,
-            track.mirror,
-            into,
-            upright_m,
-            track.seen_in,
-        )
-
     def _judge(
         self,
-        track: _FollowedHand,
+        track: FollowedHand,
         views: HandViews,
         begun: _BegunSet,
         index: int,
@@ -300,12 +277,15 @@ class UstHandEstimator:
         finite = np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()
         if len(show) < 2 or not (finite and show_a_hand(presence, judge)):
             return None
-        all_views, views = views, views.only(show)
+        look = begun.looks.get(track.track_id) or Look(
+            views, said.keypoints_px[index, : len(views.cameras)].astype(np.float64), presence
+        )
+        self._second_look.learn(track, look, joints_m)
+        views = views.only(show)
         keypoints_px = said.keypoints_px[index, show].astype(np.float64)
         confidence = said.confidence[index, show].astype(np.float64)
         apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
-        self._note_sights(all_views, presence, dict(zip(show.tolist(), np.median(apart, axis=1).tolist(), strict=True)))
         if np.median(apart) > judge.disagreement or not judge.span_m[0] < span_m < judge.span_m[1]:
             return None
         if bone_lengths(joints_m).max() > judge.longest_bone_m:
@@ -334,30 +314,6 @@ class UstHandEstimator:
             bones=track.bones,
         )
 
-    def _note_sights(self, views: HandViews, presence: np.ndarray, apart: dict[int, float]) -> None:
-        """What each view saw of a hand that two others agree on; one that agrees on every hand agrees."""
-        judge = self._judging
-        for v, camera in enumerate(views.cameras):
-            others = [share for other, share in apart.items() if other != v and presence[other] >= judge.least_presence]
-            if len(others) < 2 or (usual := float(np.median(others))) > judge.view_agrees:
-                continue
-            sight: Sight = "nothing"
-            if presence[v] >= judge.least_presence_of_view:
-                if apart[v] > max(judge.view_agrees, judge.view_ratio * usual):
-                    sight = "elsewhere"
-                elif apart[v] < judge.view_agrees:
-                    sight = "agrees"
-                else:
-                    continue
-            if self._sights.get(camera.camera_id, "agrees") == "agrees":
-                self._sights[camera.camera_id] = sight
-
-    def _without_bad_views(self, frame_set: FrameSet) -> FrameSet:
-        bad = self._watch.left_out(list(frame_set.frames))
-        if not bad:
-            return frame_set
-        return replace(frame_set, frames={name: f for name, f in frame_set.frames.items() if name not in bad})
-
     def _one_of_each(self, hands: list[Hand]) -> list[Hand]:
         """Two tracks in one place are one hand: the more confident one stays."""
         kept: dict[int, Hand] = {}
@@ -369,7 +325,7 @@ class UstHandEstimator:
                 kept[hand.track_id] = hand
         return [hand for hand in hands if hand.track_id in kept]
 
-    def _miss(self, tracks: Iterable[_FollowedHand]) -> None:
+    def _miss(self, tracks: Iterable[FollowedHand]) -> None:
         """Of a set that looked: these are not in it."""
         tracks = list(tracks)
         for track in tracks:
@@ -377,7 +333,7 @@ class UstHandEstimator:
         self._skip(tracks)
         self._drop_lost(self._begun_ns or 0)
 
-    def _skip(self, tracks: Iterable[_FollowedHand]) -> None:
+    def _skip(self, tracks: Iterable[FollowedHand]) -> None:
         """Of a set in which nobody looked for them."""
         for track in tracks:
             self.pipeline.ring(track.slot).miss()
