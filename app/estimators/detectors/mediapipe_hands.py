@@ -31,9 +31,9 @@ class HandDetectorSettings:
     std_of_size: float = 0.036
     """A keypoint's error as a share of the hand's size in the image: disagreement of views on real footage."""
     least_std_px: float = 1.0
-    std_of_blur: float = 2.0
+    std_of_blur: float = 3.0
     """A keypoint's error besides, for each pixel by which the picture is blurred: on rendered hands keypoints err by
-    1.5 pixels more for each, and views of one hand by some of it alike."""
+    1.5 pixels more for each, but views of one hand mostly alike, of which triangulation knows nothing."""
     usual_blur_px: float = 1.0
     """Of a crop that is sharp, of which nothing is added: of rendered hands 0.7."""
 
