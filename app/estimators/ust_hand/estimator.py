@@ -19,7 +19,7 @@ from app.estimators.ust_hand.followed_hand import FollowedHand
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from app.estimators.ust_hand.second_look import SecondLook
-from app.estimators.ust_hand.view_trust import Look, ViewTrust, without
+from app.estimators.ust_hand.view_trust import HandLook, ViewTrust, without
 from app.estimators.view_watch import ViewWatch
 from calibration.frames import FrameSet
 from calibration.hand import Definition, bone_lengths
@@ -47,7 +47,7 @@ class _BegunSet:
 
     now_ns: int
     crops: list[_CropsInSet]
-    looks: dict[int, Look]
+    looks: dict[int, HandLook]
     keypoints: Stage1Keypoints
     refine: Callable[[], Refined | None]
     stage_ms: dict[str, float]
@@ -277,7 +277,7 @@ class UstHandEstimator:
         finite = np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()
         if len(show) < 2 or not (finite and show_a_hand(presence, judge)):
             return None
-        look = begun.looks.get(track.track_id) or Look(
+        look = begun.looks.get(track.track_id) or HandLook(
             views, said.keypoints_px[index, : len(views.cameras)].astype(np.float64), presence
         )
         self._second_look.learn(track, look, joints_m)

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.estimators.settings import JudgeSettings
 from app.estimators.ust_hand.followed_hand import FollowedHand
-from app.estimators.ust_hand.view_trust import Look
+from app.estimators.ust_hand.view_trust import HandLook
 from app.estimators.view_watch import Sight, ViewWatch
 from calibration.frames import FrameSet
 from calibration.rig import Rig
@@ -26,7 +26,7 @@ class SecondLook:
 
     def where_due(
         self, tracks: Sequence[FollowedHand], frame_set: FrameSet, places_m: dict[int, np.ndarray]
-    ) -> dict[int, Look]:
+    ) -> dict[int, HandLook]:
         """By track number a look at all views, of the hands that look in this set at what they have put aside.
 
         `places_m`: by slot where their joints (21, 3) are to be expected.
@@ -39,7 +39,7 @@ class SecondLook:
             return {}
         return {track.track_id: look for track, look in zip(due, self._looks(due, frame_set, places_m), strict=True)}
 
-    def learn(self, track: FollowedHand, look: Look, joints_m: np.ndarray) -> None:
+    def learn(self, track: FollowedHand, look: HandLook, joints_m: np.ndarray) -> None:
         """What each view saw of a hand with joints (21, 3); one that this hand has put aside sees what it last did."""
         sights = look.sights(joints_m, self._pipeline.engine.shape.crop_px, self._judge)
         track.trust.learn(sights, [camera.camera_id for camera in look.views.cameras])
@@ -54,7 +54,7 @@ class SecondLook:
 
     def _looks(
         self, tracks: Sequence[FollowedHand], frame_set: FrameSet, places_m: dict[int, np.ndarray]
-    ) -> list[Look]:
+    ) -> list[HandLook]:
         shape = self._pipeline.engine.shape
         crops = empty_crops(len(tracks), self._pipeline.views, shape.crop_px)
         views = [
@@ -63,7 +63,9 @@ class SecondLook:
         ]
         clouds = self._pipeline.probe(crops)
         return [
-            Look(each, *(array[index, : len(each.cameras)].copy() for array in (clouds.keypoints_px, clouds.presence)))
+            HandLook(
+                each, *(array[index, : len(each.cameras)].copy() for array in (clouds.keypoints_px, clouds.presence))
+            )
             for index, each in enumerate(views)
         ]
 

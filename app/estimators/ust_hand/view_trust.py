@@ -68,7 +68,7 @@ class ViewTrust:
 
 
 @dataclass(frozen=True)
-class Look:
+class HandLook:
     """What a network said of a hand's views: `keypoints_px` (V, J, 2), crop pixels, and `presence` (V,)."""
 
     views: HandViews
