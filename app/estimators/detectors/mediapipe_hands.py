@@ -21,7 +21,7 @@ from models.weights import mediapipe_model
 CROP_PX = 224
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HandDetectorSettings:
     """When a crop shows a hand, and how exact its keypoints are."""
 
@@ -31,7 +31,7 @@ class HandDetectorSettings:
     std_of_size: float = 0.036
     """A keypoint's error as a share of the hand's size in the image: disagreement of views on real footage."""
     least_std_px: float = 1.0
-    std_of_blur: float = 3.0
+    std_of_blur: float = 4.0
     """A keypoint's error besides, for each pixel by which the picture is blurred: on rendered hands keypoints err by
     1.5 pixels more for each, but views of one hand mostly alike, of which triangulation knows nothing."""
     usual_blur_px: float = 1.0

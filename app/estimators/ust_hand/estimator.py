@@ -15,8 +15,8 @@ import numpy as np
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
 from app.estimators.tracks import HandTracks, decide_sides, same_hand
-from app.estimators.ust_hand.followed_hand import FollowedHand
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
+from app.estimators.ust_hand.hand_in_crops import HandInCrops
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from app.estimators.ust_hand.second_look import SecondLook
 from app.estimators.ust_hand.view_trust import HandLook, ViewTrust, without
@@ -34,7 +34,7 @@ from models.hand.pose_prior import PosePriorSettings, as_a_hand
 class _CropsInSet(NamedTuple):
     """A hand's views in one set, and the frame that they became in its ring."""
 
-    track: FollowedHand
+    track: HandInCrops
     views: HandViews
     ring: HandRing
     frame: int
@@ -76,7 +76,7 @@ class UstHandEstimator:
         self.definition: Definition = pipeline.engine.shape.definition
         self.finder = finder
         self._search, self._judging, self._prior = search, judge, prior
-        self._tracks: HandTracks[FollowedHand] = HandTracks(pipeline.hands, tracker)
+        self._tracks: HandTracks[HandInCrops] = HandTracks(pipeline.hands, tracker)
         self._lost: list[tuple[int, np.ndarray]] = []
         self._asked_ns: int | None = None
         self._sequences: dict[str, int] = {}
@@ -216,7 +216,7 @@ class UstHandEstimator:
 
     def _follow(self, found: Found, now_ns: int) -> None:
         track = self._tracks.new(
-            FollowedHand,
+            HandInCrops,
             now_ns,
             found.joints_m,
             self._search.found_sd_m**2,
@@ -262,7 +262,7 @@ class UstHandEstimator:
 
     def _judge(
         self,
-        track: FollowedHand,
+        track: HandInCrops,
         views: HandViews,
         begun: _BegunSet,
         index: int,
@@ -325,7 +325,7 @@ class UstHandEstimator:
                 kept[hand.track_id] = hand
         return [hand for hand in hands if hand.track_id in kept]
 
-    def _miss(self, tracks: Iterable[FollowedHand]) -> None:
+    def _miss(self, tracks: Iterable[HandInCrops]) -> None:
         """Of a set that looked: these are not in it."""
         tracks = list(tracks)
         for track in tracks:
@@ -333,7 +333,7 @@ class UstHandEstimator:
         self._skip(tracks)
         self._drop_lost(self._begun_ns or 0)
 
-    def _skip(self, tracks: Iterable[FollowedHand]) -> None:
+    def _skip(self, tracks: Iterable[HandInCrops]) -> None:
         """Of a set in which nobody looked for them."""
         for track in tracks:
             self.pipeline.ring(track.slot).miss()

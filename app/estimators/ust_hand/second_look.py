@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from app.estimators.settings import JudgeSettings
-from app.estimators.ust_hand.followed_hand import FollowedHand
+from app.estimators.ust_hand.hand_in_crops import HandInCrops
 from app.estimators.ust_hand.view_trust import HandLook
 from app.estimators.view_watch import Sight, ViewWatch
 from calibration.frames import FrameSet
@@ -25,7 +25,7 @@ class SecondLook:
         self._sights: dict[str, list[Sight]] = {}
 
     def where_due(
-        self, tracks: Sequence[FollowedHand], frame_set: FrameSet, places_m: dict[int, np.ndarray]
+        self, tracks: Sequence[HandInCrops], frame_set: FrameSet, places_m: dict[int, np.ndarray]
     ) -> dict[int, HandLook]:
         """By track number a look at all views, of the hands that look in this set at what they have put aside.
 
@@ -39,7 +39,7 @@ class SecondLook:
             return {}
         return {track.track_id: look for track, look in zip(due, self._looks(due, frame_set, places_m), strict=True)}
 
-    def learn(self, track: FollowedHand, look: HandLook, joints_m: np.ndarray) -> None:
+    def learn(self, track: HandInCrops, look: HandLook, joints_m: np.ndarray) -> None:
         """What each view saw of a hand with joints (21, 3); one that this hand has put aside sees what it last did."""
         sights = look.sights(joints_m, self._pipeline.engine.shape.crop_px, self._judge)
         track.trust.learn(sights, [camera.camera_id for camera in look.views.cameras])
@@ -53,7 +53,7 @@ class SecondLook:
         self._sights = {}
 
     def _looks(
-        self, tracks: Sequence[FollowedHand], frame_set: FrameSet, places_m: dict[int, np.ndarray]
+        self, tracks: Sequence[HandInCrops], frame_set: FrameSet, places_m: dict[int, np.ndarray]
     ) -> list[HandLook]:
         shape = self._pipeline.engine.shape
         crops = empty_crops(len(tracks), self._pipeline.views, shape.crop_px)
@@ -69,7 +69,7 @@ class SecondLook:
             for index, each in enumerate(views)
         ]
 
-    def _try_exchange(self, track: FollowedHand, frame_set: FrameSet, places_m: dict[int, np.ndarray]) -> None:
+    def _try_exchange(self, track: HandInCrops, frame_set: FrameSet, places_m: dict[int, np.ndarray]) -> None:
         """Note two cameras at odds as exchanged where both see the hand where it is to be expected once each is shown
         the other's picture: one pair each time."""
         doubtful = [camera_id for camera_id in self._watch.doubtful if camera_id in frame_set.frames]

@@ -17,7 +17,7 @@ from models.hand.fit import PoseFit
 
 
 @dataclass(eq=False, kw_only=True)
-class FollowedHand(HandTrack):
+class HandInCrops(HandTrack):
     """Besides the track, its slot in the pipeline, what its crops show, and which views are trusted."""
 
     side: Side
