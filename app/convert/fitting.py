@@ -44,7 +44,7 @@ def with_fit(hand: RecordedHand, definition: Definition, each: Callable[[], obje
     wrist_std = np.full((len(joints), 2), np.nan)
     prior = _prior_of(hand, joints, shape, chosen)
     last: PoseFit | None = None
-    for frame in there:
+    for frame in there.tolist():
         fit = _fit(hand, joints, shape, frame, last, prior)
         each()
         if fit is None:
@@ -77,7 +77,7 @@ def _fit(
 def _prior_of(hand: RecordedHand, joints: np.ndarray, shape: np.ndarray, chosen: np.ndarray) -> AnglePrior:
     """What is known of this person's angles once the chosen frames were fitted."""
     last, fitted = None, []
-    for frame in chosen if len(chosen) >= _FEWEST_FOR_SPREAD else ():
+    for frame in chosen.tolist() if len(chosen) >= _FEWEST_FOR_SPREAD else ():
         last = _fit(hand, joints, shape, frame, last, _FIRST_PRIOR) or last
         if last is not None:
             fitted.append(last.angles_rad)

@@ -183,7 +183,8 @@ def test_how_far_fingers_are_spread_is_learnt_and_before_that_anywhere_within_th
     np.testing.assert_allclose(np.rad2deg(learnt.mean_rad), 4, atol=1.5)
     np.testing.assert_allclose(np.rad2deg(learnt.sd_rad), 6, rtol=0.25)
     assert np.rad2deg(spread_as_before(0 * hinges).sd_rad) == pytest.approx(3)
-    uniform = generator.uniform(*skeleton.LIMITS_RAD[SPREADING].T, (20_000, 5))
+    low, high = skeleton.LIMITS_RAD[SPREADING].T
+    uniform = generator.uniform(low, high, (20_000, 5))
     np.testing.assert_allclose(before.mean_rad, uniform.mean(0), atol=0.005)
     np.testing.assert_allclose(before.sd_rad, uniform.std(0), rtol=0.03)
     both = last_joints_follow().and_also(learnt)
