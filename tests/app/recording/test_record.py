@@ -41,7 +41,7 @@ def differences(session: Session, rig: Rig) -> list[float]:
 
 @pytest.mark.parametrize(("flags", "most"), [(["--lossless"], 0.0), pytest.param([], 3.0, marks=pytest.mark.slow)])
 def test_each_frame_is_in_the_file_with_its_own_time(tmp_path: Path, flags: list[str], most: float) -> None:
-    drops = {"cam_1": {"drop_rate": 0.1, "fps": 15.0}}
+    drops = {"cam_1": {"drop_rate": 0.2, "fps": 15.0}}
     rig = simulated_rig(tmp_path / "rig.yaml", cameras=3, faults=drops, **SIZE)
     done = usthand("record", rig, tmp_path / "session", "--seconds", "1.5", *flags, "--json")
     assert done.returncode == 0, done.stderr
