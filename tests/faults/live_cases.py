@@ -31,7 +31,10 @@ CASES: dict[str, tuple[str, ...]] = {
         "tests/faults/test_live_cases.py::test_hands_that_come_back_are_both_followed_and_none_twice",
     ),
     "06 MJPEG's rate": (f"{_STREAM}::test_a_rate_that_jpeg_pictures_over_http_do_not_tell_is_not_held_against_them",),
-    "07 one bad view": ("tests/faults/test_live_cases.py::test_one_view_that_stands_still_costs_no_more_than_itself",),
+    "07 one bad view": (
+        "tests/faults/test_live_cases.py::test_one_view_that_stands_still_costs_no_more_than_itself",
+        "tests/faults/test_live_cases.py::test_two_exchanged_cameras_of_a_recording_are_named_by_ust_hand",
+    ),
     "08 two right hands": ("tests/faults/test_live_cases.py::test_the_right_hands_of_two_people_are_two_right_hands",),
     "09 old pixels, new stamp": (
         f"{_STREAM}::test_frames_that_a_network_delays_are_known_to_be_old",

@@ -92,8 +92,8 @@ def changed(frame_set: FrameSet, pictures: dict[str, str]) -> FrameSet:
     return replace(frame_set, frames=frames)
 
 
-def test_two_exchanged_cameras_of_a_recording_are_named_as_that_by_ust_hand(cases: Path) -> None:
-    """Exchanged one second after the beginning, named within three."""
+def test_two_exchanged_cameras_of_a_recording_are_named_by_ust_hand(cases: Path) -> None:
+    """Exchanged one second after the beginning, named within three, and no other."""
     session = read_session(cases / "08_two_right_hands" / "c_tworight")
     rig = recorded_rig(session)
     estimator = make_estimator("ust-hand", rig, checkpoint=str(cached_export("shipped") or "shipped"))
@@ -102,8 +102,7 @@ def test_two_exchanged_cameras_of_a_recording_are_named_as_that_by_ust_hand(case
         pictures = {"cam_1": "cam_3", "cam_3": "cam_1"} if number >= 30 else {}
         named.append(dict(estimator.estimate(changed(frame_set, pictures)).notes))
     estimator.close()
-    assert set().union(*named) == {"cam_1", "cam_3"}
-    assert named[-1]["cam_1"] == "exchanged: it shows what cam_3 should, and cam_3 what it should"
+    assert set().union(*named) == set(named[-1]) == {"cam_1", "cam_3"}
 
 
 @pytest.mark.parametrize("blur_px", [0, 2, 4, 6])

@@ -33,7 +33,7 @@ class SecondLook:
         """
         self._sets += 1
         if tracks and self._sets % self._judge.longest_wait == 0:
-            self._try_exchange(tracks[0], frame_set, places_m)
+            self._try_exchange(tracks, frame_set, places_m)
         due = [track for track in tracks if track.trust.look_due()]
         if not due:
             return {}
@@ -69,8 +69,10 @@ class SecondLook:
             for index, each in enumerate(views)
         ]
 
-    def _try_exchange(self, track: HandInCrops, frame_set: FrameSet, places_m: dict[int, np.ndarray]) -> None:
-        """Note two cameras at odds as exchanged where both see the hand where it is to be expected once each is shown
+    def _try_exchange(
+        self, tracks: Sequence[HandInCrops], frame_set: FrameSet, places_m: dict[int, np.ndarray]
+    ) -> None:
+        """Note two cameras at odds as exchanged where both see a hand where it is to be expected once each is shown
         the other's picture: one pair each time."""
         doubtful = [camera_id for camera_id in self._watch.doubtful if camera_id in frame_set.frames]
         pairs = list(combinations(sorted(doubtful), 2))
@@ -79,7 +81,10 @@ class SecondLook:
         one, other = pairs[self._pairs_tried % len(pairs)]
         self._pairs_tried += 1
         exchanged = {one: frame_set.frames[other], other: frame_set.frames[one]}
-        (look,) = self._looks([track], replace(frame_set, frames={**frame_set.frames, **exchanged}), places_m)
-        sights = look.sights(places_m[track.slot], self._pipeline.engine.shape.crop_px, self._judge)
-        if sights.get(one) == sights.get(other) == "agrees":
-            self._watch.exchanged = one, other
+        shown = replace(frame_set, frames={**frame_set.frames, **exchanged})
+        for track, look in zip(tracks, self._looks(tracks, shown, places_m), strict=True):
+            apart = look.apart(places_m[track.slot], self._pipeline.engine.shape.crop_px)
+            there = (look.presence >= self._judge.least_presence) & (apart < self._judge.view_elsewhere)
+            seeing = {camera.camera_id for camera, sees in zip(look.views.cameras, there, strict=True) if sees}
+            if {one, other} <= seeing:
+                self._watch.exchanged = one, other
