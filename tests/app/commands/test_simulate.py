@@ -156,7 +156,7 @@ def test_a_rig_of_ones_own(tmp_path: Path) -> None:
     [
         ("--sets 5 --cameras 0", "0 cameras"),
         ("--sets 5 --cameras 1", "1 cameras"),
-        ("--sets 5 --cameras 9", "9 cameras"),
+        ("--sets 5 --cameras 17", "17 cameras"),
         ("--sets 5 --size 20x20", "20x20"),
         ("--sets 5 --layout pyramid", "unknown layout `pyramid`; known: ring, dome, desk"),
         ("--sets 0", "at least 1"),
