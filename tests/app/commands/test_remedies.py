@@ -43,6 +43,7 @@ REACHED_BY = {
     "app/labelling": ["label"],
     "app/commands/stream_flags.py": ["live", "demo", "replay"],
     "app/streams": ["live", "demo", "replay"],
+    "app/streams/streamed.py": ["live", "replay"],
     "app/syncing": ["import"],
     "app/transport": ["live", "grab", "calibrate"],
     "app/run/view_choice.py": ["live", "replay", "demo"],
