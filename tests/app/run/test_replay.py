@@ -130,8 +130,8 @@ def test_jumping_times_and_a_pause_skip_nothing_and_stop_nothing(tmp_path, write
     summary = last_json(done.stdout)
     assert all(camera["frames"] == SETS and camera["late"] == 0 for camera in summary["cameras"].values())
     if not pace:
-        # The others do not stand still for the second that one camera pauses.
-        assert summary["stage_p99_ms"]["transport"] < 500
+        # The others do not stand still for the whole second that one camera pauses.
+        assert summary["stage_p99_ms"]["transport"] < 950
 
 
 def test_a_damaged_frame_is_left_out_and_the_rest_is_played(simulated_session):
