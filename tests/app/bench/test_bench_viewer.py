@@ -32,5 +32,5 @@ def test_the_bench_compares_a_run_with_a_viewer_to_one_without():
 def test_without_xvfb_the_bench_says_what_installs_it(tmp_path):
     done = usthand("bench", "viewer", "--seconds", "1", "--rounds", "1", env={"PATH": str(tmp_path)})
     assert done.returncode == 2 and "xvfb" in done.stderr
-    done = usthand("bench", "viewer", "--cameras", "9")
+    done = usthand("bench", "viewer", "--cameras", "17")
     assert done.returncode == 2 and "2 to 16" in done.stderr
