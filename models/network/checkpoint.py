@@ -22,6 +22,8 @@ from models.weights import checkpoint_path
 
 _KEY = "usthand"
 _FORMAT = "usthand checkpoint 1"
+_LATER_FIELDS = ("landmark_heatmaps",)
+"""Of the config: not written where they are false, so that checkpoints from before keep their bytes."""
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True):
@@ -36,6 +38,9 @@ def save_checkpoint(path: Path, state: dict[str, Tensor], info: CheckpointInfo, 
     """Write the state of a `UstHand` and its info; `half` stores the numbers as float16."""
     tensors = {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in state.items()}
     header = {"format": _FORMAT, **msgspec.to_builtins(info)}
+    for name in _LATER_FIELDS:
+        if not header["network"][name]:
+            del header["network"][name]
     write_tensors(path, tensors, header)
     write_atomic(path.with_suffix(".json"), (json.dumps(header, indent=2) + "\n").encode())
 
@@ -98,7 +103,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with path.open("rb") as file:
             start = file.read(9)
         # safetensors begin with eight bytes of their header's length, which may be anything, and the header's brace.
-        if start[8:] != b"{" and (start[:1] == b"\x80" or start[:2] == b"PK"):
+        if start[8:] not in (b"", b"{") and (start[:1] == b"\x80" or start[:2] == b"PK"):
             raise UserError(
                 f"{path}: a pickle (as torch.save writes), expected safetensors. It was not opened, for a pickle can "
                 "run code. Give a checkpoint that `usthand train` wrote."

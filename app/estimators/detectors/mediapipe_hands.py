@@ -36,6 +36,8 @@ class HandDetectorSettings:
     1.5 pixels more for each, but views of one hand mostly alike, of which triangulation knows nothing."""
     usual_blur_px: float = 1.0
     """Of a crop that is sharp, of which nothing is added: of rendered hands 0.7."""
+    usual_blur_image_px: float = 1.0
+    """Of a picture that is sharp: what a lens and its pixels make of an edge, which a crop of a small hand enlarges."""
 
 
 class _Candidate(NamedTuple):
@@ -142,7 +144,8 @@ def detection_of(
     keypoints_px = crop_px @ image_from_crop[:, :2].T + image_from_crop[:, 2]
     std_px = max(settings.std_of_size * hand_size_px(keypoints_px), settings.least_std_px) * (2 - min(presence, 1.0))
     image_px = np.sqrt(abs(np.linalg.det(image_from_crop[:, :2])))
-    blurred_px = image_px * np.sqrt(max(0.0, crop_blur_px**2 - settings.usual_blur_px**2))
+    usual_px = np.hypot(settings.usual_blur_px * image_px, settings.usual_blur_image_px)
+    blurred_px = np.sqrt(max(0.0, (crop_blur_px * image_px) ** 2 - usual_px**2))
     return Detection(
         keypoints_px,
         np.full(21, np.hypot(std_px, settings.std_of_blur * blurred_px)),

@@ -141,7 +141,7 @@ def test_clock_offsets_and_faults_only_on_request() -> None:
         (("dom", 4), "unknown layout `dom`"),
         (("ring", 0), "0 cameras"),
         (("ring", 1), "1 cameras"),
-        (("ring", 9), "9 cameras"),
+        (("ring", 17), "17 cameras"),
         (("ring", 4, 0, 480), "0x480"),
         (("ring", 4, 640, 9000), "640x9000"),
     ],

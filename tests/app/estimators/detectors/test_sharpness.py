@@ -51,5 +51,16 @@ def test_keypoints_of_a_blurred_crop_state_a_larger_error_those_of_a_sharp_one_t
         assert found is not None
         stds_px.append(found.std_px[0])
     assert stds_px[0] == stds_px[1]
-    added_px = 0.5 * settings.std_of_blur * np.sqrt(5.0**2 - settings.usual_blur_px**2)
+    usual_px = np.hypot(0.5 * settings.usual_blur_px, settings.usual_blur_image_px)
+    added_px = settings.std_of_blur * np.sqrt((0.5 * 5.0) ** 2 - usual_px**2)
     assert stds_px[2] == pytest.approx(np.hypot(stds_px[0], added_px))
+
+
+def test_a_small_hand_is_not_taken_for_a_blurred_one() -> None:
+    """Its crop is four times as large as its picture, so a sharp picture's edges are four pixels wide in it."""
+    crop_px = np.random.default_rng(0).uniform(40, 180, (21, 2))
+    image_from_crop = np.array([[0.25, 0.0, 100.0], [0.0, 0.25, 80.0]])
+    sharp, blurred = (
+        detection_of(HandDetectorSettings(), image_from_crop, crop_px, 0.95, 0.9, blur) for blur in (0.0, 4.0)
+    )
+    assert sharp is not None and blurred is not None and np.array_equal(sharp.std_px, blurred.std_px)
