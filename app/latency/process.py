@@ -16,14 +16,13 @@ import time
 
 from app.assembly.intake import Intake
 from app.latency.delay import DelayEstimate, ScreenTimes
-from app.latency.drawn_check import DrawnCheck
 from app.latency.reading import CodeSeen, PanelReader
 from app.latency.screen import CameraProgress, LatencyScreen, display_period_ms
 from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
-from app.wizard.window import WizardWindow
+from app.wizard.drawn_window import DrawnCheck, open_drawn_window
 from calibration.rig import Rig
 from calibration.yamlfile import write_atomic
 
@@ -60,7 +59,7 @@ class LatencyProcess:
         self._done = threading.Event()
         self._intake = Intake(rig, settings, folder)
         self._drawn = DrawnCheck()
-        self._window = WizardWindow(WINDOW)
+        self._window = open_drawn_window(WINDOW)
         self._random = random.Random()
 
     def run(self) -> None:

@@ -31,7 +31,7 @@ from app.touch.recorder import TouchRecorder
 from app.touch.screen import TouchScreen, draw_touch
 from app.transport.keys import close_authenticator
 from app.wizard.detection import BoardFinder
-from app.wizard.window import WizardWindow
+from app.wizard.drawn_window import open_drawn_window
 from app.worker.statistics import Quantiles
 from calibration.board.board import read_board
 from calibration.errors import UserError
@@ -67,7 +67,7 @@ class TouchProcess:
         self._recorder = TouchRecorder(place, rig, self._board, self._estimator.definition)
         self._go_on()
         self._intake = Intake(rig, settings, folder)
-        self._window = WizardWindow(WINDOW)
+        self._window = open_drawn_window(WINDOW)
         self._images: dict[str, np.ndarray] = {}
         self._hands_m: list[np.ndarray] = []
         self._pose: np.ndarray | None = None

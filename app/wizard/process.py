@@ -23,10 +23,10 @@ from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from app.wizard.canvas import WizardScreen, draw_scene
 from app.wizard.detection import BoardFinder, BoardViews
+from app.wizard.drawn_window import open_drawn_window
 from app.wizard.estimate import BackgroundEstimate, live_errors_px
 from app.wizard.recorder import Recorder, encode_jpeg
 from app.wizard.tile import CameraPanel
-from app.wizard.window import WizardWindow
 from calibration.board.board import read_board
 from calibration.rig import Rig
 from calibration.wizard.hints import Suggestion, camera_needs
@@ -59,7 +59,7 @@ class WizardProcess:
         self._finder.resume(self._recorder.facts)
         self._estimate = BackgroundEstimate(board, rig)
         self._intake = Intake(rig, settings, folder)
-        self._window = WizardWindow("Calibration wizard")
+        self._window = open_drawn_window("Calibration wizard")
         self._recent: deque[BoardViews] = deque(maxlen=self._wizard.settings.burst + 1)
         self._seen_at: dict[str, tuple[float, np.ndarray]] = {}
         self._step = WizardStep(state="unseen")

@@ -2,7 +2,6 @@
 
 import ctypes
 import ctypes.util
-import functools
 import os
 import sys
 
@@ -20,7 +19,6 @@ from calibration.errors import UserError
 NO_SCREEN = "{} needs a screen, but {}. Set DISPLAY to one that you may use, or {}."
 _CALIBRATE = "record the board and calibrate with `usthand calibrate --session DIR --board BOARD`"
 _SIZE = (1280, 720)
-_THROWN_AWAY = "usthand"
 
 
 def check_screen(what: str = "the wizard", instead: str = _CALIBRATE) -> None:
@@ -42,21 +40,10 @@ def check_screen(what: str = "the wizard", instead: str = _CALIBRATE) -> None:
     x11.XCloseDisplay(ctypes.c_void_p(handle))
 
 
-@functools.cache
-def _start_qt() -> None:
-    """Open a window and close it. While Qt starts, it sometimes loses what the X server says: that a window is on the
-    screen, after which it never draws it. That can only befall the first window of a process."""
-    cv2.namedWindow(_THROWN_AWAY, cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL)
-    cv2.waitKey(1)
-    cv2.destroyWindow(_THROWN_AWAY)
-    cv2.waitKey(1)
-
-
 class WizardWindow:
     """A window that shows pictures of its own size and gives the keys pressed in it."""
 
     def __init__(self, title: str) -> None:
-        _start_qt()
         self._title = title
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(title, *_SIZE)

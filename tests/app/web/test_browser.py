@@ -109,7 +109,12 @@ def test_beyond_this_host_the_token_is_asked_for_and_nothing_leaves(tmp_path) ->
         here = f"http://127.0.0.1:{port}/"
         for wrong in (here, f"{here}?token={'x' * len(token)}"):
             page.open(wrong)
-            page.until(lambda page: "needs the address with its token" in page.text(), "a refusal")
+            page.until(
+                lambda page, wrong=wrong: (
+                    page.evaluate("location.href") == wrong and "needs the address with its token" in page.text()
+                ),
+                "a refusal",
+            )
         page.open(f"{here}?token={token}")
         page.until(lambda page: "streaming" in page.text() and "poses/s" in page.text(), "the figures")
         before = page.picture()

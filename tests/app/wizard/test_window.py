@@ -13,7 +13,7 @@ _SHOW_WHITE = """
 import ctypes
 import time
 import numpy as np
-from app.wizard.window import WizardWindow
+from app.wizard.drawn_window import open_drawn_window
 
 x11 = ctypes.CDLL("libX11.so.6")
 x11.XOpenDisplay.restype = x11.XGetImage.restype = ctypes.c_void_p
@@ -27,7 +27,7 @@ def pixel():
 
 while pixel() != 0:  # until the window of the start before is gone
     time.sleep(0.05)
-window = WizardWindow("white")
+window = open_drawn_window("white")
 white = np.full((720, 1280, 3), 255, np.uint8)
 spent = time.process_time()
 while pixel() != 0xFFFFFF and time.process_time() < spent + 2.0:
