@@ -15,6 +15,9 @@ _QUIET = ("matplotlib", "PIL", "h5py", "numba", "asyncio")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*:[^\s]*@|(?<=://)[^\s/@]+@")
 _SECRET = re.compile(r"((?:password|passwd|pwd|pass|token|secret|api_?key)\s*[=:]\s*)[^\s&,;}'\"]+", re.IGNORECASE)
 
+SHOWN_WHOLE = {"shown_whole": True}
+"""Of a message to the person at the terminal who needs the secret in it; in log files it is hidden all the same."""
+
 
 def log_folder() -> Path:
     """`$XDG_STATE_HOME/usthand/logs`, by default `~/.local/state/usthand/logs`."""
@@ -32,10 +35,11 @@ def without_passwords(text: str) -> str:
 
 
 class WithoutPasswords(logging.Formatter):
-    """Of the terminal, whose text is often kept as well."""
+    """Of the terminal, whose text is often kept as well. A record with `extra=SHOWN_WHOLE` is shown as it is there."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_passwords(super().format(record))
+        text = super().format(record)
+        return text if getattr(record, "shown_whole", False) else without_passwords(text)
 
 
 def add_log_file(name: str) -> None:

@@ -13,6 +13,7 @@ import time
 
 import msgspec
 
+from app.run.logs import SHOWN_WHOLE
 from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
@@ -57,7 +58,7 @@ def main() -> int:
         try:
             served.port = server.get_port()
             write_atomic(folder.view, msgspec.json.encode(served))
-            log.info("the view is at %s", page_url(choice.host, served))
+            log.info("the view is at %s", page_url(choice.host, served), extra=SHOWN_WHOLE)
             _show(folder, WebScene(server, rig, args.title, feed), feed)
         finally:
             feed.close()

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from app.cli import main
-from app.run.logs import LogFile, log_folder, without_passwords
+from app.run.logs import SHOWN_WHOLE, LogFile, WithoutPasswords, log_folder, without_passwords
 from app.transport.messages import encode
 from calibration.errors import UserError
 from tests.conftest import ROOT
@@ -134,3 +134,12 @@ def test_a_commands_error_has_no_password(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr("app.cli.run", fail)
     assert main([]) == 2
     assert capsys.readouterr().err == "usthand: rtsp://***@127.0.0.1/live: does not answer.\n"
+
+
+def test_who_needs_a_token_reads_it_at_the_terminal_and_not_in_the_file(tmp_path: Path) -> None:
+    record = logging.LogRecord("web", logging.INFO, __file__, 1, "at %s", ("http://rig/?token=abc",), None)
+    vars(record).update(SHOWN_WHOLE)
+    assert WithoutPasswords().format(record) == "at http://rig/?token=abc"
+    file = LogFile(tmp_path / "web.log")
+    file.emit(record)
+    assert file.path.read_text() == "at http://rig/?token=***\n"
