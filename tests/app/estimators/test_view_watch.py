@@ -1,6 +1,6 @@
 """Which cameras are named and left out, by what they saw set after set."""
 
-from app.estimators.view_watch import ViewWatch
+from app.estimators.view_watch import Sight, ViewWatch
 
 CAMERAS = ("a", "b", "c", "d")
 
@@ -22,7 +22,9 @@ def test_one_that_sees_hands_elsewhere_is_named_and_left_out():
 def test_one_that_errs_now_and_then_as_a_detector_does_is_not_named():
     watch = ViewWatch()
     for number in range(200):
-        watch.learn(dict.fromkeys(CAMERAS, "agrees") | {"b": "elsewhere" if number % 5 < 2 else "agrees"})
+        seen: dict[str, Sight] = dict.fromkeys(CAMERAS, "agrees")
+        seen["b"] = "elsewhere" if number % 5 < 2 else "agrees"
+        watch.learn(seen)
         assert watch.doubtful == []
 
 

@@ -8,6 +8,7 @@ import fcntl
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 _ioctl = fcntl.ioctl
 
@@ -33,7 +34,7 @@ def _kernel():
     )
 
 
-def _answer(file, request, argument=0, mutate=True):
+def _answer(file, request, argument: Any = 0, mutate=True):
     if (request >> 8) & 0xFF == ord("V") and "USB_CAMERAS" in os.environ:
         return _kernel().ioctl(file, request, argument)
     return _ioctl(file, request, argument, mutate)
