@@ -103,7 +103,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with path.open("rb") as file:
             start = file.read(9)
         # safetensors begin with eight bytes of their header's length, which may be anything, and the header's brace.
-        if start[8:] not in (b"", b"{") and (start[:1] == b"\x80" or start[:2] == b"PK"):
+        if start[8:] != b"{" and (start[:1] == b"\x80" or start[:2] == b"PK"):
             raise UserError(
                 f"{path}: a pickle (as torch.save writes), expected safetensors. It was not opened, for a pickle can "
                 "run code. Give a checkpoint that `usthand train` wrote."

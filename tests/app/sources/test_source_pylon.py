@@ -145,9 +145,9 @@ def test_hardware_trigger_waits_for_its_line(picture: np.ndarray, tmp_path: Path
     # The emulator has no wire on its line: a trigger from another source stands for the signal.
     device.TriggerSource.Value = "Software"
     device.TriggerSoftware.Execute()
-    first = source.grab(2.0).sequence
+    first = source.grab(20.0).sequence
     device.TriggerSoftware.Execute()
-    assert source.grab(2.0).sequence == first + 1
+    assert source.grab(20.0).sequence == first + 1
     source.close()
 
 
