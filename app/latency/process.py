@@ -2,31 +2,22 @@
 
 Listens to: FrameHeader, CameraStatus (through the intake).
 Emits: Pace (through the intake).
-
-It stands where the worker does. The window has the main thread, and the pictures are read in another, so that the code
-changes when it is to.
 """
 
-import json
-import logging
-import random
 import sys
-import threading
 import time
+from collections.abc import Iterator
 
-from app.assembly.intake import Intake
-from app.latency.delay import DelayEstimate, ScreenTimes
+from app.latency.delay import Delay, DelayEstimate, ScreenTimes
+from app.latency.filmed_light import LONGEST, FilmedLight, run_latency
 from app.latency.reading import CodeSeen, PanelReader
 from app.latency.screen import CameraProgress, LatencyScreen, display_period_ms
-from app.run.process import process_parser, run_process, stop
+from app.run.process import stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
-from app.transport.keys import close_authenticator
 from app.wizard.drawn_window import DrawnCheck, open_drawn_window
+from calibration.frames import Frame
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
-
-log = logging.getLogger(__name__)
 
 WINDOW = "Latency"
 ASSUMED_PERIOD_MS = 1e3 / 60
@@ -36,45 +27,25 @@ _LEAST_STEP_MS = 20.0
 _WORDS_S = 0.5
 _NEXT_CODE_S = 0.5
 _SURE_MS = 0.7
-"""Of a mean's standard error: measured so long, but no longer than _LONGEST times what was asked for."""
-_LONGEST = 4.0
+"""Of a mean's standard error: measured so long, but no longer than LONGEST times what was asked for."""
 
 
-class LatencyProcess:
-    """Shows codes and reads them until the time, a key or a signal ends it."""
+class ShownCode(FilmedLight):
+    """A window that shows codes; it ends on a key, too."""
 
     def __init__(self, rig: Rig, settings: RunSettings, folder: RunFolder) -> None:
-        assert settings.latency is not None
-        self._folder, self._seconds = folder, settings.latency
         period_ms = display_period_ms()
         self._period_ms, self._period_known = period_ms or ASSUMED_PERIOD_MS, period_ms is not None
-        self._times, self._lock = ScreenTimes(), threading.Lock()
+        self._times = ScreenTimes()
         self._readers = {camera_id: PanelReader() for camera_id in rig.camera_ids}
         self._estimates = {camera_id: DelayEstimate() for camera_id in rig.camera_ids}
-        self._frames = dict.fromkeys(rig.camera_ids, 0)
         self._waiting: list[tuple[str, CodeSeen, int, float]] = []
-        self._started_at = time.monotonic()
-        self._begun_at: float | None = None
         self._end_at: float | None = None
-        self._done = threading.Event()
-        self._intake = Intake(rig, settings, folder)
+        super().__init__(rig, settings, folder)
         self._drawn = DrawnCheck()
         self._window = open_drawn_window(WINDOW)
-        self._random = random.Random()
 
-    def run(self) -> None:
-        self._intake.start()
-        self._intake.release()
-        reader = threading.Thread(target=self._read, name="read")
-        reader.start()
-        try:
-            self._show()
-        finally:
-            self._done.set()
-            reader.join()
-            self._close()
-
-    def _show(self) -> None:
+    def _shine(self) -> None:
         """The window's loop: a code, then the next."""
         screen = LatencyScreen(self._window.size)
         step_ms = max(self._period_ms, _LEAST_STEP_MS)
@@ -108,42 +79,23 @@ class LatencyProcess:
     def _left_s(self) -> float | None:
         return None if self._end_at is None else self._end_at - time.monotonic()
 
-    def _end_in_time(self) -> None:
-        """So many seconds after a camera saw the code first, or later where the machine is busy and means are unsure;
-        or after twice as many without."""
-        now = time.monotonic()
-        if self._begun_at is None or self._end_at is None:
-            if now > self._started_at + 2 * self._seconds + 10:
-                self._done.set()
-        elif now > self._end_at:
-            if now > self._begun_at + _LONGEST * self._seconds or self._sure():
-                self._done.set()
-            self._end_at += self._seconds / 2
+    def _enough(self, now: float) -> bool:
+        """So many seconds after a camera saw the code first, or later where a busy machine leaves means unsure."""
+        assert self._begun_at is not None and self._end_at is not None
+        if now <= self._end_at:
+            return False
+        self._end_at += self._seconds / 2
+        return now > self._begun_at + LONGEST * self._seconds or self._sure()
 
     def _sure(self) -> bool:
         """Of every camera that sees the code."""
         results = (estimate.result() for estimate in self._estimates.values() if estimate.pictures)
         return all(result is not None and result.error_ms < _SURE_MS for result in results)
 
-    def _read(self) -> None:
-        """The other thread: pictures in, intervals out."""
-        try:
-            while not self._done.is_set():
-                frame_set = self._intake.take(0.05)
-                if frame_set is not None:
-                    for camera_id, frame in frame_set.frames.items():
-                        self._frames[camera_id] += 1
-                        seen = self._readers[camera_id].read(frame.pixels)
-                        if seen is not None and frame.intact():
-                            self._waiting.append((camera_id, seen, frame.grab_time_ns, time.monotonic()))
-                    self._intake.done(frame_set)
-                    pulse.work()
-                elif self._intake.ended:
-                    break
-                self._settle()
-                self._end_in_time()
-        finally:
-            self._done.set()
+    def _take(self, camera_id: str, frame: Frame) -> None:
+        seen = self._readers[camera_id].read(frame.pixels)
+        if seen is not None and frame.intact():
+            self._waiting.append((camera_id, seen, frame.grab_time_ns, time.monotonic()))
 
     def _settle(self) -> None:
         """Take what was read a moment ago, when the code after it is on the screen as well."""
@@ -163,39 +115,17 @@ class LatencyProcess:
             )
         return progress
 
-    def _close(self) -> None:
-        try:
-            self._intake.stop()
-        finally:
-            self._window.close()
-            self._drawn.close()
-            write_atomic(self._folder.summary, json.dumps(self._summary()).encode())
-            close_authenticator()
-
-    def _summary(self) -> dict:
-        delays = {}
+    def _delays(self) -> Iterator[tuple[str, Delay | None, int]]:
         for camera_id, estimate in self._estimates.items():
-            found = estimate.result()
-            delays[camera_id] = {
-                "frames": self._frames[camera_id],
-                "pictures": estimate.pictures,
-                "mean_ms": found.mean_ms if found else None,
-                "spread_ms": found.spread_ms if found else None,
-                "error_ms": found.error_ms if found else None,
-                "known_ms": found.known_ms if found else None,
-            }
-        return {"delays": delays, "display_period_ms": self._period_ms, "display_period_known": self._period_known}
+            yield camera_id, estimate.result(), estimate.pictures
 
+    def _said(self) -> dict:
+        return {"display_period_ms": self._period_ms, "display_period_known": self._period_known}
 
-def main() -> int:
-    """Measure a run's cameras: started by the supervisor."""
-
-    def work(folder: RunFolder, rig: Rig, settings: RunSettings) -> int:
-        LatencyProcess(rig, settings, folder).run()
-        return 0
-
-    return run_process("latency", process_parser().parse_args(), work)
+    def _put_out(self) -> None:
+        self._window.close()
+        self._drawn.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_latency(ShownCode))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.estimators.detectors.hand_crop import HandCrop, crop_of_palm
-from app.estimators.detectors.ssd import Found, anchors, decode, in_image, letterbox
+from app.estimators.detectors.ssd import BoxWithPoints, anchors, decode, in_image, letterbox
 from deploy.image_network import ImageNetwork
 
 SIDE_PX = 192
@@ -48,7 +48,7 @@ class PalmSearch:
             ]
         return found
 
-    def detect(self, images_bgr: Sequence[np.ndarray]) -> list[list[Found]]:
+    def detect(self, images_bgr: Sequence[np.ndarray]) -> list[list[BoxWithPoints]]:
         """Each image's palms in its pixels, the likeliest first, with seven points, wrist and knuckles among them."""
         if not images_bgr:
             return []
@@ -59,6 +59,6 @@ class PalmSearch:
         ]
 
 
-def crops_of_palms(palms: Sequence[Found]) -> list[HandCrop]:
+def crops_of_palms(palms: Sequence[BoxWithPoints]) -> list[HandCrop]:
     """The crops of the likeliest palms, at most eight."""
     return [crop_of_palm(palm.box, palm.points[_WRIST], palm.points[_MIDDLE]) for palm in palms[:_MOST_PALMS]]

@@ -13,7 +13,7 @@ import numpy as np
 _OVERLAP = 0.3
 
 
-class Found(NamedTuple):
+class BoxWithPoints(NamedTuple):
     """`score` in [0, 1]; `box` (left, top, width, height); `points` (P, 2) that go with it."""
 
     score: float
@@ -30,12 +30,12 @@ def letterbox(image_bgr: np.ndarray, side_px: int) -> np.ndarray:
     return cv2.cvtColor(cv2.warpAffine(image_bgr, affine, (side_px, side_px)), cv2.COLOR_BGR2RGB)
 
 
-def in_image(found: Sequence[Found], size_px: tuple[int, int]) -> list[Found]:
+def in_image(found: Sequence[BoxWithPoints], size_px: tuple[int, int]) -> list[BoxWithPoints]:
     """What is found in a letterbox, whose side is 1, in the pixels of its image of that width and height."""
     size = np.array(size_px)
     side, corner = size.max(), (size - size.max()) / 2
     return [
-        Found(score, np.concatenate([box[:2] * side + corner, box[2:] * side]), points * side + corner)
+        BoxWithPoints(score, np.concatenate([box[:2] * side + corner, box[2:] * side]), points * side + corner)
         for score, box, points in found
     ]
 
@@ -49,7 +49,7 @@ def anchors(cells_and_anchors: Sequence[tuple[int, int]]) -> np.ndarray:
     return np.concatenate(centres)
 
 
-def decode(boxes: np.ndarray, scores: np.ndarray, centres: np.ndarray, side_px: int) -> list[Found]:
+def decode(boxes: np.ndarray, scores: np.ndarray, centres: np.ndarray, side_px: int) -> list[BoxWithPoints]:
     """What is found in one letterbox, `side_px` wide, the likeliest first, in units of its side.
 
     From the network's `boxes` (A, 4 + 2 P), pixels from the anchors' centres (A, 2), and `scores` (A,) before the
@@ -72,7 +72,7 @@ def decode(boxes: np.ndarray, scores: np.ndarray, centres: np.ndarray, side_px: 
         group = left[same]
         mean = certainty[group] @ flat[group] / certainty[group].sum()
         box = np.concatenate([mean[:2], mean[2:4] - mean[:2]])
-        found.append(Found(float(certainty[left[0]]), box, mean[4:].reshape(-1, 2)))
+        found.append(BoxWithPoints(float(certainty[left[0]]), box, mean[4:].reshape(-1, 2)))
         left = left[~same]
     return found
 
