@@ -1,7 +1,7 @@
 """A frame of one camera and a set of frames of all cameras at one moment."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,3 +43,7 @@ class FrameSet:
         """Largest difference of capture times."""
         times = [frame.capture_time_ns for frame in self.frames.values()]
         return max(times) - min(times) if times else 0
+
+    def without(self, camera_ids: Collection[str]) -> "FrameSet":
+        """The set without those cameras' frames, at the same moment."""
+        return replace(self, frames={name: frame for name, frame in self.frames.items() if name not in camera_ids})

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import replace
 
 from app.assembly.camera_intake import CameraIntake
 from app.assembly.intake_sockets import IntakeSockets, Pacing
@@ -75,7 +74,7 @@ class Intake:
             if not stale:
                 return frame_set
             self._synchroniser.discard(frame_set, stale, stale=True)
-        return replace(frame_set, frames={c: f for c, f in frame_set.frames.items() if c not in stale})
+        return frame_set.without(stale)
 
     def _is_stale(self, frame: Frame, now_ns: int) -> bool:
         """By when it was grabbed or, as a network may hold a frame back before that, by when it was taken."""

@@ -36,11 +36,12 @@ class Strangers:
         self._settings, self._now_s = settings, now_s
         self.refused = 0
         self._known: dict[tuple[str, int], _Stranger] = {}
+        self._ignored_until_s = float("-inf")
 
     @property
     def any_ignored(self) -> bool:
         """Whether it is worth to find out who sends."""
-        return bool(self._known)
+        return self._now_s() < self._ignored_until_s
 
     def is_ignored(self, peer: tuple[str, int]) -> bool:
         return peer in self._known and self._now_s() < self._known[peer].until_s
@@ -59,4 +60,4 @@ class Strangers:
                 "%s: %d such messages; it is ignored while it goes on. End it, or update it", name, stranger.tries
             )
         if stranger.tries >= self._settings.tries:
-            stranger.until_s = self._now_s() + self._settings.ignored_s
+            self._ignored_until_s = stranger.until_s = self._now_s() + self._settings.ignored_s

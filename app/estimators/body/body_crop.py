@@ -22,11 +22,4 @@ def crop_of_points(centre_px: np.ndarray, around_px: np.ndarray) -> HandCrop:
 
 def cut(crop: HandCrop, image_bgr: np.ndarray) -> np.ndarray:
     """The crop's picture (256, 256, 3), RGB; beyond the image its border goes on."""
-    cut_bgr = cv2.warpAffine(
-        image_bgr,
-        crop.image_from_crop(CROP_PX),
-        (CROP_PX, CROP_PX),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return cv2.cvtColor(cut_bgr, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(crop.cut(image_bgr, CROP_PX, border=cv2.BORDER_REPLICATE), cv2.COLOR_BGR2RGB)

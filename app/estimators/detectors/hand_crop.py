@@ -31,11 +31,13 @@ class HandCrop:
         turn = self.side_px / min(width, height) * _turn(self.angle)
         return np.column_stack([turn, self.centre_px - turn @ np.array([width / 2, height / 2])])
 
-    def cut(self, image_bgr: np.ndarray, width: int, height: int | None = None) -> np.ndarray:
-        """The crop (height, width, 3), BGR as the image."""
+    def cut(
+        self, image_bgr: np.ndarray, width: int, height: int | None = None, border: int = cv2.BORDER_CONSTANT
+    ) -> np.ndarray:
+        """The crop (height, width, 3), BGR as the image; beyond the image black, or what OpenCV's `border` says."""
         affine = self.image_from_crop(width, height)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(image_bgr, affine, (width, height or width), flags=flags)
+        return cv2.warpAffine(image_bgr, affine, (width, height or width), flags=flags, borderMode=border)
 
     def is_near(self, other: "HandCrop") -> bool:
         """Whether landmarks read from one crop are about as good as from the other."""

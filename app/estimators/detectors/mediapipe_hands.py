@@ -117,7 +117,7 @@ class MediaPipeHands:
                 crop_px,
                 float(here),
                 float(right),
-                blur_px(crop_bgr),
+                blur_px(crop_bgr) if float(here) >= self.settings.least_presence else 0.0,
             )
             for candidate, crop_bgr, crop_px, here, right in zip(
                 candidates, crops_bgr, landmarks[..., :2], presence, handedness, strict=True

@@ -19,7 +19,7 @@ from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_in_crops import HandInCrops
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from app.estimators.ust_hand.second_look import SecondLook
-from app.estimators.ust_hand.view_trust import HandLook, ViewTrust, without
+from app.estimators.ust_hand.view_trust import HandLook, ViewTrust
 from app.estimators.view_watch import ViewWatch
 from calibration.frames import FrameSet
 from calibration.hand import Definition, bone_lengths
@@ -201,7 +201,7 @@ class UstHandEstimator:
         self._lost = [each for each in self._lost if 0 <= now_ns - each[0] < search.lost_for_s * 1e9]
         followed = [track for track in self._tracks if track not in missed]
         followed_m, lost_m = [track.joints_m for track in followed], [joints_m for _, joints_m in self._lost]
-        trusted = without(frame_set, self._watch.left_out(list(frame_set.frames)))
+        trusted = frame_set.without(self._watch.left_out(list(frame_set.frames)))
         for found in self.finder.find(trusted, followed_m, lost_m):
             if any(same_hand(track.joints_m, found.joints_m, self._tracks.settings) for track in followed):
                 continue

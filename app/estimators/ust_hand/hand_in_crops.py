@@ -7,7 +7,7 @@ import numpy as np
 from app.estimators.tracks import HandTrack
 from app.estimators.ust_hand.hand_views import HandViews
 from app.estimators.ust_hand.view_choice import SeenIn
-from app.estimators.ust_hand.view_trust import ViewTrust, without
+from app.estimators.ust_hand.view_trust import ViewTrust
 from calibration.frames import FrameSet
 from calibration.hand import Side
 from calibration.rig import Rig
@@ -54,7 +54,7 @@ class HandInCrops(HandTrack):
     ) -> HandViews:
         """As `look`, without the views that are put aside, as long as two others show the place."""
         if aside := self.trust.aside:
-            views = self.look(rig, without(frame_set, aside), joints_m, upright, into)
+            views = self.look(rig, frame_set.without(aside), joints_m, upright, into)
             if len(views.cameras) >= 2:
                 return views
             self.trust.clear()

@@ -103,6 +103,18 @@ class HandViews:
         projected = np.stack([to_pixels(P, joints_m) for P in self.P_crop])
         return np.nan_to_num(np.linalg.norm(projected - keypoints_px, axis=-1), nan=1e3)
 
+    def observations(
+        self, keypoints_px: np.ndarray, std_px: np.ndarray, seen: np.ndarray | bool = True
+    ) -> Observations:
+        """Keypoints (V, J, 2) with deviations (V, J), crop pixels, of the views (V,) that are `seen`: in units of the
+        crops' focal lengths, which is what triangulation takes, for `P_crop`."""
+        P = np.stack(self.P_crop)
+        focal_px = np.linalg.norm(P[:, 0, :3], axis=1)
+        scale = np.stack([np.diag([1 / f, 1 / f, 1.0]) for f in focal_px])
+        points = np.swapaxes(keypoints_px / focal_px[:, None, None], 0, 1)[None]
+        P_all = np.broadcast_to((scale @ P)[None, None], (*points.shape[:3], 3, 4))
+        return Observations(P_all, points, (std_px / focal_px[:, None]).T[None], np.isfinite(points).all(-1) & seen)
+
 
 def _that_see(
     rig: Rig,
@@ -114,8 +126,7 @@ def _that_see(
     choice: ViewChoiceSettings = ViewChoiceSettings(),  # noqa: B008 - frozen
 ) -> list[tuple[RigCamera, Frame]]:
     """Of the cameras that have the target (3,) in their image the best ones, as many as `into` has room for."""
-    seen, shares, detail = [], [], []
-    enough_px = choice.enough_px * into.crops_rgb.shape[1]
+    seen, places = [], []
     for camera in rig.cameras:
         frame = frame_set.frames.get(camera.camera_id)
         if frame is None:
@@ -126,12 +137,16 @@ def _that_see(
         if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < size_px)).all():
             continue
         seen.append((camera, frame))
+        places.append((middle_px, depth_m, size_px))
+    if len(seen) <= len(into.view_mask):
+        return seen
+    shares, detail = [], []
+    enough_px = choice.enough_px * into.crops_rgb.shape[1]
+    for (camera, _), (middle_px, depth_m, size_px) in zip(seen, places, strict=True):
         half_px = half_width_m * camera.camera.matrix[0, 0] / depth_m
         detail.append(min(1.0, 2 * half_px / enough_px))
         inside_px = np.minimum(middle_px + half_px, size_px) - np.maximum(middle_px - half_px, 0)
         shares.append(np.prod(np.clip(inside_px / (2 * half_px), 0, 1)))
-    if len(seen) <= len(into.view_mask):
-        return seen
     rays = target_m - np.stack([camera.centre_world_m for camera, _ in seen])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     trust = np.array(shares)
@@ -163,16 +178,9 @@ def errors_px(
 
     Leave-one-out: each view's keypoint against the joint triangulated from the other views' keypoints.
     """
-    P = np.stack(views.P_crop)
-    focal_px = np.linalg.norm(P[:, 0, :3], axis=1)
-    # Crop pixels in units of the crop's focal length, which is what the triangulation takes.
-    scale = np.stack([np.diag([1 / f, 1 / f, 1.0]) for f in focal_px])
     count = len(views.cameras)
-    points = np.swapaxes(keypoints_px / focal_px[:, None, None], 0, 1)[None]
-    std = (1 / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE)) / focal_px[:, None]).T[None]
-    seen = np.isfinite(points).all(-1)
-    P_all = np.broadcast_to((scale @ P)[None, None], (1, keypoints_px.shape[1], count, 3, 4))
-    blind_m = triangulate_without_each(Observations(P_all, points, std, seen), iterations=2)[0, 1:]
+    observed = views.observations(keypoints_px, 1 / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE)))
+    blind_m = triangulate_without_each(observed, iterations=2)[0, 1:]
     image_px = np.stack([crop.to_image_px(each) for crop, each in zip(views.crops, keypoints_px, strict=True)])
     joints_m = views.to_hand_m(joints_world_m)
 

@@ -1,15 +1,14 @@
 """Which views of a hand are put aside: those that see it elsewhere than the others do, until they agree again."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from app.estimators.settings import JudgeSettings
 from app.estimators.ust_hand.hand_views import HandViews
 from app.estimators.view_watch import Sight
-from calibration.frames import FrameSet
-from calibration.triangulation import Observations, triangulate
+from calibration.triangulation import triangulate
 
 
 @dataclass(kw_only=True)
@@ -104,17 +103,5 @@ class HandLook:
 
     def _agreed_m(self, shows: np.ndarray, std_px: float) -> np.ndarray:
         """Joints (J, 3) from the views that agree, of those that show a hand (V,)."""
-        P = np.stack(self.views.P_crop)
-        focal_px = np.linalg.norm(P[:, 0, :3], axis=1)
-        scale = np.stack([np.diag([1 / f, 1 / f, 1.0]) for f in focal_px])
-        points = np.swapaxes(self.keypoints_px / focal_px[:, None, None], 0, 1)[None]
-        seen = np.isfinite(points).all(-1) & shows
-        std = np.broadcast_to(std_px / focal_px, seen.shape)
-        P_all = np.broadcast_to((scale @ P)[None, None], (1, seen.shape[1], len(P), 3, 4))
-        joints_hand_m = triangulate(Observations(P_all, points, std, seen), iterations=2).points_m[0]
-        return self.views.to_world_m(joints_hand_m)
-
-
-def without(frame_set: FrameSet, camera_ids: Iterable[str]) -> FrameSet:
-    left_out = set(camera_ids)
-    return replace(frame_set, frames={name: each for name, each in frame_set.frames.items() if name not in left_out})
+        observed = self.views.observations(self.keypoints_px, np.full(self.keypoints_px.shape[:2], std_px), shows)
+        return self.views.to_world_m(triangulate(observed, iterations=2).points_m[0])
