@@ -16,10 +16,20 @@ from calibration.rig import Rig
 
 def make_synchroniser(rig: Rig, policy: Policy, phases_ns: Mapping[str, int] | None) -> "Synchroniser | PublishedSets":
     """What makes sets of the rig's frames. Raises UserError where a recording's own sets are wanted and it has none."""
+    published = published_of(rig)
+    return (
+        Synchroniser(rig.camera_ids, rig.sync, policy, phases_ns)
+        if published is None
+        else PublishedSets(published, rig)
+    )
+
+
+def published_of(rig: Rig) -> list[PublishedSet] | None:
+    """The recording's own sets, where these are wanted. Raises UserError where it has none."""
     source = rig.cameras[0].source
-    if isinstance(source, RecordedSource) and source.published:
-        return PublishedSets(read_published_sets(Path(source.session)), rig)
-    return Synchroniser(rig.camera_ids, rig.sync, policy, phases_ns)
+    if not (isinstance(source, RecordedSource) and source.published):
+        return None
+    return read_published_sets(Path(source.session))
 
 
 class PublishedSets:

@@ -1,7 +1,7 @@
 """A recorded session as a rig and as frame sets, one after another: each frame is decoded once, and none is kept."""
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from app.run.policy import ReplayPolicy
 from calibration.camera_source import RecordedSource
 from calibration.frames import Frame, FrameSet
 from calibration.played_frames import played_frames
+from calibration.published_sets import PublishedSet
 from calibration.rig import Rig, RigCamera, SyncSettings
 from calibration.session import Session, read_session
 
@@ -102,21 +103,30 @@ class Stamps(NamedTuple):
     times_ns: np.ndarray
 
 
-def stamps_of(camera: RigCamera) -> Stamps:
-    """Raises UserError."""
+def stamps_of(camera: RigCamera, session_of: Callable[[Path], Session] = read_session) -> Stamps:
+    """Of several cameras of a session, `session_of` keeps what was read of it. Raises UserError."""
     assert isinstance(camera.source, RecordedSource)
-    times_ns = read_session(Path(camera.source.session)).frame_times_ns(camera.source.camera)
+    times_ns = session_of(Path(camera.source.session)).frame_times_ns(camera.source.camera)
     numbers = played_frames(camera.source, times_ns)
     return Stamps(numbers, times_ns[numbers] - camera.time_offset_ns)
 
 
 def set_at(
-    rig: Rig, phases_ns: Mapping[str, int] | None, stamps: Mapping[str, Stamps], time_ns: int
+    rig: Rig,
+    phases_ns: Mapping[str, int] | None,
+    stamps: Mapping[str, Stamps],
+    time_ns: int,
+    published: Sequence[PublishedSet] | None = None,
 ) -> FrameSet | None:
     """The set of a replay that is nearest to a time, without pixels; None where there is none within a second."""
-    synchroniser = make_synchroniser(rig, ReplayPolicy(), phases_ns)
-    # The sets that a live run published are known one by one, from the first on.
-    reach_ns = _REACH_NS if isinstance(synchroniser, Synchroniser) else np.iinfo(np.int64).max // 4
+    reach_ns = _REACH_NS
+    if published is None:
+        synchroniser = Synchroniser(rig.camera_ids, rig.sync, ReplayPolicy(), phases_ns)
+    else:
+        # Whole sets, whose times have their cameras' offsets still in them.
+        reach_ns = 2 * _REACH_NS + max(abs(camera.time_offset_ns) for camera in rig.cameras)
+        near = [each for each in published if abs(min(each.times_ns.values()) - time_ns) <= reach_ns]
+        synchroniser = PublishedSets(near, rig)
     frames = [
         _bare_frame(camera_id, int(number), int(at_ns))
         for camera_id, of in stamps.items()
@@ -153,8 +163,7 @@ def without_camera(frame_set: FrameSet, camera_id: str) -> FrameSet:
     """The set as it were without that camera."""
     if camera_id not in frame_set.frames:
         return frame_set
-    frames = {name: frame for name, frame in frame_set.frames.items() if name != camera_id}
-    if not frames:
-        return replace(frame_set, frames=frames)
-    reference_ns = round(median(frame.capture_time_ns for frame in frames.values()))
-    return replace(frame_set, frames=frames, reference_time_ns=reference_ns)
+    left = frame_set.without([camera_id])
+    if not left.frames:
+        return left
+    return replace(left, reference_time_ns=round(median(frame.capture_time_ns for frame in left.frames.values())))

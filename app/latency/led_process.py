@@ -47,8 +47,9 @@ class BlinkingLed(FilmedLight):
                 self._led.switch(on)
             except OSError as error:
                 raise UserError(f"`--led {self._port}`: cannot be switched any more ({error.strerror}).") from None
+            after_ns = time.monotonic_ns()
             with self._lock:
-                self._blinking.add(on, before_ns, time.monotonic_ns())
+                self._blinking.add(on, before_ns, after_ns)
             pulse.beat()
             self._done.wait(self._random.uniform(low_ms, high_ms) / 1e3)
 
@@ -67,7 +68,7 @@ class BlinkingLed(FilmedLight):
         assert self._begun_at is not None
         took = (now - self._begun_at) / self._seconds
         found = [spot for spot in self._spots.values() if spot.found]
-        enough = all(len(spot.pictures[0]) > _PICTURES for spot in found)
+        enough = all(spot.count > _PICTURES for spot in found)
         return took > LONGEST or (took > 1 and enough and (took > 2 or len(found) == len(self._spots)))
 
     def _delays(self) -> Iterator[tuple[str, Delay | None, int]]:

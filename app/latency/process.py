@@ -64,8 +64,9 @@ class ShownCode(FilmedLight):
             before_ns = time.monotonic_ns()
             keys = self._window.pressed()
             self._drawn.wait()
+            after_ns = time.monotonic_ns()
             with self._lock:
-                self._times.add(count, before_ns, time.monotonic_ns())
+                self._times.add(count, before_ns, after_ns)
             # What the window, seldom, has kept to itself is sent now.
             keys += self._window.pressed()
             count += 1

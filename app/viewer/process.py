@@ -5,6 +5,7 @@ Emits: requests to the recorder, where there is one, and to the worker of a repl
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import cv2
 
+from app.assembly.recorded_sets import stamps_of
 from app.run.policy import ReplayPolicy
 from app.run.process import process_parser, run_process
 from app.run.settings import RunFolder, RunSettings
@@ -27,7 +29,6 @@ from app.viewer.seeker import Seeker
 from app.viewer.show import run_viewer
 from app.viewer.take_keys import TakeKeys
 from calibration.camera_source import RecordedSource
-from calibration.played_frames import played_frames
 from calibration.rig import Rig
 from calibration.session import read_session
 from calibration.yamlfile import write_atomic
@@ -97,12 +98,9 @@ def _replay(folder: RunFolder, rig: Rig, settings: RunSettings) -> Replay | None
     """The time line, where a recording is played."""
     if not isinstance(settings.policy, ReplayPolicy):
         return None
-    times_ns = []
-    for camera in rig.cameras:
-        if isinstance(camera.source, RecordedSource):
-            every_ns = read_session(Path(camera.source.session)).frame_times_ns(camera.source.camera)
-            times_ns.append(every_ns[played_frames(camera.source, every_ns)] - camera.time_offset_ns)
-    times_ns = [times for times in times_ns if len(times)]
+    recorded = [camera for camera in rig.cameras if isinstance(camera.source, RecordedSource)]
+    session_of = functools.cache(read_session)
+    times_ns = [times for camera in recorded if len(times := stamps_of(camera, session_of).times_ns)]
     if not times_ns:
         return None
     first_ns, last_ns = min(int(times[0]) for times in times_ns), max(int(times[-1]) for times in times_ns)

@@ -1,5 +1,6 @@
 """Finds the pictures of any set of a recording in its videos, in a thread, so that the window never waits for them."""
 
+import functools
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.assembly.published_sets import published_of
 from app.assembly.recorded_sets import Stamps, set_at, stamps_of
 from app.sources.source import SourceError
 from app.sources.video_frames import VideoFrames
@@ -16,6 +18,7 @@ from app.transport.ring import SlotRef
 from app.viewer.reduced import reduced
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
+from calibration.published_sets import PublishedSet
 from calibration.rig import Rig, RigCamera
 from calibration.session import read_session
 
@@ -50,7 +53,7 @@ class Seeker:
     def __init__(self, rig: Rig, phases_ns: Mapping[str, int] | None) -> None:
         self._rig, self._phases_ns = rig, phases_ns
         self._videos: dict[str, VideoFrames | None] = {}
-        self._stamps: dict[str, Stamps] = {}
+        self._session_of = functools.cache(read_session)
         self._changed = threading.Condition()
         self._place: Place | None = None
         self._found: SoughtSet | None = None
@@ -92,9 +95,7 @@ class Seeker:
         return SoughtSet(place, pose_set, images)
 
     def _bare_set(self, time_ns: int) -> PoseSet | None:
-        if not self._stamps:
-            self._stamps = {camera.camera_id: stamps_of(camera) for camera in self._rig.cameras}
-        found = set_at(self._rig, self._phases_ns, self._stamps, time_ns)
+        found = set_at(self._rig, self._phases_ns, self._stamps, time_ns, self._published)
         if found is None:
             return None
         cameras = {}
@@ -116,6 +117,14 @@ class Seeker:
             rig_id=self._rig.rig_id,
         )
 
+    @functools.cached_property
+    def _stamps(self) -> dict[str, Stamps]:
+        return {camera.camera_id: stamps_of(camera, self._session_of) for camera in self._rig.cameras}
+
+    @functools.cached_property
+    def _published(self) -> list[PublishedSet] | None:
+        return published_of(self._rig)
+
     def _picture(self, camera: RigCamera, number: int) -> np.ndarray | None:
         """Upright, (H, W, 3) BGR; None of one that cannot be decoded."""
         video = self._video(camera)
@@ -127,7 +136,7 @@ class Seeker:
         if name not in self._videos:
             self._videos[name] = None
             assert isinstance(camera.source, RecordedSource)
-            session = read_session(Path(camera.source.session))
+            session = self._session_of(Path(camera.source.session))
             times_ns = session.frame_times_ns(camera.source.camera)
             try:
                 self._videos[name] = VideoFrames(session.video_path(camera.source.camera), len(times_ns))
