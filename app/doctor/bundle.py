@@ -20,6 +20,7 @@ from pathlib import Path
 from app.doctor.examination import as_text
 from app.doctor.finding import Finding, Machine
 from app.run.logs import without_passwords
+from calibration.yamlfile import errors_naming
 
 _MOST_LOG_BYTES, _MOST_LOGS = 1_000_000, 40
 _URL_HOST = re.compile(r"(?<=://)(\*\*\*@)?(\[[0-9a-fA-F:.]+\]|[^\s/:@'\"\],}*]+)")
@@ -94,12 +95,11 @@ def write_bundle(
         texts[f"logs/{log.name}"] = _end_of(log)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, text in texts.items():
-                archive.writestr(clean(name), clean(text))
-        partial.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        with errors_naming(path):
+            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, text in texts.items():
+                    archive.writestr(clean(name), clean(text))
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return [clean(name) for name in texts]

@@ -8,6 +8,7 @@ from typing import IO
 import numpy as np
 
 from calibration.found_files import open_found
+from calibration.yamlfile import errors_naming
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -41,9 +42,6 @@ def read_npy(path: Path, mapped: bool = False) -> np.ndarray:
 def write_npy(path: Path, array: np.ndarray) -> None:
     """Raises OSError with the file's name and the reason, of which `np.save` says neither where a disk is full."""
     array = np.ascontiguousarray(array)
-    try:
-        with open(path, "wb") as stream:
-            np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-            stream.write(array.data if array.size else b"")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    with errors_naming(path), open(path, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.data if array.size else b"")

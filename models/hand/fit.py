@@ -45,11 +45,11 @@ _JOINT_NUMBERS = np.arange(21)
 # Hinge i moves the joints beyond its own, up to its finger's tip.
 _HINGE_JOINTS = skeleton.HINGE_JOINTS[:, None]
 _MOVES = (_HINGE_JOINTS < _JOINT_NUMBERS) & ((_HINGE_JOINTS - 1) // 4 == (_JOINT_NUMBERS - 1) // 4)
-# a @ _CROSS is the matrix of the cross product with a, row by row.
-_CROSS = np.zeros((3, 3, 3))
+CROSS = np.zeros((3, 3, 3))
 for _i, _j, _k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-    _CROSS[_i, _k, _j], _CROSS[_i, _j, _k] = 1, -1
-_CROSS = _CROSS.reshape(3, 9)
+    CROSS[_i, _k, _j], CROSS[_i, _j, _k] = 1, -1
+CROSS = CROSS.reshape(3, 9)
+"""a @ CROSS is the matrix of the cross product with a, row by row."""
 _LOW, _HIGH = skeleton.LIMITS_RAD.T
 STEP_M = 0.1
 """Lengths in a step are in metres over this, so that they weigh about as much as angles."""
@@ -168,10 +168,10 @@ def joint_jacobian(rotations: np.ndarray, rotation: np.ndarray, offsets_m: np.nd
     (21, 3) from the wrist in world axes. A joint x beyond a hinge at p with axis a moves by a x (x - p).
     """
     jacobian = np.zeros((21, 3, 27))
-    jacobian[:, :, :3] = (offsets_m @ -_CROSS).reshape(21, 3, 3)
+    jacobian[:, :, :3] = (offsets_m @ -CROSS).reshape(21, 3, 3)
     jacobian[:, (0, 1, 2), (3, 4, 5)] = STEP_M
     axes = skeleton.hinge_axes(rotations) @ rotation.T
-    turns = (axes @ _CROSS).reshape(21, 3, 3)
+    turns = (axes @ CROSS).reshape(21, 3, 3)
     arms = (offsets_m - offsets_m[skeleton.HINGE_JOINTS, None]) * _MOVES[:, :, None]
     jacobian[:, :, 6:] = (arms @ turns.swapaxes(1, 2)).transpose(1, 2, 0)
     return jacobian
@@ -265,7 +265,7 @@ def _angles_from_bones(joints_hand_m: np.ndarray) -> np.ndarray:
 def _rotation(turn_rad: np.ndarray) -> np.ndarray:
     """Rotation (3, 3) about a vector (3,) by its length: the formula of O. Rodrigues."""
     angle = float(np.sqrt(turn_rad @ turn_rad))
-    K = (turn_rad @ _CROSS).reshape(3, 3)
+    K = (turn_rad @ CROSS).reshape(3, 3)
     if angle < 1e-9:
         return np.eye(3) + K
     return np.eye(3) + np.sin(angle) / angle * K + (1 - np.cos(angle)) / angle**2 * (K @ K)

@@ -14,7 +14,7 @@ import numpy as np
 
 from calibration.hand import Side
 from models.hand.builtin import MIRROR_Y, mirror_of
-from models.hand.fit import STEP_M
+from models.hand.fit import CROSS, STEP_M
 from models.hand.skeleton import FIRST_JOINT_DIRECTIONS
 
 WRIST_ANGLE_NAMES = ("wrist_flexion", "wrist_deviation")
@@ -66,18 +66,10 @@ def wrist_angles_covariance(
         T = MIRROR_Y @ T @ MIRROR_Y
     steps = _STEP * np.eye(9)
     steps = np.stack([-steps, steps])
-    turned = (np.eye(3) + _cross(steps[..., :3])) @ T[:3, :3]
+    turned = (np.eye(3) + (steps[..., :3] @ CROSS).reshape(2, 9, 3, 3)) @ T[:3, :3]
     moved = _angles(turned, T[:3, 3] + STEP_M * steps[..., 3:6], elbow_m + steps[..., 6:])
     jacobian = ((moved[1] - moved[0]) / (2 * _STEP)).T
     covariance = np.zeros((9, 9))
     covariance[:6, :6] = pose_covariance[:6, :6]
     covariance[6:, 6:] = elbow_covariance_m2 * np.outer(mirror, mirror)
     return jacobian @ covariance @ jacobian.T
-
-
-def _cross(vectors: np.ndarray) -> np.ndarray:
-    """Matrices (..., 3, 3) of the cross product with vectors (..., 3)."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    nothing = np.zeros_like(x)
-    rows = [nothing, -z, y, z, nothing, -x, -y, x, nothing]
-    return np.stack(rows, axis=-1).reshape(*x.shape, 3, 3)

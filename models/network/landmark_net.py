@@ -46,7 +46,7 @@ _BLOCKS = (
     (1152, 5, 1, 192),
     (1152, 3, 1, 0),
 )
-_INSIDE = "stage1.backbone."
+INSIDE = "stage1.backbone."
 _HEATMAP_CHANNELS = 64
 _LEVELS = (2, 4, 10, 14)
 """The blocks after which the levels are taken."""
@@ -167,7 +167,7 @@ def read_landmark_net(path: Path) -> LandmarkNet:
     """
     try:
         state = load_file(path)
-        inside = {name.removeprefix(_INSIDE): value for name, value in state.items() if name.startswith(_INSIDE)}
+        inside = {name.removeprefix(INSIDE): value for name, value in state.items() if name.startswith(INSIDE)}
         state = inside or state
         network = HeatmapLandmarkNet() if any(name.startswith("heatmap_head.") for name in state) else LandmarkNet()
         network.load_state_dict({name: value.float() for name, value in state.items()})

@@ -50,7 +50,7 @@ def to_onnx(graph: LiteGraph, spec: ModelSpec) -> onnx.ModelProto:
     """Raises KeyError for an operator that none of the models has, ValueError where the graph is not one."""
     outputs = [index for index, each in zip(graph.outputs, spec.outputs, strict=True) if each is not None]
     graph = replace(graph, outputs=tuple(outputs), operators=_leading_to(outputs, graph.operators))
-    writer = _Writer(graph, replace(spec, outputs=kept(spec)))
+    writer = _Writer(graph, spec)
     for operator in graph.operators:
         writer.add(operator)
     return writer.finish()

@@ -9,10 +9,11 @@ their means (models/network/losses.py):
 `scratch`: taught by the simulated crops' labels, where a detector puts its points (models/hand/definition.py).
 
 OUT gets `distilled.safetensors` and `scratch.safetensors`, files of weights for models/training/put_landmarks.py and
-`backbone_weights`; where both are there already, nothing is trained. Printed is, for crops that no head saw, the
-distance to their labels in px of a crop of 224, and of caches of three or more cameras the distance of a view's labels
-to what the estimates in the others say, triangulated. Labels of photographs and films are the network's own points of
-the picture as it is: there its own are right by definition. A labelled session does for a cache to hold out.
+`backbone_weights` of a network with `landmark_heatmaps: true`; where both are there already, nothing is trained.
+Printed is, for crops that no head saw, the distance to their labels in px of a crop of 224, and of caches of three or
+more cameras the distance of a view's labels to what the estimates in the others say, triangulated. Labels of
+photographs and films are the network's own points of the picture as it is: there its own are right by definition. A
+labelled session does for a cache to hold out.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -190,12 +190,14 @@ def withheld_px(network: LandmarkNet, heads: dict[str, HeatmapHead], cache: Path
     off: dict[str, list[np.ndarray]] = {}
     for read in shards:
         shard = in_definition(read, manifest.definition, "detector")
-        affine = draw_variants(np.random.default_rng(0), 1, manifest.size_px, manifest.margin, plain=True)
+        random = np.random.default_rng(0)
+        affine = draw_variants(random, 1, manifest.size_px, manifest.margin, plain=True)
         parts = []
         for start in range(0, len(shard.crops_rgb), _SEEN_AT_ONCE):
             some = slice(start, start + _SEEN_AT_ONCE)
-            pictures = np.stack([cv2.warpAffine(crop, affine[0, :2], (IMAGE_PX, IMAGE_PX))
-                                 for crop in shard.crops_rgb[some]])  # fmt: skip
+            pictures = np.stack(
+                [variant_image(crop, affine[0], random, 0, plain=True) for crop in shard.crops_rgb[some]]
+            )
             parts.append(_seen(network, pictures, np.repeat(affine[None], len(pictures), 0), shard.labels_px[some]))
         for name, points in _estimates(heads, joined(parts)).items():
             points_px = _moved(points[:, 0].numpy(), np.linalg.inv(affine)[None].repeat(len(points), 0))[:, 0]

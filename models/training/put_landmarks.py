@@ -15,7 +15,7 @@ import msgspec
 from calibration.errors import UserError
 from calibration.programs import exit_code
 from models.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from models.network.landmark_net import HeatmapLandmarkNet, LandmarkNet, read_landmark_net
+from models.network.landmark_net import INSIDE, HeatmapLandmarkNet, LandmarkNet, read_landmark_net
 from models.network.ust_hand import UstHand
 
 
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     for name, value in after.items():
         if name in before and not name.startswith("heatmap_head."):
             after[name] = before[name].lerp(value, args.share)
-    inside = {f"stage1.backbone.{name}": value for name, value in after.items()}
-    whole.load_state_dict(network.state_dict() | inside, strict=False)
+    outside = {name: value for name, value in network.state_dict().items() if not name.startswith(INSIDE)}
+    whole.load_state_dict(outside | {f"{INSIDE}{name}": value for name, value in after.items()})
     provenance = info.provenance | {"adapted": {"share": args.share}}
     save_checkpoint(args.out, whole.state_dict(), CheckpointInfo(config, info.step, provenance), half=True)
     return 0

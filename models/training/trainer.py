@@ -26,7 +26,7 @@ from models.network.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
-from models.network.landmark_net import LandmarkNet, read_landmark_net
+from models.network.landmark_net import HeatmapLandmarkNet, LandmarkNet, read_landmark_net
 from models.network.ust_hand import UstHand, draw_latents
 from models.training.batches import EndlessBatches, ValidationBatches, Windows, check_shared_memory, load_batches
 from models.training.config import FREE_FIELDS, TrainConfig
@@ -75,7 +75,13 @@ class Trainer:
     def _load_backbone(self, path: Path) -> None:
         backbone = self.model.stage1.backbone
         if isinstance(backbone, LandmarkNet):
-            backbone.load_state_dict(read_landmark_net(path).state_dict())
+            put, wanted = read_landmark_net(path), isinstance(backbone, HeatmapLandmarkNet)
+            if isinstance(put, HeatmapLandmarkNet) != wanted:
+                raise UserError(
+                    f"backbone_weights: {path} has {'no ' if wanted else ''}heatmaps, where the network's "
+                    f"`landmark_heatmaps` is {str(wanted).lower()}. Change the one or the other."
+                )
+            backbone.load_state_dict(put.state_dict())
         else:
             backbone.load_imagenet(path)
 

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from calibration.errors import UserError
 from models.data.crop_cache import CacheManifest, Shard, write_manifest, write_shard
 from models.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from models.network.config import recipe
@@ -14,6 +17,7 @@ from models.network.landmark_net import HeatmapLandmarkNet, read_landmark_net
 from models.network.ust_hand import UstHand
 from models.training import heatmaps, put_landmarks
 from models.training.heatmaps import look, points_of, train
+from models.training.trainer import Trainer
 from models.weights import checkpoint_path
 
 SIDE_PX, CROPS = 280, 6
@@ -78,6 +82,9 @@ def test_the_programs_weights_give_a_checkpoint_whose_estimates_are_the_heatmaps
     assert isinstance(trained, HeatmapLandmarkNet)
     torch.manual_seed(1)
     plain = UstHand(recipe("live"))
+    with pytest.raises(UserError, match="has heatmaps, where the network's `landmark_heatmaps` is false"):
+        trainer: Any = SimpleNamespace(model=plain)
+        Trainer._load_backbone(trainer, tmp_path / "heads" / "distilled.safetensors")
     save_checkpoint(tmp_path / "plain.safetensors", plain.state_dict(), CheckpointInfo(plain.config, 0, {}))
     words = [
         "put",
