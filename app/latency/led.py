@@ -5,8 +5,8 @@ import fcntl
 import os
 import struct
 import termios
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 
 from calibration.errors import UserError
 
@@ -17,42 +17,42 @@ _KNOWN = (
 )
 
 
-class Led(Protocol):
-    """Raises OSError where it cannot be switched any more."""
+class Led(ABC):
+    """Of an open file."""
 
-    def switch(self, on: bool) -> None: ...
+    def __init__(self, file: int) -> None:
+        self._file = file
 
-    def close(self) -> None: ...
+    @abstractmethod
+    def switch(self, on: bool) -> None:
+        """Raises OSError where it cannot be switched any more."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.switch(False)
+        os.close(self._file)
 
 
-class SerialLed:
+class SerialLed(Led):
     """`on` raises the line; whether the LED then shines or not depends on the port and the wiring."""
 
     def __init__(self, file: int, line: str) -> None:
-        self._file, self._mask = file, struct.pack("I", _LINES[line])
+        super().__init__(file)
+        self._mask = struct.pack("I", _LINES[line])
 
     def switch(self, on: bool) -> None:
         fcntl.ioctl(self._file, termios.TIOCMBIS if on else termios.TIOCMBIC, self._mask)
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.switch(False)
-        os.close(self._file)
 
-
-class FileLed:
+class FileLed(Led):
     """https://docs.kernel.org/leds/leds-class.html"""
 
     def __init__(self, file: int, brightest: bytes) -> None:
-        self._file, self._brightest = file, brightest
+        super().__init__(file)
+        self._brightest = brightest
 
     def switch(self, on: bool) -> None:
         os.pwrite(self._file, self._brightest if on else b"0\n", 0)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.switch(False)
-        os.close(self._file)
 
 
 def open_led(text: str) -> Led:

@@ -29,6 +29,11 @@ class LedSpot:
         """When they were grabbed (N,), and the LED's grey level (N,); empty until it is found."""
         return np.array(self._grabs_ns, np.int64), np.array(self._levels)
 
+    @property
+    def count(self) -> int:
+        """Pictures with a grey level."""
+        return len(self._levels)
+
     def take(self, pixels: np.ndarray, grab_ns: int) -> None:
         """The next picture (H, W, 3) BGR."""
         grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)

@@ -24,7 +24,7 @@ def playable(data: bytes) -> tuple[bytes, tuple[int, int]] | None:
     size = jpeg_size(data)
     if size is None:
         return None
-    segments = dict(reversed(list(_segments(data))))
+    segments = dict(_segments(data))
     if _SCAN not in segments:
         return None
     if not data.endswith(_END) and (cut := data.rstrip(b"\0")).endswith(_END):

@@ -1,5 +1,6 @@
 """Frames of a video file by number, also where the file is damaged."""
 
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -41,8 +42,6 @@ class VideoFrames:
         self._pts = -1
         self._first_pts: int | None = None
         self._checked = False
-        self._evenness: bool | None = None
-        self._even_first: int | None = None
         self._lossless: LosslessFrames | None = None
 
     def grab(self) -> int | None:
@@ -57,7 +56,7 @@ class VideoFrames:
         pts = round(self._capture.get(cv2.CAP_PROP_PTS))
         if (failures or pts != self._pts + 1) and not self._checked:
             self._checked = True
-            self._first_pts = _first_of_even_pts(self._path, self._frames)
+            self._first_pts = self._scanned_first_pts
         self._number += 1
         if self._first_pts is not None:
             self._number = max(self._number, pts - self._first_pts)
@@ -76,7 +75,7 @@ class VideoFrames:
 
     def picture_at(self, number: int) -> np.ndarray | None:
         """The frame of a number (H, W, 3) BGR; None of one that cannot be decoded."""
-        if self._capture.get(cv2.CAP_PROP_FOURCC) in _FFV1 and self._is_even() and self._even_first == 0:
+        if self._capture.get(cv2.CAP_PROP_FOURCC) in _FFV1 and self._even_first == 0:
             if self._lossless is None:
                 self._lossless = LosslessFrames(self._path)
             if (picture := self._lossless.picture(number)) is not None:
@@ -86,7 +85,7 @@ class VideoFrames:
 
     def _jump(self, number: int) -> bool:
         """Before or onto a frame, where frames lie evenly in the file; whether that was possible."""
-        if not self._is_even():
+        if self._even_first is None:
             return number > self._number
         self._first_pts = self._even_first
         self._checked = True
@@ -94,16 +93,15 @@ class VideoFrames:
         self._number = -1
         return self.grab() is not None and self._number <= number
 
-    def _is_even(self) -> bool:
-        """Whether a frame's number follows from its time in the file; looked at once."""
-        if self._evenness is None:
-            first = self._first_even_pts()
-            self._evenness, self._even_first = first is not None, first
-        return self._evenness
+    @cached_property
+    def _scanned_first_pts(self) -> int | None:
+        return _first_of_even_pts(self._path, self._frames)
 
-    def _first_even_pts(self) -> int | None:
+    @cached_property
+    def _even_first(self) -> int | None:
+        """The first presentation time, where a frame's number follows from its own; else None."""
         if self._path.suffix != ".mkv" or round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) != self._frames:
-            return _first_of_even_pts(self._path, self._frames)
+            return self._scanned_first_pts
         # There OpenCV counts by the duration and the rate, so that no gap hides between.
         probe = _open(self._path)
         try:

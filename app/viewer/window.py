@@ -158,11 +158,7 @@ class ViewerWindow:
         self._seek(replay, now_ns)
         if index is not None:
             past = [replay.history[before].pose_set for before in range(max(0, index - TRAIL_SETS), index + 1)]
-            self._scene.restart_trails([drawn_hands(pose_set) for pose_set in past])
-            self.shown.show(past[-1], now_ns)
-            if not replay.playing:
-                self._overlay.forget_images()
-            self._take_fresh(replay.history[index], now_ns)
+            self._show_past(replay, past, replay.history[index], now_ns)
             self._sought = None
             if self._seeker is not None and replay.history[index].lacks_images:
                 self._seek_for(self._seeker, past[-1])
@@ -183,11 +179,15 @@ class ViewerWindow:
         )
         if found is None or not same or not (replay.is_ahead or replay.is_back):
             return
-        self._scene.restart_trails([drawn_hands(found.pose_set)])
-        self.shown.show(found.pose_set, now_ns)
+        self._show_past(replay, [found.pose_set], found, now_ns)
+
+    def _show_past(self, replay: Replay, past: Sequence[PoseSet], feed: Feed, now_ns: int) -> None:
+        """The last of these sets, with the images of a feed and the way there."""
+        self._scene.restart_trails([drawn_hands(pose_set) for pose_set in past])
+        self.shown.show(past[-1], now_ns)
         if not replay.playing:
             self._overlay.forget_images()
-        self._take_fresh(found, now_ns)
+        self._take_fresh(feed, now_ns)
 
     def _seek_for(self, seeker: Seeker, place: Place) -> None:
         self._sought = place

@@ -17,7 +17,6 @@ augmentation.
 """
 
 import errno
-import io
 import json
 import os
 from dataclasses import dataclass, fields
@@ -31,7 +30,7 @@ from calibration.errors import UserError
 from calibration.found_files import read_found, remove_folder
 from calibration.hand import Definition
 from calibration.plain_json import parse_json
-from calibration.yamlfile import write_atomic
+from calibration.yamlfile import errors_naming, write_atomic
 from models.files.npyfile import read_npy, write_npy
 from models.files.npzfile import read_npz
 
@@ -123,9 +122,8 @@ def write_shard(path: Path, index: int, shard: Shard) -> None:
             truth = {"joints_m": shard.joints_m.astype(np.float32), "visible": shard.visible.astype(bool)}
             if shard.vertices_m is not None:
                 truth["vertices_m"] = shard.vertices_m.astype(np.float32)
-            content = io.BytesIO()
-            np.savez(content, **truth)
-            write_atomic(temporary / "truth.npz", content.getvalue())
+            with errors_naming(temporary / "truth.npz"):
+                np.savez(temporary / "truth.npz", **truth)
         temporary.rename(final)
     finally:
         remove_folder(temporary)

@@ -16,7 +16,6 @@ from typing import Literal, get_args
 from app.bench.soak.faults import start_hostile_peer
 from app.bench.soak.observer import Observer
 from app.bench.soak.processes import cpu_s
-from app.bench.soak.relay import two_free_ports
 from app.bench.soak.rig_run import ChaosRun
 from app.transport.keys import Keys
 from app.transport.sockets import Subscriber, wait
@@ -43,7 +42,7 @@ def bench(cameras: int, fps: float, per_s: float, seconds: float) -> dict:
                 run.start_remote_camera()
             if observer.wait_for(run.remote, time.monotonic_ns(), _BEGINS_S) is None:
                 raise UserError(f"the run did not begin; its log:\n{run.log.read_text()[-2000:]}")
-            addresses = {"beside": unread.bind(f"tcp://127.0.0.1:{two_free_ports()}"), "with": run.listen}
+            addresses = {"beside": unread.bind("tcp://127.0.0.1:0"), "with": run.listen}
             time.sleep(_SETTLES_S)
             order = [*_ROUNDS, *reversed(_ROUNDS)]
             counts = [

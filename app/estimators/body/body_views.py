@@ -23,7 +23,7 @@ class Look:
     """What is looked at of a frame set: pictures of the crops of each camera's people, and whole images, small."""
 
     time_ns: int
-    capture_times_ns: dict[str, int]
+    camera_ids: list[str]
     crops: list[tuple[str, HandCrop, np.ndarray]]
     searched: dict[str, SearchImage]
 
@@ -33,7 +33,6 @@ class BodiesSeen:
     """The people of one look, by camera."""
 
     time_ns: int
-    capture_times_ns: dict[str, int]
     bodies: dict[str, list[BodyView]]
 
 
@@ -52,23 +51,23 @@ class BodyViews:
         now_ns = frame_set.reference_time_ns
         crops: list[tuple[str, HandCrop, np.ndarray]] = []
         searched: dict[str, SearchImage] = {}
-        times_ns = {}
+        camera_ids = []
         for camera_id, frame in frame_set.frames.items():
             followed = [(camera_id, crop, cut(crop, frame.pixels)) for crop in self._crops.get(camera_id, [])]
             search = search_image(frame.pixels) if self._is_due(camera_id, now_ns) else None
             if not frame.intact():
                 continue
-            times_ns[camera_id] = frame.capture_time_ns
+            camera_ids.append(camera_id)
             crops += followed
             if search is not None:
                 searched[camera_id], self._searched_ns[camera_id] = search, now_ns
-        return Look(time_ns=now_ns, capture_times_ns=times_ns, crops=crops, searched=searched)
+        return Look(time_ns=now_ns, camera_ids=camera_ids, crops=crops, searched=searched)
 
     def read(self, look: Look) -> BodiesSeen:
         """The people in the crops; those who were found in whole images are seen from the next look on."""
         found = find_bodies(self._detection, list(look.searched.values()), self.settings.most_bodies)
         read = read_bodies(self._landmarks, [crop for _, crop, _ in look.crops], [cut for _, _, cut in look.crops])
-        bodies: dict[str, list[BodyView]] = {camera_id: [] for camera_id in look.capture_times_ns}
+        bodies: dict[str, list[BodyView]] = {camera_id: [] for camera_id in look.camera_ids}
         for (camera_id, _, _), body in zip(look.crops, read, strict=True):
             if body is not None and body.presence >= self.settings.least_presence:
                 bodies[camera_id].append(body)
@@ -79,7 +78,7 @@ class BodyViews:
             followed = self._crops[camera_id]
             new = [crop for crop in crops if not any(self._same(crop, other) for other in followed)]
             self._crops[camera_id] = (followed + new)[: self.settings.most_bodies]
-        return BodiesSeen(time_ns=look.time_ns, capture_times_ns=look.capture_times_ns, bodies=bodies)
+        return BodiesSeen(time_ns=look.time_ns, bodies=bodies)
 
     def close(self) -> None:
         self._detection.close()

@@ -37,7 +37,7 @@ class StubViews:
 
     def take(self, frame_set: FrameSet) -> Look:
         self.looks.append(frame_set.index)
-        return Look(time_ns=frame_set.reference_time_ns, capture_times_ns={}, crops=[], searched={})
+        return Look(time_ns=frame_set.reference_time_ns, camera_ids=[], crops=[], searched={})
 
     def read(self, look: Look) -> BodiesSeen:
         self.may_read.wait(60)
@@ -54,7 +54,7 @@ class StubViews:
                     next_crop=HandCrop(points[11], 200.0, 0.0),
                 )
             ]
-        return BodiesSeen(time_ns=look.time_ns, capture_times_ns={}, bodies=bodies)
+        return BodiesSeen(time_ns=look.time_ns, bodies=bodies)
 
     def close(self) -> None: ...
 

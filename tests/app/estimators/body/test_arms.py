@@ -58,8 +58,7 @@ def seen(rig: Rig, people: list[Person], look: int, error_px: float, rng: np.ran
             crop = HandCrop(points[[11, 12]].mean(0), error_px / BODY.point_error, 0.0)
             of_view.append(BodyView(points_px=points, visibility=np.ones(BODY_POINTS), presence=1.0, next_crop=crop))
         bodies[camera.camera_id] = of_view
-    times_ns = dict.fromkeys(bodies, look * LOOK_NS)
-    return BodiesSeen(time_ns=look * LOOK_NS, capture_times_ns=times_ns, bodies=bodies)
+    return BodiesSeen(time_ns=look * LOOK_NS, bodies=bodies)
 
 
 def test_elbows_and_shoulders_are_where_they_are_and_errors_as_large_as_is_said() -> None:
