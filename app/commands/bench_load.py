@@ -3,10 +3,9 @@
 import argparse
 import json
 
-from app.commands.camera_count import check_camera_count
+from app.commands.camera_count import add_camera_count, add_camera_size, check_camera_count
 from app.commands.common import add_command, positive, run_rig
 from app.run.settings import RunSettings
-from calibration.camera_source import MAX_CAMERAS
 from models.simulation.simulated_rig import ring_rig
 
 
@@ -18,10 +17,8 @@ def add_load(parts) -> None:
         "many large simulated cameras: sets a second, frames lost by cause, and which process takes the time",
         "  usthand bench load\n  usthand bench load --cameras 8 --fps 30 --seconds 30 --json",
     )
-    parser.add_argument("--cameras", type=int, default=8, metavar="N", help=f"2 to {MAX_CAMERAS} (%(default)s)")
-    parser.add_argument("--fps", type=positive, default=30.0, help="of each (%(default)s)")
-    parser.add_argument("--width", type=int, choices=range(160, 4097), default=1280, metavar="PX", help="(%(default)s)")
-    parser.add_argument("--height", type=int, choices=range(120, 4097), default=720, metavar="PX", help="(%(default)s)")
+    add_camera_count(parser, 8)
+    add_camera_size(parser)
     parser.add_argument("--seconds", type=positive, default=30.0, help="of the run (%(default)s)")
     parser.add_argument("--no-mesh", action="store_false", dest="mesh", help="fit no hand mesh")
 

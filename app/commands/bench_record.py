@@ -6,9 +6,8 @@ import logging
 import tempfile
 from pathlib import Path
 
-from app.commands.camera_count import check_camera_count
+from app.commands.camera_count import add_camera_count, add_camera_size, check_camera_count
 from app.commands.common import add_command, positive, run_rig
-from calibration.camera_source import MAX_CAMERAS
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +25,8 @@ def add_record(parts) -> None:
     parser.add_argument(
         "--settings", nargs="+", choices=_SETTINGS, default=_SETTINGS, metavar="NAME", help=", ".join(_SETTINGS)
     )
-    parser.add_argument("--cameras", type=int, default=4, metavar="N", help=f"2 to {MAX_CAMERAS} (%(default)s)")
-    parser.add_argument("--fps", type=positive, default=30.0, help="of each (%(default)s)")
-    parser.add_argument("--width", type=int, choices=range(160, 4097), default=1280, metavar="PX", help="(%(default)s)")
-    parser.add_argument("--height", type=int, choices=range(120, 4097), default=720, metavar="PX", help="(%(default)s)")
+    add_camera_count(parser)
+    add_camera_size(parser)
     parser.add_argument("--seconds", type=positive, default=60.0, help="of each recording (%(default)s)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="on the disk to record to (default: the system's)")
 

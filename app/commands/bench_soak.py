@@ -5,9 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from app.commands.camera_count import check_camera_count
+from app.commands.camera_count import add_camera_count, check_camera_count
 from app.commands.common import add_command, positive
-from calibration.camera_source import MAX_CAMERAS
 
 
 def add_soak(parts) -> None:
@@ -20,7 +19,7 @@ def add_soak(parts) -> None:
         "  usthand bench soak --hostile 100000",
     )
     parser.add_argument("--minutes", type=positive, default=3.0, metavar="N", help="(%(default)s)")
-    parser.add_argument("--cameras", type=int, default=4, metavar="N", help=f"2 to {MAX_CAMERAS} (%(default)s)")
+    add_camera_count(parser)
     parser.add_argument("--fps", type=positive, default=30.0, help="of each camera (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the schedule (%(default)s)")
     parser.add_argument(

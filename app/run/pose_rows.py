@@ -55,6 +55,8 @@ ARM_ROW = np.dtype(
 )
 """An arm of a hand; likewise."""
 SET_ROW = np.dtype([("time", np.int64), ("views", np.uint64), ("held", np.int64), ("predicted", np.int64)])
+_MORE = {"ahead": ("ahead", AHEAD_ROW), "arms": ("arm", ARM_ROW)}
+"""Rows that not every run has, by file: the prefix of their arrays, and what they are."""
 
 
 def part_of(path: Path) -> Path:
@@ -80,7 +82,7 @@ def finish_poses(path: Path) -> int:
     arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about.cameras)}
     arrays |= {f"set_{name}": sets[name] for name in ("time", "held", "predicted")}
     arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about.definition)}
-    for file, row, prefix in (("ahead", AHEAD_ROW, "ahead"), ("arms", ARM_ROW, "arm")):
+    for file, (prefix, row) in _MORE.items():
         if (part / file).is_file():
             more = _rows(part / file, row)
             arrays |= {f"{prefix}_{name}": more[name] for name in row.names or ()}
@@ -105,7 +107,7 @@ def mend_rows(path: Path) -> int:
     """Cut off what a writer that was killed left of a row, so that more may follow. Returns the first number that no
     hand has yet. Raises OSError."""
     part = part_of(path)
-    for name, row in (("hands", HAND_ROW), ("sets", SET_ROW), ("ahead", AHEAD_ROW), ("arms", ARM_ROW)):
+    for name, row in (("hands", HAND_ROW), ("sets", SET_ROW), *((file, row) for file, (_, row) in _MORE.items())):
         if (part / name).is_file():
             os.truncate(part / name, (part / name).stat().st_size // row.itemsize * row.itemsize)
     tracks = _rows(part / "hands", HAND_ROW)["track"]

@@ -139,7 +139,7 @@ class LookAhead:
         fitter = known.fitter if known else HandFitter(hand.side, hand.bones)
         joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
         variance_m2 = np.trace(hand.covariance_m2, axis1=1, axis2=2) / 3
-        fit = _fit(fitter, joints_m, hand.covariance_m2) if settings.fits else None
+        fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None
         if fit is not None:
             joints_m, variance_m2 = fit.joints_world_m, settings.fitted_share**2 * variance_m2
             _remember(poses, hand.capture_time_ns, fit)
@@ -214,12 +214,3 @@ def _at(said: Forecast, ahead_ms: float) -> tuple[np.ndarray, np.ndarray]:
         (1 - share) * way_m[after - 1] + share * way_m[after],
         (1 - share) * std_m[after - 1] + share * std_m[after],
     )
-
-
-def _fit(fitter: HandFitter, joints_m: np.ndarray, covariance_m2: np.ndarray) -> PoseFit | None:
-    """None also where the joints make the fit fail: they are forecast as they are."""
-    try:
-        return fitter.fit(joints_m, covariance_m2)
-    except (ArithmeticError, ValueError) as error:
-        log.warning("a hand is forecast without a fit: %s", error)
-        return None

@@ -49,8 +49,8 @@ class PoseFile:
         self._part = part_of(self.path)
         self._bits = {camera_id: 1 << number for number, camera_id in enumerate(cameras)}
         self._room_s = time.monotonic()
-        self._ahead: FileIO | None = None
-        self._arms: FileIO | None = None
+        self._more: dict[str, FileIO] = {}
+        """Of rows that not every run has: opened with the first one."""
         self._first_track = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,30 +104,24 @@ class PoseFile:
     def _add_arm(self, side: str, hand: Hand | HandPose, arm: ArmPose | None) -> None:
         if arm is None:
             return
-        if self._arms is None:
-            self._write(self._open_arms)
-        assert self._arms is not None
         elbow = arm.elbow_world_m, arm.elbow_covariance_m2
         shoulder = arm.shoulder_world_m or _UNKNOWN_POINT, arm.shoulder_covariance_m2 or _UNKNOWN_COVARIANCE
         row = (hand.capture_time_ns, side, self._first_track + hand.track_id, arm.side, *elbow, *shoulder)
-        rows = np.array(row, ARM_ROW).tobytes()
-        self._write(lambda file=self._arms, rows=rows: file.write(rows))
-
-    def _open_arms(self) -> None:
-        self._arms = (self._part / "arms").open("ab", buffering=0)
+        self._add_row("arms", np.array(row, ARM_ROW))
 
     def _add_ahead(self, ahead: Iterable[AheadPose]) -> None:
         for hand in ahead:
-            if self._ahead is None:
-                self._write(self._open_ahead)
-            assert self._ahead is not None
             track = self._first_track + hand.track_id
             row = (hand.time_ns, hand.seen_time_ns, hand.hand, track, hand.joints_world_m, hand.covariance_m2)
-            rows = np.array(row, AHEAD_ROW).tobytes()
-            self._write(lambda file=self._ahead, rows=rows: file.write(rows))
+            self._add_row("ahead", np.array(row, AHEAD_ROW))
 
-    def _open_ahead(self) -> None:
-        self._ahead = (self._part / "ahead").open("ab", buffering=0)
+    def _add_row(self, name: str, row: np.ndarray) -> None:
+        def add() -> None:
+            if name not in self._more:
+                self._more[name] = (self._part / name).open("ab", buffering=0)
+            self._more[name].write(row.tobytes())
+
+        self._write(add)
 
     def _add_set(self, time_ns: int, views: Iterable[str], states: Sequence[str]) -> None:
         row = np.array((time_ns, self._mask(views), states.count("held"), states.count("predicted")), SET_ROW)
@@ -138,9 +132,8 @@ class PoseFile:
     def close(self) -> None:
         """Make the file. Raises UserError where it cannot be written."""
         self._make_room()
-        for file in (self._hands, self._sets, self._ahead, self._arms):
-            if file is not None:
-                file.close()
+        for file in (self._hands, self._sets, *self._more.values()):
+            file.close()
         os.close(self._room)
         self._write(lambda: finish_poses(self.path))
 
@@ -149,7 +142,7 @@ class PoseFile:
 
         def make_room() -> None:
             rows = self._hands.tell() // HAND_ROW.itemsize
-            more = sum(file.tell() for file in (self._ahead, self._arms) if file is not None)
+            more = sum(file.tell() for file in self._more.values())
             wider = len(self._bits) * (rows + self._sets.tell() // SET_ROW.itemsize)
             os.posix_fallocate(self._room, 0, self._hands.tell() + self._sets.tell() + more + wider + _ROOM)
 

@@ -6,6 +6,7 @@ K. Levenberg, "A method for the solution of certain non-linear problems in least
 algorithm for least-squares estimation of nonlinear parameters", 1963; angles at a limit that want to leave it are held.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from calibration.rotations import make_transform
 from models.hand import skeleton
 from models.hand.angle_prior import AnglePrior
 from models.hand.builtin import MIRROR_Y, mirror_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +85,25 @@ def fit_pose(
 
     What is known of the angles before (`prior`) counts by its deviation, as the joints do by theirs.
 
-    None where the joints fix no pose: they or their covariance are not finite, or the palm's joints lie on a line.
+    None where the joints fix no pose: they or their covariance are not finite, the palm's joints lie on a line, or what
+    is solved for is singular.
     """
+    try:
+        return _fit_pose(joints_world_m, bone_lengths_m, side, covariance_m2, last, iterations, prior)
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
+        log.warning("a hand is not fitted: %s", error)
+        return None
+
+
+def _fit_pose(
+    joints_world_m: np.ndarray,
+    bone_lengths_m: np.ndarray,
+    side: Side,
+    covariance_m2: np.ndarray | None,
+    last: PoseFit | None,
+    iterations: int,
+    prior: AnglePrior | None,
+) -> PoseFit | None:
     measured = np.asarray(joints_world_m, np.float64)
     if not are_usable(measured):
         return None

@@ -269,3 +269,13 @@ def test_a_hand_comes_back_after_frames_without_one(hands: dict[Side, BuiltinHan
     fit = fitter.fit(joints[29])
     assert fit is not None
     assert distances(fit.joints_world_m, joints[29]).max() < 1e-3
+
+
+def test_joints_that_make_what_is_solved_for_singular_fix_no_pose(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    joints = BuiltinHand("right").joints(skeleton.REST_ANGLES_RAD, np.eye(4), MEAN_SHAPE)
+    assert fit_pose(joints, MEAN_SHAPE[:20]) is not None
+    monkeypatch.setattr("models.hand.fit._minimise", fail)
+    assert fit_pose(joints, MEAN_SHAPE[:20]) is None
