@@ -21,7 +21,8 @@ from calibration.found_files import read_found
 from calibration.image_turn import ImageTurn
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
 from calibration.video import UprightVideo, check_times, check_video, video_properties
-from calibration.yamlfile import read_yaml, write_atomic, write_yaml
+from calibration.written_files import write_atomic
+from calibration.yamlfile import read_yaml, write_yaml
 
 SESSION_VERSION = 1
 SESSION_FILE = "session.yaml"

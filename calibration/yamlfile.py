@@ -1,11 +1,8 @@
 """Typed YAML files: read into msgspec structs with errors a person can act on, written atomically."""
 
 import difflib
-import os
 import re
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -15,6 +12,7 @@ import yaml
 from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.plain_yaml import parse_yaml, resolve_numbers
+from calibration.written_files import write_atomic
 
 T = TypeVar("T")
 
@@ -115,30 +113,3 @@ def write_yaml(path: Path, value: Any) -> None:
     """Write a struct or plain data as YAML, atomically."""
     text = yaml.dump(msgspec.to_builtins(value), Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
     write_atomic(path, text.encode())
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part, even after a crash.
-
-    Raises OSError, which names the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with errors_naming(path), temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with errors_naming(path):
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def errors_naming(path: Path) -> Iterator[None]:
-    """OSErrors of the block name this file: those of a full disk name none, or one that stands in for it."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None

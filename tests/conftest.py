@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -62,6 +63,15 @@ def x_display() -> Iterator[str]:
 def _own_log_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test writes to the user's logs."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def _own_log_handlers() -> Iterator[None]:
+    """No command that ran within a test goes on writing to what was standard error then."""
+    yield
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

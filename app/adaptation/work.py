@@ -12,7 +12,7 @@ import msgspec
 from calibration.errors import UserError
 from calibration.found_files import read_found, remove_folder
 from calibration.session import Session
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 _VERSION = 1
 _PLAN = "plan.json"

@@ -30,7 +30,7 @@ from app.batch.record import (
 from app.batch.sessions import manifest_of, session_name
 from calibration.errors import UserError
 from calibration.programs import handled, heard
-from calibration.yamlfile import errors_naming, write_atomic
+from calibration.written_files import errors_naming, write_atomic
 
 log = logging.getLogger(__name__)
 

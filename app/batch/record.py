@@ -18,7 +18,7 @@ import msgspec
 from app.batch.jobs import JobName
 from calibration.found_files import read_found
 from calibration.plain_json import parse_json
-from calibration.yamlfile import errors_naming
+from calibration.written_files import errors_naming
 
 STOP_FILE = ".stop"
 TaskState = Literal["done", "failed", "interrupted"]

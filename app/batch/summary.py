@@ -16,7 +16,7 @@ from app.batch.jobs import Figure
 from app.batch.progress import spoken
 from calibration.report.style import STYLE
 from calibration.report.text import escape, number, table
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 OUTLIER = 3.5
 """Of the robust z-score; B. Iglewicz and D. Hoaglin, How to Detect and Handle Outliers, 1993."""

@@ -36,7 +36,7 @@ from app.batch.storage import fetch, is_url, store
 from calibration.errors import UserError
 from calibration.found_files import remove_folder
 from calibration.plain_json import parse_json
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 CORES = "USTHAND_BATCH_CORES"
 """The cores of a local worker's commands, `0,1`, in its environment."""

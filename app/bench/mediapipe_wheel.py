@@ -18,7 +18,8 @@ import numpy as np
 from app.estimators.detection import Detection, Region, merge_duplicates
 from app.estimators.detectors.hand_crop import HandCrop, crop_of_keypoints
 from app.estimators.detectors.mediapipe_hands import CROP_PX, HandDetectorSettings, detection_of
-from app.estimators.detectors.palms import Palm, crops_of_palms
+from app.estimators.detectors.palms import crops_of_palms
+from app.estimators.detectors.ssd import BoxWithPoints
 from calibration.errors import UserError
 from calibration.frames import Frame
 
@@ -160,7 +161,7 @@ class WheelHands:
         result = self._run(self._landmark_graphs, _LANDMARK_GRAPH, readers, crop_rgb)
         return np.array(result["landmarks"]).reshape(21, 3)[:, :2], result["presence"], result["right"]
 
-    def palms(self, image_bgr: np.ndarray) -> list[Palm]:
+    def palms(self, image_bgr: np.ndarray) -> list[BoxWithPoints]:
         """An image's palms in its pixels, the likeliest first."""
         image_rgb = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
         palms = self._run(self._palm_graphs, _PALM_GRAPH, {"palms": "get_proto_list"}, image_rgb).get("palms") or []
@@ -170,7 +171,7 @@ class WheelHands:
             box = palm.location_data.relative_bounding_box
             points = np.array([[point.x, point.y] for point in palm.location_data.relative_keypoints]) * size
             box_px = np.array([box.xmin, box.ymin, box.width, box.height]) * np.tile(size, 2)
-            found.append(Palm(palm.score[0], box_px, points))
+            found.append(BoxWithPoints(palm.score[0], box_px, points))
         return found
 
     def _crops(self, image_bgr: np.ndarray) -> list[HandCrop]:

@@ -20,7 +20,7 @@ from app.evaluation.tables import page, text_tables, with_sections
 from calibration.arguments import words
 from calibration.errors import UserError
 from calibration.programs import run_program
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.evaluation.arguments import add_arguments, to_words
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from calibration.errors import UserError
 from calibration.hand import FINGERS
 from calibration.rig import Rig, read_rig
 from calibration.session import Session, check_session
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 
 def add_parser(subparsers) -> None:

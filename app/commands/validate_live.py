@@ -19,7 +19,7 @@ from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.hand import FINGERS, Side
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 
 def run_touch_test(

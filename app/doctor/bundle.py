@@ -20,7 +20,7 @@ from pathlib import Path
 from app.doctor.examination import as_text
 from app.doctor.finding import Finding, Machine
 from app.run.logs import without_passwords
-from calibration.yamlfile import errors_naming
+from calibration.written_files import errors_naming
 
 _MOST_LOG_BYTES, _MOST_LOGS = 1_000_000, 40
 _URL_HOST = re.compile(r"(?<=://)(\*\*\*@)?(\[[0-9a-fA-F:.]+\]|[^\s/:@'\"\],}*]+)")

@@ -27,12 +27,13 @@ class WatchSettings:
     agreed: int = 3
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Record:
     count: int = 0
     elsewhere: float = 0.0
     nothing: float = 0.0
     agreed: int = 0
+    is_elsewhere: bool = False
 
 
 class ViewWatch:
@@ -52,13 +53,12 @@ class ViewWatch:
             record.elsewhere += weight * ((sight == "elsewhere") - record.elsewhere)
             record.nothing += weight * ((sight == "nothing") - record.nothing)
             record.agreed = record.agreed + 1 if sight == "agrees" else 0
-            if record.agreed >= self._settings.agreed and self._is_elsewhere(record):
+            if record.agreed >= self._settings.agreed and record.is_elsewhere:
                 self._records[camera_id] = _Record()
+            elif record.count >= self._settings.least and record.elsewhere > self._settings.elsewhere:
+                record.is_elsewhere = True
         if self.exchanged and not set(self.exchanged) <= set(self.doubtful):
             self.exchanged = None
-
-    def _is_elsewhere(self, record: _Record) -> bool:
-        return record.count >= self._settings.least and record.elsewhere > self._settings.elsewhere
 
     @property
     def doubtful(self) -> list[str]:
@@ -67,12 +67,12 @@ class ViewWatch:
         return [
             camera_id
             for camera_id, record in self._records.items()
-            if self._is_elsewhere(record) or (record.count >= least and record.elsewhere + record.nothing > share)
+            if record.is_elsewhere or (record.count >= least and record.elsewhere + record.nothing > share)
         ]
 
     def left_out(self, camera_ids: Sequence[str]) -> list[str]:
         """Of the cameras of a set those that see hands elsewhere, as long as two others remain."""
-        bad = [c for c in camera_ids if c in self._records and self._is_elsewhere(self._records[c])]
+        bad = [c for c in camera_ids if c in self._records and self._records[c].is_elsewhere]
         return bad if len(camera_ids) - len(bad) >= 2 else []
 
     def notes(self) -> dict[str, str]:

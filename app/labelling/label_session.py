@@ -21,7 +21,7 @@ from calibration.found_files import read_found, remove_folder
 from calibration.plain_json import parse_json
 from calibration.rig_backup import keep_backup
 from calibration.session import Session
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.files.labels import Labels, read_labels, write_labels
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
 from calibration.frames import Frame
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 LONGEST = 4.0
 """Times as long as what was asked for, at most."""

@@ -29,7 +29,7 @@ from app.transport.sockets import CommandServer, Publisher, Subscriber, wait
 from calibration.errors import UserError
 from calibration.rig import Rig
 from calibration.session import SESSION_FILE
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 log = logging.getLogger(__name__)
 

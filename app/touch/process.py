@@ -37,7 +37,7 @@ from calibration.board.board import read_board
 from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from app.viewer.state import Toggles
 from app.viewer.window import ViewerWindow
 from calibration.errors import UserError, write_error
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 SIZE = (1280, 720)
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 80]

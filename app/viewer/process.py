@@ -31,7 +31,7 @@ from app.viewer.take_keys import TakeKeys
 from calibration.camera_source import RecordedSource
 from calibration.rig import Rig
 from calibration.session import read_session
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from app.viewer.video import Mp4Writer
 from app.viewer.window import ViewerWindow
 from calibration.errors import write_error
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 
 def run_viewer(

@@ -24,7 +24,7 @@ from app.viewer.state import Shown
 from app.web.scene import WebScene
 from app.web.server import open_server
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from calibration.board.board import read_board
 from calibration.rig import Rig
 from calibration.wizard.hints import Suggestion, camera_needs
 from calibration.wizard.wizard import Capture, Wizard, WizardStep
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 log = logging.getLogger(__name__)
 

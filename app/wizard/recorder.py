@@ -18,7 +18,7 @@ from calibration.rig import Rig
 from calibration.session import write_session
 from calibration.wizard.journal import Journal, read_journal
 from calibration.wizard.wizard import Capture
-from calibration.yamlfile import errors_naming
+from calibration.written_files import errors_naming
 
 JOURNAL = "journal.jsonl"
 _QUALITY = 95

@@ -20,7 +20,7 @@ from app.transport.messages import AheadPose, ArmPose, HandPose, PoseSet
 from calibration.errors import WriteError, write_error
 from calibration.frames import FrameSet
 from calibration.hand import Definition
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 _ROOM_S = 0.5
 # What a file has besides its rows: the names of its arrays, a few hundred bytes each.

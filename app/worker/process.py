@@ -50,7 +50,7 @@ from app.worker.run_summary import RunSummary, simulated_truth
 from app.worker.timing import SetTiming, set_timing
 from calibration.frames import FrameSet
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import numpy as np
 from calibration.board.board import Board
 from calibration.board.pattern import black_rectangles_m, board_size_m, rasterise
 from calibration.errors import UserError
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 PAPERS_MM: dict[str, tuple[float, float]] = {"A4": (210.0, 297.0), "A3": (297.0, 420.0), "Letter": (215.9, 279.4)}
 MARGIN_MM = 8.0

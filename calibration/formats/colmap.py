@@ -30,8 +30,8 @@ from calibration.formats.parts import (
 )
 from calibration.found_files import read_found
 from calibration.rig import CalibrationRecord, Rig, RigCamera
+from calibration.written_files import write_atomic
 from calibration.written_together import written_together
-from calibration.yamlfile import write_atomic
 
 _OTHER_FILES = ("cameras.bin", "images.bin", "points3D.bin", "rigs.txt", "frames.txt", "rigs.bin", "frames.bin")
 

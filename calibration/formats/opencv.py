@@ -31,7 +31,7 @@ from calibration.formats.parts import (
 )
 from calibration.rig import CalibrationRecord, Rig
 from calibration.rotations import make_transform
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 ENDINGS = (".yml", ".yaml", ".xml", ".json")
 _PINHOLE, _FISHEYE = 0, 1

@@ -20,7 +20,7 @@ from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, n
 from calibration.found_files import open_found
 from calibration.rig import RigCamera
 from calibration.rotations import make_transform
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 CAMERA_KEYS = frozenset(
     {"name", "size", "matrix", "distortions", "rotation", "translation", "fisheye", "error", EXTRAS_KEY}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from calibration.report.page import ReportContext, board_text, report_html
 from calibration.result.result import CalibrationResult
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 __all__ = ["ReportContext", "board_text", "report_html", "write_report"]
 

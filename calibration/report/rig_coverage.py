@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from calibration.report.canvas import INK, MUTED, camera_colour
 from calibration.report.rig_plots import upright_axes
 from calibration.rig import Rig
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 
 _ACROSS = 121
 _MARGIN = 0.15

@@ -19,7 +19,7 @@ from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.plain_json import parse_json
 from calibration.wizard.wizard import Capture
-from calibration.yamlfile import errors_naming
+from calibration.written_files import errors_naming
 
 JOURNAL_VERSION = 1
 

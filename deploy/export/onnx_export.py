@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from calibration.errors import UserError
+from calibration.written_files import write_atomic
 from calibration.written_together import written_together
-from calibration.yamlfile import write_atomic
 from deploy.artefact.manifest import (
     FORMAT,
     MANIFEST,

@@ -15,7 +15,7 @@ import msgspec
 import onnx
 
 from calibration.errors import UserError
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from deploy.artefact.manifest import Interface, TensorSpec, read_file, read_manifest
 from deploy.tensorrt.library import EXTRAS, Library, check_bindings, installed, load_library, tensor_spec
 from deploy.tensorrt.manifest import (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from deploy.artefact.manifest import Interface, TensorSpec
 from deploy.tensorrt.cuda import Stream
 from deploy.tensorrt.library import EXTRAS, Library, check_bindings, tensor_spec

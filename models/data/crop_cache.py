@@ -30,7 +30,7 @@ from calibration.errors import UserError
 from calibration.found_files import read_found, remove_folder
 from calibration.hand import Definition
 from calibration.plain_json import parse_json
-from calibration.yamlfile import errors_naming, write_atomic
+from calibration.written_files import errors_naming, write_atomic
 from models.files.npyfile import read_npy, write_npy
 from models.files.npzfile import read_npz
 

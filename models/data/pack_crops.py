@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from calibration.programs import exit_code
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.data.crop_cache import MARGIN, Shard, read_cache
 from models.data.fused_labels import in_definition
 from models.data.packed_crops import DEFINITIONS

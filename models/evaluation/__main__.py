@@ -13,7 +13,7 @@ import torch
 
 from calibration.errors import UserError
 from calibration.programs import exit_code
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.data.crop_cache import MARGIN, check_upright
 from models.data.relabel import relabel
 from models.data.session_cache import cache_of

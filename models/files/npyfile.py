@@ -8,7 +8,7 @@ from typing import IO
 import numpy as np
 
 from calibration.found_files import open_found
-from calibration.yamlfile import errors_naming
+from calibration.written_files import errors_naming
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

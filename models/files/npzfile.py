@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration.errors import UserError
 from calibration.found_files import open_found
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.files.npyfile import read_header
 
 _MOST_BYTES = 2_000_000_000

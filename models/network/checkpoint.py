@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from calibration.errors import UserError
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.network.config import NetworkConfig, config_from
 from models.network.ust_hand import UstHand
 from models.weights import checkpoint_path

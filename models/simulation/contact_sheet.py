@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.hand.crop import hand_box, make_crop
 from models.simulation.renderer import hands_in_image, render, render_crop
 from models.simulation.simulated_rig import LAYOUTS, random_rig

@@ -13,7 +13,7 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.spatial import KDTree
 
 from calibration.hand import FINGER_JOINTS
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.hand.mesh import MESH_FILE
 from models.tools import remesh
 from models.tools.form import HandForm, mean_hand, smoothstep

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from models.tools.tflite import read_tflite
 from models.tools.tflite_to_onnx import ModelSpec, OutputSpec, kept, to_onnx
 

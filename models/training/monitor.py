@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from calibration.hand import BONES
-from calibration.yamlfile import errors_naming
+from calibration.written_files import errors_naming
 from models.network.lifting import condition_cameras, project
 from models.network.ust_hand import UstHand, draw_latents
 from models.training.step import INPUTS, to_device

@@ -28,8 +28,8 @@ from calibration.measured_latency import MeasuredLatency
 from calibration.programs import exit_code
 from calibration.rig import read_rig, write_latencies, write_rig
 from calibration.wizard.wizard import Capture
+from calibration.written_files import write_atomic
 from calibration.written_together import written_together
-from calibration.yamlfile import write_atomic
 from deploy.export import onnx_export
 from models.data.generate import GenerateSettings, generate
 from models.evaluation.__main__ import main as evaluate

@@ -21,7 +21,7 @@ from app.bench.mediapipe_wheel import WheelHands
 from app.estimators.detectors.hand_crop import HandCrop, crop_of_keypoints
 from app.estimators.detectors.mediapipe_hands import CROP_PX
 from app.estimators.detectors.palms import crops_of_palms
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from tests.conftest import ROOT
 from tests.support.real_rig import read_sets
 

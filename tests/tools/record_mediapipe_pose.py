@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from calibration.yamlfile import write_atomic
+from calibration.written_files import write_atomic
 from tests.conftest import ROOT
 from tests.support.real_rig import read_sets
 

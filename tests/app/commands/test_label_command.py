@@ -10,7 +10,7 @@ import pytest
 from app import cli
 from app.estimators.detectors import mediapipe_hands
 from app.evaluation.evaluation import Recording
-from calibration import yamlfile
+from calibration import written_files
 from calibration.session import write_session
 from calibration.video import video_properties
 from models.files.labels import read_labels
@@ -91,7 +91,7 @@ def test_a_full_disk_is_exit_code_1(recording, tmp_path, monkeypatch, capsys):
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(yamlfile.os, "fsync", full)
+    monkeypatch.setattr(written_files.os, "fsync", full)
     assert cli.main(["label", str(recording.session.path), "--from", "openpose", str(folder)]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert not (recording.session.path / "labels.npz").exists()
@@ -105,7 +105,7 @@ def test_an_interrupt_is_exit_code_1_and_says_how_to_go_on(recording, tmp_path, 
 
     words = ["label", str(recording.session.path), "--from", "openpose", str(folder)]
     caplog.set_level("INFO")
-    monkeypatch.setattr(yamlfile.os, "fsync", interrupt)
+    monkeypatch.setattr(written_files.os, "fsync", interrupt)
     assert cli.main(words) == 1
     assert "the same command goes on where it was" in caplog.text
     monkeypatch.undo()

@@ -8,7 +8,7 @@ import pytest
 
 from app import cli
 from app.evaluation.evaluation import Recording
-from calibration import yamlfile
+from calibration import written_files
 from calibration.board.board import Board, write_board
 from tests.support.exact_footage import make_session
 from tests.support.grip_scene import BOARD
@@ -59,7 +59,7 @@ def test_rendered_touches_from_the_videos_to_the_report(tmp_path, monkeypatch, c
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(yamlfile.os, "fsync", full)
+    monkeypatch.setattr(written_files.os, "fsync", full)
     assert cli.main([*map(str, words), "--report", str(report)]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert report.read_bytes() == before

@@ -36,6 +36,13 @@ def test_one_that_agrees_again_is_taken_back():
     assert watch.left_out(CAMERAS) == []
 
 
+def test_one_that_sees_hands_elsewhere_is_not_taken_back_because_it_then_sees_nothing():
+    watch = watched(40, b="elsewhere")
+    for _ in range(40):
+        watch.learn({**dict.fromkeys(CAMERAS, "agrees"), "b": "nothing"})  # pyright: ignore[reportArgumentType]
+        assert watch.doubtful == watch.left_out(CAMERAS) == ["b"]
+
+
 def test_one_that_sees_nothing_is_named_but_not_left_out_and_two_always_remain():
     watch = watched(40, b="nothing")
     assert watch.doubtful == ["b"]

@@ -13,7 +13,7 @@ from app.evaluation.evaluation import Recording
 from app.labelling.find_hands import StretchSettings
 from app.labelling.label_session import label_session
 from app.labelling.label_sources import LabelSource
-from calibration import yamlfile
+from calibration import written_files
 from calibration.errors import UserError
 from calibration.rig import write_rig
 from calibration.session import check_session
@@ -143,7 +143,7 @@ def test_a_full_disk_loses_nothing(recording, monkeypatch, failing):
         if len(writes) == failing:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(yamlfile.os, "fsync", full)
+    monkeypatch.setattr(written_files.os, "fsync", full)
     settings = StretchSettings(sets=10)
     with pytest.raises(OSError, match="No space left"):
         label_session(session, source_of(ExactDetector(recording.rig), "new"), stretches=settings)
