@@ -255,6 +255,8 @@ class Subscriber:
         What is no message of ours is skipped, and a peer that sent many of them is not listened to any more.
         """
         allowed = 4 * HEADER_BACKLOG if self._allowance is None else min(4 * HEADER_BACKLOG, self._allowance.left)
+        # While one connection always has a message, ZeroMQ looks only after a hundred of them whether others have one.
+        self._socket.get(zmq.EVENTS)
         for _ in range(allowed):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)

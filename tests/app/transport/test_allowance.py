@@ -53,6 +53,31 @@ def test_a_peer_that_floods_does_not_keep_another_from_being_heard() -> None:
         end.close()
 
 
+def test_a_message_beside_a_flood_is_among_the_next_that_are_read() -> None:
+    """It was the hundred and first: so often ZeroMQ looked for those of other connections while one had some."""
+    now_s = 0.0
+    subscriber = Subscriber(16, allowance=Allowance(10, lambda: now_s))
+    address = subscriber.bind("tcp://127.0.0.1:*")
+    flood, quiet = Publisher(), Publisher()
+    for publisher in (flood, quiet):
+        meet(publisher, subscriber, address)
+    for _ in range(200):
+        flood.send_parts([b"nothing"])
+    while not subscriber.refused:
+        now_s += 0.1
+        assert list(subscriber.receive()) == []
+    quiet.send(CameraStatus(camera_id="cam_0", state="streaming"))
+    for _ in range(60):
+        time.sleep(0.05)
+        now_s += 0.1  # enough for one message
+        if list(subscriber.receive()):
+            break
+    else:
+        raise AssertionError(f"{subscriber.refused} others were read first")
+    for end in (subscriber, flood, quiet):
+        end.close()
+
+
 def test_a_header_that_is_large_is_refused_unread() -> None:
     subscriber = Subscriber(16, allowance=Allowance(1000), largest=1 << 20)
     address = subscriber.bind("tcp://127.0.0.1:*")
