@@ -137,5 +137,7 @@ class JudgeSettings:
     """Of the joints from their middle, from a fist of a child's to more than the largest hand."""
     longest_bone_m: float = 0.13
     """The longest, from the wrist to the middle knuckle, is 0.09 in a mean adult."""
+    unsure_sd_m: float = 0.01
+    """Of the joints' mean stated error: from there on the hand's bones may correct joints that lie too far apart."""
     certain_sd_m: float = 0.03
     """Of a joint whose confidence is halved."""

@@ -47,6 +47,11 @@ class BoneLengths:
     def held(self) -> bool:
         return self._frames == len(self._measured_m)
 
+    @property
+    def known(self) -> bool:
+        """Whether the links are this person's, no longer the mean hand's."""
+        return self._frames >= _FEWEST_FOR_SPREAD
+
     def add(self, joints_m: np.ndarray) -> None:
         """Takes one frame's joints (21, 3); joints of no hand are passed over."""
         if self.held or not are_usable(joints_m):

@@ -55,7 +55,8 @@ class _RefusedError(Exception):
     pass
 
 
-class _Reader(pickle.Unpickler):
+# Not the one in C: that makes room for the highest place in memory that a pickle names, of eight bytes gigabytes.
+class _Reader(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         package, _, inner = module.partition(".")
         if package in ("numpy", "scipy", "chumpy"):

@@ -284,19 +284,25 @@ class UstHandEstimator:
         views = views.only(show)
         keypoints_px = said.keypoints_px[index, show].astype(np.float64)
         confidence = said.confidence[index, show].astype(np.float64)
-        apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
-        span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
-        if np.median(apart) > judge.disagreement or not judge.span_m[0] < span_m < judge.span_m[1]:
+        if self._disagreement(views, keypoints_px, joints_m) > judge.disagreement:
             return None
-        if bone_lengths(joints_m).max() > judge.longest_bone_m:
+        sized = self._is_of_a_hands_size(joints_m)
+        std_m = np.sqrt(np.einsum("jaa->j", covariance_m2))
+        if not (sized or (track.bones.known and std_m.mean() > judge.unsure_sd_m)):
             return None
+        if sized:
+            track.bones.add(joints_m)
+        # Of two views of a quick hand the network errs in depth, and says so: the hand's bones then say where it is.
+        joints_m, pose = as_a_hand(joints_m, covariance_m2, len(show), track.bones, track.side, track.pose, self._prior)
+        if not sized and (
+            self._disagreement(views, keypoints_px, joints_m) > judge.view_elsewhere
+            or not self._is_of_a_hands_size(joints_m)
+        ):
+            return None
+        track.pose = pose
         right = said.right[index, show].astype(np.float64)
         track.add_handedness_evidence(1 - right if track.mirror else right)
-        track.bones.add(joints_m)
-        joints_m, track.pose = as_a_hand(
-            joints_m, covariance_m2, len(show), track.bones, track.side, track.pose, self._prior
-        )
-        std_m = np.sqrt(np.einsum("jaa->j", covariance_m2))
+        apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         errors = errors_px(views, keypoints_px, confidence, joints_m)
         agree = apart < 2 * np.median(apart) + 0.02
         return Hand(
@@ -313,6 +319,15 @@ class UstHandEstimator:
             right_log_odds=track.right_log_odds,
             bones=track.bones,
         )
+
+    def _disagreement(self, views: HandViews, keypoints_px: np.ndarray, joints_m: np.ndarray) -> float:
+        """Median distance of the keypoints (V, J, 2) from joints (J, 3), as a share of the crop."""
+        return float(np.median(views.crop_distance(keypoints_px, joints_m))) / self.pipeline.engine.shape.crop_px
+
+    def _is_of_a_hands_size(self, joints_m: np.ndarray) -> bool:
+        span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
+        least_m, most_m = self._judging.span_m
+        return bool(least_m < span_m < most_m and bone_lengths(joints_m).max() <= self._judging.longest_bone_m)
 
     def _one_of_each(self, hands: list[Hand]) -> list[Hand]:
         """Two tracks in one place are one hand: the more confident one stays."""

@@ -22,7 +22,7 @@ from app.estimators.ust_hand.hand_finder import DetectorFinder, Found, VolumeSea
 from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
-from calibration.hand import Side
+from calibration.hand import Side, bone_lengths
 from calibration.rig import Rig
 from deploy.batches import Clouds, CloudWindow, EngineShape, Refined
 from deploy.engines.cloud_rings import CloudRings
@@ -499,6 +499,27 @@ def test_a_joint_that_is_not_a_number_does_not_reach_the_track() -> None:
     estimate = estimator.estimate(frame_set(7))
     assert max(errors_mm(estimate, 7).values()) < 5
     assert engine.windows[-1].frame_mask[0].tolist() == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize(("stated_m", "published"), [(0.02, True), (0.002, False)])
+def test_bones_that_are_known_correct_joints_that_say_they_are_unsure(stated_m: float, published: bool) -> None:
+    """A fingertip 15 cm off its finger."""
+    estimator, engine, _ = started()
+    for number in range(8):
+        estimator.estimate(frame_set(number))
+    plain = engine.refine
+
+    def torn(window: CloudWindow) -> Refined:
+        joints_m, covariance_m2 = plain(window)
+        joints_m[:, 12, 2] += 0.15
+        return Refined(joints_m, np.broadcast_to(np.eye(3, dtype=np.float32) * stated_m**2, covariance_m2.shape))
+
+    engine.refine = torn
+    estimate = estimator.estimate(frame_set(8))
+    assert len(estimate.hands) == 2 * published
+    for hand in estimate.hands:
+        assert bone_lengths(hand.joints_world_m).max() < 0.12
+        assert errors_mm(estimate, 8)[hand.side] < 5
 
 
 def test_joints_that_agree_are_no_hand_where_the_heatmaps_are_flat() -> None:

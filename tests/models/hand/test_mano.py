@@ -1,6 +1,7 @@
 """MANO from a file of the user's: read without running anything, and posed as its authors define it."""
 
 import pickle
+import resource
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -122,6 +123,14 @@ def test_a_pickle_of_python_2_is_read(tmp_path: Path) -> None:
     )
     (tmp_path / "old.pkl").write_bytes(b"(dS'x'\n" + array + b"s.")
     np.testing.assert_array_equal(as_array(read_pickle(tmp_path / "old.pkl")["x"]), [1, -2])
+
+
+def test_a_pickle_that_names_a_far_place_in_memory_takes_none(tmp_path: Path) -> None:
+    """In eight bytes: the hundred-millionth."""
+    (tmp_path / "large.pkl").write_bytes(b"\x80\x02}r" + (100_000_000).to_bytes(4, "little") + b".")
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read_pickle(tmp_path / "large.pkl") == {}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before_kb + 500_000
 
 
 def test_the_flat_hand_has_its_joints_in_our_order_from_the_wrist(mano_file: Path) -> None:
