@@ -22,6 +22,8 @@ COEFFICIENTS: dict[str, str] = {
     "fisheye4": "k1 k2 k3 k4",
 }
 LARGEST_SIDE = 16384
+# Far beyond any lens, and small enough that no power of them overflows.
+_LARGEST = 1e8
 # A fisheye's rays beyond this angle have no finite x/z and y/z worth the name.
 _WIDEST_FLAT_RAD = np.radians(89.9)
 _UNDISTORT_STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-10)
@@ -63,6 +65,9 @@ class Camera:
             )
         if not (np.isfinite(self.matrix).all() and np.isfinite(self.distortion).all()):
             raise UserError("intrinsics must be finite numbers; got NaN or infinity.")
+        for name, values in (("matrix", self.matrix), ("distortion", self.distortion)):
+            if np.abs(values).max() > _LARGEST:
+                raise UserError(f"`{name}` must hold numbers up to {_LARGEST:g}; got {values.tolist()}.")
         if self.matrix[0, 0] <= 0 or self.matrix[1, 1] <= 0:
             raise UserError(f"focal lengths must be positive; got fx {self.matrix[0, 0]}, fy {self.matrix[1, 1]}.")
 

@@ -1,11 +1,19 @@
 """How a camera is opened: the `source` entry of a camera in `rig.yaml`, one struct per kind."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 MAX_CAMERAS = 16
 """Of a rig. Here, so that what only counts them needs no OpenCV."""
+
+Rate = Annotated[float, msgspec.Meta(ge=0.001, le=1000)]
+"""Frames a second."""
+DriversOwn = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+"""In a driver's own units."""
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+_Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class OpenCvSource(
@@ -17,11 +25,11 @@ class OpenCvSource(
     here is asked of the driver and read back; a mismatch is an error, since a rig is calibrated in one mode.
     """
 
-    device: int | str
-    fourcc: str | None = None
-    fps: float | None = None
-    exposure: float | None = None
-    gain: float | None = None
+    device: Annotated[int, msgspec.Meta(ge=0, le=1000)] | str
+    fourcc: Annotated[str, msgspec.Meta(min_length=4, max_length=4)] | None = None
+    fps: Rate | None = None
+    exposure: DriversOwn | None = None
+    gain: DriversOwn | None = None
 
 
 class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -36,9 +44,9 @@ class PylonSource(msgspec.Struct, tag_field="kind", tag="pylon", forbid_unknown_
     trigger: Literal["free", "software", "line"] = "free"
     trigger_line: str = "Line1"
     take_line: str | None = None
-    fps: float | None = None
-    exposure_us: float | None = None
-    gain: float | None = None
+    fps: Rate | None = None
+    exposure_us: DriversOwn | None = None
+    gain: DriversOwn | None = None
     pixel_format: str | None = None
     features: dict[str, bool | int | float | str] = {}
 
@@ -73,21 +81,21 @@ class SimulatedSource(
     picture `screen_delay_ms` later.
     """
 
-    fps: float = 30.0
-    seed: int = 0
-    phase_ms: float = 0.0
-    jitter_ms: float = 0.0
-    drop_rate: float = 0.0
-    drop: list[int] = []
-    corrupt: list[int] = []
-    stalls: list[tuple[float, float]] = []
-    disconnects: list[tuple[float, float]] = []
-    line: list[tuple[float, float]] = []
-    resizes: list[tuple[float, int, int]] = []
+    fps: Rate = 30.0
+    seed: _Count = 0
+    phase_ms: Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)] = 0.0
+    jitter_ms: _Milliseconds = 0.0
+    drop_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    drop: list[_Count] = []
+    corrupt: list[_Count] = []
+    stalls: list[tuple[_Seconds, _Seconds]] = []
+    disconnects: list[tuple[_Seconds, _Seconds]] = []
+    line: list[tuple[_Seconds, _Seconds]] = []
+    resizes: list[tuple[_Seconds, _Count, _Count]] = []
     images: str | None = None
     people: int = 1
     screen: str | None = None
-    screen_delay_ms: float = 0.0
+    screen_delay_ms: _Milliseconds = 0.0
 
 
 CameraSource = OpenCvSource | PylonSource | RecordedSource | SimulatedSource

@@ -1,12 +1,11 @@
 """The rig: ordered cameras with intrinsics, poses and how each is opened, kept in `rig.yaml`."""
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -22,6 +21,9 @@ from calibration.yamlfile import read_yaml, write_yaml
 RIG_VERSION = 1
 _ROTATION_TOLERANCE = 1e-4
 _NOMINAL_FOCAL = 0.8
+_LONGEST_OFFSET_S = 86_400
+_FARTHEST_M = 1e6
+_Error = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class SyncSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -37,10 +39,10 @@ class SyncSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     deadline_ms: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("fps", "tolerance_ms", "deadline_ms"):
+        for name, most in (("fps", 1e3), ("tolerance_ms", 1e6), ("deadline_ms", 1e6)):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"`{name}` is {value}; it must be a number above zero")
+            if value is not None and not 0.001 <= value <= most:
+                raise ValueError(f"`{name}` is {value}; it must be a number from 0.001 to {most:.0f}")
 
 
 class CalibrationRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -49,7 +51,7 @@ class CalibrationRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True)
     date: str | None = None
     tool: str | None = None
     board: str | None = None
-    rmse_px: float | None = None
+    rmse_px: _Error | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
     T_cam_world: list[list[float]] | None = None
     time_offset: float | None = None
     source: CameraSource | None = None
-    rmse_px: float | None = None
+    rmse_px: _Error | None = None
     remote: bool = False
     mirrored: bool = False
     rotate: Literal[0, 90, 180, 270] = 0
@@ -235,8 +237,10 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
         check_rigid(T_cam_world)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
-    if entry.time_offset is not None and not math.isfinite(entry.time_offset):
-        raise UserError(f"{name}: `time_offset` is {entry.time_offset}; it must be a number of seconds.")
+    if entry.time_offset is not None and not abs(entry.time_offset) <= _LONGEST_OFFSET_S:
+        raise UserError(
+            f"{name}: `time_offset` is {entry.time_offset}; it must be a number of seconds, at most a day's."
+        )
     offset_ns = round((entry.time_offset or 0.0) * 1e9)
     return RigCamera(
         camera_id=entry.id,
@@ -296,6 +300,8 @@ def check_rigid(T: np.ndarray) -> None:
         raise UserError("`T_cam_world` holds NaN or infinity. Calibrate this camera again.")
     if not np.allclose(T[3], [0, 0, 0, 1]):
         raise UserError(f"the last row of `T_cam_world` must be [0, 0, 0, 1]; got {T[3].tolist()}.")
+    if np.abs(T).max() > _FARTHEST_M:
+        raise UserError(f"`T_cam_world` must hold metres, up to {_FARTHEST_M:g}; got {T.tolist()}.")
     error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
     determinant = float(np.linalg.det(rotation))
     if error > _ROTATION_TOLERANCE or determinant < 0:
