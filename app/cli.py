@@ -45,6 +45,8 @@ _COMMANDS = (
     "bench",
 )
 
+_VERBOSE = ("-v", "--verbose")
+
 # Of what `usthand` alone prints: what to do next, for everybody who may have just installed it.
 _FIRST_STEPS = """\
 UST-Hand live: exact 3D motion of bare hands from two to sixteen cameras. What next?
@@ -93,7 +95,11 @@ def run(arguments: Sequence[str] | None) -> int:
     if not given:
         sys.stdout.write(_FIRST_STEPS)
         return 0
-    command = next((each for each in given if each not in ("-v", "--verbose")), "")
+    command = next((each for each in given if each not in _VERBOSE), "")
+    if not set(given) & set(_VERBOSE):
+        # Else they write lines of their own beside each error; read when OpenCV is loaded, here and in what is started.
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     given, after = _split(command, given)
     args = build_parser(_module_of(command)).parse_args(given)
     if after:

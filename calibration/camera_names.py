@@ -19,7 +19,7 @@ def check_camera_id(camera_id: str, place: str) -> None:
     """Raise UserError for what cannot be a camera's id; `place` is how errors call where it stands."""
     if not is_camera_id(camera_id):
         raise UserError(
-            f"{place}: camera id `{camera_id}` cannot name a file. "
+            f"{place}: camera id {camera_id!r} cannot name a file. "
             f"Use up to {_LONGEST_ID} letters, digits, `_`, `-` and `.`."
         )
 

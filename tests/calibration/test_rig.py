@@ -142,7 +142,7 @@ MISTAKES = {
     "3x4 pose": (lambda file: file["cameras"][1]["T_cam_world"].pop(), ["`cam_1`", "`T_cam_world` must be 4x4"]),
     "2x3 matrix": (lambda file: file["cameras"][1]["matrix"].pop(), ["`cam_1`", "`matrix` must be 3x3"]),
     "listed twice": (set_value("cam_0", "cameras", 1, "id"), ["`cam_0`", "twice"]),
-    "no file name": (set_value("a/b", "cameras", 1, "id"), ["`a/b`", "cannot name a file"]),
+    "no file name": (set_value("a/b", "cameras", 1, "id"), ["'a/b'", "cannot name a file"]),
     "coefficients": (set_value([0.1] * 4, "cameras", 1, "distortion"), ["`cam_1`", "takes 5 coefficients", "got 4"]),
     "lens": (set_value("pinhole", "cameras", 1, "lens"), ["pinhole", "cameras[1].lens"]),
     "image size": (set_value([640], "cameras", 1, "image_size"), ["image_size"]),

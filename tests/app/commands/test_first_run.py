@@ -67,3 +67,14 @@ def test_each_command_has_one_log_file_of_its_own(monkeypatch: pytest.MonkeyPatc
     logging.getLogger("test").error("twice")
     lines = (tmp_path / "state/usthand/logs/usthand-cache.log").read_text().splitlines()
     assert [line.split(" ERROR ")[1] for line in lines] == ["test: once", "test: twice"]
+
+
+def test_of_a_damaged_video_there_is_one_line(tmp_path: Path) -> None:
+    """OpenCV and FFmpeg wrote theirs beside it."""
+    (tmp_path / "videos").mkdir()
+    for name in ("cam_0.mp4", "cam_1.mp4"):
+        (tmp_path / "videos" / name).write_bytes(bytes(range(256)) * 12)
+    done = usthand("import", tmp_path / "videos", tmp_path / "session")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "cam_0.mp4: cannot be read as a video" in line

@@ -113,7 +113,7 @@ def test_a_stall_times_out_and_goes_on() -> None:
 
 
 def test_a_disconnect_loses_the_camera_until_its_span_is_over() -> None:
-    source = source_of(SimulatedSource(fps=100.0, disconnects=[(0.15, 0.4)]))
+    source = source_of(SimulatedSource(fps=100.0, disconnects=[(0.15, 1.5)]))
     source.open()
     opened_s = time.monotonic()
     with pytest.raises(SourceLost):
@@ -131,8 +131,8 @@ def test_a_disconnect_loses_the_camera_until_its_span_is_over() -> None:
             refused += 1
             time.sleep(0.02)
     assert refused >= 1
-    assert time.monotonic() - opened_s > 0.54
-    assert source.grab(1.0).sequence > 50
+    assert time.monotonic() - opened_s > 1.64
+    assert source.grab(1.0).sequence > 160
     source.close()
 
 
