@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from calibration.errors import UserError
 from calibration.importers.caliscope import caliscope_recordings, read_caliscope
 from calibration.importers.freemocap import freemocap_recordings, read_freemocap
 from calibration.importers.recording import FROM_RATE, ForeignRecording, check_time_unit
 from calibration.importers.videos import pose2sim_recordings, read_pose2sim, read_videos, video_folders
+from calibration.rig_backup import keep_backup
 from calibration.session import SESSION_FILE, Session, read_session, write_session
 from calibration.video import check_times, check_video
 from calibration.written_together import written_together
@@ -44,6 +47,8 @@ def import_recording(
     of one unit of its translations where the file does not tell. A recording without one becomes a session that is yet
     to be calibrated, as `read_session` reads it with `calibrated` False. Everything is checked before the session is
     touched. A session that is there already is only replaced where it came from the same recording, or with `force`.
+    Without `force` its `rig.yaml` stays where it is calibrated and the recording is not; one that is replaced is kept
+    beside it.
     `retime` is given the recording as it was read, and gives it with the times that it is to have. `on_video` is
     called after each video, `on_note` with what a person should know of the recording.
 
@@ -64,6 +69,7 @@ def import_recording(
         on_note(note)
     names = {camera_id: f"{camera_id}{video.suffix.lower()}" for camera_id, video in recording.videos.items()}
     calibrated = recording.calibration_file is not None
+    stays = not force and not calibrated and _has_calibration_of(session_path, recording)
     with written_together(session_path, last=SESSION_FILE) as folder:
         for camera_id, video in recording.videos.items():
             _place(video, folder / names[camera_id], copy)
@@ -79,7 +85,14 @@ def import_recording(
             source=recording.source,
             calibrated=calibrated,
         )
-    return read_session(session_path, calibrated)
+        if stays:
+            (folder / "rig.yaml").unlink()
+            on_note(
+                f"{session_path / 'rig.yaml'}: stays, for it is calibrated. `--force` puts one to be calibrated there."
+            )
+        else:
+            _keep_other(session_path / "rig.yaml", folder / "rig.yaml", on_note)
+    return read_session(session_path, calibrated or stays)
 
 
 def read_recording(
@@ -124,6 +137,9 @@ def _check_target(path: Path, recording: ForeignRecording, force: bool) -> None:
         return
     if not (path / "session.yaml").is_file():
         raise UserError(f"{path}: is not empty and not a session. Give a new directory for the session.")
+    own = next((video for video in recording.videos.values() if video.resolve().is_relative_to(path.resolve())), None)
+    if own is not None:
+        raise UserError(f"{own}: lies in the session that is to be replaced. Give another directory for the session.")
     if force:
         return
     source = read_session(path, calibrated=False).source
@@ -132,6 +148,26 @@ def _check_target(path: Path, recording: ForeignRecording, force: bool) -> None:
             f"{path}: is a session already, from {source or 'another source'}. Give another directory, or `--force` to "
             "replace it."
         )
+
+
+def _has_calibration_of(path: Path, recording: ForeignRecording) -> bool:
+    """Whether a session is there that is calibrated, with this recording's cameras and times: offsets are of them."""
+    try:
+        there = read_session(path)
+        sizes = [(camera.camera_id, camera.source_size) for camera in there.rig.cameras]
+        return sizes == [(camera.camera_id, camera.source_size) for camera in recording.rig.cameras] and all(
+            np.array_equal(there.frame_times_ns(camera_id), times_ns)
+            for camera_id, times_ns in recording.frame_times_ns.items()
+        )
+    except UserError:
+        return False
+
+
+def _keep_other(there: Path, new: Path, on_note: Callable[[str], object]) -> None:
+    """Keep a copy of a rig that another one is to replace."""
+    if there.is_file() and there.read_bytes() != new.read_bytes():
+        backup = keep_backup(there)
+        on_note(f"{there}: replaced; the one before is kept as {backup}.")
 
 
 def _place(video: Path, target: Path, copy: bool) -> None:

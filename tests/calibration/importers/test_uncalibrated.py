@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from app.cli import main
 from calibration.errors import UserError
 from calibration.importers import import_recording
-from calibration.importers.recording import FROM_RATE
+from calibration.importers.recording import FROM_RATE, ForeignRecording
 from calibration.rig import Rig, write_rig
 from calibration.session import Session, check_session, read_session
 from tests.calibration.importers.test_importers import FRAMES, caliscope_tree, freemocap_tree, table_text
@@ -170,6 +171,50 @@ def test_a_calibration_of_any_format(tmp_path: Path, write_video: WriteVideo) ->
     write_rig(tmp_path / "rig.yaml", Rig(ring_of_cameras(3).cameras))
     with pytest.raises(UserError, match=r"2 videos .* for 3 cameras .* one is missing"):
         import_recording(tmp_path / "v", tmp_path / "s", calibration=tmp_path / "rig.yaml")
+
+
+def test_importing_again_loses_no_calibration(tmp_path: Path, write_video: WriteVideo) -> None:
+    for number in range(2):
+        write_video(tmp_path / "v" / f"cam_{number}.mp4")
+    import_recording(tmp_path / "v", tmp_path / "s")
+    small = [replace(each, camera=replace(each.camera, width=64, height=48)) for each in ring_of_cameras(2).cameras]
+    write_rig(tmp_path / "s" / "rig.yaml", Rig(tuple(small)))
+    calibrated = (tmp_path / "s" / "rig.yaml").read_bytes()
+    notes: list[str] = []
+    assert import_recording(tmp_path / "v", tmp_path / "s", on_note=notes.append).calibrated
+    assert (tmp_path / "s" / "rig.yaml").read_bytes() == calibrated
+    assert "rig.yaml: stays, for it is calibrated" in notes[-1]
+    assert not list((tmp_path / "s").glob("*.bak-*"))
+
+    # Offsets of cameras are of the times that they were found with.
+    def later(recording: ForeignRecording) -> ForeignRecording:
+        times_ns = {camera_id: values + 10**9 for camera_id, values in recording.frame_times_ns.items()}
+        return replace(recording, frame_times_ns=times_ns)
+
+    session = import_recording(tmp_path / "v", tmp_path / "s", retime=later, on_note=notes.append)
+    assert_to_be_calibrated(session, ("cam_0", "cam_1"))
+    (backup,) = (tmp_path / "s").glob("rig.yaml.bak-*")
+    assert backup.read_bytes() == calibrated and str(backup) in notes[-1]
+
+
+def test_forced_onto_a_calibrated_session_the_rig_before_is_kept(tmp_path: Path, write_video: WriteVideo) -> None:
+    root = caliscope_tree(tmp_path / "w", write_video)
+    import_recording(root, tmp_path / "s")
+    calibrated = (tmp_path / "s" / "rig.yaml").read_bytes()
+    for number in range(2):
+        write_video(tmp_path / "v" / f"cam_{number}.mp4")
+    import_recording(tmp_path / "v", tmp_path / "s", force=True)
+    (backup,) = (tmp_path / "s").glob("rig.yaml.bak-*")
+    assert backup.read_bytes() == calibrated
+
+
+def test_a_session_is_not_imported_onto_itself(tmp_path: Path, write_video: WriteVideo) -> None:
+    for number in range(2):
+        write_video(tmp_path / "v" / f"cam_{number}.mp4")
+    import_recording(tmp_path / "v", tmp_path / "s", copy=True)
+    with pytest.raises(UserError, match=r"cam_0.mp4: lies in the session that is to be replaced"):
+        import_recording(tmp_path / "s", tmp_path / "s", force=True)
+    check_session(tmp_path / "s", calibrated=False)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)])
