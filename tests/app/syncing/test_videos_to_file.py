@@ -1,6 +1,7 @@
-"""The five commands of docs/import.md, from videos without time stamps to a C3D: rendered, with encoded sound."""
+"""The five commands of the README, from videos without time stamps to a C3D: rendered, with encoded sound."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from calibration.rotations import inverse_transform, make_transform
 from calibration.session import read_session
 from models.files.truth import read_truth
 from models.simulation.hands import CENTRE_WORLD_M
+from tests.conftest import ROOT
 from tests.support.begun_videos import SOUND_HZ, heard, room_sound, write_video
 from tests.support.board_scene import arc_rig, board_path
 
@@ -62,6 +64,12 @@ def _film_hand(folder: Path, session: Path, rig: Rig) -> None:
         _with_sound(folder, name, images, room_sound(2))
 
 
+def five_commands(page: str) -> list[str]:
+    """What stands after `usthand` in the lines that a page gives from videos to C3D."""
+    (block,) = re.findall(r"```\n(usthand import board_videos/[^`]*)```", (ROOT / page).read_text(encoding="utf-8"))
+    return [line.removeprefix("usthand ") for line in block.splitlines()]
+
+
 def test_five_commands_from_videos_to_a_c3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ezc3d = pytest.importorskip("ezc3d")
     rig = _rig()
@@ -72,16 +80,10 @@ def test_five_commands_from_videos_to_a_c3d(tmp_path: Path, capsys: pytest.Captu
     _film_board(tmp_path / "board_videos", rig, seconds=5.0)
     _film_hand(tmp_path / "videos", tmp_path / "true", rig)
     said = []
-    for line in (
-        "import board_videos board_session --json",
-        "calibrate --session board_session --board board.yaml -o rig.yaml --json",
-        "import videos session --rig rig.yaml --json",
-        "replay session --fast --no-viewer --poses poses.npz --json",
-        "convert poses.npz hands.c3d --json",
-    ):
-        places = [str(tmp_path / word) if "_" in word or "." in word or word in ("session", "videos") else word
-                  for word in line.split()]  # fmt: skip
-        code, told = main(places), capsys.readouterr()
+    assert len(five_commands("README.md")) == 5 and five_commands("docs/import.md") == five_commands("README.md")
+    for line in five_commands("README.md"):
+        own = [str(tmp_path / word) if word.endswith("/") or "." in word else word for word in line.split()]
+        code, told = main([*own, "--json"]), capsys.readouterr()
         assert code == 0, f"{line}: {told.err}"
         said.append(json.loads(told.out.splitlines()[-1]))
     for printed in (said[0], said[2]):
