@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import main
+from app.cli import build_parser, main
 from tests.support.live_run import usthand
 
 
@@ -18,6 +18,16 @@ def test_usthand_alone_says_in_five_lines_what_to_do_next(capsys: pytest.Capture
     for line in ("you have cameras: ", "you have videos: ", "you have neither: "):
         assert line in said
     assert "usthand demo" in said and "usthand doctor" in said and "--help" in said
+
+
+def test_what_it_says_of_videos_works(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if "you have videos: " in each]
+    commands = [each.split()[1:] for each in line.partition(": ")[2].split(", ")]
+    told, calibrated, replayed = (build_parser().parse_args(each) for each in commands)
+    assert calibrated.board is not None and calibrated.session == told.session == replayed.session
+    # Where `replay` looks for it.
+    assert calibrated.output == told.session / "rig.yaml"
 
 
 def test_bash_completes_commands_flags_and_choices(tmp_path: Path) -> None:
