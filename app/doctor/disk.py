@@ -1,6 +1,7 @@
 """Room on the disk, and its speed, against what a recording needs."""
 
 import os
+import shlex
 import tempfile
 import time
 from pathlib import Path
@@ -44,7 +45,8 @@ def _check_speed(limits: DoctorLimits, need: float, lossless: float, folder: Pat
         return
     told = f"{folder}: writes {speed:.0f} MB/s"
     if speed < need * limits.disk_spare:
-        remedy = "usthand record RIG DIR --crf 28   (or a DIR on a faster disk)"
+        session = shlex.quote(str(folder / "session"))
+        remedy = f"usthand record RIG {session} --crf 28   (or into a folder on a faster disk)"
         yield Finding("disk", "problem" if speed < need else "warning", f"{told}, and {need:.0f} are recorded", remedy)
     elif speed < lossless * limits.disk_spare:
         yield Finding(

@@ -1,8 +1,11 @@
 """All checks, in the order in which they are printed. One that fails itself is a line, and the others go on."""
 
 import importlib
+import os
+import re
+import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,13 @@ class Examination:
 
 
 def examine(wanted: Examination) -> Iterator[Finding]:
-    """Every line, as soon as it is known."""
+    """Every line, as soon as it is known; with the rig's own path in what mends it, where there is one."""
+    for finding in _findings(wanted):
+        rig = shlex.quote(str(wanted.rig or "RIG"))
+        yield replace(finding, remedy=" ".join(rig if word == "RIG" else word for word in finding.remedy.split(" ")))
+
+
+def _findings(wanted: Examination) -> Iterator[Finding]:
     machine, limits = wanted.machine, wanted.limits
     rig, needs, unreadable = _read_rig(wanted.rig) if wanted.rig else (None, None, None)
     remote = needs is not None and needs.remote
@@ -88,7 +97,23 @@ def _read_rig(path: Path) -> tuple[Any, RigNeeds | None, Finding | None]:
         return rig, _trial().rig_needs(rig, path), None
     except Exception as error:
         text = f"{error}" if type(error).__name__ in ("UserError", "SourceError") else f"{path}: {error}"
-        return None, None, Finding("rig", "problem", f"cannot be used: {text}", f"usthand rig show {path}")
+        # What a parser says runs over lines.
+        text = f"cannot be used: {' '.join(text.split())}"
+        return None, None, Finding("rig", "problem", text, _what_mends(path, error))
+
+
+def _what_mends(path: Path, error: Exception) -> str:
+    """What mends a rig that cannot be used."""
+    file = path / "rig.yaml" if path.is_dir() else path
+    name = shlex.quote(str(file))
+    if not file.exists():
+        return f"usthand cameras   (its entries make {name}; or give the path of a rig that is there)"
+    if isinstance(error, ImportError):
+        return f"usthand doctor --rig {name}   (again, when the packages are mended)"
+    if not os.access(file, os.R_OK):
+        return f"sudo chown $USER {name}"
+    lines = re.findall(r"\bline (\d+)", str(error))
+    return f"${{EDITOR:-nano}} +{lines[-1]} {name}" if lines else f"${{EDITOR:-nano}} {name}"
 
 
 def check_pylon(machine: Machine) -> Findings:

@@ -156,7 +156,7 @@ def _judge_times(topic: str, stamps: Sequence[Stamp], periods_ms: list[float], l
     told = f"time stamps: {usual:.2f} ms apart, 95 % within {jitter:.2f} ms, {lost} lost"
     if not stamps[0].recorded:
         told += f", there {delay:.1f} ms after their time"
-    remedy = "usthand record RIG DIR --seconds 60   (then see frames.csv; more light, another bus, less load)"
+    remedy = "usthand record RIG trial --seconds 60   (then see trial/frames.csv; more light, another bus, less load)"
     if min(periods_ms) <= 0:
         return Finding(topic, "problem", f"{told}; they do not rise", remedy)
     if jitter > usual * limits.jitter or lost > limits.gaps * len(stamps):

@@ -94,13 +94,40 @@ def test_a_remote_camera_is_not_tried_here(tmp_path: Path) -> None:
     assert needs.remote and [each.camera_id for each in needs.cameras] == ["cam_0", "cam_1"]
 
 
-def test_a_rig_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("text", "said", "mends"),
+    [
+        ("camras: []\n", "camras", "${EDITOR:-nano} RIG"),
+        ("version: 1\ncameras:\n- id: a: b\n", "not valid YAML", "${EDITOR:-nano} +3 RIG"),
+        (None, "no such file", "usthand cameras   (its entries make RIG;"),
+    ],
+)
+def test_a_rig_that_cannot_be_used_is_one_line_and_what_mends_it(
+    text: str | None, said: str, mends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.doctor.examination.check_imports", lambda: iter(()))
     monkeypatch.setattr("app.doctor.examination.check_engines", lambda machine: iter(()))
-    (tmp_path / "rig.yaml").write_text("camras: []\n")
-    wanted = Examination(machine=Machine(tmp_path), rig=tmp_path / "rig.yaml", folder=tmp_path, cache=tmp_path)
-    found = [each for each in examine(wanted) if each.topic == "rig"]
-    assert [each.level for each in found] == ["problem"] and "camras" in found[0].text
+    rig = tmp_path / "rig.yaml"
+    if text is not None:
+        rig.write_text(text)
+    wanted = Examination(machine=Machine(tmp_path), rig=rig, folder=tmp_path, cache=tmp_path)
+    (found,) = [each for each in examine(wanted) if each.topic == "rig"]
+    assert found.level == "problem" and said in found.text and "\n" not in found.text
+    assert found.remedy.startswith(mends.replace("RIG", str(rig)))
+
+
+def test_what_mends_has_the_rig_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("check_imports", "check_engines", "check_opengl"):
+        monkeypatch.setattr(f"app.doctor.examination.{name}", lambda *_: iter(()))
+    monkeypatch.setattr("app.doctor.disk.write_mbyte_s", lambda folder: 0.1)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    given = {"machine": Machine(tmp_path), "folder": tmp_path, "cache": tmp_path}
+    rig = tmp_path / "my rig.yaml"
+    found = [each.remedy for each in examine(Examination(**given, rig=rig))]
+    assert f"usthand live '{rig}' --headless hands.mp4   (or --no-viewer)" in found
+    assert f"usthand record '{rig}' {tmp_path / 'session'} --crf 28   (or into a folder on a faster disk)" in found
+    assert any(each.remedy.startswith("usthand live RIG ") for each in examine(Examination(**given)))
 
 
 def test_a_check_that_fails_itself_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
