@@ -143,11 +143,16 @@ def _check_target(path: Path, recording: ForeignRecording, force: bool) -> None:
     if force:
         return
     source = read_session(path, calibrated=False).source
-    if source != recording.source:
+    # Which program's it is may look otherwise now, as without its time stamps.
+    if _folder_in(source) != _folder_in(recording.source):
         raise UserError(
             f"{path}: is a session already, from {source or 'another source'}. Give another directory, or `--force` to "
             "replace it."
         )
+
+
+def _folder_in(source: str) -> str:
+    return source.partition(" recording ")[2]
 
 
 def _has_calibration_of(path: Path, recording: ForeignRecording) -> bool:

@@ -43,7 +43,8 @@ def read_caliscope(folder: Path, calibration: Path | None = None, unit_mm: float
 
     Cameras that the calibration marks with `ignore` are left out. Raises UserError for a missing column or video.
     """
-    calibration = calibration or _find_calibration(folder)
+    found = None if calibration else _find_calibration(folder)
+    calibration = calibration or found
     videos = _videos(folder)
     if calibration is not None and detect_format(calibration) == "caliscope":
         ignored = caliscope.ignored_cameras(calibration)
@@ -67,7 +68,8 @@ def read_caliscope(folder: Path, calibration: Path | None = None, unit_mm: float
         lenses_file=joined.lenses,
         times_file=times_file or folder,
         clock=clock,
-        source=f"caliscope recording {folder.resolve()}",
+        # Other cameras call their videos so, too.
+        source=f"{'caliscope' if times_file or found else 'videos'} recording {folder.resolve()}",
     )
 
 

@@ -121,7 +121,9 @@ def test_caliscope_without_times_and_without_calibration(tmp_path: Path, write_v
     assert session.calibrated and FROM_RATE in notes[0]
     assert session.frame_times_ns("cam_1")[1] == 33_333_333
     (root / "camera_array.toml").unlink()
-    assert_to_be_calibrated(import_recording(root, tmp_path / "s"), ("cam_0", "cam_1", "cam_2"))
+    session = import_recording(root, tmp_path / "s")
+    assert_to_be_calibrated(session, ("cam_0", "cam_1", "cam_2"))
+    assert session.source == f"videos recording {root / 'recordings' / 'a'}"
 
 
 def test_freemocap_without_calibration(tmp_path: Path, write_video: WriteVideo) -> None:
@@ -238,6 +240,7 @@ def test_the_command_says_what_to_do_next(
     caliscope_videos(tmp_path / "v", write_video)
     assert main(["import", str(tmp_path / "v"), str(tmp_path / "s"), "--json"]) == 0
     said = capsys.readouterr().out
+    assert f"from videos recording {tmp_path / 'v'}" in said
     assert f"Times of the frames: none recorded; {FROM_RATE}" in said
     assert f"Calibrate it with: usthand calibrate --session {tmp_path / 's'}" in said
     summary = json.loads(said.splitlines()[-1])
