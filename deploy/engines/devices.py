@@ -4,10 +4,10 @@ from pathlib import Path
 
 
 def has_cuda() -> bool:
-    """Whether ONNX Runtime's package can use an NVIDIA GPU."""
+    """Whether ONNX Runtime's package is the one for CUDA, and the kernel shows an NVIDIA GPU."""
     import onnxruntime
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return has_gpu_device() and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def has_bf16() -> bool:

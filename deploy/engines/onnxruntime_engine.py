@@ -1,15 +1,19 @@
 """ONNX Runtime: CUDA where its package and a GPU are there, else the CPU."""
 
+import contextlib
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from deploy.engines.devices import has_cuda
 from deploy.engines.exported import ExportedEngine, Shapes
 from deploy.image_network import batch_of, check_input, padded
 
 _ERRORS = 3
+_CUDA = "CUDAExecutionProvider"
 
 
 class OnnxruntimeNetwork:
@@ -80,7 +84,7 @@ class OnnxruntimeImages:
 
 
 def _device() -> str:
-    return "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+    return "cuda" if has_cuda() else "cpu"
 
 
 def _title(device: str) -> str:
@@ -88,14 +92,23 @@ def _title(device: str) -> str:
 
 
 def _session(onnx: bytes, threads: int, spin: bool = True) -> onnxruntime.InferenceSession:
-    """`spin`: threads wait for work at full speed. Raises RuntimeError where ONNX Runtime cannot take the file."""
-    installed = onnxruntime.get_available_providers()
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in installed]
+    """`spin`: threads wait for work at full speed. Raises RuntimeError where ONNX Runtime cannot take the file.
+
+    The same where it does not reach the GPU: it would take the CPU, where other engines are faster.
+    """
+    providers = ["CPUExecutionProvider"]
+    if has_cuda():
+        providers.insert(0, _CUDA)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
-        return onnxruntime.InferenceSession(onnx, options, providers=providers)
+        session = onnxruntime.InferenceSession(onnx, options, providers=providers)
     except Exception as error:  # its errors have no class of their own to catch, nor one of Python's
         raise RuntimeError(str(error)) from error
+    if _CUDA in providers and _CUDA not in session.get_providers():
+        raise RuntimeError("ONNX Runtime cannot start CUDA, which needs NVIDIA's driver, CUDA 13 and cuDNN 9")
+    return session
