@@ -131,7 +131,7 @@ def pins() -> dict[str, tuple[str, str | None]]:
     checkout, else from the installed package's metadata."""
     found: dict[str, tuple[str, str | None]] = {}
     for text, extra in _requirements():
-        match = re.match(r"([\w.-]+)==([^\s;]+)", text)
+        match = re.match(r"([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)", text)
         if match and canonical(match[1]) not in found:
             found[canonical(match[1])] = (match[2], extra)
     return found
