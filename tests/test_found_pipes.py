@@ -1,5 +1,6 @@
 """FIFOs that lie where files are found by name: nobody waits for their other end; what needs a file there says so."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.adaptation.work import made_of
+from app.cli import main
 from app.devices.v4l2 import list_video_devices
 from app.run.settings import RunSettings, run_folder
 from app.transport.keys import Keys, make_keys
 from app.transport.ring import RingReader, SlotRef
 from calibration.cached_folder import cached_folder
 from calibration.errors import UserError
-from calibration.found_files import read_found
+from calibration.formats import read_found_rig
+from calibration.found_files import hash_found, read_found
 from calibration.importers import import_recording
+from calibration.rig import write_rig
 from calibration.session import check_session, write_session
 from calibration.video import open_video
 from calibration.wizard.journal import read_journal
@@ -22,6 +27,8 @@ from calibration.yamlfile import read_yaml
 from deploy.artefact.manifest import read_manifest as read_engine_manifest
 from models.data.crop_cache import CacheManifest, read_cache, write_manifest
 from models.files.npzfile import read_npz
+from models.hand.restricted_pickle import read_pickle
+from models.network.backbone import _read_state
 from models.network.checkpoint import read_tensors
 from models.simulation.backgrounds import images_in
 from models.simulation.simulated_rig import ring_rig
@@ -59,6 +66,60 @@ def test_a_pipe_without_a_writer_is_empty_and_one_with_a_writer_is_read(tmp_path
     os.close(read_end)
     with pytest.raises(IsADirectoryError, match=str(tmp_path)):
         read_found(tmp_path)
+
+
+def test_a_hash_is_that_of_the_content_and_of_files_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    assert hash_found(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+    with does_not_wait():
+        for path in (plant_pipe(tmp_path / "pipe"), tmp_path, Path("/dev/zero")):
+            with pytest.raises(OSError, match=str(path)):
+                hash_found(path)
+
+
+def test_a_device_is_not_read() -> None:
+    with does_not_wait(), pytest.raises(OSError, match="a device, expected a file: '/dev/zero'"):
+        read_found(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: read_yaml(path, RunSettings),
+        lambda path: read_npz(path, "labels", ""),
+        read_tensors,
+        read_pickle,
+        _read_state,
+        read_found_rig,
+    ],
+)
+def test_what_is_no_file_is_told_at_once(tmp_path: Path, kind: str, read: Callable[[Path], object]) -> None:
+    path = {"device": Path("/dev/zero"), "folder": tmp_path}.get(kind) or plant_pipe(tmp_path / "pipe")
+    with does_not_wait(10), pytest.raises(UserError, match=str(path)) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("command", ["live", "export"])
+def test_a_checkpoint_that_is_no_file_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture, kind: str, command: str
+) -> None:
+    path = Path("/dev/zero") if kind == "device" else plant_pipe(tmp_path / "pipe")
+    write_rig(tmp_path / "rig.yaml", ring_rig(2))
+    live = ["live", str(tmp_path / "rig.yaml"), "--no-viewer", "--estimator", "ust-hand", "--checkpoint", str(path)]
+    with does_not_wait():
+        assert main(live if command == "live" else ["export", str(path), str(tmp_path / "engine")]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("usthand: ") and str(path) in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_checkpoint_to_adapt_that_is_no_file_is_told(tmp_path: Path, kind: str) -> None:
+    path = {"device": Path("/dev/zero"), "folder": tmp_path}.get(kind) or plant_pipe(tmp_path / "pipe")
+    with does_not_wait(), pytest.raises(UserError, match=str(path)):
+        made_of([], None, path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from calibration.cached_folder import cached_folder
+from calibration.found_files import read_found
 from models.data.crop_cache import MARGIN
 from models.data.generate import GenerateSettings, generate
 
@@ -39,6 +40,6 @@ def simulated_crops(
             progress(done, total)
 
     told = json.dumps(msgspec.to_builtins(settings), sort_keys=True).encode()
-    key = hashlib.sha256(told + (weights.read_bytes() if weights else b"")).hexdigest()[:12]
+    key = hashlib.sha256(told + (read_found(weights) if weights else b"")).hexdigest()[:12]
     kind = f"simulated-{settings.split}-crops"
     return cached_folder(cache, kind, key, lambda folder: (folder / "manifest.json").is_file(), make)

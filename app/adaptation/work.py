@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from calibration.errors import UserError
-from calibration.found_files import read_found, remove_folder
+from calibration.found_files import hash_found, read_found, remove_folder
 from calibration.session import Session
 from calibration.written_files import write_atomic
 
@@ -71,7 +71,7 @@ def check_output(out: Path) -> None:
 
 
 def made_of(sessions: list[Session], settings: Any, checkpoint: Path, own_labels: bool = False) -> dict[str, Any]:
-    """What an adaptation depends on."""
+    """What an adaptation depends on. Raises UserError where the checkpoint cannot be read."""
     files = []
     for session in sessions:
         digest = hashlib.sha256(read_found(session.path / "frames.csv") + session.rig.rig_id.encode())
@@ -81,5 +81,8 @@ def made_of(sessions: list[Session], settings: Any, checkpoint: Path, own_labels
         if own_labels:
             digest.update(read_found(session.path / "labels.npz"))
         files.append([str(session.path.resolve()), digest.hexdigest()[:16]])
-    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
+    try:
+        weights = hash_found(checkpoint)[:16]
+    except OSError as error:
+        raise UserError(f"{checkpoint}: cannot be read ({error.strerror}). Give a checkpoint, a file.") from None
     return {"sessions": files, "checkpoint": weights, "settings": msgspec.to_builtins(settings)}

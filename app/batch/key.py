@@ -11,6 +11,7 @@ from pathlib import Path
 import app
 from app.batch.jobs import Job
 from app.batch.sessions import SessionManifest, manifest_of
+from calibration.found_files import hash_found
 
 _CODE = ("app", "calibration", "deploy", "models")
 _LARGE_BYTES = 64 << 20
@@ -39,7 +40,7 @@ def _content(flag: str) -> str:
             return ""
         if path.stat().st_size > _LARGE_BYTES:
             return f"{path.stat().st_size} {path.stat().st_mtime_ns}"
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hash_found(path)
     except OSError:  # such as a name that is too long for one
         return ""
 

@@ -104,6 +104,11 @@ def checkpoint_of(args: argparse.Namespace) -> str:
             f"`--checkpoint {args.checkpoint}`: there is no such file. Give one that `usthand train` wrote, "
             "or a directory of `usthand export`."
         )
+    if args.checkpoint != "shipped" and not (path.is_file() or path.is_dir()):
+        raise UserError(
+            f"`--checkpoint {args.checkpoint}`: a device or a pipe, expected a file that `usthand train` wrote, or a "
+            "directory of `usthand export`. Copy it into a file."
+        )
     source = args.checkpoint if args.checkpoint == "shipped" else str(path)
     if args.estimator == "mediapipe":
         check_image_engine(args.engine)

@@ -1,7 +1,6 @@
 """The part of `usthand evaluate` that measures on recorded sessions: flags, and the figures of all methods."""
 
 import argparse
-import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from app.evaluation.session_run import MakeEstimator
 from app.evaluation.tables import TITLES
 from calibration.board.board import read_board
 from calibration.errors import UserError
+from calibration.found_files import hash_found
 from calibration.session import check_session
 from deploy.engines import ENGINES
 from models.weights import checkpoint_path
@@ -86,7 +86,7 @@ def _provenance(args: argparse.Namespace, chosen: list[str]) -> dict[str, Any]:
         facts["checkpoint"] = str(args.checkpoint)
         file = checkpoint_path(args.checkpoint)
         if file.is_file():
-            facts["checkpoint_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+            facts["checkpoint_sha256"] = hash_found(file)[:16]
     if args.holdout is not None:
         facts["holdout"] = args.holdout
     return facts

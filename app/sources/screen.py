@@ -15,6 +15,7 @@ import numpy as np
 
 from app.sources.source import FrameCorrupt, Mode, SourceError, SourceLost, SourceTimeout, Stamp
 from calibration.camera_source import SimulatedSource
+from calibration.found_files import open_found
 from calibration.rig import RigCamera
 
 _HEADER = struct.Struct(">25I")
@@ -41,7 +42,7 @@ class VirtualScreen:
 
     def __init__(self, path: str) -> None:
         try:
-            with Path(path).open("rb") as file:
+            with open_found(Path(path)) as file:
                 self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         except (OSError, ValueError) as error:
             raise SourceError(f"{path}: no virtual screen ({error}). Start `Xvfb :9 -fbdir DIR`.") from None

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from calibration.cached_folder import cached_folder, user_cache
+from calibration.found_files import hash_found
 from calibration.programs import run_program
 from deploy.artefact.manifest import MANIFEST
 from models.weights import checkpoint_path
@@ -58,7 +59,7 @@ def _export(checkpoint: str, folder: Path) -> None:
 
 
 def _key(checkpoint: Path) -> str:
-    digest = hashlib.sha256(checkpoint.read_bytes())
+    digest = hashlib.sha256(hash_found(checkpoint).encode())
     root = Path(__file__).resolve().parents[2]
     for name in _CODE:
         path = root / name

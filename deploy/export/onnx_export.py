@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from calibration.errors import UserError
+from calibration.found_files import hash_found
 from calibration.written_files import write_atomic
 from calibration.written_together import written_together
 from deploy.artefact.manifest import (
@@ -101,7 +102,7 @@ def export(checkpoint: str, directory: Path) -> Manifest:
         stage1=stage1,
         stpt=stpt,
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        checkpoint_sha256=hashlib.sha256(checkpoint_path(checkpoint).read_bytes()).hexdigest(),
+        checkpoint_sha256=hash_found(checkpoint_path(checkpoint)),
         step=info.step,
         commit=code_commit(),
         torch=str(torch.__version__),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.errors import UserError
+from calibration.found_files import read_found
 from deploy.engines.devices import has_bf16, has_cuda, has_gpu_device
 from deploy.engines.engine import FAILURES
 from deploy.image_network import ImageNetwork, WrongImage
@@ -76,7 +77,7 @@ def engines_here() -> Iterator[str]:
 def _load(path: Path, image_shape: tuple[int, ...], engine: str) -> ImageNetwork:
     """Raises UserError where the engine does not work here, or not with this file."""
     try:
-        content = path.read_bytes()
+        content = read_found(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     try:

@@ -4,13 +4,13 @@ The engines lie beside the ONNX files, as `stage1.sm89.engine`; see deploy/artef
 those. No torch here.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from calibration.errors import UserError
+from calibration.found_files import hash_found
 from deploy.artefact.checksummed_files import read_described, read_description
 from deploy.artefact.manifest import MANIFEST, Interface, Manifest
 from deploy.tensorrt.library import LibraryName
@@ -85,7 +85,7 @@ class TensorRTManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 def manifest_sha256(directory: Path) -> str:
-    return hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
+    return hash_found(directory / MANIFEST)
 
 
 def read_tensorrt_manifest(directory: Path, networks: Manifest) -> TensorRTManifest:

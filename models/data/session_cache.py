@@ -10,6 +10,7 @@ import numpy as np
 
 from calibration.cached_folder import cached_folder
 from calibration.errors import UserError
+from calibration.found_files import hash_found
 from calibration.hand import JOINTS
 from calibration.session import Session, check_session, read_session
 from models.data.crop_cache import MARGIN, CacheManifest, Shard, join, write_manifest, write_shard
@@ -122,7 +123,7 @@ def cache_of(path: Path, size_px: int = 160, upright: bool = False) -> Path:
 def _made_of(session: Path, rig_id: str) -> dict[str, str]:
     """What the crops depend on: the calibration and the labels."""
     file = session / "labels.npz"
-    labels = hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else ""
+    labels = hash_found(file)[:12] if file.is_file() else ""
     return {"rig_id": rig_id, "labels_sha256": labels}
 
 

@@ -1,7 +1,6 @@
 """`python -m models.evaluation`: what `usthand evaluate` starts."""
 
 import argparse
-import hashlib
 import json
 import logging
 import shlex
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from calibration.errors import UserError
+from calibration.found_files import hash_found
 from calibration.programs import exit_code
 from calibration.written_files import write_atomic
 from models.data.crop_cache import MARGIN, check_upright
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     evaluation = evaluate(network, data, args.windows, args.views, args.seed)
     provenance: dict[str, Any] = {
         "checkpoint": str(args.checkpoint),
-        "checkpoint_sha256": hashlib.sha256(checkpoint_path(args.checkpoint).read_bytes()).hexdigest()[:16],
+        "checkpoint_sha256": hash_found(checkpoint_path(args.checkpoint))[:16],
         "recipe": size.recipe,
         "steps": info.step,
         "data": path.name,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from calibration.errors import UserError
+from calibration.found_files import open_found
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     Raises UserError where the file is no pickle, is cut short, holds no dictionary or asks for code to be run.
     """
     try:
-        with path.open("rb") as file:
+        with open_found(path) as file:
             content = _Reader(file, encoding="latin1").load()
     except _RefusedError as refused:
         raise UserError(

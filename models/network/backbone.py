@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from calibration.errors import UserError
+from calibration.found_files import check_file
 from models.network.config import NetworkConfig
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -110,6 +111,7 @@ def _level(channels_in: int, channels_out: int, stride: int, blocks: int) -> nn.
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
+        check_file(path)
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot read the backbone's weights: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from calibration.errors import UserError
+from calibration.found_files import check_file
 from calibration.written_files import write_atomic
 from models.network.config import NetworkConfig, config_from
 from models.network.ust_hand import UstHand
@@ -98,8 +99,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a file of `write_tensors`; raises UserError for anything else. Runs nothing it reads."""
     try:
-        if path.is_fifo():
-            raise ValueError("a pipe")
+        check_file(path)
         with path.open("rb") as file:
             start = file.read(9)
         # safetensors begin with eight bytes of their header's length, which may be anything, and the header's brace.

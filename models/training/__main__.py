@@ -1,7 +1,6 @@
 """`python -m models.training CONFIG`: what `usthand train` starts, several times for several processes."""
 
 import argparse
-import hashlib
 import logging
 import signal
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from calibration.found_files import hash_found
 from calibration.programs import exit_code, say
 from models.data.crop_cache import MARGIN, check_upright, read_manifest
 from models.data.session_cache import cache_of
@@ -120,17 +120,13 @@ def _provenance(config: TrainConfig, caches: dict[str, list[Path]]) -> dict:
     for part, paths in caches.items():
         settings["data"][part] = ["/".join(Path(path).parts[-parts:]) for path in getattr(config.data, part)]
         for name, path in zip(settings["data"][part], paths, strict=True):
-            hashes[name] = _sha256(path / "manifest.json")
+            hashes[name] = hash_found(path / "manifest.json")
     settings["output"] = Path(config.output).name
     for name in ("backbone_weights", "start"):
         settings[name] = settings[name] and Path(settings[name]).name
-    start = {"start_sha256": _sha256(checkpoint_path(config.start))} if config.start else {}
+    start = {"start_sha256": hash_found(checkpoint_path(config.start))} if config.start else {}
     versions = {"commit": code_commit(), "torch": str(torch.__version__)}
     return {"manifests_sha256": hashes, **start, **versions, "config": settings}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ torch's in float32 on the CPU and how long it takes. Beside it lie the checkpoin
 """
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import math
@@ -27,6 +26,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from calibration.errors import UserError  # noqa: E402
+from calibration.found_files import hash_found  # noqa: E402
 from calibration.programs import exit_code  # noqa: E402
 from calibration.yamlfile import write_atomic  # noqa: E402
 from models.data.packed_crops import PackedCrops  # noqa: E402
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         found = result["recipes"][each] = {"curve": training.curve}
         training.train(60 * args.minutes / len(args.recipes), lambda: _write(args.out, result))
         path = args.out / f"{each}.safetensors"
-        provenance = {"packed_sha256": hashlib.sha256(args.packed.read_bytes()).hexdigest(), "commit": code_commit()}
+        provenance = {"packed_sha256": hash_found(args.packed), "commit": code_commit()}
         save_checkpoint(
             path, training.averaged.state_dict(), CheckpointInfo(training.config, training.step, provenance)
         )
