@@ -13,7 +13,9 @@ from pathlib import Path
 _MOST_BYTES, _KEPT = 1_000_000, 3
 _QUIET = ("matplotlib", "PIL", "h5py", "numba", "asyncio")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*:[^\s]*@|(?<=://)[^\s/@]+@")
-_SECRET = re.compile(r"((?:password|passwd|pwd|pass|token|secret|api_?key)\s*[=:]\s*)[^\s&,;}'\"]+", re.IGNORECASE)
+_SECRET = re.compile(  # but not of what is said of a file: `/etc/passwd: cannot be read`
+    r"((?<![/.](?=\w+:\s))(?:password|passwd|pwd|pass|token|secret|api_?key)\s*[=:]\s*)[^\s&,;}'\"]+", re.IGNORECASE
+)
 
 SHOWN_WHOLE = {"shown_whole": True}
 """Of a message to the person at the terminal who needs the secret in it; in log files it is hidden all the same."""

@@ -31,6 +31,10 @@ def logger_of(path: Path, most_bytes: int = 1_000_000) -> logging.Logger:
         ("http://token@host/x and tcp://127.0.0.1:5600", "http://***@host/x and tcp://127.0.0.1:5600"),
         ("http://host/mjpg?user=a&password=hunter2&fps=30", "http://host/mjpg?user=a&password=***&fps=30"),
         ("Password: hunter2, then", "Password: ***, then"),
+        ("http://host/token=hunter2 of camera.password=hunter2", "http://host/token=*** of camera.password=***"),
+        ("/etc/passwd: cannot be read", "/etc/passwd: cannot be read"),
+        (".secret: no such file", ".secret: no such file"),
+        ("keys/token.json: cannot be read", "keys/token.json: cannot be read"),
         ("camera cam_0: streaming at 30 fps", "camera cam_0: streaming at 30 fps"),
     ],
 )
