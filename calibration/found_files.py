@@ -47,6 +47,16 @@ def read_found(path: Path, most_bytes: int = 512_000_000) -> bytes:
     return content
 
 
+def read_found_text(path: Path) -> str:
+    """The whole content, UTF-8 with a byte order mark or without. Raises OSError, and ValueError where it is none."""
+    content = read_found(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8 text; save the file as UTF-8") from None
+
+
 def remove_folder(path: Path) -> None:
     """Removes a folder with all in it, as far as it can; what is none stays, for `shutil.rmtree` would open it."""
     if path.is_dir() and not path.is_symlink():

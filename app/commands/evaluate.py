@@ -19,6 +19,7 @@ from app.commands.evaluate_footage import FOOTAGE_OPTIONS, add_footage_arguments
 from app.evaluation.tables import page, text_tables, with_sections
 from calibration.arguments import words
 from calibration.errors import UserError
+from calibration.found_files import read_found_text
 from calibration.programs import run_program
 from calibration.written_files import write_atomic
 from models.evaluation.arguments import add_arguments, to_words
@@ -69,12 +70,20 @@ def run(args: argparse.Namespace) -> int:
     if "real" in figures:
         print(text_tables(figures), end="")
         if args.report:
-            text = with_sections(args.report.read_text(), figures) if crops else page(figures)
+            text = with_sections(_report(args.report), figures) if crops else page(figures)
             write_atomic(args.report, text.encode())
             log.info("%s", args.report)
     if args.json:
         print(json.dumps(figures, allow_nan=False))
     return 0
+
+
+def _report(path: Path) -> str:
+    """What the evaluation with truth wrote. Raises UserError where it cannot be read."""
+    try:
+        return read_found_text(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"`--report {path}`: cannot be read again ({error}). Give the name of a new file.") from None
 
 
 def _what(args: argparse.Namespace) -> tuple[bool, bool]:

@@ -8,8 +8,12 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
+
 from app.commands.common import add_command
 from calibration.errors import UserError
+from calibration.found_files import read_found
+from calibration.plain_json import parse_json
 from calibration.programs import run_program
 from models.data.crop_cache import MARGIN
 from models.data.session_cache import cache_of
@@ -45,9 +49,22 @@ def run(args: argparse.Namespace) -> int:
     code = run_program([sys.executable, "-m", "models.training", *to_words(args)], _environments(args.processes))
     if args.json and not code:
         output = args.output or Path(config.output)
-        info = json.loads((output / "last.json").read_text())
-        print(json.dumps({"output": str(output), "step": info["step"], "steps": config.steps}))
+        print(json.dumps({"output": str(output), "step": _last_step(output), "steps": config.steps}))
     return code
+
+
+class _Last(msgspec.Struct):
+    step: int
+
+
+def _last_step(output: Path) -> int:
+    path = output / "last.json"
+    try:
+        return parse_json(read_found(path), _Last).step
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: does not say at which step the training ended ({error}). Is something else writing into {output}?"
+        ) from None
 
 
 def _environments(processes: int) -> list[dict[str, str]]:
