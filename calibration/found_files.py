@@ -9,11 +9,11 @@ import hashlib
 import os
 import shutil
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
-def open_found(path: Path) -> BinaryIO:
+def open_found(path: Path) -> BufferedReader:
     """Opens for reading, as `path.open("rb")` does but for a FIFO. Raises OSError, also where it is a device."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     mode = os.fstat(file.fileno()).st_mode

@@ -62,7 +62,23 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _real_number)
 
 
 def parse_yaml(text: str) -> Any:
-    """What the text says. Raises yaml.YAMLError where it is not YAML, or larger, deeper or wider than what is read."""
+    """What the text says.
+
+    Raises yaml.YAMLError, which says in one line what and where, if the text is not YAML, or larger, deeper or wider
+    than what is read.
+    """
+    try:
+        return _parse(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise yaml.YAMLError(f"line {line}: the character #x{ord(text[error.position]):04x} is not allowed") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise yaml.YAMLError(f"{where}{' '.join(str(error.problem or error.context).split())}") from None
+
+
+def _parse(text: str) -> Any:
     if len(text) > _LARGEST:
         raise yaml.YAMLError(f"it is longer than {_LARGEST} characters")
     loader = _Loader(text)

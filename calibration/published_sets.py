@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibration.errors import UserError
-from calibration.found_files import read_found
+from calibration.found_files import read_found_text
 
 SETS = "sets.csv"
 """Of a session that was recorded live: which frames were estimated together."""
@@ -24,12 +24,12 @@ def read_published_sets(session: Path) -> list[PublishedSet]:
     """In the order in which they were estimated. Raises UserError where there are none, or they cannot be read."""
     path = session / SETS
     try:
-        text = read_found(path).decode()
+        text = read_found_text(path)
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file. Only what `usthand live --record` made has it; replay without `--as-published`."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
     if lines[:1] != [",".join(SET_COLUMNS)]:

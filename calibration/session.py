@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.found_files import read_found
+from calibration.found_files import read_found_text
 from calibration.image_turn import ImageTurn
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
 from calibration.video import UprightVideo, check_times, check_video, video_properties
@@ -187,10 +187,10 @@ def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
     Raises UserError where the file is missing, has other columns, or its frames do not count 0, 1, 2 and on.
     """
     try:
-        text = read_found(path).decode("utf-8-sig")
+        text = read_found_text(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. A session needs it; record or import the session again.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
     rows = csv.reader(line.replace("\0", "\ufffd") for line in lines)

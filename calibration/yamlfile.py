@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from calibration.errors import UserError
-from calibration.found_files import read_found
+from calibration.found_files import read_found_text
 from calibration.plain_yaml import parse_yaml, resolve_numbers
 from calibration.written_files import write_atomic
 
@@ -24,15 +24,15 @@ def read_yaml(path: Path, struct: type[T]) -> T:
     with the nearest known key named.
     """
     try:
-        text = read_found(path).decode()
+        text = read_found_text(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Give the path of an existing file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     try:
         data = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+        raise UserError(f"{path}: not valid YAML: {error}. Correct it and try again.") from None
     if data is None:
         raise UserError(f"{path}: the file is empty.")
     return from_data(data, struct, str(path))

@@ -28,7 +28,7 @@ from calibration.formats.parts import (
     nearest_rotation,
     rig_extras,
 )
-from calibration.found_files import read_found
+from calibration.found_files import read_found_text
 from calibration.rig import CalibrationRecord, Rig, RigCamera
 from calibration.written_files import write_atomic
 from calibration.written_together import written_together
@@ -82,10 +82,10 @@ def _unposed(lenses: dict[int, FoundCamera]) -> list[FoundCamera]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return read_found(path).decode().split("\n")
+        return read_found_text(path).split("\n")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file. A COLMAP model as text has cameras.txt and images.txt.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Export the model as text.") from None
 
 

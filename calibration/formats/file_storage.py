@@ -10,22 +10,21 @@ import yaml
 from calibration import plain_yaml
 from calibration.errors import UserError
 from calibration.formats import parts
-from calibration.found_files import read_found
+from calibration.found_files import read_found_text
 
-_LARGEST_BYTES = 16_000_000
+_LARGEST = 16_000_000
 
 
 def read_text(path: Path) -> str:
     """Raises UserError where the file is missing, not text, or too large to be a calibration."""
     try:
-        content = read_found(path)
-        text = content.decode("utf-8-sig")
+        text = read_found_text(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Give the path of an existing calibration.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as text ({error}).") from None
-    if len(content) > _LARGEST_BYTES:
-        raise UserError(f"{path}: is no calibration: it is larger than {_LARGEST_BYTES // 10**6} MB. Give another.")
+    if len(text) > _LARGEST:
+        raise UserError(f"{path}: is no calibration: it is larger than {_LARGEST // 10**6} MB. Give another.")
     return text
 
 

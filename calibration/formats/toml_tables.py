@@ -17,7 +17,7 @@ from calibration.errors import UserError
 from calibration.formats import parts
 from calibration.formats.found import FoundCamera
 from calibration.formats.parts import EXTRAS_KEY, CameraExtras, decode_extras, nearest_rotation
-from calibration.found_files import open_found
+from calibration.found_files import read_found_text
 from calibration.rig import RigCamera
 from calibration.rotations import make_transform
 from calibration.written_files import write_atomic
@@ -30,8 +30,7 @@ CAMERA_KEYS = frozenset(
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises UserError where the file is missing or not TOML."""
     try:
-        with open_found(path) as file:
-            return tomllib.load(file)
+        return tomllib.loads(read_found_text(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Give the path of an existing calibration.") from None
     except (OSError, ValueError) as error:

@@ -7,7 +7,6 @@ recording holds `cam_0.mp4`, `cam_1.mp4`, ... (older: `port_0.mp4`) and `timesta
 frame_index. Pixels are those of the stored video: `rotation_count` only turns the picture on caliscope's screen.
 """
 
-import csv
 import re
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from calibration.importers.recording import (
     ForeignRecording,
     find_videos,
     require_columns,
+    table_rows,
     times_from_rates,
     to_ns,
 )
@@ -107,21 +107,20 @@ def _find_calibration(folder: Path) -> Path | None:
 def _read_times(path: Path, numbers: dict[str, int]) -> dict[str, np.ndarray]:
     """Times (n,) by camera id, whose numbers are `numbers`, in the order of their videos."""
     found: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers.values()}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        columns = list(rows.fieldnames or [])
-        require_columns(columns, ["cam_id|port", "frame_time"], path)
-        camera_column = "cam_id" if "cam_id" in columns else "port"
-        for row in rows:
-            try:
-                number, frame = int(row[camera_column]), int(row.get("frame_index", 0))
-            except (TypeError, ValueError):
-                raise UserError(
-                    f"{path}, line {rows.line_num}: expected whole numbers for {camera_column} and frame_index; got "
-                    f"`{row[camera_column]}` and `{row.get('frame_index')}`. Correct or remove the line."
-                ) from None
-            if number in found:
-                found[number].append((frame, to_ns(row["frame_time"] or "", 10**9, path, rows.line_num)))
+    rows = table_rows(path)
+    columns = list(rows.fieldnames or [])
+    require_columns(columns, ["cam_id|port", "frame_time"], path)
+    camera_column = "cam_id" if "cam_id" in columns else "port"
+    for row in rows:
+        try:
+            number, frame = int(row[camera_column]), int(row.get("frame_index", 0))
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{path}, line {rows.line_num}: expected whole numbers for {camera_column} and frame_index; got "
+                f"`{row[camera_column]}` and `{row.get('frame_index')}`. Correct or remove the line."
+            ) from None
+        if number in found:
+            found[number].append((frame, to_ns(row["frame_time"] or "", 10**9, path, rows.line_num)))
     for number in sorted(found):
         if not found[number]:
             raise UserError(f"{path}: no rows of camera {number}. Add its times, or leave the camera out.")

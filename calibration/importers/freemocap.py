@@ -8,13 +8,13 @@ A recording has `synchronized_videos/*.mp4`, all with the same number of frames,
 by the frame rate of the videos.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from calibration.camera_names import camera_number
 from calibration.errors import UserError
+from calibration.found_files import open_found
 from calibration.importers.recording import (
     FROM_RATE,
     ForeignRecording,
@@ -22,6 +22,7 @@ from calibration.importers.recording import (
     listed,
     name_videos,
     require_columns,
+    table_rows,
     times_at,
     to_ns,
     video_fps,
@@ -112,13 +113,15 @@ def _per_camera(videos: dict[str, Path], files: list[Path]) -> dict[str, Path] |
 def _read_time_file(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         try:
-            return np.load(path, allow_pickle=False).reshape(-1).astype(np.int64)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read as an array of times ({error}). Remove or replace it.") from None
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        columns = list(rows.fieldnames or [])
-        require_columns(columns, ["|".join(_TIME_COLUMNS)], path)
-        column = next(name for name in _TIME_COLUMNS if name in columns)
-        times = [to_ns(row[column] or "", _TIME_COLUMNS[column], path, rows.line_num) for row in rows]
+            with open_found(path) as file:
+                return np.lib.format.read_array(file, allow_pickle=False).reshape(-1).astype(np.int64)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}). Remove or replace it.") from None
+        except ValueError:  # whose text is of pickles
+            raise UserError(f"{path}: is no array of times, as numpy saves it. Remove or replace it.") from None
+    rows = table_rows(path)
+    columns = list(rows.fieldnames or [])
+    require_columns(columns, ["|".join(_TIME_COLUMNS)], path)
+    column = next(name for name in _TIME_COLUMNS if name in columns)
+    times = [to_ns(row[column] or "", _TIME_COLUMNS[column], path, rows.line_num) for row in rows]
     return np.array(times, dtype=np.int64)

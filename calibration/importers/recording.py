@@ -1,5 +1,7 @@
 """What the importers share: a recording as read, and videos and times from other programs' files."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -11,6 +13,7 @@ import numpy as np
 from calibration.camera_names import camera_number, is_camera_id
 from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
+from calibration.found_files import read_found_text
 from calibration.rig import Rig
 from calibration.video import count_frames, open_video, video_properties
 
@@ -75,6 +78,14 @@ def check_count(videos: int, folder: Path) -> None:
         raise UserError(
             f"{folder}: {videos} videos; a rig has 2 to {MAX_CAMERAS} cameras. Give a directory with one video of each."
         )
+
+
+def table_rows(path: Path) -> "csv.DictReader[str]":
+    """The rows of a CSV. Raises UserError where it cannot be read as text."""
+    try:
+        return csv.DictReader(io.StringIO(read_found_text(path), newline=""))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
 
 
 def require_columns(columns: list[str], wanted: list[str], path: Path) -> None:

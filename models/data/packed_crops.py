@@ -19,6 +19,7 @@ from torch.nn import functional
 from calibration.errors import UserError
 from calibration.found_files import open_found
 from calibration.hand import Definition
+from models.files.npzfile import open_archive
 from models.network.config import MAX_VIEWS
 
 NAMES = ("luma", "chroma", "P_crop", "rows", "sequence", "targets_m", "held", "margin")
@@ -147,7 +148,7 @@ def _rotations(count: int, device: torch.device, generator: torch.Generator | No
 def _read(path: Path) -> dict[str, np.ndarray]:
     kinds = [f"{kind}_{each}" for kind in ("labels_px", "confidence", "joints_m") for each in DEFINITIONS]
     try:
-        with open_found(path) as stream, np.load(stream, allow_pickle=False) as file:
+        with open_found(path) as stream, open_archive(stream) as file:
             return {name: file[name] for name in (*NAMES, *kinds)}
     except Exception as error:  # A damaged archive can fail in any way.
         raise UserError(

@@ -5,8 +5,10 @@ import math
 import zipfile
 from collections.abc import Container
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from calibration.errors import UserError
 from calibration.found_files import open_found
@@ -32,13 +34,28 @@ def read_npz(path: Path, what: str, advice: str, names: Container[str] | None = 
     """
     try:
         with open_found(path) as stream:
-            file = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise ValueError("a single array, not an archive of arrays")
+            file = open_archive(stream)
             _check_size(file.zip)  # pyright: ignore[reportArgumentType] - numpy says it may be None, once it is closed
-            return {name: file[name] for name in file.files if names is None or name in names}
+            wanted = [name for name in file.files if names is None or name in names]
+            return {name: _array(file, name) for name in wanted}
     except Exception as error:  # A damaged archive can fail in any way.
         raise UserError(f"{path}: cannot be read as {what} ({error}). {advice}") from None
+
+
+def open_archive(stream: BinaryIO) -> NpzFile:
+    """Raises ValueError where it is none; numpy's own text would advise to load it as a pickle."""
+    start = stream.read(2)
+    stream.seek(0)
+    if start != b"PK":
+        raise ValueError("a single array" if start == b"\x93N" else "no archive of arrays")
+    return np.load(stream, allow_pickle=False)
+
+
+def _array(file: NpzFile, name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except ValueError as error:
+        raise ValueError(f"`{name}` holds objects, expected numbers" if "pickle" in str(error) else error) from None
 
 
 def _check_size(archive: zipfile.ZipFile) -> None:
