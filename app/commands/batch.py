@@ -43,7 +43,7 @@ def add_parser(subparsers) -> None:
     add = parser.add_argument
     add("job", choices=tuple(JOBS), metavar="JOB", help=", ".join(JOBS))
     add("sessions", nargs="*", metavar="SESSION", help="folders, folders of such, or URLs (file://, s3://...)")
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder that all workers can write")
+    add("-o", "--output", type=_folder, required=True, metavar="OUT", help="a folder that all workers can write")
     add("--results", metavar="URL", help="where results go instead of OUT/results (s3://lab/poses)")
     add("--on", choices=_ENGINES, help="what runs it (default: local, which is Dask on this machine's cores)")
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster (with --on ray: of a Ray cluster) that is there")
@@ -171,6 +171,14 @@ def _engine_settings(args: argparse.Namespace) -> EngineSettings:
         out=str(args.output.absolute()),
         deaths=args.attempts,
     )
+
+
+def _folder(text: str) -> Path:
+    if is_url(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is a URL. Give a folder that all workers can write, and the URL by `--results`"
+        )
+    return Path(text)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -269,6 +269,18 @@ def test_flags_that_do_not_fit_are_refused_before_any_work(
     assert code == 2 and said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("url", ["s3://lab/poses", "file:///lab/poses"])
+def test_a_url_is_no_folder_of_a_batch(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "session.yaml").touch()
+    with pytest.raises(SystemExit, match="2"):
+        main(["batch", "replay", str(tmp_path), "-o", url])
+    assert f"{url} is a URL" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["session.yaml"]
+
+
 def test_hundreds_of_finished_sessions_begin_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
