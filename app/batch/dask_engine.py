@@ -3,9 +3,11 @@
 What runs here listens on the loopback interface alone, and has no dashboard.
 """
 
+import asyncio
 import logging
 import os
 import queue
+import re
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +18,8 @@ from calibration.errors import UserError
 from calibration.programs import handled
 
 _HOST = "127.0.0.1"
-_CONNECT_S = 20
+_CONNECT_S, _REACH_S = 20, 5
+_GIVE_ADDRESS = "Give the address that `dask scheduler` prints, tcp://HOST:8786 (or tls://)."
 _QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -49,18 +52,19 @@ class DaskEngine:
         self._config = dask_config.set(told)
         self._resources = {"GPU": 1} if settings.gpus else None
         self._cluster: Any = None
-        if settings.scheduler is None:
-            # Its workers leave the terminal's Ctrl-C to this process.
-            with handled((signal.SIGINT,), signal.SIG_IGN):
-                self._cluster = _local_cluster(settings)
         try:
+            if settings.scheduler is None:
+                # Its workers leave the terminal's Ctrl-C to this process.
+                with handled((signal.SIGINT,), signal.SIG_IGN):
+                    self._cluster = _local_cluster(settings)
+            else:
+                asyncio.run(_reach(settings.scheduler))
             address = self._cluster.scheduler_address if self._cluster else settings.scheduler
             self._client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             self.close_cluster()
             raise UserError(
-                f"`--scheduler {settings.scheduler}`: cannot be reached ({error}). Give the address that "
-                "`dask scheduler` prints, tcp://HOST:8786."
+                f"`--scheduler {settings.scheduler}`: cannot be reached ({error}). {_GIVE_ADDRESS}"
             ) from None
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._numbers: dict[str, tuple[int, Any]] = {}
@@ -103,6 +107,30 @@ def worker_environment(index: int, settings: EngineSettings, cores: Sequence[int
     if settings.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpu_of(index, settings.gpus)
     return environment
+
+
+async def _reach(address: str) -> None:
+    """Raises OSError or ValueError where no scheduler answers. A Client that never met one takes half a minute to say
+    so, and then ends with a traceback."""
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    connection = Security().get_connection_args("client")
+    try:
+        # Its own timeout is that of the connection alone: a peer may take that and say nothing.
+        comm = await asyncio.wait_for(connect(address, timeout=_REACH_S, **connection), _REACH_S + 1)
+    except TimeoutError:
+        raise OSError("what listens there says nothing") from None
+    except TypeError as error:  # of tls, where Dask's configuration names no certificates
+        raise ValueError(str(error)) from None
+    await comm.close()
+
+
+def check_scheduler(address: str) -> None:
+    """Raises UserError for what is no address of a Dask scheduler."""
+    match = re.fullmatch(r"(?:tcp|tls)://[^\s/]+:(\d{1,5})/?", address)
+    if match is None or not 0 < int(match[1]) < 65536:
+        raise UserError(f"`--scheduler {address}`: is no address. {_GIVE_ADDRESS}")
 
 
 def _local_cluster(settings: EngineSettings) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.batch.batch import Batch, BatchSettings, make_engine, plan_batch, run_batch
+from app.batch.dask_engine import check_scheduler
 from app.batch.dry_run import AsIf, dry_run, plan_text
 from app.batch.engine import EngineSettings, gpus_here
 from app.batch.jobs import JOBS, Job
@@ -134,6 +135,8 @@ def _check_place(args: argparse.Namespace) -> None:
         raise UserError(f"`--scheduler` is of a Dask or Ray cluster, not of `--on {args.on}`. Leave one of them out.")
     if args.on == "dask" and not args.scheduler:
         raise UserError("`--on dask` needs `--scheduler ADDRESS`; without both, Dask runs on this machine.")
+    if args.scheduler and args.on != "ray":
+        check_scheduler(args.scheduler)
     if args.slurm and args.on != "slurm":
         raise UserError("`--slurm` goes with `--on slurm` only. Leave it out.")
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 import zipfile
 from collections import deque
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from app.batch import engine as engines
 from app.batch.batch import Batch, BatchSettings, plan_batch, run_batch
-from app.batch.dask_engine import worker_environment
+from app.batch.dask_engine import DaskEngine, worker_environment
 from app.batch.dry_run import AsIf, dry_run, recorded_hours
 from app.batch.jobs import JOBS, Figure
 from app.batch.record import BatchTask, TaskAttempts, TaskOutcome, TaskPlace, decode_task, read_outcome
@@ -267,6 +268,32 @@ def test_flags_that_do_not_fit_are_refused_before_any_work(
     except SystemExit as error:
         code = error.code
     assert code == 2 and said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("address", ["bla", "tcp://", "10.0.0.5", "http://10.0.0.5:8786", "tcp://10.0.0.5:99999"])
+def test_what_is_no_address_of_a_scheduler_is_refused_before_any_work(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "session.yaml").touch()
+    assert main(["batch", "replay", str(tmp_path), "-o", str(tmp_path / "out"), "--scheduler", address]) == 2
+    assert f"`--scheduler {address}`: is no address" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("scheme", "silent"), [("tcp", False), ("tcp", True), ("tls", False)])
+def test_a_scheduler_that_is_not_there_is_told_in_a_line(
+    scheme: str, silent: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("app.batch.dask_engine._REACH_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if not silent:
+            server.close()
+        settings = engines.EngineSettings(workers=1, out=str(tmp_path), scheduler=f"{scheme}://127.0.0.1:{port}")
+        with pytest.raises(UserError, match=rf"{scheme}://127.0.0.1:{port}`: cannot be reached .*tcp://HOST:8786"):
+            DaskEngine(settings)
+    assert not capfd.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["s3://lab/poses", "file:///lab/poses"])
