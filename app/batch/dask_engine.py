@@ -89,6 +89,8 @@ class DaskEngine:
         return number, f"{type(error).__name__}: {error}" if error else f"Dask: {future.status}"
 
     def close(self) -> None:
+        # What ends amid a heartbeat logs a traceback.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._client.close(timeout=5)
         self.close_cluster()
 
@@ -147,7 +149,7 @@ def _local_cluster(settings: EngineSettings) -> Any:
             "memory_limit": 0,
             "resources": {"GPU": 1} if settings.gpus else {},
             "env": worker_environment(index, settings, cores),
-            "silence_logs": logging.ERROR,
+            "silence_logs": logging.CRITICAL,  # as in close(): a task's error comes with its result
         }
         workers[index] = {"cls": Nanny, "options": options}
     scheduler = {

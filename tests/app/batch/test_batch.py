@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import socket
 import zipfile
@@ -293,6 +294,26 @@ def test_a_scheduler_that_is_not_there_is_told_in_a_line(
         settings = engines.EngineSettings(workers=1, out=str(tmp_path), scheduler=f"{scheme}://127.0.0.1:{port}")
         with pytest.raises(UserError, match=rf"{scheme}://127.0.0.1:{port}`: cannot be reached .*tcp://HOST:8786"):
             DaskEngine(settings)
+    assert not capfd.readouterr().err
+
+
+def _log_as_dask(_: bytes) -> bytes:
+    logging.getLogger("distributed.worker").error("Failed to communicate with scheduler during heartbeat.")
+    return b"ended"
+
+
+def test_what_dask_logs_of_its_own_end_is_not_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("app.batch.dask_engine.run_task", _log_as_dask)
+    engine = DaskEngine(engines.EngineSettings(workers=1, out=str(tmp_path)))
+    engine.submit(0, b"")
+    try:
+        assert engine.next_ended(60.0) == (0, b"ended")
+    finally:
+        engine.close()
+    _log_as_dask(b"")
     assert not capfd.readouterr().err
 
 
