@@ -18,6 +18,7 @@ from app.batch.jobs import JOBS, Job
 from app.batch.sessions import find_sessions
 from app.batch.storage import file_system, is_url
 from app.commands.common import add_command, positive
+from app.convert.formats import FORMATS
 from calibration.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,8 @@ def _check(args: argparse.Namespace, job: Job) -> None:
         raise UserError(f"{job.name} is of no sessions, but {args.sessions[0]} was given. Leave it out.")
     if job.sessions == (args.parts is not None):
         raise UserError("`--parts N` goes with simulate-crops, and simulate-crops needs it.")
+    if job.name == "convert" and f".{args.to.removeprefix('.')}".lower() not in FORMATS:
+        raise UserError(f"`--to {args.to}`: is no format. Give one of {' '.join(FORMATS)}.")
     _check_place(args)
 
 

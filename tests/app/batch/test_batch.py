@@ -329,6 +329,15 @@ def test_a_url_is_no_folder_of_a_batch(
     assert [path.name for path in tmp_path.iterdir()] == ["session.yaml"]
 
 
+def test_an_ending_that_is_no_format_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poses = write_pose_file(tmp_path / "poses.npz")
+    assert main(["batch", "convert", str(poses), "-o", str(tmp_path / "out"), "--to", "xyz"]) == 2
+    said = capsys.readouterr().err
+    assert "`--to xyz`: is no format" in said and ".c3d" in said and not (tmp_path / "out").exists()
+
+
 def test_hundreds_of_finished_sessions_begin_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
