@@ -28,7 +28,7 @@ from app.batch.record import (
     read_outcome,
 )
 from app.batch.sessions import manifest_of, session_name
-from calibration.errors import UserError
+from calibration.errors import UserError, write_error
 from calibration.programs import handled, heard
 from calibration.written_files import errors_naming, write_atomic
 
@@ -113,7 +113,11 @@ def run_batch(batch: Batch, out: Path, open_engine: Callable[[], BatchEngine]) -
     """
     if not batch.left:
         return True
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".batch").open("ab").close()
+    except OSError as error:
+        raise write_error(f"{out}: cannot be written ({error.strerror}). Give another folder by `-o`.", error) from None
     with (
         _alone(out),
         handled(heard((signal.SIGTERM, signal.SIGHUP)), _interrupt),  # they end it as Ctrl-C does

@@ -338,6 +338,18 @@ def test_an_ending_that_is_no_format_is_refused_before_any_work(
     assert "`--to xyz`: is no format" in said and ".c3d" in said and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("folder", "reason"), [("poses.npz/out", "Not a directory"), ("taken", "Is a directory")])
+def test_a_folder_that_cannot_be_written_is_a_mistake_of_the_user(
+    folder: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its parent is a file; or in the place of one of its files there is a folder."""
+    poses = write_pose_file(tmp_path / "poses.npz")
+    (tmp_path / "taken" / ".batch").mkdir(parents=True)
+    out = tmp_path / folder
+    assert main(["batch", "convert", str(poses), "-o", str(out)]) == 2
+    assert f"{out}: cannot be written ({reason}). Give another folder by `-o`." in capsys.readouterr().err
+
+
 def test_hundreds_of_finished_sessions_begin_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
