@@ -44,7 +44,13 @@ def add_parser(subparsers) -> None:
     parser.set_defaults(job_flags=[])
     add = parser.add_argument
     add("job", choices=tuple(JOBS), metavar="JOB", help=", ".join(JOBS))
-    add("sessions", nargs="*", metavar="SESSION", help="folders, folders of such, or URLs (file://, s3://...)")
+    add(
+        "sessions",
+        nargs="*",
+        default=[],
+        metavar="SESSION",
+        help="folders, folders of such, or URLs (file://, s3://...)",
+    )
     add("-o", "--output", type=_folder, required=True, metavar="OUT", help="a folder that all workers can write")
     add("--results", metavar="URL", help="where results go instead of OUT/results (s3://lab/poses)")
     add("--on", choices=_ENGINES, help="what runs it (default: local, which is Dask on this machine's cores)")

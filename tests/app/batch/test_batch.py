@@ -350,6 +350,14 @@ def test_a_folder_that_cannot_be_written_is_a_mistake_of_the_user(
     assert f"{out}: cannot be written ({reason}). Give another folder by `-o`." in capsys.readouterr().err
 
 
+def test_what_is_missing_is_told_truly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["batch"])
+    assert "the following arguments are required: JOB, -o/--output" in capsys.readouterr().err
+    assert main(["batch", "replay", "-o", str(tmp_path)]) == 2
+    assert "no sessions to replay" in capsys.readouterr().err
+
+
 def test_hundreds_of_finished_sessions_begin_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
