@@ -358,12 +358,12 @@ def test_what_is_missing_is_told_truly(tmp_path: Path, capsys: pytest.CaptureFix
     assert "no sessions to replay" in capsys.readouterr().err
 
 
-def test_hundreds_of_finished_sessions_begin_nothing(
+def test_a_thousand_finished_sessions_begin_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow")
     sessions, out = tmp_path / "sessions", tmp_path / "out"
-    for index in range(300):
+    for index in range(1000):
         session = sessions / f"{index:04d}"
         session.mkdir(parents=True)
         (session / "session.yaml").write_text(f"name: {index}")
@@ -377,7 +377,7 @@ def test_hundreds_of_finished_sessions_begin_nothing(
     monkeypatch.setattr("app.commands.batch.make_engine", lambda on, settings: pytest.fail("an engine for nothing"))
     assert main(["batch", "replay", str(sessions), "-o", str(out), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert printed["done"] == printed["finished_before"] == 300 and not (out / "tasks").exists()
+    assert printed["done"] == printed["finished_before"] == 1000 and not (out / "tasks").exists()
 
 
 def _plain(outcome: TaskOutcome) -> dict:
