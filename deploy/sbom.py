@@ -1,7 +1,8 @@
 """What is shipped: `python -m deploy.sbom DIR` writes `sbom.cdx.json`, and every licence into `DIR/licences/`.
 
-Of the packages of the environment that runs it, Debian's packages where there are any, and the files of other projects
-that are part of this one. CycloneDX 1.6, https://cyclonedx.org/docs/1.6/json/. One environment gives the same bytes.
+Of the packages of the environment that runs it, with the libraries that they bring along (`deploy/bundled.py`),
+Debian's packages where there are any, and the files of other projects that are part of this one. CycloneDX 1.6,
+https://cyclonedx.org/docs/1.6/json/. One environment gives the same bytes.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from deploy.bundled import bundled_libraries
 
 _NAME = "usthand-live"
 _DPKG = Path("/var/lib/dpkg/status")
@@ -66,7 +69,7 @@ def write_licences(folder: Path, documents: Path = _COPYRIGHT) -> int:
     count = 0
     for each in _distributions():
         for file in each.files or ():
-            if _LICENCE_FILE.search(str(file)) and file.suffix not in (".py", ".pyc"):
+            if _LICENCE_FILE.search(str(file)) and file.suffix not in (".py", ".pyc", ".xml"):
                 count += _copy(Path(str(file.locate())), folder / each.metadata["Name"] / str(file).replace("/", "_"))
     for file in sorted(documents.glob("*/copyright")):
         count += _copy(file, folder / "debian" / file.parent.name)
@@ -95,6 +98,16 @@ def _package(each: importlib.metadata.Distribution) -> dict[str, Any]:
     name, about = _canonical(each.metadata["Name"]), each.metadata
     purl = f"pkg:pypi/{name}@{each.version}"
     size = sum(file.size or 0 for file in each.files or ())
+    bundled = [
+        {
+            "type": "library",
+            "bom-ref": f"{purl}#{library.name}",
+            "name": library.name,
+            "version": library.version,
+            **_licences(library.licence),
+        }
+        for library in bundled_libraries(each)
+    ]
     return {
         "type": "library",
         "bom-ref": purl,
@@ -103,6 +116,7 @@ def _package(each: importlib.metadata.Distribution) -> dict[str, Any]:
         "purl": purl,
         **_licences(_licence_of(about)),
         "properties": [{"name": "usthand:installed-bytes", "value": str(size)}],
+        **({"components": bundled} if bundled else {}),
     }
 
 

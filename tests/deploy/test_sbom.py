@@ -46,6 +46,18 @@ def test_every_package_is_in_it_once_with_its_version_and_licence(tmp_path: Path
     assert len(parts) == 2 and all((ROOT / part["properties"][0]["value"]).exists() for part in parts)
 
 
+def test_libraries_that_packages_bring_along_are_in_it_with_their_licences() -> None:
+    bundled = {
+        (package["name"], library["name"]): library["licenses"][0]
+        for package in bill_of_materials()["components"]
+        for library in package.get("components", [])
+    }
+    assert bundled["av", "libx264"] == bundled["av", "libx265"] == {"expression": "GPL-2.0-or-later"}
+    assert bundled["av", "libavcodec"] == {"expression": "LGPL-3.0-or-later"}
+    assert ("pyzmq", "libzmq") in bundled
+    assert [name for name, licence in bundled.items() if "not told" in str(licence)] == []
+
+
 @pytest.mark.slow
 def test_licence_files_are_gathered(tmp_path: Path) -> None:
     documents = tmp_path / "doc"
