@@ -123,9 +123,10 @@ def _package(each: importlib.metadata.Distribution) -> dict[str, Any]:
 def _licence_of(about: Any) -> str:
     """An SPDX expression where the package gives one, else its words, else its classifiers."""
     fields: Message = about
-    if fields["License-Expression"]:
-        return fields["License-Expression"]
-    words = (fields["License"] or "").strip()
+    # Not by index: that raises KeyError once a package has brought `importlib_metadata` in its place.
+    if expression := fields.get("License-Expression"):
+        return expression
+    words = (fields.get("License") or "").strip()
     if words and "\n" not in words and len(words) <= _LONGEST_NAME:
         return words
     classifiers = [text for text in fields.get_all("Classifier") or [] if text.startswith("License ::")]

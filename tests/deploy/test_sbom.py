@@ -76,3 +76,11 @@ def test_the_same_environment_gives_the_same_bytes(tmp_path: Path) -> None:
     command, env = [sys.executable, "-c", program], {**os.environ, "PYTHONHASHSEED": "7"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == json.dumps(bill_of_materials())
+
+
+def test_it_is_the_same_where_a_package_reads_metadata_its_own_way() -> None:
+    """`importlib_metadata` takes the standard library's place as it is imported, and raises where that gives None."""
+    pytest.importorskip("importlib_metadata")
+    program = "import importlib_metadata; from deploy.sbom import bill_of_materials; bill_of_materials()"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
