@@ -111,21 +111,25 @@ def test_two_workers_give_what_single_runs_give_and_a_killed_one_costs_its_sessi
 
 
 def test_an_interrupted_batch_ends_and_goes_on(sessions: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
-    batch = _usthand("batch", "replay", sessions, "-o", tmp_path, "--workers", 1, "--json")
-    _wait_for(lambda: any(_attempts(tmp_path)), batch)
-    worker = int(_attempts(tmp_path)[0][0]["begun"].split()[-1])
+    many, out = tmp_path / "many", tmp_path / "out"
+    for copy in range(4):  # so that some are left, however late the interruption comes
+        for session in sessions.iterdir():
+            shutil.copytree(session, many / f"{copy}_{session.name}")
+    batch = _usthand("batch", "replay", many, "-o", out, "--workers", 1, "--json")
+    _wait_for(lambda: any(_attempts(out)), batch)
+    worker = int(next(each for each in _attempts(out) if each)[0]["begun"].split()[-1])
     _wait_for(lambda: _works(worker), batch)
     began = psutil.Process(batch.pid).children(recursive=True)
     os.killpg(batch.pid, signal.SIGINT)
     printed = _printed(batch)
-    assert batch.returncode == 1 and printed["done"] < 2 and not printed["failed"]
+    assert batch.returncode == 1 and printed["done"] < 8 and not printed["failed"]
     _, running = psutil.wait_procs(began, timeout=_PATIENCE_S)
-    assert not running and not (tmp_path / ".stop").exists()
+    assert not running and not (out / ".stop").exists()
     done = printed["done"]
-    again = _usthand("batch", "replay", sessions, "-o", tmp_path, "--workers", 1, "--json")
+    again = _usthand("batch", "replay", many, "-o", out, "--workers", 1, "--json")
     printed = _printed(again)
-    assert again.returncode == 0 and (printed["done"], printed["finished_before"]) == (2, done)
-    assert _poses(tmp_path) == alone
+    assert again.returncode == 0 and (printed["done"], printed["finished_before"]) == (8, done)
+    assert _poses(out) == {f"{copy}_{name}": poses for copy in range(4) for name, poses in alone.items()}
 
 
 @pytest.mark.parametrize(("engine", "flags", "needs"), [
