@@ -284,7 +284,8 @@ class UstHandEstimator:
         views = views.only(show)
         keypoints_px = said.keypoints_px[index, show].astype(np.float64)
         confidence = said.confidence[index, show].astype(np.float64)
-        if self._disagreement(views, keypoints_px, joints_m) > judge.disagreement:
+        apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
+        if np.median(apart) > judge.disagreement:
             return None
         sized = self._is_of_a_hands_size(joints_m)
         std_m = np.sqrt(np.einsum("jaa->j", covariance_m2))
@@ -294,15 +295,13 @@ class UstHandEstimator:
             track.bones.add(joints_m)
         # Of two views of a quick hand the network errs in depth, and says so: the hand's bones then say where it is.
         joints_m, pose = as_a_hand(joints_m, covariance_m2, len(show), track.bones, track.side, track.pose, self._prior)
-        if not sized and (
-            self._disagreement(views, keypoints_px, joints_m) > judge.view_elsewhere
-            or not self._is_of_a_hands_size(joints_m)
-        ):
-            return None
+        if not sized:
+            apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
+            if np.median(apart) > judge.view_elsewhere or not self._is_of_a_hands_size(joints_m):
+                return None
         track.pose = pose
         right = said.right[index, show].astype(np.float64)
         track.add_handedness_evidence(1 - right if track.mirror else right)
-        apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         errors = errors_px(views, keypoints_px, confidence, joints_m)
         agree = apart < 2 * np.median(apart) + 0.02
         return Hand(
@@ -319,10 +318,6 @@ class UstHandEstimator:
             right_log_odds=track.right_log_odds,
             bones=track.bones,
         )
-
-    def _disagreement(self, views: HandViews, keypoints_px: np.ndarray, joints_m: np.ndarray) -> float:
-        """Median distance of the keypoints (V, J, 2) from joints (J, 3), as a share of the crop."""
-        return float(np.median(views.crop_distance(keypoints_px, joints_m))) / self.pipeline.engine.shape.crop_px
 
     def _is_of_a_hands_size(self, joints_m: np.ndarray) -> bool:
         span_m = np.linalg.norm(joints_m - joints_m.mean(0), axis=1).max()
