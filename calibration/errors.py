@@ -25,3 +25,8 @@ def is_full(error: OSError) -> bool:
 def write_error(text: str, error: OSError) -> UserError:
     """Of what could not be written: a WriteError where the disk is full, else a mistake in the place that was given."""
     return (WriteError if is_full(error) else UserError)(text)
+
+
+def reason_of(error: Exception) -> str:
+    """What it says, of an OSError without the number and the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

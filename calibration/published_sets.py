@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 
 SETS = "sets.csv"
@@ -30,7 +30,7 @@ def read_published_sets(session: Path) -> list[PublishedSet]:
             f"{path}: no such file. Only what `usthand live --record` made has it; replay without `--as-published`."
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
     if lines[:1] != [",".join(SET_COLUMNS)]:
         raise UserError(f"{path}: the first line must be `{','.join(SET_COLUMNS)}`.")

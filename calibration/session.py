@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.image_turn import ImageTurn
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig, write_rig, write_uncalibrated_rig
@@ -191,7 +191,7 @@ def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. A session needs it; record or import the session again.") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
     rows = csv.reader(line.replace("\0", "\ufffd") for line in lines)
     header = next(rows, [])

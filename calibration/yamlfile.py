@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import msgspec
 import yaml
 
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.plain_yaml import parse_yaml, resolve_numbers
 from calibration.written_files import write_atomic
@@ -28,7 +28,7 @@ def read_yaml(path: Path, struct: type[T]) -> T:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Give the path of an existing file.") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
     try:
         data = parse_yaml(text)
     except yaml.YAMLError as error:

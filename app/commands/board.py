@@ -9,7 +9,7 @@ from app.commands.printed_board import refuse_symmetric
 from calibration.board.board import Board, check_board, read_board, write_board
 from calibration.board.markers import check_dictionary, marker_count
 from calibration.board.printing import PAPERS_MM, describe, layout_page, write_pdf, write_png
-from calibration.errors import UserError, write_error
+from calibration.errors import UserError, reason_of, write_error
 from calibration.rig_backup import keep_backup
 from calibration.written_together import written_together
 
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
             write_board(folder / files["yaml"].name, board)
             backup = keep_backup(files["yaml"]) if _differs(files["yaml"], board) else None
     except OSError as error:
-        raise write_error(f"`{args.output}` cannot be written ({error}). Give a folder that can.", error) from None
+        raise write_error(
+            f"`{args.output}` cannot be written ({reason_of(error)}). Give a folder that can.", error
+        ) from None
     print(f"{describe(board)}, on {args.paper}")
     for file in files.values():
         print(f"  {file}")

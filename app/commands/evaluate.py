@@ -18,7 +18,7 @@ from app.commands.common import add_command
 from app.commands.evaluate_footage import FOOTAGE_OPTIONS, add_footage_arguments, footage_figures
 from app.evaluation.tables import page, text_tables, with_sections
 from calibration.arguments import words
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.programs import run_program
 from calibration.written_files import write_atomic
@@ -83,7 +83,9 @@ def _report(path: Path) -> str:
     try:
         return read_found_text(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"`--report {path}`: cannot be read again ({error}). Give the name of a new file.") from None
+        raise UserError(
+            f"`--report {path}`: cannot be read again ({reason_of(error)}). Give the name of a new file."
+        ) from None
 
 
 def _what(args: argparse.Namespace) -> tuple[bool, bool]:

@@ -26,7 +26,7 @@ from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import End, PoseSet, RecordingStatus
 from app.transport.sockets import CommandServer, Publisher, Subscriber, wait
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.rig import Rig
 from calibration.session import SESSION_FILE
 from calibration.written_files import write_atomic
@@ -154,7 +154,7 @@ class RecorderProcess:
             try:
                 take.add_poses(message)
             except (OSError, UserError) as error:
-                self._takes.fail(f"{take.path}: the poses could not be written ({error})")
+                self._takes.fail(f"{take.path}: the poses could not be written ({reason_of(error)})")
 
     def _follow_line(self) -> None:
         """A camera's input begins and ends takes by its edges."""

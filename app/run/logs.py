@@ -14,7 +14,8 @@ _MOST_BYTES, _KEPT = 1_000_000, 3
 _QUIET = ("matplotlib", "PIL", "h5py", "numba", "asyncio")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*:[^\s]*@|(?<=://)[^\s/@]+@")
 _SECRET = re.compile(  # but not of what is said of a file: `/etc/passwd: cannot be read`
-    r"((?<!/(?=\w+:\s))(?<!(?<!\w)\.(?=\w+:\s))(?:password|passwd|pwd|pass|token|secret|api_?key)\s*[=:]\s*)[^\s&,;}'\"]+",
+    r"((?<!/(?=\w+:\s))(?<!(?<!\w)\.(?=\w+:\s))(?:password|passwd|pwd|pass|token|secret|api_?key)"
+    r"(?:\s*[=:]\s*|(['\"])\s*:\s*\2?))[^\s&,;}'\"]+",
     re.IGNORECASE,
 )
 

@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from scipy.ndimage import median_filter
 
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 
 SOUND_HZ = 8000
 _SMALL_PX = 96
@@ -50,7 +50,7 @@ def read_sound(video: Path, seconds: float) -> tuple[float, np.ndarray] | None:
                 if count > seconds * SOUND_HZ:
                     break
     except (FFmpegError, OSError, ValueError) as error:
-        raise UserError(f"{video}: its sound cannot be read ({error}). Give `--sync` another way.") from None
+        raise UserError(f"{video}: its sound cannot be read ({reason_of(error)}). Give `--sync` another way.") from None
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if first_s is None or not len(samples) or not np.abs(samples).max() > 1e-5:
         return None
@@ -88,4 +88,4 @@ def _small_images(video: Path, most: int) -> Iterator[np.ndarray]:
                 grey = frame.to_ndarray(format="gray")
                 yield cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     except (FFmpegError, OSError, ValueError, IndexError) as error:
-        raise UserError(f"{video}: cannot be read ({error}). Check that the file is whole.") from None
+        raise UserError(f"{video}: cannot be read ({reason_of(error)}). Check that the file is whole.") from None

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from calibration.board.board import Board, write_board
-from calibration.errors import UserError, write_error
+from calibration.errors import UserError, reason_of, write_error
 from calibration.found_files import read_found
 from calibration.rig import Rig
 from calibration.session import write_session
@@ -45,7 +45,9 @@ class Recorder:
                 self._cut(camera_id)
             self._write_session()
         except OSError as error:
-            raise write_error(f"{folder}: cannot be written ({error}). Give another folder.", error) from None
+            raise write_error(
+                f"{folder}: cannot be written ({reason_of(error)}). Give another folder.", error
+            ) from None
 
     def video_path(self, camera_id: str) -> Path:
         return self.folder / f"{camera_id}.mjpeg"

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from calibration import plain_yaml
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.formats import parts
 from calibration.found_files import read_found_text
 
@@ -22,7 +22,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Give the path of an existing calibration.") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}).") from None
+        raise UserError(f"{path}: cannot be read as text ({reason_of(error)}).") from None
     if len(text) > _LARGEST:
         raise UserError(f"{path}: is no calibration: it is larger than {_LARGEST // 10**6} MB. Give another.")
     return text

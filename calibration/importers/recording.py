@@ -12,7 +12,7 @@ import numpy as np
 
 from calibration.camera_names import camera_number, is_camera_id
 from calibration.camera_source import MAX_CAMERAS
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.rig import Rig
 from calibration.video import count_frames, open_video, video_properties
@@ -85,7 +85,7 @@ def table_rows(path: Path) -> "csv.DictReader[str]":
     try:
         return csv.DictReader(io.StringIO(read_found_text(path), newline=""))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
 
 
 def require_columns(columns: list[str], wanted: list[str], path: Path) -> None:

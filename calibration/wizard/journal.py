@@ -15,7 +15,7 @@ import numpy as np
 
 from calibration.board.board import Board
 from calibration.board.views import BoardView
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found
 from calibration.plain_json import parse_json
 from calibration.wizard.wizard import Capture
@@ -81,7 +81,7 @@ def read_journal(path: Path) -> JournalContent:
             f"{path}: no such file. Give the folder of a calibration that was begun; it has a journal.jsonl."
         ) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
     captures: list[Capture] = []
     facts: dict = {}
     number = 1

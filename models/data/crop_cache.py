@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found, remove_folder
 from calibration.hand import Definition
 from calibration.plain_json import parse_json
@@ -142,7 +142,9 @@ def read_manifest(path: Path) -> CacheManifest:
             f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate-crops`."
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path / 'manifest.json'}: cannot be read ({error}). Make the cache again.") from None
+        raise UserError(
+            f"{path / 'manifest.json'}: cannot be read ({reason_of(error)}). Make the cache again."
+        ) from None
     if manifest.version != CACHE_VERSION:
         raise UserError(
             f"{path}: version {manifest.version}; this program reads version {CACHE_VERSION}. Make it again."
@@ -178,7 +180,7 @@ def read_cache(path: Path, truth: bool = False) -> tuple[CacheManifest, list[Sha
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:
-    return UserError(f"{folder}: damaged ({error}). {_AGAIN}")
+    return UserError(f"{folder}: damaged ({reason_of(error)}). {_AGAIN}")
 
 
 def _refuse_pipes(folder: Path) -> None:

@@ -34,6 +34,8 @@ def logger_of(path: Path, most_bytes: int = 1_000_000) -> logging.Logger:
         ("http://host/token=hunter2 of camera.password=hunter2", "http://host/token=*** of camera.password=***"),
         ("/etc/passwd: cannot be read", "/etc/passwd: cannot be read"),
         ("camera.password: hunter2", "camera.password: ***"),
+        ('{"user": "a", "password": "hunter2", "fps": 30}', '{"user": "a", "password": "***", "fps": 30}'),
+        ("{'password': 'hunter2'}", "{'password': '***'}"),
         (".secret: no such file", ".secret: no such file"),
         ("keys/token.json: cannot be read", "keys/token.json: cannot be read"),
         ("camera cam_0: streaming at 30 fps", "camera cam_0: streaming at 30 fps"),
