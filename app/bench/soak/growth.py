@@ -1,11 +1,13 @@
 """How much more the processes of a run hold at its end than when they had begun."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 
 from app.bench.soak.processes import Holding, holding_of
 
 # What a process allocates at first, and keeps, is no growth.
 _BEGUN_S = 30.0
+# Connections that are being taken up or given back are none either: of so many last looks the least counts.
+_LAST_LOOKS = 5
 
 
 class Growth:
@@ -13,27 +15,28 @@ class Growth:
 
     def __init__(self) -> None:
         self._first: dict[tuple[str, int], Holding] = {}
-        self._last: dict[tuple[str, int], Holding] = {}
+        self._last: dict[tuple[str, int], deque[Holding]] = defaultdict(lambda: deque(maxlen=_LAST_LOOKS))
 
     def look(self, processes: dict[int, str]) -> None:
         for pid, name in processes.items():
             holding = holding_of(pid) if name else None
-            if holding is not None and holding.age_s > _BEGUN_S:
-                self._first.setdefault((name, pid), holding)
-                self._last[name, pid] = holding
+            if holding is None or holding.age_s <= _BEGUN_S:
+                continue
+            if self._first.setdefault((name, pid), holding) is not holding:
+                self._last[name, pid].append(holding)
 
     def result(self) -> dict[str, dict[str, float]]:
         """By process the most that it grew, of those that were started one after the other; over `seconds`."""
         rows: dict[str, list[dict[str, float]]] = defaultdict(list)
         for key, first in self._first.items():
             last = self._last[key]
-            if last is not first:
+            if last:
                 rows[key[0]].append(
                     {
-                        "seconds": round(last.age_s - first.age_s),
-                        "memory_mb": round(last.memory_mb - first.memory_mb, 2),
-                        "descriptors": last.descriptors - first.descriptors,
-                        "threads": last.threads - first.threads,
+                        "seconds": round(last[-1].age_s - first.age_s),
+                        "memory_mb": round(min(each.memory_mb for each in last) - first.memory_mb, 2),
+                        "descriptors": min(each.descriptors for each in last) - first.descriptors,
+                        "threads": min(each.threads for each in last) - first.threads,
                     }
                 )
         return {name: {what: max(row[what] for row in each) for what in each[0]} for name, each in sorted(rows.items())}
