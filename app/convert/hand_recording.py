@@ -113,6 +113,14 @@ class RecordedHand:
         return self.fitted
 
 
+def held(there: np.ndarray) -> np.ndarray:
+    """(F,): the frame whose pose each frame shows: its own where it is there (F,), else the last before, else the first
+    that is."""
+    frames = np.where(there, np.arange(len(there)), -1)
+    frames = np.maximum.accumulate(frames)
+    return np.where(frames < 0, np.argmax(there), frames)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HandRecording:
     """All hands of a pose file, in F frames of one rate."""
