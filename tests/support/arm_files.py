@@ -16,6 +16,8 @@ FLEXION_DEG, DEVIATION_DEG = 20.0, -10.0
 FOREARM_M, UPPER_ARM_M = 0.26, 0.31
 FRAMES = 40
 ELBOW_STD_M, SHOULDER_STD_M = 0.02, 0.03
+KNOWN: dict[Side, tuple[range, range]] = {"right": (range(5, 30), range(10, 28)), "left": (range(9, 20), range(0))}
+"""Frames in which the elbow of a hand is known, and those in which its shoulder is."""
 _TORSO_M = np.array([0.1, 0.5, 0.4])
 
 

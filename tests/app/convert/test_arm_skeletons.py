@@ -7,46 +7,29 @@ The right hand has its elbow and shoulder in some frames, the left one, which ha
 # usd-core has no types.
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from app.convert.bvh import validity_file, write_bvh
-from app.convert.conversion import convert, prepare
+from app.convert.conversion import convert
 from app.convert.gltf import write_glb
-from app.convert.hand_recording import Y_UP, HandRecording, RecordedHand
-from app.convert.reading import read_recording
-from calibration.hand import Side
+from app.convert.hand_recording import Y_UP, RecordedHand
 from models.hand.builtin import BuiltinHand
 from tests.support.arm_files import (
     DEVIATION_DEG,
     FLEXION_DEG,
     FOREARM_M,
+    KNOWN,
     UPPER_ARM_M,
     elbow_of,
     shoulder_of,
-    write_arm_file,
 )
 from tests.support.pose_files import TRACKS
 from tests.support.skeleton_files import move_glb, node_named, read_bvh, skinned
 
 WITHIN_M, WITHIN_DEG = 1e-4, 0.1
-KNOWN: dict[Side, tuple[range, range]] = {
-    "right": (range(5, 30), range(10, 28)),
-    "left": (range(9, 20), range(0)),
-}
-
-
-@pytest.fixture(scope="module")
-def poses(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_arm_file(tmp_path_factory.mktemp("arm_skeletons") / "poses.npz", KNOWN)
-
-
-@pytest.fixture(scope="module")
-def with_arms(poses: Path) -> HandRecording:
-    return prepare(read_recording(poses))
 
 
 def check_arm(hand: RecordedHand, place_of: Callable[[str], np.ndarray], axes: np.ndarray) -> None:
@@ -119,8 +102,8 @@ def test_another_reader_sees_the_arm_in_bvh(with_arms, tmp_path):
         check_arm(hand, lambda joint, name=hand.name: places[f"{name}_{joint}"], Y_UP)
 
 
-def test_the_file_beside_a_bvh_tells_known_joints_of_arms_from_held_ones(poses, tmp_path):
-    convert(poses, tmp_path / "hands.bvh")
+def test_the_file_beside_a_bvh_tells_known_joints_of_arms_from_held_ones(arm_file, tmp_path):
+    convert(arm_file, tmp_path / "hands.bvh")
     rows = validity_file(tmp_path / "hands.bvh").read_text().split()
     assert rows[0] == "frame,right_2,left_4,right_2_shoulder,right_2_elbow,left_4_elbow"
     said = np.array([[int(field) for field in row.split(",")] for row in rows[1:]])
