@@ -92,7 +92,7 @@ class RerunLog:
     def _add_arm(self, name: str, pose: HandPose) -> None:
         """The arm of a hand; cleared once where it had one and has none."""
         arm, points = pose.arm, []
-        if arm is not None:
+        if arm is not None and np.isfinite(arm.elbow_world_m).all():
             points.append((arm.elbow_world_m, arm.elbow_covariance_m2))
             if arm.shoulder_world_m is not None:
                 points.append((arm.shoulder_world_m, arm.shoulder_covariance_m2))

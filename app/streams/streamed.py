@@ -51,13 +51,14 @@ def rms(std_m: np.ndarray) -> float:
 
 
 def arm_points(arm: ArmPose) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Place (3,) and standard deviations (3,) along the world's axes of the elbow, and of the shoulder if known."""
+    """Place (3,) and standard deviations (3,) along the world's axes of elbow and shoulder, of each that is known."""
     points = {"elbow": (arm.elbow_world_m, arm.elbow_covariance_m2)}
     if arm.shoulder_world_m is not None and arm.shoulder_covariance_m2 is not None:
         points["shoulder"] = arm.shoulder_world_m, arm.shoulder_covariance_m2
     return {
         name: (np.array(place_m), np.sqrt(np.diag(np.array(covariance_m2))))
         for name, (place_m, covariance_m2) in points.items()
+        if np.isfinite(place_m).all()
     }
 
 

@@ -108,11 +108,11 @@ class _AvatarArm:
             return _AvatarArm(self.upper, self.lower)
         elbow_m, shoulder_m = points_m["elbow"], points_m.get("shoulder")
         forearm = forearm_turn(T_world_hand[:3, :3], wrist_angles(T_world_hand, elbow_m, side), side)
-        lower, upper = _turn_in_unity(side, forearm @ _along_x(side)), self.upper
-        if shoulder_m is not None:
-            upper = _turn_in_unity(side, upper_arm_turn(forearm, elbow_m - shoulder_m, side) @ _along_x(side))
-            shoulder_m = WORLD_TO_UNITY @ shoulder_m
-        return _AvatarArm(upper, lower, shoulder_m, WORLD_TO_UNITY @ elbow_m)
+        lower = _turn_in_unity(side, forearm @ _along_x(side))
+        if shoulder_m is None or np.array_equal(shoulder_m, elbow_m):
+            return _AvatarArm(self.upper, lower, None, WORLD_TO_UNITY @ elbow_m)
+        upper = _turn_in_unity(side, upper_arm_turn(forearm, elbow_m - shoulder_m, side) @ _along_x(side))
+        return _AvatarArm(upper, lower, WORLD_TO_UNITY @ shoulder_m, WORLD_TO_UNITY @ elbow_m)
 
 
 def _messages(side: Side, fit: FittedPose, arm: _AvatarArm) -> list[bytes]:

@@ -109,6 +109,16 @@ def test_what_is_not_known_of_an_arm_stays_as_it_was_and_the_hand_is_turned_righ
             assert np.rad2deg((turn * bones[f"usthand_{side}_wrist"][1].inv()).magnitude()) < 0.1
 
 
+def test_an_elbow_that_is_nowhere_is_one_that_is_not_known() -> None:
+    lost = arm_set()
+    for hand in lost.hands:
+        assert hand.arm is not None
+        hand.arm.elbow_world_m = [float("nan")] * 3
+    bones = received(lost)
+    assert not [name for name in bones if "Arm" in name]
+    assert all(np.isfinite(place_m).all() for place_m, _ in bones.values())
+
+
 def test_the_hand_that_the_worker_fitted_is_taken_as_it_is() -> None:
     """Not fitted again: here it is another than its joints say."""
     model, poses = BuiltinHand("right"), pose_set()
