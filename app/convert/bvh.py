@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from app.convert.arm_animation import animate_arm
 from app.convert.hand_recording import Y_UP, HandRecording, RecordedHand
-from app.convert.skeleton_animation import CHILDREN, NODE_NAMES, TIPS, SkeletonAnimation, animate
-from calibration.hand import JOINTS
+from app.convert.skeleton_animation import SkeletonAnimation, animate
 
 _POSITION = "Xposition Yposition Zposition"
 _ROTATION = "Zrotation Xrotation Yrotation"
 _CM = 100.0
-_TURNING = [joint for joint in range(JOINTS) if joint not in TIPS]
 
 
 def write_bvh(path: Path, recording: HandRecording) -> None:
     """Centimetres and degrees, y up. One hand is the root; several hang on a root `hands` that stays in the origin.
 
     The format cannot say that a hand is missing: it holds its last pose. `validity_file` says which frames these are.
+    A hand hangs on its arm where that is known, which is held in the same way.
     """
     animations = [animate(hand, Y_UP) for hand in recording.hands]
     several = len(animations) > 1
@@ -47,31 +47,44 @@ def validity_file(path: Path) -> Path:
 
 
 def write_validity(path: Path, recording: HandRecording) -> None:
-    """Frame by frame and hand by hand: 1 where it was seen, 2 where it is interpolated, 0 where the pose is held."""
+    """Frame by frame and hand by hand: 1 where it was seen, 2 where it is interpolated, 0 where the pose is held.
+
+    Then each joint of an arm, in columns such as `right_1_elbow`: 1 where it is known, 0 where it is held.
+    """
+    arms = [(hand.name, animate_arm(hand, np.arange(recording.frames))) for hand in recording.hands]
+    columns = {hand.name: hand.valid.astype(int) + hand.filled for hand in recording.hands}
+    for hand_name, arm in arms:
+        for name, known in zip(arm.names, arm.known.T, strict=True):
+            columns[f"{hand_name}_{name}"] = known.astype(int)
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["frame", *(hand.name for hand in recording.hands)])
-        said = np.stack([hand.valid.astype(int) + hand.filled for hand in recording.hands], axis=1)
+        rows.writerow(["frame", *columns])
+        said = np.stack(list(columns.values()), axis=1)
         rows.writerows([frame, *each] for frame, each in enumerate(said.tolist()))
 
 
 def _joint(hand: RecordedHand, animation: SkeletonAnimation, joint: int, depth: int) -> list[str]:
     """Lines of a joint and all that hangs on it."""
     indent, inside = "  " * depth, "  " * (depth + 1)
-    offset = f"{inside}OFFSET " + " ".join(f"{value:.6f}" for value in _CM * animation.offsets_m[joint])
-    if joint in TIPS:
+    # The root has its place in every frame.
+    offset_cm = _CM * animation.offsets_m[joint] if joint else np.zeros(3)
+    offset = f"{inside}OFFSET " + " ".join(f"{value:.6f}" for value in offset_cm)
+    if joint in animation.tips:
         return [f"{indent}End Site", f"{indent}{{", offset, f"{indent}}}"]
     kind, channels = ("JOINT", f"3 {_ROTATION}") if joint else ("ROOT" if depth == 0 else "JOINT", "")
     channels = channels or f"6 {_POSITION} {_ROTATION}"
-    lines = [f"{indent}{kind} {hand.name}_{NODE_NAMES[joint]}", f"{indent}{{", offset, f"{inside}CHANNELS {channels}"]
-    for child in CHILDREN[joint]:
+    name = f"{hand.name}_{animation.names[joint]}"
+    lines = [f"{indent}{kind} {name}", f"{indent}{{", offset, f"{inside}CHANNELS {channels}"]
+    for child in animation.children(joint):
         lines += _joint(hand, animation, child, depth + 1)
     return [*lines, f"{indent}}}"]
 
 
 def _channels(animation: SkeletonAnimation) -> np.ndarray:
-    """(F, 51): the wrist's place, then every joint's turns about Z, X and Y, in the order of the hierarchy."""
-    turns_deg = np.rad2deg(_zxy(animation.turns[:, _TURNING]))
+    """(F, 51), 3 more for each joint of an arm: the root's place, then every joint's turns about Z, X and Y, in the
+    order of the hierarchy."""
+    turning = [joint for joint in range(len(animation.names)) if joint not in animation.tips]
+    turns_deg = np.rad2deg(_zxy(animation.turns[:, turning]))
     return np.concatenate([_CM * animation.root_m, turns_deg.reshape(len(turns_deg), -1)], axis=1)
 
 

@@ -27,7 +27,8 @@ def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False
     with whole_file(out) as temporary:
         write(temporary, recording)
     summary = _summary(out, recording)
-    if out.suffix.lower() == ".bvh" and any(hand["missing"] or hand["filled"] for hand in summary["hands"]):
+    has_held = any(hand["missing"] or hand["filled"] for hand in summary["hands"])
+    if out.suffix.lower() == ".bvh" and (has_held or any(hand.arm is not None for hand in recording.hands)):
         summary["validity"] = str(validity_file(out))
         with whole_file(validity_file(out)) as temporary:
             write_validity(temporary, recording)

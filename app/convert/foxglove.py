@@ -7,7 +7,7 @@ import numpy as np
 
 from app.viewer import palette
 from app.viewer.skeleton import BONES, joint_colours
-from calibration.hand import Side
+from calibration.hand import JOINTS, Side
 
 SCENE_UPDATE = "foxglove.SceneUpdate"
 _JOINT_M, _BONE_M = 0.008, 0.004
@@ -45,46 +45,54 @@ SCENE_SCHEMA = {
     ),
 }
 """The part of Foxglove's own schema that is written here."""
-NUMBERS_SCHEMA = {
-    "title": "usthand.Hands",
-    **_object(
-        frame=_WHOLE,
-        hands=_array(
-            _object(
-                name=_TEXT,
-                hand=_TEXT,
-                track=_WHOLE,
-                filled=_TRUTH,
-                joints_world_m=_array(_array(_NUMBER)),
-                std_m=_array({"type": ["array", "null"], "items": _NUMBER}),
-                confidence=_array(_NUMBER),
-                angles_deg={"type": "object", "additionalProperties": {"type": ["number", "null"]}},
-            )
-        ),
-    ),
-}
+_NUMBERS_OR_NULL = _array({"type": ["number", "null"]})
+_ARM_NUMBERS = ("elbow_world_m", "elbow_std_m", "shoulder_world_m", "shoulder_std_m", "wrist_deg", "wrist_std_deg")
+_ARM = {**_object(side=_TEXT, **dict.fromkeys(_ARM_NUMBERS, _NUMBERS_OR_NULL)), "type": ["object", "null"]}
+
+
+def numbers_schema(arms: bool) -> dict:
+    """Of what is to be plotted; with `arms` each hand has its `arm`, null in frames that know none."""
+    hand = _object(
+        name=_TEXT,
+        hand=_TEXT,
+        track=_WHOLE,
+        filled=_TRUTH,
+        joints_world_m=_array(_array(_NUMBER)),
+        std_m=_array({"type": ["array", "null"], "items": _NUMBER}),
+        confidence=_array(_NUMBER),
+        angles_deg={"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+        **({"arm": _ARM} if arms else {}),
+    )
+    return {"title": "usthand.Hands", **_object(frame=_WHOLE, hands=_array(hand))}
+
+
 _AT_ORIGIN = {"position": {"x": 0, "y": 0, "z": 0}, "orientation": {"x": 0, "y": 0, "z": 0, "w": 1}}
 
 
-def scene_entity(name: str, side: Side, joints_world_m: np.ndarray, time_ns: int, *, grey: bool) -> dict:
-    """A hand with joints (21, 3), which replaces the one of the same name."""
+def scene_entity(
+    name: str, side: Side, joints_world_m: np.ndarray, arm_world_m: np.ndarray, time_ns: int, *, grey: bool
+) -> dict:
+    """A hand with joints (21, 3) and an arm (n, 3) from the elbow on, which replaces the one of the same name."""
     colours = np.tile(palette.STALE, (21, 1)) if grey else joint_colours(side)
+    points_m = np.concatenate([joints_world_m, arm_world_m])
+    colours = np.concatenate([colours, np.tile(colours[0], (len(arm_world_m), 1))])
+    bones = [*BONES, *((point - 1 if point > JOINTS else 0, point) for point in range(JOINTS, len(points_m)))]
     spheres = [
         {
             "pose": {**_AT_ORIGIN, "position": _vector(place_m)},
             "size": _vector(np.full(3, _JOINT_M)),
             "color": _colour(colour),
         }
-        for place_m, colour in zip(joints_world_m, colours, strict=True)
+        for place_m, colour in zip(points_m, colours, strict=True)
     ]
     lines = {
         "type": _LINE_LIST,
         "pose": _AT_ORIGIN,
         "thickness": _BONE_M,
         "scale_invariant": False,
-        "points": [_vector(joints_world_m[joint]) for bone in BONES for joint in bone],
+        "points": [_vector(points_m[joint]) for bone in bones for joint in bone],
         "color": _colour(colours[0]),
-        "colors": [_colour(colours[bone[1]]) for bone in BONES for _ in bone],
+        "colors": [_colour(colours[bone[1]]) for bone in bones for _ in bone],
         "indices": [],
     }
     return {

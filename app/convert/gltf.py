@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from app.convert.arm_animation import ArmAnimation
 from app.convert.hand_recording import Y_UP, HandRecording, RecordedHand
-from app.convert.skeleton_animation import CHILDREN, NODE_NAMES, TIPS, SkeletonAnimation, animate
+from app.convert.skeleton_animation import SkeletonAnimation, animate
 from app.convert.skinned_mesh import skinned_mesh
-from calibration.hand import JOINTS
 
 _MAGIC, _VERSION, _JSON, _BIN = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
 _COMPONENTS = {np.dtype(np.float32): 5126, np.dtype(np.uint32): 5125, np.dtype(np.uint8): 5121}
@@ -23,17 +23,23 @@ _SKIN_RGBA = (0.80, 0.60, 0.50, 1.0)
 
 
 def write_glb(path: Path, recording: HandRecording) -> None:
-    """Metres, seconds, y up. In gaps a hand is scaled to nothing, so that it is not seen."""
+    """Metres, seconds, y up. In gaps a hand is scaled to nothing, so that it is not seen.
+
+    A hand hangs on its arm where that is known. Where it is not, the arm is held as it was; `extras` say where.
+    """
     scene = _Scene()
     times = scene.add(recording.times_s.astype(np.float32), bounds=True)
-    roots = [root for hand in recording.hands for root in _add_hand(scene, hand, times)]
+    animations = {hand.name: animate(hand, Y_UP) for hand in recording.hands}
+    roots = [root for hand in recording.hands for root in _add_hand(scene, hand, animations[hand.name], times)]
+    arms = {name: _arm_notes(recording, animation.arm) for name, animation in animations.items() if animation.arm.names}
     gaps_s = {hand.name: [recording.times_s[[a, b - 1]].tolist() for a, b in hand.gaps()] for hand in recording.hands}
     bones_m = {hand.name: hand.fit.shape[:20].tolist() for hand in recording.hands}
     document = {
         "asset": {
             "version": "2.0",
             "generator": "usthand convert",
-            "extras": {**recording.notes(), "axes": "y up", "gaps_s": gaps_s, "bone_lengths_m": bones_m},
+            "extras": {**recording.notes(), "axes": "y up", "gaps_s": gaps_s, "bone_lengths_m": bones_m}
+            | ({"arms": arms} if arms else {}),
         },
         "scene": 0,
         "scenes": [{"name": "hands", "nodes": roots}],
@@ -99,18 +105,26 @@ class _Scene:
         self.channels.append({"sampler": len(self.samplers) - 1, "target": {"node": node, "path": what}})
 
 
-def _add_hand(scene: _Scene, hand: RecordedHand, times: int) -> tuple[int, int]:
-    """The numbers of the hand's two nodes in the scene: its wrist and its mesh."""
-    animation = animate(hand, Y_UP)
+def _arm_notes(recording: HandRecording, arm: ArmAnimation) -> dict:
+    """By joint, how long the bone is that begins there, and when it is held."""
+    notes = {}
+    for name, length_m, known in zip(arm.names, arm.lengths_m.tolist(), arm.known.T, strict=True):
+        ends = np.flatnonzero(np.diff(known, prepend=True, append=True)).reshape(-1, 2)
+        notes[name] = {"bone_m": length_m, "held_s": [recording.times_s[[a, b - 1]].tolist() for a, b in ends]}
+    return notes
+
+
+def _add_hand(scene: _Scene, hand: RecordedHand, animation: SkeletonAnimation, times: int) -> tuple[int, int]:
+    """The numbers of the hand's two nodes in the scene: the root of its skeleton and its mesh."""
     first = len(scene.nodes)
-    for joint in range(JOINTS):
-        node: dict = {"name": f"{hand.name}_{NODE_NAMES[joint]}", "translation": animation.offsets_m[joint].tolist()}
-        if CHILDREN[joint]:
-            node["children"] = [first + child for child in CHILDREN[joint]]
+    for joint, name in enumerate(animation.names):
+        node: dict = {"name": f"{hand.name}_{name}", "translation": animation.offsets_m[joint].tolist()}
+        if children := animation.children(joint):
+            node["children"] = [first + child for child in children]
         scene.nodes.append(node)
     scene.animate(first, "translation", times, animation.root_m)
-    for joint in range(JOINTS):
-        if joint not in TIPS:
+    for joint in range(len(animation.names)):
+        if joint not in animation.tips:
             scene.animate(first + joint, "rotation", times, quaternions_xyzw(animation.turns[:, joint]))
     if not hand.valid.all():
         scene.animate(first, "scale", times, np.repeat(hand.valid[:, None], 3, axis=1), "STEP")
@@ -124,7 +138,7 @@ def _add_mesh(scene: _Scene, hand: RecordedHand, animation: SkeletonAnimation, f
     attributes = {
         "POSITION": scene.add(mesh.vertices_m.astype(np.float32), _VERTICES, bounds=True),
         "NORMAL": scene.add(mesh.normals.astype(np.float32), _VERTICES),
-        "JOINTS_0": scene.add(mesh.joints.astype(np.uint8), _VERTICES),
+        "JOINTS_0": scene.add((animation.wrist + mesh.joints).astype(np.uint8), _VERTICES),
         "WEIGHTS_0": scene.add(mesh.weights.astype(np.float32), _VERTICES),
     }
     indices = scene.add(mesh.faces.astype(np.uint32).ravel(), _INDICES)
@@ -132,13 +146,13 @@ def _add_mesh(scene: _Scene, hand: RecordedHand, animation: SkeletonAnimation, f
         {"name": hand.name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}
     )
     # Column by column, as glTF has matrices.
-    bind = np.broadcast_to(np.eye(4), (JOINTS, 4, 4)).copy()
+    bind = np.broadcast_to(np.eye(4), (len(animation.names), 4, 4)).copy()
     bind[:, 3, :3] = -animation.rest_m
     scene.skins.append(
         {
             "name": hand.name,
             "inverseBindMatrices": scene.add(bind.astype(np.float32)),
-            "joints": list(range(first, first + JOINTS)),
+            "joints": list(range(first, first + len(animation.names))),
             "skeleton": first,
         }
     )

@@ -100,6 +100,14 @@ class RecordedHand:
             return self.joints_world_m
         return np.concatenate([self.joints_world_m, self.arm.points_world_m], axis=1)
 
+    def arm_at(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is known of the arm in a frame, from the elbow on: (n, 3) and covariances (n, 3, 3); n is 0, 1 or 2."""
+        if self.arm is None:
+            return np.zeros((0, 3)), np.zeros((0, 3, 3))
+        known = np.isfinite(self.arm.points_world_m[frame]).all(axis=1)
+        count = int(np.cumprod(known).sum())
+        return self.arm.points_world_m[frame, :count], self.arm.covariance_m2[frame, :count]
+
     @property
     def points_covariance_m2(self) -> np.ndarray:
         """(F, 21 or 23, 3, 3)"""
@@ -111,6 +119,14 @@ class RecordedHand:
     def fit(self) -> FittedHand:
         assert self.fitted is not None, "convert fits every hand before it writes"
         return self.fitted
+
+
+def held(there: np.ndarray) -> np.ndarray:
+    """(F,): the frame whose pose each frame shows: its own where it is there (F,), else the last before, else the first
+    that is."""
+    frames = np.where(there, np.arange(len(there)), -1)
+    frames = np.maximum.accumulate(frames)
+    return np.where(frames < 0, np.argmax(there), frames)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

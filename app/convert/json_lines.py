@@ -36,7 +36,8 @@ def write_json_lines(path: Path, recording: HandRecording) -> None:
             file.write(json.dumps(said) + "\n")
 
 
-def _arm(arm: RecordedArm, frame: int) -> dict:
+def arm_json(arm: RecordedArm, frame: int) -> dict:
+    """An arm in a frame; null where something is not known."""
     std_m = np.sqrt(np.diagonal(arm.covariance_m2[frame], axis1=1, axis2=2))
     points = {
         key: _rounded(values[number], 7)
@@ -54,7 +55,7 @@ def _hand(hand: RecordedHand, frame: int) -> dict:
     std_m = np.sqrt(np.diagonal(hand.covariance_m2[frame], axis1=1, axis2=2))
     arm = {}
     if hand.arm is not None and np.isfinite(hand.arm.points_world_m[frame, 0]).all():
-        arm = {"arm": _arm(hand.arm, frame)}
+        arm = {"arm": arm_json(hand.arm, frame)}
     return {
         "hand": hand.side,
         "track": hand.track_id,

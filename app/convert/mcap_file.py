@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from mcap.writer import Writer
 
-from app.convert.foxglove import NUMBERS_SCHEMA, SCENE_SCHEMA, SCENE_UPDATE, removed_entity, scene_entity
+from app.convert.foxglove import SCENE_SCHEMA, SCENE_UPDATE, numbers_schema, removed_entity, scene_entity
 from app.convert.hand_recording import HandRecording, RecordedHand
+from app.convert.json_lines import arm_json
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
 
 SCENE_TOPIC, NUMBERS_TOPIC = "/hands", "/hands/numbers"
@@ -22,12 +23,13 @@ def write_mcap(path: Path, recording: HandRecording) -> None:
         writer = Writer(file)
         writer.start(library="usthand convert")
         scene = _channel(writer, SCENE_TOPIC, SCENE_UPDATE, SCENE_SCHEMA)
-        numbers = _channel(writer, NUMBERS_TOPIC, "usthand.Hands", NUMBERS_SCHEMA)
+        arms = any(hand.arm is not None for hand in recording.hands)
+        numbers = _channel(writer, NUMBERS_TOPIC, "usthand.Hands", numbers_schema(arms))
         writer.add_metadata("usthand", {name: str(value) for name, value in recording.notes().items()})
         for frame, time_ns in enumerate(recording.times_ns.tolist()):
             for channel, message in (
                 (scene, _scene_update(recording, frame)),
-                (numbers, _numbers(recording, frame)),
+                (numbers, _numbers(recording, frame, arms)),
             ):
                 # MCAP's times are unsigned.
                 at_ns = max(time_ns, 0)
@@ -47,18 +49,36 @@ def _scene_update(recording: HandRecording, frame: int) -> dict:
     return {
         "deletions": [removed_entity(hand.name, time_ns) for hand in went],
         "entities": [
-            scene_entity(hand.name, hand.side, hand.joints_world_m[frame], time_ns, grey=bool(hand.filled[frame]))
+            scene_entity(
+                hand.name,
+                hand.side,
+                hand.joints_world_m[frame],
+                hand.arm_at(frame)[0],
+                time_ns,
+                grey=bool(hand.filled[frame]),
+            )
             for hand in recording.hands
             if hand.valid[frame]
         ],
     }
 
 
-def _numbers(recording: HandRecording, frame: int) -> dict:
+def _numbers(recording: HandRecording, frame: int, arms: bool) -> dict:
+    """With `arms` each hand has its `arm`."""
     return {
         "frame": frame,
-        "hands": [_hand_numbers(hand, frame) for hand in recording.hands if hand.valid[frame]],
+        "hands": [
+            _hand_numbers(hand, frame) | (_arm_numbers(hand, frame) if arms else {})
+            for hand in recording.hands
+            if hand.valid[frame]
+        ],
     }
+
+
+def _arm_numbers(hand: RecordedHand, frame: int) -> dict:
+    if hand.arm is None or not len(hand.arm_at(frame)[0]):
+        return {"arm": None}
+    return {"arm": arm_json(hand.arm, frame)}
 
 
 def _hand_numbers(hand: RecordedHand, frame: int) -> dict:

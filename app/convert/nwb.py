@@ -15,14 +15,18 @@ from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 
 from app.convert.hand_recording import AXES, HandRecording, RecordedHand
 from app.convert.skeleton_animation import NODE_NAMES
-from calibration.hand import BONES
+from calibration.hand import BONES, JOINTS
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
+from models.hand.wrist_angles import WRIST_ANGLE_NAMES
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def write_nwb(path: Path, recording: HandRecording) -> None:
-    """Metres in the rig's axes, NaN in gaps. Time stamps are those of the recording, in seconds of its own clock."""
+    """Metres in the rig's axes, NaN in gaps. Time stamps are those of the recording, in seconds of its own clock.
+
+    A hand with an arm has two nodes more, of which no confidence is known, and the wrist's angles.
+    """
     notes = ", ".join(f"{key}: {value}" for key, value in recording.notes().items())
     file = NWBFile(
         session_description=f"Hands tracked by UST-Hand live. {notes}",
@@ -31,26 +35,28 @@ def write_nwb(path: Path, recording: HandRecording) -> None:
         session_start_time=_START,
     )
     behavior = file.create_processing_module("behavior", "3D hands from several calibrated cameras")
-    skeletons = [
-        Skeleton(name=f"skeleton_{hand.name}", nodes=list(NODE_NAMES), edges=BONES.astype(np.uint8))
-        for hand in recording.hands
-    ]
+    skeletons = [_skeleton(hand) for hand in recording.hands]
     behavior.add(Skeletons(skeletons=skeletons))
     for hand, skeleton in zip(recording.hands, skeletons, strict=True):
         behavior.add(_positions(recording, hand, skeleton))
-        for name, angles, what in (
-            (f"{hand.name}_angles", hand.fit.angles_rad, "Joint angles"),
-            (f"{hand.name}_angles_std", hand.fit.angles_std_rad, "Standard deviations of joint angles"),
-        ):
-            behavior.add(
-                TimeSeries(
-                    name=name,
-                    data=np.rad2deg(angles),
-                    unit="degrees",
-                    timestamps=recording.times_ns / 1e9,
-                    description=f"{what} by the ISB; columns: {', '.join(JOINT_ANGLE_NAMES)}",
+        angles = [("angles", JOINT_ANGLE_NAMES, "Joint angles", hand.fit.angles_rad, hand.fit.angles_std_rad)]
+        if hand.arm is not None:
+            wrist = hand.arm.wrist_rad, hand.arm.wrist_std_rad
+            angles.append(("wrist_angles", WRIST_ANGLE_NAMES, "The wrist's angles", *wrist))
+        for name, columns, what, angles_rad, std_rad in angles:
+            for suffix, of_what, values in (
+                ("", what, angles_rad),
+                ("_std", f"Standard deviations of {what[0].lower()}{what[1:]}", std_rad),
+            ):
+                behavior.add(
+                    TimeSeries(
+                        name=f"{hand.name}_{name}{suffix}",
+                        data=np.rad2deg(values),
+                        unit="degrees",
+                        timestamps=recording.times_ns / 1e9,
+                        description=f"{of_what} by the ISB; columns: {', '.join(columns)}",
+                    )
                 )
-            )
         behavior.add(
             TimeSeries(
                 name=f"{hand.name}_validity",
@@ -64,19 +70,29 @@ def write_nwb(path: Path, recording: HandRecording) -> None:
         io.write(file)
 
 
+def _skeleton(hand: RecordedHand) -> Skeleton:
+    # From the wrist on to the elbow and the shoulder.
+    arm = [(JOINTS + number - 1 if number else 0, JOINTS + number) for number in range(len(hand.arm_names))]
+    edges = np.concatenate([BONES, np.array(arm, int).reshape(-1, 2)]).astype(np.uint8)
+    return Skeleton(name=f"skeleton_{hand.name}", nodes=[*NODE_NAMES, *hand.arm_names], edges=edges)
+
+
 def _positions(recording: HandRecording, hand: RecordedHand, skeleton: Skeleton) -> PoseEstimation:
     series = []
-    for joint, name in enumerate(NODE_NAMES):
+    for joint, name in enumerate((*NODE_NAMES, *hand.arm_names)):
+        confidence = {}
+        if joint < JOINTS:
+            confidence["confidence"] = hand.confidence[:, joint]
+            confidence["confidence_definition"] = "in [0, 1], from how well the views agree; 0 where interpolated"
         series.append(
             PoseEstimationSeries(
                 name=name,
                 description=f"{name} of the {hand.side} hand, track {hand.track_id}",
-                data=hand.joints_world_m[:, joint],
+                data=hand.points_world_m[:, joint],
                 unit="meters",
                 reference_frame=AXES,
                 timestamps=recording.times_ns / 1e9 if joint == 0 else series[0],
-                confidence=hand.confidence[:, joint],
-                confidence_definition="in [0, 1], from how well the views agree; 0 where interpolated",
+                **confidence,
             )
         )
     return PoseEstimation(

@@ -9,9 +9,10 @@ import numpy as np
 import rerun as rr
 
 from app.convert.hand_recording import HandRecording, RecordedHand
-from app.rerun_view.hands import log_hand
+from app.rerun_view.hands import log_arm, log_hand
 from app.rerun_view.log import APPLICATION, TIMELINE
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
+from models.hand.wrist_angles import WRIST_ANGLE_NAMES
 
 
 def write_rrd(path: Path, recording: HandRecording) -> None:
@@ -41,13 +42,19 @@ def _log_frames(stream: rr.RecordingStream, hand: RecordedHand, times_ns: np.nda
                 stream, name, hand.side, hand.joints_world_m[frame], hand.covariance_m2[frame],
                 seen=not hand.filled[frame],
             )  # fmt: skip
+            if hand.arm is not None:
+                log_arm(stream, name, hand.side, hand.joints_world_m[frame, 0], *hand.arm_at(frame))
         else:
             stream.log(name, rr.Clear(recursive=True))
 
 
 def _log_angles(stream: rr.RecordingStream, hand: RecordedHand, times_ns: np.ndarray) -> None:
-    times = rr.TimeColumn(TIMELINE, duration=times_ns[hand.valid].astype("timedelta64[ns]"))
-    for name, angles_rad in zip(JOINT_ANGLE_NAMES, hand.fit.angles_rad[hand.valid].T, strict=True):
-        stream.send_columns(
-            f"angles/{hand.name}/{name}", indexes=[times], columns=rr.Scalars.columns(scalars=np.rad2deg(angles_rad))
-        )
+    """The wrist's angles stand in the frames that know them alone."""
+    curves = [(name, angles, hand.valid) for name, angles in zip(JOINT_ANGLE_NAMES, hand.fit.angles_rad.T, strict=True)]
+    if hand.arm is not None:
+        known = np.asarray(np.isfinite(hand.arm.wrist_rad).all(axis=1))
+        curves += [(name, angles, known) for name, angles in zip(WRIST_ANGLE_NAMES, hand.arm.wrist_rad.T, strict=True)]
+    for name, angles_rad, there in curves:
+        times = rr.TimeColumn(TIMELINE, duration=times_ns[there].astype("timedelta64[ns]"))
+        scalars = rr.Scalars.columns(scalars=np.rad2deg(angles_rad[there]))
+        stream.send_columns(f"angles/{hand.name}/{name}", indexes=[times], columns=scalars)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.convert.hand_recording import RecordedHand
+from app.convert.arm_animation import ArmAnimation, animate_arm
+from app.convert.hand_recording import RecordedHand, held
 from calibration.hand import BONES, FINGER_JOINTS, JOINT_NAMES, JOINTS
 from models.hand import skeleton
+from models.hand.arm_turns import arm_direction
 from models.hand.builtin import mirror_of
 
 NODE_NAMES = tuple(name.replace(" ", "_") for name in JOINT_NAMES)
@@ -14,44 +16,72 @@ NODE_NAMES = tuple(name.replace(" ", "_") for name in JOINT_NAMES)
 PARENTS = np.full(JOINTS, -1)
 PARENTS[BONES[:, 1]] = BONES[:, 0]
 TIPS = tuple(joints[-1] for joints in FINGER_JOINTS)
-CHILDREN = tuple(tuple(int(child) for child in np.flatnonzero(joint == PARENTS)) for joint in range(JOINTS))
 BONE_OF_JOINT = {int(joint): bone for bone, joint in enumerate(skeleton.BONE_JOINTS)}
 """The bone of models.hand.skeleton that turns about a joint, of all joints but fingertips."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SkeletonAnimation:
-    """The 21 joints of a hand in F frames. With all turns at identity the hand lies in its rest pose, in `axes`.
+    """The 21 joints of a hand in F frames, after the K of its arm: N. With all turns at identity the hand lies in its
+    rest pose, in `axes`, and the arm behind it, straight.
 
     A joint is at its parent's place plus the parent's turn times `offsets_m`. In gaps the last pose is held.
     """
 
+    arm: ArmAnimation
+    names: tuple[str, ...]
+    """(N,), each joint after its parent; the root first."""
+    parents: np.ndarray
+    """(N,), -1 of the root."""
     offsets_m: np.ndarray
-    """(21, 3): from the parent joint, in the rest pose; the wrist's is 0."""
+    """(N, 3): from the parent joint, in the rest pose; the root's from where the wrist rests."""
     turns: np.ndarray
-    """(F, 21, 3, 3): each joint's turn against its parent's; a fingertip's is the identity."""
+    """(F, N, 3, 3): each joint's turn against its parent's; a fingertip's is the identity."""
     root_m: np.ndarray
-    """(F, 3): where the wrist is."""
+    """(F, 3): where the root is."""
+
+    @property
+    def wrist(self) -> int:
+        """Which joint it is; those of calibration.hand follow in their order."""
+        return len(self.arm.names)
+
+    @property
+    def tips(self) -> tuple[int, ...]:
+        return tuple(self.wrist + tip for tip in TIPS)
+
+    def children(self, joint: int) -> list[int]:
+        return np.flatnonzero(self.parents == joint).tolist()
 
     @property
     def rest_m(self) -> np.ndarray:
-        """(21, 3): the joints in the rest pose, the wrist in the origin."""
+        """(N, 3): the joints in the rest pose, the wrist in the origin."""
         rest = self.offsets_m.copy()
-        for joint in range(1, JOINTS):
-            rest[joint] += rest[PARENTS[joint]]
+        for joint in range(1, len(rest)):
+            rest[joint] += rest[self.parents[joint]]
         return rest
 
 
 def animate(hand: RecordedHand, axes: np.ndarray) -> SkeletonAnimation:
     """The fitted hand in axes (3, 3) @ world. The rest pose is that of the mesh, fingers along the first axis."""
     fit = hand.fit
-    there = np.asarray(np.isfinite(fit.hinges_rad).all(axis=1))
-    frames = _held(there)
+    frames = held(np.asarray(np.isfinite(fit.hinges_rad).all(axis=1)))
     to_file = axes @ np.diag(mirror_of(hand.side))
     T = fit.T_world_hand[frames]
+    arm = animate_arm(hand, frames)
+    count = len(arm.names)
+    chain = np.concatenate([arm.turns, T[:, None, :3, :3]], axis=1)
+    chain[:, 1:] = chain[:, :-1].swapaxes(-1, -2) @ chain[:, 1:]
     turns = turns_of(fit.hinges_rad[frames], fit.shape, to_file)
-    turns[:, 0] = axes @ T[:, :3, :3] @ axes.T
-    return SkeletonAnimation(offsets_m=rest_offsets(fit.shape, to_file), turns=turns, root_m=T[:, :3, 3] @ axes.T)
+    bones = arm.lengths_m[:, None] * arm_direction(hand.side)
+    offsets = np.concatenate([[0 - bones.sum(axis=0)], bones]) @ axes.T
+    return SkeletonAnimation(
+        arm=arm,
+        names=(*arm.names, *NODE_NAMES),
+        parents=np.concatenate([np.arange(count) - 1, [count - 1], PARENTS[1:] + count]),
+        offsets_m=np.concatenate([offsets, rest_offsets(fit.shape, to_file)[1:]]),
+        turns=np.concatenate([axes @ chain @ axes.T, turns[:, 1:]], axis=1),
+        root_m=(T[:, :3, 3] - np.einsum("fkij,kj->fi", arm.turns, bones)) @ axes.T,
+    )
 
 
 def turns_of(hinges_rad: np.ndarray, shape: np.ndarray, axes: np.ndarray) -> np.ndarray:
@@ -78,10 +108,3 @@ def rest_offsets(shape: np.ndarray, axes: np.ndarray) -> np.ndarray:
     offsets = rest.joints_m.copy()
     offsets[1:] -= rest.joints_m[PARENTS[1:]]
     return offsets @ axes.T
-
-
-def _held(there: np.ndarray) -> np.ndarray:
-    """(F,): the frame whose pose each frame shows: its own, else the last one before, else the first."""
-    frames = np.where(there, np.arange(len(there)), -1)
-    frames = np.maximum.accumulate(frames)
-    return np.where(frames < 0, np.argmax(there), frames)

@@ -9,17 +9,20 @@ https://openusd.org/release/api/_usd_skel__schemas.html
 from pathlib import Path
 
 import numpy as np
-from pxr import Gf, Usd, UsdGeom, UsdSkel, Vt
+from pxr import Gf, Sdf, Usd, UsdGeom, UsdSkel, Vt
 
 from app.convert.gltf import quaternions_xyzw
 from app.convert.hand_recording import HandRecording, RecordedHand
-from app.convert.skeleton_animation import NODE_NAMES, PARENTS, SkeletonAnimation, animate
+from app.convert.skeleton_animation import SkeletonAnimation, animate
 from app.convert.skinned_mesh import INFLUENCES, skinned_mesh
-from calibration.hand import JOINTS
 
 
 def write_usd(path: Path, recording: HandRecording) -> None:
-    """Metres in the rig's axes, z up; a time code is a frame. In gaps a hand is invisible."""
+    """Metres in the rig's axes, z up; a time code is a frame. In gaps a hand is invisible.
+
+    A hand hangs on its arm where that is known. Where it is not, the arm is held as it was, and
+    `userProperties:elbow_known` and `shoulder_known` of the skeleton are false.
+    """
     stage = Usd.Stage.CreateInMemory()
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
@@ -40,7 +43,7 @@ def _add_hand(stage: Usd.Stage, hand: RecordedHand) -> None:
     animation = animate(hand, np.eye(3))
     root = UsdSkel.Root.Define(stage, f"/hands/{hand.name}")
     skeleton = UsdSkel.Skeleton.Define(stage, f"/hands/{hand.name}/skeleton")
-    names = Vt.TokenArray(_joint_paths())
+    names = Vt.TokenArray(_joint_paths(animation))
     skeleton.CreateJointsAttr(names)
     skeleton.CreateBindTransformsAttr(_translations(animation.rest_m))
     skeleton.CreateRestTransformsAttr(_translations(animation.offsets_m))
@@ -53,13 +56,18 @@ def _add_hand(stage: Usd.Stage, hand: RecordedHand) -> None:
     changes = np.flatnonzero(np.diff(hand.valid, prepend=not hand.valid[0]))
     for frame in changes.tolist() if not hand.valid.all() else []:
         seen.Set(UsdGeom.Tokens.inherited if hand.valid[frame] else UsdGeom.Tokens.invisible, frame)
-    _add_mesh(stage, hand, skeleton)
+    for name, known in zip(animation.arm.names, animation.arm.known.T, strict=True):
+        told = skeleton.GetPrim().CreateAttribute(f"userProperties:{name}_known", Sdf.ValueTypeNames.Bool)
+        for frame in np.flatnonzero(np.diff(known, prepend=not known[0])).tolist():
+            told.Set(bool(known[frame]), frame)
+    _add_mesh(stage, hand, animation, skeleton)
 
 
 def _add_motion(moving: UsdSkel.Animation, animation: SkeletonAnimation) -> None:
     rotations, translations = moving.CreateRotationsAttr(), moving.CreateTranslationsAttr()
-    moving.CreateScalesAttr(Vt.Vec3hArray(JOINTS, Gf.Vec3h(1)))
-    turns = np.stack([quaternions_xyzw(animation.turns[:, joint]) for joint in range(JOINTS)], axis=1)
+    count = len(animation.names)
+    moving.CreateScalesAttr(Vt.Vec3hArray(count, Gf.Vec3h(1)))
+    turns = np.stack([quaternions_xyzw(animation.turns[:, joint]) for joint in range(count)], axis=1)
     offsets = np.repeat(animation.offsets_m[None], len(turns), axis=0)
     offsets[:, 0] = animation.root_m
     for frame, (turn, offset) in enumerate(zip(turns.astype(np.float32), offsets.astype(np.float32), strict=True)):
@@ -67,7 +75,7 @@ def _add_motion(moving: UsdSkel.Animation, animation: SkeletonAnimation) -> None
         translations.Set(Vt.Vec3fArray.FromNumpy(offset), frame)
 
 
-def _add_mesh(stage: Usd.Stage, hand: RecordedHand, skeleton: UsdSkel.Skeleton) -> None:
+def _add_mesh(stage: Usd.Stage, hand: RecordedHand, animation: SkeletonAnimation, skeleton: UsdSkel.Skeleton) -> None:
     skinned = skinned_mesh(hand, np.eye(3))
     mesh = UsdGeom.Mesh.Define(stage, f"/hands/{hand.name}/mesh")
     mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(skinned.vertices_m.astype(np.float32)))
@@ -79,17 +87,17 @@ def _add_mesh(stage: Usd.Stage, hand: RecordedHand, skeleton: UsdSkel.Skeleton) 
     binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
     binding.CreateSkeletonRel().SetTargets([skeleton.GetPath()])
     binding.CreateGeomBindTransformAttr(Gf.Matrix4d(1))
-    joints = Vt.IntArray.FromNumpy(skinned.joints.astype(np.int32).ravel())
+    joints = Vt.IntArray.FromNumpy((animation.wrist + skinned.joints).astype(np.int32).ravel())
     weights = Vt.FloatArray.FromNumpy(skinned.weights.astype(np.float32).ravel())
     binding.CreateJointIndicesPrimvar(False, INFLUENCES).Set(joints)
     binding.CreateJointWeightsPrimvar(False, INFLUENCES).Set(weights)
 
 
-def _joint_paths() -> list[str]:
+def _joint_paths(animation: SkeletonAnimation) -> list[str]:
     """Such as "wrist/index_MCP/index_PIP"."""
     paths: list[str] = []
-    for joint, name in enumerate(NODE_NAMES):
-        paths.append(name if joint == 0 else f"{paths[PARENTS[joint]]}/{name}")
+    for joint, name in enumerate(animation.names):
+        paths.append(name if joint == 0 else f"{paths[animation.parents[joint]]}/{name}")
     return paths
 
 

@@ -26,12 +26,42 @@ def log_hand(
     colours = joint_colours(side) if seen else np.tile(palette.STALE, (21, 1))
     recording.log(f"{name}/joints", rr.Points3D(joints_world_m, colors=colours, radii=_JOINT_M))
     recording.log(f"{name}/bones", rr.LineStrips3D(joints_world_m[BONES], colors=colours[BONES[:, 1]], radii=_BONE_M))
+    _log_uncertainty(recording, name, joints_world_m, covariance_m2, colours)
+
+
+def log_arm(
+    recording: rr.RecordingStream,
+    name: str,
+    side: Side,
+    wrist_world_m: np.ndarray,
+    arm_world_m: np.ndarray,
+    covariance_m2: np.ndarray,
+) -> None:
+    """Elbow, and shoulder where it is known, (n, 3) with their covariance (n, 3, 3), and lines to them from the wrist.
+
+    Cleared with the hand, and where n is 0.
+    """
+    place = f"{name}/arm"
+    if not len(arm_world_m):
+        recording.log(place, rr.Clear(recursive=True))
+        return
+    colour = palette.HANDS[side]
+    recording.log(f"{place}/joints", rr.Points3D(arm_world_m, colors=colour, radii=_JOINT_M))
+    line_m = np.concatenate([wrist_world_m[None], arm_world_m])
+    recording.log(f"{place}/bones", rr.LineStrips3D([line_m], colors=colour, radii=_BONE_M))
+    _log_uncertainty(recording, place, arm_world_m, covariance_m2, colour)
+
+
+def _log_uncertainty(
+    recording: rr.RecordingStream, name: str, points_world_m: np.ndarray, covariance_m2: np.ndarray, colours: np.ndarray
+) -> None:
+    """Ellipsoids of points (J, 3) with covariances (J, 3, 3)."""
     if np.isfinite(covariance_m2).all():
         half_sizes, quaternions_xyzw = ellipsoids(covariance_m2)
         recording.log(
             f"{name}/uncertainty",
             rr.Ellipsoids3D(
-                centers=joints_world_m, half_sizes=half_sizes, quaternions=quaternions_xyzw, colors=colours
+                centers=points_world_m, half_sizes=half_sizes, quaternions=quaternions_xyzw, colors=colours
             ),
         )
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import rerun as rr
 
-from app.rerun_view.hands import log_hand, log_mesh
-from app.transport.messages import PoseSet
+from app.rerun_view.hands import log_arm, log_hand, log_mesh
+from app.transport.messages import HandPose, PoseSet
 from app.viewer.feed import Feed
 from app.viewer.hand_surface import HandSurface
 from app.viewer.panels import Undistorter
@@ -28,6 +28,7 @@ class RerunLog:
         self._surface = HandSurface()
         self._undistort = {camera.camera_id: Undistorter(camera.camera) for camera in rig.cameras}
         self._names: set[str] = set()
+        self._arms: set[str] = set()
         recording.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         stage = stage_of(rig)
         for camera in rig.cameras:
@@ -77,6 +78,7 @@ class RerunLog:
             name, seen = f"world/{pose.hand}_{pose.track_id}", pose.state == "seen"
             names.add(name)
             log_hand(self._recording, name, pose.hand, joints_m, np.array(pose.covariance_m2), seen=seen)
+            self._add_arm(name, pose)
             vertices_m = self._surface.vertices_of(pose)
             if vertices_m is None:
                 self._recording.log(f"{name}/mesh", rr.Clear(recursive=False))
@@ -85,6 +87,21 @@ class RerunLog:
         for name in self._names - names:
             self._recording.log(name, rr.Clear(recursive=True))
         self._names = names
+        self._arms &= names
+
+    def _add_arm(self, name: str, pose: HandPose) -> None:
+        """The arm of a hand; cleared once where it had one and has none."""
+        arm, points = pose.arm, []
+        if arm is not None and np.isfinite(arm.elbow_world_m).all():
+            points.append((arm.elbow_world_m, arm.elbow_covariance_m2))
+            if arm.shoulder_world_m is not None:
+                points.append((arm.shoulder_world_m, arm.shoulder_covariance_m2))
+        if not points and name not in self._arms:
+            return
+        arm_m = np.array([place_m for place_m, _ in points]).reshape(-1, 3)
+        covariance_m2 = np.array([covariance_m2 for _, covariance_m2 in points]).reshape(-1, 3, 3)
+        log_arm(self._recording, name, pose.hand, np.array(pose.joints_world_m[0]), arm_m, covariance_m2)
+        self._arms = self._arms | {name} if points else self._arms - {name}
 
     def _add_picture(self, camera_id: str, image: np.ndarray) -> None:
         good, data = cv2.imencode(".jpg", self._undistort[camera_id](image), [cv2.IMWRITE_JPEG_QUALITY, _JPEG])

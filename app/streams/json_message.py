@@ -5,7 +5,7 @@ import time
 import msgspec
 import numpy as np
 
-from app.streams.streamed import StreamedHand, StreamedSet
+from app.streams.streamed import StreamedHand, StreamedSet, arm_points, wrist_deg
 from app.transport.messages import ArmPose, Event
 
 SCHEMA_VERSION = 1
@@ -58,14 +58,11 @@ def _hand(hand: StreamedHand) -> dict:
 
 
 def _arm(arm: ArmPose) -> dict:
-    points = {"elbow": (arm.elbow_world_m, arm.elbow_covariance_m2)}
-    if arm.shoulder_world_m is not None and arm.shoulder_covariance_m2 is not None:
-        points["shoulder"] = arm.shoulder_world_m, arm.shoulder_covariance_m2
     said: dict = {"side": arm.side, "seen_time_ns": arm.seen_time_ns}
-    for name, (place_m, covariance_m2) in points.items():
+    for name, (place_m, std_m) in arm_points(arm).items():
         said[f"{name}_world_m"] = np.round(place_m, _PLACE_DIGITS).tolist()
-        said[f"{name}_std_m"] = np.round(np.sqrt(np.diag(covariance_m2)), _PLACE_DIGITS).tolist()
-    if arm.wrist_rad is not None and arm.wrist_std_rad is not None:
-        said["wrist_deg"] = np.round(np.rad2deg(arm.wrist_rad), _ANGLE_DIGITS).tolist()
-        said["wrist_std_deg"] = np.round(np.rad2deg(arm.wrist_std_rad), _ANGLE_DIGITS).tolist()
+        said[f"{name}_std_m"] = np.round(std_m, _PLACE_DIGITS).tolist()
+    wrist = wrist_deg(arm)
+    if wrist is not None:
+        said["wrist_deg"], said["wrist_std_deg"] = (np.round(each, _ANGLE_DIGITS).tolist() for each in wrist)
     return said

@@ -1,4 +1,4 @@
-"""Lab Streaming Layer: an outlet of 128 channels for each hand, and one of event markers.
+"""Lab Streaming Layer: an outlet of 107 channels for each hand, with arms of 119, and one of event markers.
 
 C. Kothe et al., "The lab streaming layer for synchronized multimodal recording", Imaging Neuroscience 3, 2025.
 """
@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from app.convert.hand_recording import ARM_POINTS
 from app.streams.kinds import StreamAddress
-from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
-from app.transport.messages import Event
+from app.streams.streamed import StreamContext, StreamedHand, StreamedSet, arm_points, rms, wrist_deg
+from app.transport.messages import ArmPose, Event
 from calibration.hand import JOINT_NAMES, Side
+from models.hand.wrist_angles import WRIST_ANGLE_NAMES
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +29,23 @@ _CLOCK_READINGS = 64
 _WARNINGS = -1
 
 
-def channels() -> list[tuple[str, str, str]]:
-    """Label, unit and type of each channel of a hand."""
+def channels(arms: bool) -> list[tuple[str, str, str]]:
+    """Label, unit and type of each channel of a hand; with `arms` those of its arm come last."""
     joints = [name.replace(" ", "_") for name in JOINT_NAMES]
     places = [(f"{joint}_{axis}", "metres", f"Position{axis.upper()}") for joint in joints for axis in "xyz"]
     std = [(f"{joint}_std", "metres", "StandardDeviation") for joint in joints]
     confidence = [(f"{joint}_confidence", "share", "Confidence") for joint in joints]
-    return [*places, *std, *confidence, ("track", "number", "Track"), ("state", "number", "State")]
+    hand = [*places, *std, *confidence, ("track", "number", "Track"), ("state", "number", "State")]
+    return hand + (_arm_channels() if arms else [])
+
+
+def _arm_channels() -> list[tuple[str, str, str]]:
+    labels = []
+    for point in ARM_POINTS:
+        labels += [(f"{point}_{axis}", "metres", f"Position{axis.upper()}") for axis in "xyz"]
+        labels.append((f"{point}_std", "metres", "StandardDeviation"))
+    labels += [(angle, "degrees", "Angle") for angle in WRIST_ANGLE_NAMES]
+    return labels + [(f"{angle}_std", "degrees", "StandardDeviation") for angle in WRIST_ANGLE_NAMES]
 
 
 class LslSender:
@@ -66,7 +78,7 @@ class LslSender:
         hands = {self._slot(hand, poses): hand for hand in poses.hands}
         time_s = self._clock.lsl_s(poses.clock_ns)
         for name, outlet in self._outlets.items():
-            outlet.push_sample(_sample(hands.get(name)), time_s)
+            outlet.push_sample(_sample(hands.get(name), self._context.arms), time_s)
 
     def tell(self, event: Event) -> None:
         said = (event.kind, event.subject, event.hand, event.state, event.detail)
@@ -93,7 +105,7 @@ class LslSender:
         return f"usthand-{self._context.rig_id}-{name}"
 
     def _outlet(self, name: str, poses: StreamedSet):
-        labels = channels()
+        labels = channels(self._context.arms)
         info = self._lsl.StreamInfo(
             name, "MoCap", len(labels), self._lsl.IRREGULAR_RATE, self._lsl.cf_float32, self._id(name)
         )
@@ -136,14 +148,28 @@ def _name(side: Side, person: int) -> str:
     return f"usthand_{side}" if person == 0 else f"usthand_{side}_{person + 1}"
 
 
-_ABSENT = [float("nan")] * (len(channels()) - 1) + [0.0]
+_NO_HAND = [float("nan")] * (len(channels(False)) - 1) + [0.0]
+_NO_ARM = [float("nan")] * len(_arm_channels())
 
 
-def _sample(hand: StreamedHand | None) -> list[float]:
+def _sample(hand: StreamedHand | None, arms: bool) -> list[float]:
     if hand is None:
-        return _ABSENT
+        return _NO_HAND + (_NO_ARM if arms else [])
     told = (hand.joints_world_m.ravel(), hand.joint_std_m, hand.confidence)
-    return [*np.concatenate(told).tolist(), float(hand.track_id), float(STATES.index(hand.state))]
+    sample = [*np.concatenate(told).tolist(), float(hand.track_id), float(STATES.index(hand.state))]
+    return sample + (_arm_sample(hand.arm) if arms else [])
+
+
+def _arm_sample(arm: ArmPose | None) -> list[float]:
+    """NaN where something is not known."""
+    if arm is None:
+        return _NO_ARM
+    unknown = np.full(len(WRIST_ANGLE_NAMES), np.nan)
+    points, wrist = arm_points(arm), wrist_deg(arm) or (unknown, unknown)
+    nowhere = np.full(3, np.nan), np.full(3, np.nan)
+    places = [points.get(name, nowhere) for name in ARM_POINTS]
+    told = [value for place_m, std_m in places for value in (*place_m.tolist(), rms(std_m))]
+    return [*told, *wrist[0].tolist(), *wrist[1].tolist()]
 
 
 def _configure(address: StreamAddress) -> Path | None:

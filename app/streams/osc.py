@@ -13,8 +13,8 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from app.streams.datagrams import Datagrams
 from app.streams.json_message import unix_time_s
 from app.streams.kinds import StreamAddress
-from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
-from app.transport.messages import Event
+from app.streams.streamed import StreamContext, StreamedHand, StreamedSet, arm_points, rms, wrist_deg
+from app.transport.messages import ArmPose, Event
 from calibration.hand import JOINTS
 
 # OSC's letters are struct's, but for that of 64 bits.
@@ -53,7 +53,20 @@ def _messages(hand: StreamedHand) -> list[bytes]:
         osc_numbers(f"{place}/std", _SHARES, (track, *hand.joint_std_m.tolist())),
         osc_numbers(f"{place}/confidence", _SHARES, (track, *hand.confidence.tolist())),
         osc_message(f"{place}/gestures", "i" + "s" * len(hand.gestures), gestures),
+        *([] if hand.arm is None else _arm_messages(place, track, hand.arm)),
     ]
+
+
+def _arm_messages(place: str, track: int, arm: ArmPose) -> list[bytes]:
+    """What is known of a hand's arm."""
+    messages = [
+        osc_numbers(f"{place}/{name}", "iffff", (track, *place_m.tolist(), rms(std_m)))
+        for name, (place_m, std_m) in arm_points(arm).items()
+    ]
+    wrist = wrist_deg(arm)
+    if wrist is not None:
+        messages.append(osc_numbers(f"{place}/wrist", "iffff", (track, *wrist[0].tolist(), *wrist[1].tolist())))
+    return messages
 
 
 def osc_message(address: str, types: str, values: Sequence[int | float | str]) -> bytes:

@@ -37,6 +37,7 @@ class StreamProcess:
             hands=settings.hands,
             recorded=settings.policy.waits_for_all,
             predicts=settings.predict_ms > 0,
+            arms=settings.body,
         )
         stream = parse_stream(address)
         make: StreamMaker = getattr(importlib.import_module(f"app.streams.{stream.kind.module}"), stream.kind.sender)

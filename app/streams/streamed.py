@@ -45,6 +45,30 @@ class StreamedHand:
         return np.sqrt((self.std_m**2).mean(axis=1))
 
 
+def rms(std_m: np.ndarray) -> float:
+    """One standard deviation in the place of those along three axes (3,)."""
+    return float(np.sqrt(np.mean(std_m**2)))
+
+
+def arm_points(arm: ArmPose) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Place (3,) and standard deviations (3,) along the world's axes of elbow and shoulder, of each that is known."""
+    points = {"elbow": (arm.elbow_world_m, arm.elbow_covariance_m2)}
+    if arm.shoulder_world_m is not None and arm.shoulder_covariance_m2 is not None:
+        points["shoulder"] = arm.shoulder_world_m, arm.shoulder_covariance_m2
+    return {
+        name: (np.array(place_m), np.sqrt(np.diag(np.array(covariance_m2))))
+        for name, (place_m, covariance_m2) in points.items()
+        if np.isfinite(place_m).all()
+    }
+
+
+def wrist_deg(arm: ArmPose) -> tuple[np.ndarray, np.ndarray] | None:
+    """Flexion and deviation (2,) of the wrist and their standard deviations (2,); None where they are not known."""
+    if arm.wrist_rad is None or arm.wrist_std_rad is None:
+        return None
+    return np.rad2deg(arm.wrist_rad), np.rad2deg(arm.wrist_std_rad)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamedSet:
     """A frame set's hands. `clock_ns` is the monotonic clock's time of the pose: of a replay when it is played."""
@@ -71,6 +95,8 @@ class StreamContext:
     """Whether times are a recording's."""
     predicts: bool = False
     """Whether hands are sent as forecast."""
+    arms: bool = False
+    """Whether arms are looked for."""
 
 
 class StreamSender(Protocol):

@@ -1,9 +1,11 @@
-"""VMC (Virtual Motion Capture protocol) over OSC: the fingers of a humanoid avatar, by Unity's names of bones.
+"""VMC (Virtual Motion Capture protocol) over OSC: fingers and arms of a humanoid avatar, by Unity's names of bones.
 
 "VirtualMotionCaptureProtocol", https://protocol.vmc.info/english, `/VMC/Ext/Bone/Pos` and its neighbours.
 """
 
 import time
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -12,18 +14,21 @@ from app.convert.skeleton_animation import rest_offsets, turns_of
 from app.streams.datagrams import Datagrams
 from app.streams.kinds import StreamAddress
 from app.streams.osc import osc_bundle, osc_message, osc_numbers
-from app.streams.streamed import StreamContext, StreamedHand, StreamedSet
-from app.transport.messages import Event, FittedPose
+from app.streams.streamed import StreamContext, StreamedHand, StreamedSet, arm_points
+from app.transport.messages import ArmPose, Event, FittedPose
 from calibration.hand import FINGERS, Side
+from models.hand.arm_turns import arm_direction, forearm_turn, upper_arm_turn
 from models.hand.builtin import mirror_of
 from models.hand.fitter import HandFitter
+from models.hand.wrist_angles import wrist_angles
 
 WORLD_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
 """(3, 3): from the rig's world, z up and right-handed, to Unity's, y up and left-handed: (x, y, z) to (x, z, y)."""
 _HAND_TO_UNITY = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
 """(3, 3): a right hand's frame in the T-pose of an avatar that looks along z: the fingers to +x, the palm down, the
 thumb forward. A left hand's is its mirror image in x."""
-_FOREARM_M = 0.25
+_COLLAR_M, _UPPER_ARM_M, _FOREARM_M = 0.12, 0.28, 0.25
+"""Where the avatar's own bones are not known: about a person's."""
 _POSE = "fffffff"
 _LEVELS = ("Proximal", "Intermediate", "Distal")
 
@@ -45,6 +50,7 @@ class VmcSender:
     def __init__(self, address: StreamAddress, context: StreamContext) -> None:
         self._datagrams = Datagrams(address)
         self._fitters: dict[int, HandFitter] = {}
+        self._arms: dict[Side, _AvatarArm] = {"left": _AvatarArm(), "right": _AvatarArm()}
         self._began_ns = time.monotonic_ns()
 
     def send(self, poses: StreamedSet) -> None:
@@ -59,7 +65,8 @@ class VmcSender:
         for side, hand in chosen.items():
             fit = hand.fit or self._fit(hand)
             if fit is not None:
-                messages += _messages(side, fit)
+                self._arms[side] = arm = self._arms[side].after(side, hand.arm, np.array(fit.T_world_hand))
+                messages += _messages(side, fit, arm)
         self._datagrams.send(osc_bundle(*messages))
 
     def tell(self, event: Event) -> None:
@@ -84,14 +91,53 @@ class VmcSender:
         return known if known is not None and known.side == hand.side else HandFitter(hand.side)
 
 
-def _messages(side: Side, fit: FittedPose) -> list[bytes]:
+@dataclass(frozen=True, eq=False)
+class _AvatarArm:
+    """How an avatar's arm is turned, in Unity's world since the T-pose. What is not known stays as it was sent last."""
+
+    upper: np.ndarray = field(default_factory=lambda: np.eye(3))
+    lower: np.ndarray = field(default_factory=lambda: np.eye(3))
+    shoulder_m: np.ndarray | None = None
+    """(3,) in Unity's world; None where it is not known now, as the elbow."""
+    elbow_m: np.ndarray | None = None
+
+    def after(self, side: Side, arm: ArmPose | None, T_world_hand: np.ndarray) -> "_AvatarArm":
+        """The arm of the next set, in which the hand is at `T_world_hand` (4, 4)."""
+        points_m = {} if arm is None else {name: place_m for name, (place_m, _) in arm_points(arm).items()}
+        if "elbow" not in points_m:
+            return _AvatarArm(self.upper, self.lower)
+        elbow_m, shoulder_m = points_m["elbow"], points_m.get("shoulder")
+        forearm = forearm_turn(T_world_hand[:3, :3], wrist_angles(T_world_hand, elbow_m, side), side)
+        lower = _turn_in_unity(side, forearm @ _along_x(side))
+        if shoulder_m is None or np.array_equal(shoulder_m, elbow_m):
+            return _AvatarArm(self.upper, lower, None, WORLD_TO_UNITY @ elbow_m)
+        upper = _turn_in_unity(side, upper_arm_turn(forearm, elbow_m - shoulder_m, side) @ _along_x(side))
+        return _AvatarArm(upper, lower, WORLD_TO_UNITY @ shoulder_m, WORLD_TO_UNITY @ elbow_m)
+
+
+def _messages(side: Side, fit: FittedPose, arm: _AvatarArm) -> list[bytes]:
     T_world_hand = np.array(fit.T_world_hand)
     names, places_m, turns = local_bones(side, np.array(fit.hinges_rad), T_world_hand, np.array(fit.shape))
     wrist_m, wrist = wrist_in_unity(side, T_world_hand)
-    quaternions = Rotation.from_matrix(np.concatenate([turns, wrist[None]]), assume_valid=True).as_quat(canonical=True)
-    poses = np.concatenate([np.concatenate([places_m, wrist_m[None]]), quaternions], axis=1).tolist()
-    bones = [osc_numbers("/VMC/Ext/Bone/Pos", _POSE, pose, name) for name, pose in zip(names, poses[:-1], strict=True)]
-    return [*bones, osc_numbers("/VMC/Ext/Tra/Pos", _POSE, poses[-1], f"usthand_{side}_wrist")]
+    turns[0] = arm.lower.T @ wrist
+    bones = list(zip(names, places_m, turns, strict=True))
+    trackers = [(f"usthand_{side}_wrist", wrist_m, wrist)]
+    word, out = side.capitalize(), np.array([1.0 if side == "right" else -1.0, 0, 0])
+    if arm.elbow_m is not None:
+        places_m[0] = out * np.linalg.norm(wrist_m - arm.elbow_m)
+        upper_m = _UPPER_ARM_M if arm.shoulder_m is None else np.linalg.norm(arm.elbow_m - arm.shoulder_m)
+        bones.append((f"{word}LowerArm", out * upper_m, arm.upper.T @ arm.lower))
+        trackers.append((f"usthand_{side}_elbow", arm.elbow_m, arm.lower))
+        if arm.shoulder_m is not None:
+            bones.append((f"{word}UpperArm", out * _COLLAR_M, arm.upper))
+            trackers.append((f"usthand_{side}_shoulder", arm.shoulder_m, arm.upper))
+    told = [*bones, *trackers]
+    quaternions = Rotation.from_matrix([turn for _, _, turn in told], assume_valid=True).as_quat(canonical=True)
+    addresses = ["/VMC/Ext/Bone/Pos"] * len(bones) + ["/VMC/Ext/Tra/Pos"] * len(trackers)
+    return [
+        osc_numbers(address, _POSE, [*place_m.tolist(), *quaternion], name)
+        for address, (name, place_m, _), quaternion in zip(addresses, told, quaternions.tolist(), strict=True)
+    ]
 
 
 def local_bones(
@@ -113,8 +159,21 @@ def local_bones(
 
 def wrist_in_unity(side: Side, T_world_hand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Place (3,) in metres and turn (3, 3) since the T-pose of a wrist, in Unity's world."""
-    turn = WORLD_TO_UNITY @ T_world_hand[:3, :3] @ np.diag(mirror_of(side)) @ _axes(side).T
-    return WORLD_TO_UNITY @ T_world_hand[:3, 3], turn
+    return WORLD_TO_UNITY @ T_world_hand[:3, 3], _turn_in_unity(side, T_world_hand[:3, :3])
+
+
+def _turn_in_unity(side: Side, R_world: np.ndarray) -> np.ndarray:
+    """(3, 3) in Unity's world since the T-pose, of a turn (3, 3) in the rig's world since a hand's own frame."""
+    return WORLD_TO_UNITY @ R_world @ np.diag(mirror_of(side)) @ _axes(side).T
+
+
+@lru_cache(maxsize=2)
+def _along_x(side: Side) -> np.ndarray:
+    """(3, 3): lays the x of an avatar's arm on the line of the third metacarpal, 2 degrees beside it, as an arm is."""
+    along = arm_direction(side)
+    axis = np.cross([1.0, 0, 0], along)
+    sine = np.linalg.norm(axis)
+    return Rotation.from_rotvec(axis / sine * np.arctan2(sine, along[0])).as_matrix()
 
 
 def _axes(side: Side) -> np.ndarray:

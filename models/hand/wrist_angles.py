@@ -30,7 +30,8 @@ def _isb_axes() -> np.ndarray:
     return np.stack([x, y, np.cross(x, y)])
 
 
-_ISB_AXES = _isb_axes()
+ISB_AXES = _isb_axes()
+"""(3, 3): X, Y and Z of the third metacarpal as rows in the hand frame of a right hand."""
 
 
 def wrist_angles(T_world_hand: np.ndarray, elbow_world_m: np.ndarray, side: Side) -> np.ndarray:
@@ -47,7 +48,7 @@ def wrist_angles(T_world_hand: np.ndarray, elbow_world_m: np.ndarray, side: Side
 
 def _angles(R: np.ndarray, wrist_m: np.ndarray, elbow_m: np.ndarray) -> np.ndarray:
     forearm = elbow_m - wrist_m
-    x, y, z = np.moveaxis(np.einsum("ij,...kj,...k->...i", _ISB_AXES, R, forearm), -1, 0)
+    x, y, z = np.moveaxis(np.einsum("ij,...kj,...k->...i", ISB_AXES, R, forearm), -1, 0)
     return np.stack([np.arctan2(x, np.hypot(y, z)), np.arctan2(-z, y)], axis=-1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.streams.kinds import parse_stream
 from app.streams.streamed import StreamContext, StreamedSet, StreamMaker, StreamSender, streamed_set
-from app.transport.messages import AheadPose, Event, PoseSet, UnseenPose
+from app.transport.messages import AheadPose, ArmPose, Event, HandPose, PoseSet, UnseenPose
 from calibration.hand import Side
 from models.hand.builtin import BuiltinHand
 from models.simulation.hands import home_world_m
@@ -44,6 +44,34 @@ def pose_set(time_ns: int | None = None, index: int = 5, time_s: float = 1.0) ->
     return msgspec.structs.replace(
         make_set(time.monotonic_ns(), hands=hands), set_index=index, reference_time_ns=time_ns
     )
+
+
+def with_arm(hand: HandPose, shoulder: bool = True) -> HandPose:
+    """The hand with an elbow 0.26 m behind its wrist and a shoulder 0.31 m behind that, the arm bent at both."""
+    wrist_m, middle_m = np.array(hand.joints_world_m[0]), np.array(hand.joints_world_m[9])
+    behind = (wrist_m - middle_m) / np.linalg.norm(wrist_m - middle_m) + [0.2, -0.1, 0.25]
+    elbow_m = wrist_m + 0.26 * behind / np.linalg.norm(behind)
+    beside = np.cross(behind, [0.3, 1, -0.2])
+    shoulder_m = elbow_m + 0.31 * beside / np.linalg.norm(beside)
+    arm = ArmPose(
+        side=hand.hand,
+        right_probability=0.5,
+        seen_time_ns=hand.capture_time_ns,
+        views=["cam_0", "cam_1"],
+        elbow_world_m=elbow_m.tolist(),
+        elbow_covariance_m2=np.diag([1e-4, 4e-4, 4e-4]).tolist(),
+        shoulder_world_m=shoulder_m.tolist() if shoulder else None,
+        shoulder_covariance_m2=np.diag([9e-4] * 3).tolist() if shoulder else None,
+        wrist_rad=np.deg2rad([20.0, -10.0]).tolist(),
+        wrist_std_rad=np.deg2rad([5.0, 6.0]).tolist(),
+    )
+    return msgspec.structs.replace(hand, arm=arm)
+
+
+def arm_set(time_ns: int | None = None, shoulder: bool = True) -> PoseSet:
+    """Both hands with their arms."""
+    poses = pose_set(time_ns)
+    return msgspec.structs.replace(poses, hands=[with_arm(hand, shoulder) for hand in poses.hands])
 
 
 def unseen_set(time_ns: int) -> PoseSet:

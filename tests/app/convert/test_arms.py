@@ -8,57 +8,25 @@ from pathlib import Path
 import ezc3d
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 from app.convert.conversion import convert, prepare
-from app.convert.fitting import with_fit
 from app.convert.formats import format_of
 from app.convert.reading import read_recording
 from calibration.errors import UserError
 from calibration.hand import Side
-from models.hand.skeleton import FIRST_JOINT_DIRECTIONS
-from tests.support.pose_files import GAPS, START_NS, STEP_NS, TRACKS, write_pose_file
+from tests.support.arm_files import DEVIATION_DEG, FLEXION_DEG, FRAMES, write_arm_file
+from tests.support.pose_files import GAPS, TRACKS, write_pose_file
 
-FLEXION_DEG, DEVIATION_DEG = 20.0, -10.0
-SHOULDER_M = np.array([0.1, 0.5, 0.4])
-FRAMES = 40
 WITH_ARM = range(5, 30)
 """Frames in which the right hand's elbow is known; its shoulder is from the tenth on."""
 FIRST_SHOULDER = 10
 
 
-def elbow_of(T_world_hand: np.ndarray) -> np.ndarray:
-    """The elbow (3,) of a right hand whose wrist has the angles above, by turning a solid hand."""
-    y = -FIRST_JOINT_DIRECTIONS[2]
-    x = np.array([0.0, 0, -1]) - y * (np.array([0.0, 0, -1]) @ y)
-    x /= np.linalg.norm(x)
-    axes = np.stack([x, y, np.cross(x, y)], axis=1)
-    R_forearm_hand = Rotation.from_euler("ZXY", [FLEXION_DEG, DEVIATION_DEG, 0], degrees=True).as_matrix()
-    return T_world_hand[:3, 3] + T_world_hand[:3, :3] @ (0.26 * axes @ R_forearm_hand.T @ [0.0, 1, 0])
-
-
 @pytest.fixture(scope="module")
 def poses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pose file with arms of the right hand."""
-    folder = tmp_path_factory.mktemp("arms")
-    plain = read_recording(write_pose_file(folder / "plain.npz"))
-    right: Side = "right"
-    (hand,) = (each for each in plain.hands if each.side == right)
-    fitted = with_fit(hand, plain.definition)
-    elbows = np.stack([elbow_of(fitted.fit.T_world_hand[frame]) for frame in WITH_ARM])
-    frames = np.array(WITH_ARM)
-    shoulders = np.where((frames >= FIRST_SHOULDER)[:, None], SHOULDER_M, np.nan)
-    return write_pose_file(
-        folder / "poses.npz",
-        arm_time=START_NS + STEP_NS * frames,
-        arm_hand=np.full(len(frames), right),
-        arm_track=np.full(len(frames), TRACKS[right]),
-        arm_side=np.full(len(frames), right),
-        arm_elbow=elbows.astype(np.float32),
-        arm_elbow_covariance=np.tile(0.02**2 * np.eye(3, dtype=np.float32), (len(frames), 1, 1)),
-        arm_shoulder=shoulders.astype(np.float32),
-        arm_shoulder_covariance=np.tile(0.03**2 * np.eye(3, dtype=np.float32), (len(frames), 1, 1)),
-    )
+    known: dict[Side, tuple[range, range]] = {"right": (WITH_ARM, range(FIRST_SHOULDER, FRAMES))}
+    return write_arm_file(tmp_path_factory.mktemp("arms") / "poses.npz", known)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from app.convert.skeleton_animation import NODE_NAMES
+from tests.support.arm_files import DEVIATION_DEG, FLEXION_DEG, KNOWN
 
 
 @pytest.mark.slow
@@ -28,3 +29,28 @@ def test_nwb_is_valid_and_has_positions_confidence_and_angles(recording, tmp_pat
                 np.testing.assert_allclose(series.timestamps[:], recording.times_ns / 1e9)
             np.testing.assert_array_equal(behavior[f"{hand.name}_angles"].data[:], np.rad2deg(hand.fit.angles_rad))
             assert behavior[f"{hand.name}_validity"].data[20:34].sum() == 0 or hand.side == "right"
+
+
+@pytest.mark.slow
+def test_nwb_has_elbow_and_shoulder_as_nodes_and_the_wrists_angles(with_arms, tmp_path):
+    pynwb = pytest.importorskip("pynwb", reason="needs pynwb and ndx-pose: pip install 'usthand-live[nwb]'")
+    pytest.importorskip("ndx_pose", reason="needs pynwb and ndx-pose: pip install 'usthand-live[nwb]'")
+    from app.convert.nwb import write_nwb
+
+    path = tmp_path / "hands.nwb"
+    write_nwb(path, with_arms)
+    with pynwb.NWBHDF5IO(str(path), "r") as io:
+        assert pynwb.validate(io=io) == []
+        behavior = io.read().processing["behavior"]
+        for hand in with_arms.hands:
+            poses = behavior[hand.name]
+            nodes = list(poses.skeleton.nodes[:])
+            assert nodes == [*NODE_NAMES, "elbow", "shoulder"]
+            edges = [(nodes[a], nodes[b]) for a, b in poses.skeleton.edges[:]]
+            assert edges[-2:] == [("wrist", "elbow"), ("elbow", "shoulder")]
+            for number, name in enumerate(("elbow", "shoulder")):
+                np.testing.assert_array_equal(poses[name].data[:], hand.arm.points_world_m[:, number])
+                assert np.flatnonzero(np.isfinite(poses[name].data[:, 0])).tolist() == list(KNOWN[hand.side][number])
+            angles = behavior[f"{hand.name}_wrist_angles"].data[list(KNOWN[hand.side][0])]
+            np.testing.assert_allclose(angles, [[FLEXION_DEG, DEVIATION_DEG]] * len(angles), atol=0.1)
+            assert np.isfinite(behavior[f"{hand.name}_wrist_angles_std"].data[list(KNOWN[hand.side][0])]).all()

@@ -9,6 +9,7 @@ import pytest
 from app.convert.formats import format_of
 from app.viewer.skeleton import BONES
 from calibration.errors import UserError
+from tests.support.arm_files import DEVIATION_DEG, FLEXION_DEG, KNOWN
 
 WITHIN_M = 1e-6
 """Positions are 32 bit numbers in Rerun, and have 7 decimals in JSON."""
@@ -139,6 +140,76 @@ def strict(schema: dict) -> dict:
             closed |= {"required": list(schema["properties"]), "additionalProperties": False}
         return closed
     return schema
+
+
+def test_rerun_reads_arms_and_the_wrists_angles(with_arms, tmp_path):
+    pytest.importorskip("rerun", reason="needs rerun-sdk: pip install 'usthand-live[rerun]'")
+    from rerun.chunk import RrdReader
+
+    from app.convert.rerun_file import write_rrd
+
+    write_rrd(tmp_path / "hands.rrd", with_arms)
+    rows = list(rows_of(RrdReader(tmp_path / "hands.rrd")))
+    for hand in with_arms.hands:
+        with_elbow, with_shoulder = KNOWN[hand.side]
+        points = values(rows, f"/world/{hand.name}/arm/joints", "Points3D:positions")
+        lines = values(rows, f"/world/{hand.name}/arm/bones", "LineStrips3D:strips")
+        assert sorted(points) == sorted(lines) == with_arms.times_ns[with_elbow].tolist()
+        for frame in with_elbow:
+            known_m = hand.arm.points_world_m[frame, : 1 + (frame in with_shoulder)]
+            time_ns = int(with_arms.times_ns[frame])
+            np.testing.assert_allclose(points[time_ns], known_m, atol=WITHIN_M)
+            np.testing.assert_allclose(lines[time_ns][0], [hand.joints_world_m[frame, 0], *known_m], atol=WITHIN_M)
+        without = sorted({*np.flatnonzero(hand.valid).tolist()} - {*with_elbow})
+        cleared = [
+            time for path, name, time, _ in rows if path == f"/world/{hand.name}/arm" and name.startswith("Clear")
+        ]
+        assert sorted(cleared) == with_arms.times_ns[without].tolist()
+        for name, degrees in (("wrist_flexion", FLEXION_DEG), ("wrist_deviation", DEVIATION_DEG)):
+            curve = values(rows, f"/angles/{hand.name}/{name}", "Scalars:scalars")
+            assert sorted(curve) == with_arms.times_ns[with_elbow].tolist()
+            np.testing.assert_allclose([each[0] for each in curve.values()], degrees, atol=0.1)
+
+
+def test_mcap_has_arms_in_its_scene_and_its_numbers(with_arms, tmp_path):
+    pytest.importorskip("mcap", reason="needs mcap: pip install 'usthand-live[mcap]'")
+    jsonschema = pytest.importorskip("jsonschema")
+    from mcap.reader import make_reader
+
+    from app.convert.mcap_file import NUMBERS_TOPIC, SCENE_TOPIC, write_mcap
+
+    write_mcap(tmp_path / "hands.mcap", with_arms)
+    of_name = {hand.name: hand for hand in with_arms.hands}
+    with (tmp_path / "hands.mcap").open("rb") as file:
+        reader = make_reader(file, validate_crcs=True)
+        for schema, _, message in reader.iter_messages(topics=[SCENE_TOPIC]):
+            assert schema is not None
+            update, frame = json.loads(message.data), message.sequence
+            jsonschema.validate(update, strict(json.loads(schema.data)))
+            for entity in update["entities"]:
+                hand = of_name[entity["id"]]
+                known = sum(frame in frames for frames in KNOWN[hand.side])
+                arm_m = hand.arm.points_world_m[frame, :known]
+                places = [[sphere["pose"]["position"][axis] for axis in "xyz"] for sphere in entity["spheres"]]
+                np.testing.assert_allclose(places, [*hand.joints_world_m[frame], *arm_m], atol=WITHIN_M)
+                (lines,) = entity["lines"]
+                assert len(lines["colors"]) == len(lines["points"]) == 2 * (len(BONES) + known)
+                ends = [[point[axis] for axis in "xyz"] for point in lines["points"][2 * len(BONES) :]]
+                along = [hand.joints_world_m[frame, 0], *arm_m]
+                expected = [point for pair in zip(along, along[1:], strict=False) for point in pair]
+                np.testing.assert_allclose(np.reshape(ends, (-1, 3)), np.reshape(expected, (-1, 3)), atol=WITHIN_M)
+        for schema, _, message in reader.iter_messages(topics=[NUMBERS_TOPIC]):
+            assert schema is not None
+            said, frame = json.loads(message.data), message.sequence
+            jsonschema.validate(said, strict(json.loads(schema.data)))
+            for each in said["hands"]:
+                hand = of_name[each["name"]]
+                assert (each["arm"] is not None) == (frame in KNOWN[hand.side][0])
+                if each["arm"] is not None:
+                    np.testing.assert_allclose(
+                        each["arm"]["elbow_world_m"], hand.arm.points_world_m[frame, 0], atol=WITHIN_M
+                    )
+                    np.testing.assert_allclose(each["arm"]["wrist_deg"], [FLEXION_DEG, DEVIATION_DEG], atol=0.1)
 
 
 @pytest.mark.parametrize(("ending", "extra"), [("rrd", "rerun"), ("mcap", "mcap")])

@@ -24,7 +24,7 @@ from app.streams.websocket import WebSocketSender
 from calibration.errors import UserError
 from tests.conftest import ROOT
 from tests.support.live_run import free_port
-from tests.support.streamed_hands import TRACKS, pinch_event, pose_set, sender, streamed, true_joints_m
+from tests.support.streamed_hands import TRACKS, arm_set, pinch_event, pose_set, sender, streamed, true_joints_m
 
 DEADLINE_S = 60
 
@@ -181,16 +181,17 @@ print(json.dumps([labels, sample, time_s + correction, marker[0], about]), flush
 """
 
 
-def test_an_lsl_inlet_recovers_joints_labels_and_the_capture_time() -> None:
-    """In a process of its own: liblsl reads its configuration once in each."""
+def through_lsl(poses: str = "pose_set", context: str = "CONTEXT") -> tuple[int, list]:
+    """When the images of a set of `poses` were taken, and what an inlet says of it, each in a process of its own:
+    liblsl reads its configuration once in each."""
     outlet = (
-        "import sys, time\nfrom tests.support.streamed_hands import *\n"
-        "with sender('lsl://') as stream:\n"
-        "    stream.send(streamed(pose_set(time.monotonic_ns())))\n"
+        "import sys, time\nfrom dataclasses import replace\nfrom tests.support.streamed_hands import *\n"
+        f"with sender('lsl://', {context}) as stream:\n"
+        f"    stream.send(streamed({poses}(time.monotonic_ns())))\n"
         "    print('there', flush=True)\n"
         "    sys.stdin.readline()\n"
         "    time_ns = time.monotonic_ns()\n"
-        "    stream.send(streamed(pose_set(time_ns - 80_000_000)))\n"
+        f"    stream.send(streamed({poses}(time_ns - 80_000_000)))\n"
         "    stream.tell(pinch_event())\n"
         "    print(time_ns, flush=True)\n"
         "    sys.stdin.readline()\n"
@@ -205,9 +206,14 @@ def test_an_lsl_inlet_recovers_joints_labels_and_the_capture_time() -> None:
             sending.stdin.write("\n")
             sending.stdin.flush()
             captured_ns = int(sending.stdout.readline()) - 80_000_000
-            labels, sample, time_s, marker, about = json.loads(receiving.stdout.readline())
+            said = json.loads(receiving.stdout.readline())
         sending.stdin.write("\n")
         sending.stdin.flush()
+    return captured_ns, said
+
+
+def test_an_lsl_inlet_recovers_joints_labels_and_the_capture_time() -> None:
+    captured_ns, (labels, sample, time_s, marker, about) = through_lsl()
     assert about == {"rig": "rig-1", "definition": "detector", "estimator": "test"}
     assert labels[0] == ["wrist_x", "metres"] and labels[26] == ["index_tip_z", "metres"]
     assert [label for label, _ in labels[-2:]] == ["track", "state"]
@@ -216,6 +222,23 @@ def test_an_lsl_inlet_recovers_joints_labels_and_the_capture_time() -> None:
     assert marker == "gesture 7 right began pinch"
     # On this host LSL's clock is the monotonic one, so the inlet's time is the capture time: within a millisecond.
     assert time_s == pytest.approx(captured_ns / 1e9, abs=0.001)
+
+
+def test_an_lsl_inlet_recovers_elbow_shoulder_and_the_wrists_angles() -> None:
+    _, (labels, sample, _, _, _) = through_lsl("arm_set", "replace(CONTEXT, arms=True)")
+    (right,) = (hand for hand in arm_set().hands if hand.hand == "right")
+    assert right.arm is not None and right.arm.shoulder_world_m is not None
+    assert len(labels) == len(sample) == 119 and labels[106][0] == "state"
+    told = {label: value for (label, _), value in zip(labels, sample, strict=True)}
+    for point, place_m, std_m in (
+        ("elbow", right.arm.elbow_world_m, np.sqrt(3e-4)),
+        ("shoulder", right.arm.shoulder_world_m, 0.03),
+    ):
+        assert [told[f"{point}_{axis}"] for axis in "xyz"] == pytest.approx(place_m, abs=1e-6)
+        assert told[f"{point}_std"] == pytest.approx(std_m)
+    wrist = {"wrist_flexion": 20, "wrist_deviation": -10, "wrist_flexion_std": 5, "wrist_deviation_std": 6}
+    assert {label: told[label] for label in wrist} == pytest.approx(wrist, abs=1e-4)
+    assert dict(labels)["wrist_deviation_std"] == "degrees"
 
 
 def test_lsl_times_follow_the_least_disturbed_reading_of_its_clock() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from pythonosc.dispatcher import Dispatcher
@@ -23,6 +24,7 @@ from tests.support.streamed_hands import (
     streamed,
     true_joints_m,
     unseen_set,
+    with_arm,
 )
 
 SIDES: tuple[Side, ...] = ("left", "right")
@@ -72,6 +74,26 @@ def test_osc_carries_joints_times_and_gestures(osc: OscReceiver) -> None:
         assert osc.wait_for(f"/usthand/{side}/state") == [(track, "seen", time_ns, time_ns)]
     assert osc.wait_for("/usthand/right/gestures") == [(TRACKS["right"], "pinch")]
     assert osc.wait_for("/usthand/event")[0][1:] == ("gesture", "7", "right", "began", "pinch")
+
+
+def test_osc_carries_arms_that_are_known(osc: OscReceiver) -> None:
+    poses = pose_set()
+    left, right = with_arm(poses.hands[0], shoulder=False), with_arm(poses.hands[1])
+    with sender(f"osc://127.0.0.1:{osc.port}") as stream:
+        stream.send(streamed(msgspec.structs.replace(poses, hands=[left, right])))
+    osc.wait_for("/usthand/end")
+    for hand in (left, right):
+        place, track = f"/usthand/{hand.hand}", TRACKS[hand.hand]
+        assert hand.arm is not None
+        [(found, *elbow_m, std_m)] = osc.wait_for(f"{place}/elbow")
+        assert found == track
+        assert np.abs(np.subtract(elbow_m, hand.arm.elbow_world_m)).max() < 1e-6
+        assert std_m == pytest.approx(np.sqrt(3e-4))
+        assert osc.wait_for(f"{place}/wrist") == [(track, *(pytest.approx(each) for each in (20.0, -10.0, 5.0, 6.0)))]
+    [(_, *shoulder_m, std_m)] = osc.wait_for("/usthand/right/shoulder")
+    assert right.arm is not None and right.arm.shoulder_world_m is not None
+    assert np.abs(np.subtract(shoulder_m, right.arm.shoulder_world_m)).max() < 1e-6
+    assert "/usthand/left/shoulder" not in osc.got
 
 
 def test_udp_carries_a_line_of_json_in_each_datagram() -> None:
