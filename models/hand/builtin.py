@@ -21,6 +21,11 @@ def mirror_of(side: Side) -> np.ndarray:
     return np.ones(3) if side == "right" else np.diag(MIRROR_Y)[:3]
 
 
+def mirrored(T: np.ndarray, side: Side) -> np.ndarray:
+    """A left hand's pose (..., 4, 4) as that of the right hand that its mirror image is, and the other way around."""
+    return T if side == "right" else MIRROR_Y @ T @ MIRROR_Y
+
+
 class BuiltinHand:
     """A HandModel with the 21 angles of models.hand.skeleton and the shape (21,) of models.hand.shape.
 

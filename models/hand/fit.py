@@ -16,7 +16,7 @@ from calibration.hand import Side
 from calibration.rotations import make_transform
 from models.hand import skeleton
 from models.hand.angle_prior import AnglePrior
-from models.hand.builtin import MIRROR_Y, mirror_of
+from models.hand.builtin import mirror_of, mirrored
 
 log = logging.getLogger(__name__)
 
@@ -121,14 +121,12 @@ def _fit_pose(
     rotation, origin = palm
     starts = [_State(_angles_from_bones(measured @ rotation), rotation, origin)]
     if last is not None:
-        T = MIRROR_Y @ last.T_world_hand @ MIRROR_Y if side == "left" else last.T_world_hand
+        T = mirrored(last.T_world_hand, side)
         starts.append(_State(last.angles_rad, T[:3, :3], T[:3, 3]))
     aim = _Aim(bone_lengths_m, measured, whiten, prior)
     best = _minimise(min((_Evaluation(state, aim) for state in starts), key=lambda each: each.cost), aim, iterations)
 
-    T_world_hand = make_transform(best.state.rotation, best.state.origin)
-    if side == "left":
-        T_world_hand = MIRROR_Y @ T_world_hand @ MIRROR_Y
+    T_world_hand = mirrored(make_transform(best.state.rotation, best.state.origin), side)
     rms = float(np.sqrt(np.mean(np.sum((best.joints - measured) ** 2, axis=1))))
     return PoseFit(best.state.angles, T_world_hand, best.joints * mirror, rms)
 

@@ -18,7 +18,7 @@ import numpy as np
 from calibration.hand import FINGERS, JOINT_NAMES, Side
 from models.hand import skeleton
 from models.hand.angle_prior import AnglePrior
-from models.hand.builtin import MIRROR_Y, mirror_of
+from models.hand.builtin import mirror_of, mirrored
 from models.hand.fit import PoseFit, joint_jacobian, whitened_jacobian, whitening
 
 Turn = Literal["flexion", "abduction", "rotation"]
@@ -118,7 +118,7 @@ def pose_covariance(
     if whiten is None:
         return None
     mirror = mirror_of(side)
-    T = fit.T_world_hand if side == "right" else MIRROR_Y @ fit.T_world_hand @ MIRROR_Y
+    T = mirrored(fit.T_world_hand, side)
     posed = skeleton.chain(fit.angles_rad, bone_lengths_m)
     jacobian = joint_jacobian(posed.rotations, T[:3, :3], posed.joints_m @ T[:3, :3].T)
     gains = np.linalg.pinv(whitened_jacobian((whiten * mirror) @ jacobian, prior))

@@ -13,7 +13,7 @@ metacarpal is the line from the wrist joint to the middle finger's base.
 import numpy as np
 
 from calibration.hand import Side
-from models.hand.builtin import MIRROR_Y, mirror_of
+from models.hand.builtin import mirror_of, mirrored
 from models.hand.fit import CROSS, STEP_M
 from models.hand.skeleton import FIRST_JOINT_DIRECTIONS
 
@@ -39,10 +39,8 @@ def wrist_angles(T_world_hand: np.ndarray, elbow_world_m: np.ndarray, side: Side
 
     With R = R_Z(flexion) R_X(deviation) the forearm's axis Y is (sin f, cos f cos d, -cos f sin d) in the hand's axes.
     """
-    T = np.asarray(T_world_hand, np.float64)
-    elbow_m = np.asarray(elbow_world_m, np.float64)
-    if side == "left":
-        T, elbow_m = MIRROR_Y @ T @ MIRROR_Y, elbow_m * mirror_of(side)
+    T = mirrored(np.asarray(T_world_hand, np.float64), side)
+    elbow_m = np.asarray(elbow_world_m, np.float64) * mirror_of(side)
     return _angles(T[..., :3, :3], T[..., :3, 3], elbow_m)
 
 
@@ -62,9 +60,7 @@ def wrist_angles_covariance(
     """Covariance (2, 2) in square radians, to first order, from that of the hand's pose (27, 27), as of
     models.hand.joint_angles.pose_covariance, and of the elbow (3, 3), taken as independent of it."""
     mirror = mirror_of(side)
-    T, elbow_m = T_world_hand, elbow_world_m * mirror
-    if side == "left":
-        T = MIRROR_Y @ T @ MIRROR_Y
+    T, elbow_m = mirrored(T_world_hand, side), elbow_world_m * mirror
     steps = _STEP * np.eye(9)
     steps = np.stack([-steps, steps])
     turned = (np.eye(3) + (steps[..., :3] @ CROSS).reshape(2, 9, 3, 3)) @ T[:3, :3]
