@@ -23,9 +23,10 @@ _HALF_TRUST_STD_M = 0.004
 def in_definition(shard: Shard, source: Definition, target: Definition) -> Shard:
     """The shard with its labels, fused where they are of another definition, and with its truth, both in `target`.
 
-    The truth is that of simulated hands, `anatomical`.
+    Without another view it is not known how far away the labels' points are: they stay. The truth is that of simulated
+    hands, `anatomical`.
     """
-    if source != target:
+    if source != target and shard.rows.shape[1] > 1:
         labels_px, confidence = fuse(shard, source, target)
         shard = replace(shard, labels_px=labels_px, label_confidence=confidence)
     if shard.joints_m is None or target == "anatomical":

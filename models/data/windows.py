@@ -86,10 +86,7 @@ class WindowDataset(Dataset):
             manifest, shards = read_cache(cache, truth) if isinstance(cache, Path) else cache
             if sightings and isinstance(cache, Path):
                 self._sightings += _read_all_sightings(cache, len(shards))
-            # Without another view it is not known how far away the labels' points are: they stay.
-            source = manifest.definition if manifest.views > 1 else definition
-            shards = [in_definition(shard, source, definition) for shard in shards]
-            for shard in shards:
+            for shard in (in_definition(each, manifest.definition, definition) for each in shards):
                 newest = _newest_frames(shard, frames, 1 if manifest.views == 1 else 2)
                 windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))
                 self._shards.append((shard, manifest.size_px, manifest.margin))

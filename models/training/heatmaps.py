@@ -73,8 +73,7 @@ class Crops(NamedTuple):
 def look(network: LandmarkNet, cache: Path, count: int, seed: int = _SEED) -> Crops:
     """`count` wholly labelled crops of the cache, or all. Raises UserError where there are none."""
     manifest, shards = read_cache(cache)
-    source = manifest.definition if manifest.views > 1 else "detector"
-    moved = [in_definition(shard, source, "detector") for shard in shards]
+    moved = [in_definition(shard, manifest.definition, "detector") for shard in shards]
     places = [(shard, int(row)) for shard in moved for row in _whole(shard)]
     if not places:
         raise UserError(f"{cache}: no crop has labels of all joints. Give a cache of whole hands.")

@@ -46,11 +46,10 @@ class Maps:
     def __init__(self, cache: Path, part: float = 1.0) -> None:
         manifest, shards = read_cache(cache)
         self.shards, self.places = [], []
-        source = manifest.definition if manifest.views > 1 else "detector"
         for number, (folder, read) in enumerate(zip(sorted(cache.glob("shard_*")), shards, strict=True)):
             if not (folder / "maps.npy").exists():
                 raise UserError(f"{cache}: lacks maps. Run: python -m models.data.landmark_maps WEIGHTS {cache}")
-            shard = in_definition(read, source, "detector")
+            shard = in_definition(read, manifest.definition, "detector")
             maps = np.load(folder / "maps.npy", mmap_mode="r")
             affine = np.load(folder / "map_variants.npy").astype(np.float64)
             kept = int(part * len(maps))
