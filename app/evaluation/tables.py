@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calibration.hand import JOINT_NAMES
-from calibration.report.style import STYLE
+from calibration.report.html_page import html_page, html_section, made_by
 from calibration.report.text import escape, number, table
 
 TITLES = {"mediapipe": "MediaPipe, triangulated", "ust-hand": "UST-Hand"}
@@ -64,7 +64,7 @@ def text_tables(figures: Mapping[str, Any]) -> str:
 def sections(figures: Mapping[str, Any]) -> str:
     """As sections of an HTML page."""
     methods: Mapping[str, Mapping[str, Any]] = figures["real"]
-    parts = [_section("Real footage", _html_table(_COLUMNS, methods), _WITHHELD_LEAD)]
+    parts = [html_section("Real footage", _html_table(_COLUMNS, methods), _WITHHELD_LEAD)]
     if any(each["withheld_px_median"] is not None for each in methods.values()):
         header = ["", *(f"{TITLES[name]}, {unit}" for name in methods for unit in ("px", "%"))]
         rows = [
@@ -73,10 +73,10 @@ def sections(figures: Mapping[str, Any]) -> str:
             for joint, title in enumerate(JOINT_NAMES)
         ]  # fmt: skip
         parts.append(
-            _section("Withheld view, by joint", table(header, rows), "Medians, in pixels and in % of the hand.")
+            html_section("Withheld view, by joint", table(header, rows), "Medians, in pixels and in % of the hand.")
         )
     if figures.get("grip"):
-        parts.append(_section("Grip test", _html_table(_GRIP_COLUMNS, figures["grip"]), _GRIP_LEAD))
+        parts.append(html_section("Grip test", _html_table(_GRIP_COLUMNS, figures["grip"]), _GRIP_LEAD))
     return "".join(parts)
 
 
@@ -87,34 +87,14 @@ def page(figures: Mapping[str, Any]) -> str:
         for name in ("data", "checkpoint", "holdout")
         if figures.get(name) is not None
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation on real footage</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>Evaluation on real footage</h1>
-<div class="meta">{facts}</div>
-{sections(figures)}
-<footer><p>Made by</p><p class="command"><code>{escape(figures["command"])}</code></p></footer>
-</main>
-</body>
-</html>
-"""
+    title = "Evaluation on real footage"
+    return html_page(title, title, facts, sections(figures), made_by(figures["command"]))
 
 
 def with_sections(other_page: str, figures: Mapping[str, Any]) -> str:
     """Another evaluation's page with these sections before its end."""
     before, end, after = other_page.rpartition("<footer>")
     return before + sections(figures) + end + after
-
-
-def _section(title: str, body: str, lead: str) -> str:
-    return f'<section><h2>{title}</h2><p class="lead">{lead}</p>{body}</section>'
 
 
 def _html_table(columns: Mapping[str, tuple[str, str]], rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,8 +9,8 @@ from app.evaluation.touch_targets import corner_names
 from calibration.board.board import Board
 from calibration.hand import FINGERS
 from calibration.report.canvas import INK, LINE, MUTED, camera_colour, drawing
+from calibration.report.html_page import html_page, html_section, made_by
 from calibration.report.page import board_text
-from calibration.report.style import STYLE
 from calibration.report.text import escape, number, table
 
 _COLUMNS = {
@@ -44,40 +44,20 @@ def report_html(figures: Mapping[str, Any], board: Board) -> str:
     """The page of what `usthand validate` found."""
     whole = figures["all"]
     sections = [
-        _section("Distance from the corner touched", _finger_table(figures), _DISTANCES),
-        _section("Where fingertips were given", _plots(figures, board),
+        html_section("Distance from the corner touched", _finger_table(figures), _DISTANCES),
+        html_section("Where fingertips were given", _plots(figures, board),
                  "Medians of each touch. Left: seen onto the board, with the corner touched in the middle. Middle: the "
                  "height over the printed face. Right: the board's corners as printed, with those that were touched."),
-        _section("At rest", _jitter_table(figures),
+        html_section("At rest", _jitter_table(figures),
                  "How far a joint is from its mean while a fingertip rests, root mean square in 3D: the method's noise "
                  "and the hand's own tremor."),
-        _section("Touches", _touch_table(figures), "x to the right and y down as the board is printed, from the "
+        html_section("Touches", _touch_table(figures), "x to the right and y down as the board is printed, from the "
                  "corner; height over the printed face, and its difference from the finger's pad."),
-        _section("Method and uncertainty", _uncertainty(figures, board), _METHOD),
+        html_section("Method and uncertainty", _uncertainty(figures, board), _METHOD),
     ]  # fmt: skip
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Touch test: {number(whole["plane_mm"], ".1f")} mm</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>Touch test</h1>
-<div class="meta">{_meta(figures, board)}</div>
-{_tiles(figures)}
-{"".join(sections)}
-<footer><p>Made by</p><p class="command"><code>{escape(figures["command"])}</code></p></footer>
-</main>
-</body>
-</html>
-"""
-
-
-def _section(title: str, body: str, lead: str) -> str:
-    return f'<section><h2>{title}</h2><p class="lead">{lead}</p>{body}</section>'
+    title = f"Touch test: {number(whole['plane_mm'], '.1f')} mm"
+    body = f"{_tiles(figures)}\n{''.join(sections)}"
+    return html_page(title, "Touch test", _meta(figures, board), body, made_by(figures["command"]))
 
 
 def _meta(figures: Mapping[str, Any], board: Board) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from calibration.board.board import Board
 from calibration.board.views import Detections
+from calibration.report.html_page import html_page
 from calibration.report.rig_section import rig_section
 from calibration.report.sections import (
     accuracy_section,
@@ -17,7 +18,6 @@ from calibration.report.sections import (
     time_section,
     uncertainty_section,
 )
-from calibration.report.style import STYLE
 from calibration.report.text import escape, sentence
 from calibration.result.result import CalibrationResult
 
@@ -61,25 +61,8 @@ def report_html(result: CalibrationResult, context: ReportContext | None = None)
     command = (
         f'<p>Made with</p><div class="command"><code>{escape(context.command)}</code></div>' if context.command else ""
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: {result.verdict}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<div class="meta">{_meta(result, context)}</div>
-{_verdict(result)}
-{"".join(sections)}
-<footer>{command}</footer>
-</main>
-</body>
-</html>
-"""
+    body = f"{_verdict(result)}\n{''.join(sections)}"
+    return html_page(f"{title}: {result.verdict}", title, _meta(result, context), body, command)
 
 
 def board_text(board: Board) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calibration.report.canvas import camera_colour, drawing
-from calibration.report.style import STYLE
+from calibration.report.html_page import html_page, html_section, made_by
 from calibration.report.text import escape, number, table
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.metrics import PCK_THRESHOLDS_MM
@@ -43,50 +43,33 @@ def report_html(evaluation: Evaluation, provenance: Mapping[str, Any], worst: Se
         f"{figures['views']} views."
     )
     sections = [
-        _section("Joint error", _methods_table(figures), f"{windows} {_ERRORS}"),
-        _section("PCK", f'<div class="one">{_pck_plot(evaluation)}</div>', "Share of joints within a distance."),
-        _section("2D error", _keypoints_table(figures),
+        html_section("Joint error", _methods_table(figures), f"{windows} {_ERRORS}"),
+        html_section("PCK", f'<div class="one">{_pck_plot(evaluation)}</div>', "Share of joints within a distance."),
+        html_section("2D error", _keypoints_table(figures),
                  "Distances to the true joints in the images, in % of the crop's side."),
-        _section("Is the uncertainty honest?", _coverage_table(figures["coverage"]),
+        html_section("Is the uncertainty honest?", _coverage_table(figures["coverage"]),
                  "The share of true joints inside the ellipsoid that should hold so many of them."),
     ]  # fmt: skip
     if figures.get("by_views"):
         lead = "MPJPE in millimetres, each row on the same windows."
-        sections.insert(2, _section("By number of views", _views_table(figures["by_views"]), lead))
+        sections.insert(2, html_section("By number of views", _views_table(figures["by_views"]), lead))
     if figures.get("two_views_by_angle"):
         lead = "MPJPE in millimetres by the angle, in degrees, between the directions from the hand to two views."
-        sections.insert(-2, _section("Two views by their angle", _angles_table(figures["two_views_by_angle"]), lead))
+        sections.insert(
+            -2, html_section("Two views by their angle", _angles_table(figures["two_views_by_angle"]), lead)
+        )
     pictures = "".join(_figure(escape(caption), url) for caption, url in worst)
     sections.append(
-        _section(
+        html_section(
             "Worst windows",
             f'<div class="grid">{pictures}</div>',
             "The largest errors, one of each sequence at most, in all views. Truth in green, estimate in red. Left "
             "hands are mirrored.",
         )
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation: {figures["methods"]["ust_hand"]["mpjpe_mm"]:.2f} mm</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>Evaluation of a UST-Hand checkpoint</h1>
-<div class="meta">{facts}</div>
-{"".join(sections)}
-<footer><p>Made by</p><p class="command"><code>{escape(provenance["command"])}</code></p></footer>
-</main>
-</body>
-</html>
-"""
-
-
-def _section(title: str, body: str, lead: str) -> str:
-    return f'<section><h2>{title}</h2><p class="lead">{lead}</p>{body}</section>'
+    title = f"Evaluation: {figures['methods']['ust_hand']['mpjpe_mm']:.2f} mm"
+    heading = "Evaluation of a UST-Hand checkpoint"
+    return html_page(title, heading, facts, "".join(sections), made_by(provenance["command"]))
 
 
 def _figure(caption: str, url: str) -> str:
