@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -325,40 +325,36 @@ def write_latencies(path: Path, latencies: Mapping[str, MeasuredLatency]) -> Non
 
 def write_uncalibrated_rig(path: Path, rig: Rig) -> None:
     """Write what `read_uncalibrated_rig` reads, atomically: ids, image sizes, sources, synchronisation."""
-    entries = [
-        _CameraEntry(
-            id=camera.camera_id,
-            image_size=(camera.camera.width, camera.camera.height),
-            source=camera.source,
-            remote=camera.remote,
-            mirrored=camera.turn.mirrored,
-            rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
-            latency=camera.latency,
-        )
-        for camera in rig.cameras
-    ]
+    entries = [_entry(camera) for camera in rig.cameras]
     write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(_RigFile(cameras=entries, sync=rig.sync))})
 
 
 def write_rig(path: Path, rig: Rig) -> None:
     """Write `rig.yaml` atomically; reading it back gives the same rig."""
     entries = [
-        _CameraEntry(
-            id=camera.camera_id,
-            image_size=(camera.camera.width, camera.camera.height),
+        _entry(
+            camera,
             lens=camera.camera.lens,
             matrix=camera.camera.matrix.tolist(),
             distortion=camera.camera.distortion.tolist(),
             T_cam_world=camera.T_cam_world.tolist(),
             time_offset=camera.time_offset_ns / 1e9 if rig.time_offsets_known else None,
-            source=camera.source,
             rmse_px=camera.rmse_px,
-            remote=camera.remote,
-            mirrored=camera.turn.mirrored,
-            rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
-            latency=camera.latency,
         )
         for camera in rig.cameras
     ]
     file = _RigFile(cameras=entries, rig_id=rig.rig_id, sync=rig.sync, calibration=rig.calibration)
     write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(file)})
+
+
+def _entry(camera: RigCamera, **calibrated: Any) -> _CameraEntry:
+    return _CameraEntry(
+        id=camera.camera_id,
+        image_size=(camera.camera.width, camera.camera.height),
+        source=camera.source,
+        remote=camera.remote,
+        mirrored=camera.turn.mirrored,
+        rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
+        latency=camera.latency,
+        **calibrated,
+    )
