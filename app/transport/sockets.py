@@ -91,7 +91,10 @@ def check_address(address: str, keys: Keys | None) -> None:
         )
 
 
-def _bind(socket: zmq.Socket, address: str) -> None:
+def _bind(socket: zmq.Socket, address: str, keys: Keys | None = None) -> str:
+    """Returns the address bound, with the port that the system chose for port 0."""
+    if keys is not None:
+        keys.serve(socket)
     if address.startswith("ipc://"):
         _check_ipc(Path(address.removeprefix("ipc://")))
     _prepare(socket, address)
@@ -99,6 +102,14 @@ def _bind(socket: zmq.Socket, address: str) -> None:
         socket.bind(address)
     except zmq.ZMQError as error:
         raise UserError(f"cannot listen on `{address}`: {error.strerror}. Give another address or port.") from None
+    return socket.get_string(zmq.LAST_ENDPOINT)
+
+
+def _connect(socket: zmq.Socket, address: str, keys: Keys | None) -> None:
+    if keys is not None:
+        keys.join(socket)
+    _prepare(socket, address)
+    socket.connect(address)
 
 
 def _check_ipc(path: Path) -> None:
@@ -138,16 +149,10 @@ class Publisher:
 
     def bind(self, address: str) -> str:
         """Returns the address bound, with the port that the system chose for port 0."""
-        if self._keys is not None:
-            self._keys.serve(self._socket)
-        _bind(self._socket, address)
-        return self._socket.get_string(zmq.LAST_ENDPOINT)
+        return _bind(self._socket, address, self._keys)
 
     def connect(self, address: str) -> None:
-        if self._keys is not None:
-            self._keys.join(self._socket)
-        _prepare(self._socket, address)
-        self._socket.connect(address)
+        _connect(self._socket, address, self._keys)
 
     def send(
         self,
@@ -198,8 +203,7 @@ class NewestPublisher:
         self._socket.set(zmq.CONFLATE, 1)
         self._socket.set(zmq.LINGER, 200)
         self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
-        _bind(self._socket, address)
-        self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
+        self.address = _bind(self._socket, address)
 
     def send(self, message: Message) -> None:
         self._socket.send(encode(message))
@@ -233,16 +237,10 @@ class Subscriber:
         self._strangers = Strangers()
 
     def connect(self, address: str) -> None:
-        if self._keys is not None:
-            self._keys.join(self._socket)
-        _prepare(self._socket, address)
-        self._socket.connect(address)
+        _connect(self._socket, address, self._keys)
 
     def bind(self, address: str) -> str:
-        if self._keys is not None:
-            self._keys.serve(self._socket)
-        _bind(self._socket, address)
-        return self._socket.get_string(zmq.LAST_ENDPOINT)
+        return _bind(self._socket, address, self._keys)
 
     @property
     def refused(self) -> int:
@@ -312,10 +310,7 @@ class CommandServer:
         self._socket = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
         self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
-        if keys is not None:
-            keys.serve(self._socket)
-        _bind(self._socket, address)
-        self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
+        self.address = _bind(self._socket, address, keys)
         self._answer = answer
         self._allowance = Allowance(_REQUESTS_PER_S)
         self._strangers = Strangers()
@@ -356,10 +351,7 @@ class CommandClient:
         self._socket = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, 0)
         self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
-        if keys is not None:
-            keys.join(self._socket)
-        _prepare(self._socket, address)
-        self._socket.connect(address)
+        _connect(self._socket, address, keys)
         self._number = 0
 
     def ask(self, request: dict, timeout_s: float) -> dict | None:
