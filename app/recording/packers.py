@@ -10,6 +10,7 @@ from av.packet import Packet
 from app.recording.video_encoder import EncodedImage, VideoEncoder
 from app.recording.video_file import RecordedVideo
 from app.run.record_settings import RecordSettings
+from app.sources.packet_size import nal_units
 from app.transport.messages import FrameHeader
 from app.transport.ring import RingReader
 
@@ -123,11 +124,5 @@ class CopyingPacker:
 
 
 def has_key_picture(data: memoryview | bytes) -> bool:
-    """Whether an H.264 packet (Annex B: each NAL unit after 00 00 01) holds a picture that needs no other."""
-    content = bytes(data)
-    at = content.find(b"\0\0\1")
-    while 0 <= at < len(content) - 3:
-        if content[at + 3] & 0x1F == _IDR_SLICE:
-            return True
-        at = content.find(b"\0\0\1", at + 3)
-    return False
+    """Whether an H.264 packet holds a picture that needs no other."""
+    return any(kind == _IDR_SLICE for kind, _ in nal_units(bytes(data)))

@@ -6,7 +6,6 @@ from av.video.codeccontext import VideoCodecContext
 
 from app.sources.jpeg_header import jpeg_size
 
-_START = b"\0\0\1"
 # NAL unit type of a sequence parameter set, ITU-T H.264, table 7-1.
 _PARAMETERS = 7
 
@@ -29,17 +28,19 @@ class PacketSize:
 
 
 def _parameters(data: bytes) -> bytes | None:
-    """The last sequence parameter set of an H.264 packet (Annex B); None where it has none."""
-    found, at = None, data.find(_START)
-    while 0 <= at < len(data) - 3:
-        following = data.find(_START, at + 3)
-        kind = data[at + 3] & 0x1F
+    """The last sequence parameter set of an H.264 packet before its picture; None where it has none."""
+    found = None
+    for kind, unit in nal_units(data):
         if kind == _PARAMETERS:
-            found = data[at + 3 : following if following > 0 else None]
-        elif 1 <= kind <= 5:  # the picture, which may be long
+            found = unit
+        elif 1 <= kind <= 5:  # the picture
             break
-        at = following
     return found
+
+
+def nal_units(data: bytes) -> list[tuple[int, bytes]]:
+    """Type and bytes of each NAL unit of an H.264 packet (Annex B: each after 00 00 01)."""
+    return [(unit[0] & 0x1F, unit) for unit in data.split(b"\0\0\1")[1:] if unit]
 
 
 def _decoded_size(data: bytes) -> tuple[int, int] | None:
