@@ -10,7 +10,7 @@ import struct
 import cv2
 import numpy as np
 
-from app.sources.jpeg_header import jpeg_size
+from app.sources.jpeg_header import jpeg_segments, jpeg_size
 
 _TABLES, _SCAN = 0xC4, 0xDA
 _END = b"\xff\xd9"
@@ -24,13 +24,15 @@ def playable(data: bytes) -> tuple[bytes, tuple[int, int]] | None:
     size = jpeg_size(data)
     if size is None:
         return None
-    segments = dict(_segments(data))
-    if _SCAN not in segments:
+    segments = [*jpeg_segments(data)]
+    markers = [marker for marker, _ in segments]
+    if _SCAN not in markers:
         return None
+    first_scan = markers.index(_SCAN)
     if not data.endswith(_END) and (cut := data.rstrip(b"\0")).endswith(_END):
         data = cut
-    if _TABLES not in segments:
-        scan = segments[_SCAN]
+    if _TABLES not in markers[:first_scan]:
+        scan = segments[first_scan][1]
         data = data[:scan] + usual_huffman_tables() + data[scan:]
     return data, size
 
@@ -39,16 +41,5 @@ def playable(data: bytes) -> tuple[bytes, tuple[int, int]] | None:
 def usual_huffman_tables() -> bytes:
     """The segments of annex K.3's tables, as OpenCV writes them into every picture."""
     picture = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
-    places = [place for place in _segments(picture) if place[0] == _TABLES]
+    places = [place for place in jpeg_segments(picture) if place[0] == _TABLES]
     return b"".join(picture[at : at + 2 + struct.unpack_from(">H", picture, at + 2)[0]] for _, at in places)
-
-
-def _segments(data: bytes):
-    """Marker and place of each segment up to the first scan."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        yield marker, at
-        if marker == _SCAN:
-            return
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
