@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.commands.calibrate_summary import print_result, result_summary, write_files
-from app.commands.common import run_rig
+from app.commands.common import check_live_rig, run_rig
 from app.commands.printed_board import read_printed_board
 from app.run.policy import LivePolicy, ReplayPolicy
 from app.run.settings import RunSettings
-from app.sources import make_source
-from app.sources.same_camera import check_cameras_differ
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
 from app.wizard.recorder import JOURNAL, Recorder
@@ -62,19 +60,12 @@ def run_wizard(args: argparse.Namespace) -> int:
 def check_cameras(rig: Rig, args: argparse.Namespace) -> None:
     """Raise UserError for a camera of `args.rig` that cannot be opened with these flags."""
     listen, keys = getattr(args, "listen", None), getattr(args, "keys", None)
-    check_cameras_differ(rig)
+    check_live_rig(rig, args.rig, or_recorded=True)
     for camera in rig.cameras:
-        if camera.source is None:
-            raise UserError(
-                f"{args.rig}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
-                "`usthand cameras` prints one to paste for each camera it finds."
-            )
         if camera.remote and not listen:
             raise UserError(
                 f"{args.rig}: {camera.camera_id} is remote. Give `--listen tcp://HOST:PORT` for its grabber."
             )
-        if not camera.remote:
-            make_source(camera, rig)
     if listen:
         check_address(listen, Keys(keys) if keys else None)
 

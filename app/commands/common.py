@@ -170,8 +170,8 @@ def check_publish(address: str | None, flag: str = "--publish") -> None:
         check_address(address, None)
 
 
-def check_live_rig(rig: Rig, path: Path) -> None:
-    """Raises UserError unless every camera on this host can be opened as a live one."""
+def check_live_rig(rig: Rig, path: Path, or_recorded: bool = False) -> None:
+    """Raises UserError unless every camera on this host can be opened as a live one, `or_recorded` as a recording."""
     check_cameras_differ(rig)
     for camera in rig.cameras:
         if camera.source is None:
@@ -179,7 +179,7 @@ def check_live_rig(rig: Rig, path: Path) -> None:
                 f"{path}: camera `{camera.camera_id}` has no `source`, so it cannot be opened. "
                 "`usthand cameras` prints one to paste for each camera it finds."
             )
-        if isinstance(camera.source, RecordedSource):
+        if isinstance(camera.source, RecordedSource) and not or_recorded:
             raise UserError(
                 f"{path}: camera `{camera.camera_id}` is a recording. Play it with `usthand replay "
                 f"{camera.source.session}`."
