@@ -78,6 +78,21 @@ _AGAIN = "Remove it and run the command that made it again."
 _OF_CROPS = ("P_crop", "labels_px", "label_confidence", "visible")
 
 
+def single_crops(crops_rgb: np.ndarray, labels_px: np.ndarray, label_confidence: np.ndarray) -> Shard:
+    """Crops of one view without its geometry, each a sequence of its own."""
+    count = len(crops_rgb)
+    return Shard(
+        crops_rgb=crops_rgb,
+        P_crop=np.zeros((count, 3, 4), np.float32),
+        labels_px=labels_px,
+        label_confidence=label_confidence,
+        rows=np.arange(count, dtype=np.int32)[:, None],
+        sequence=np.arange(count, dtype=np.int32),
+        time_ns=np.zeros(count, np.int64),
+        targets_m=np.zeros((count, 3)),
+    )
+
+
 def join(shards: list[Shard]) -> Shard:
     """One shard of several, with their rows and sequences counted on."""
     pictures = [len(shard.crops_rgb) for shard in shards]

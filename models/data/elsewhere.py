@@ -17,7 +17,7 @@ from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.programs import exit_code
 from calibration.session import Session, check_session
-from models.data.crop_cache import MARGIN, CacheManifest, Shard, write_manifest, write_shard
+from models.data.crop_cache import MARGIN, CacheManifest, single_crops, write_manifest, write_shard
 from models.files.labels import Labels, read_labels
 from models.hand.upright import Square, square_around
 
@@ -87,16 +87,7 @@ def cache_elsewhere(path: Path, out: Path) -> int:
     if not crops:
         raise UserError(f"{path}: no image has room beside its hands. Give a session of a wider view.")
     count = len(crops)
-    shard = Shard(
-        crops_rgb=np.stack(crops),
-        P_crop=np.zeros((count, 3, 4), np.float32),
-        labels_px=np.zeros((count, JOINTS, 2), np.float32),
-        label_confidence=np.zeros((count, JOINTS), np.float32),
-        rows=np.arange(count, dtype=np.int32)[:, None],
-        sequence=np.arange(count, dtype=np.int32),
-        time_ns=np.zeros(count, np.int64),
-        targets_m=np.zeros((count, 3)),
-    )
+    shard = single_crops(np.stack(crops), np.zeros((count, JOINTS, 2)), np.zeros((count, JOINTS)))
     write_shard(out, 0, shard)
     write_manifest(out, CacheManifest(size_px=_CACHED_PX, views=1, source="elsewhere", definition=labels.definition))
     return count

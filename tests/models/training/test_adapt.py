@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.data.crop_cache import CacheManifest, Shard, write_manifest, write_shard
+from models.data.crop_cache import CacheManifest, single_crops, write_manifest, write_shard
 from models.network.checkpoint import load_checkpoint
 from models.network.landmark_net import LandmarkNet, read_landmark_net
 from models.training import adapt, put_landmarks
@@ -36,17 +36,9 @@ def make_cache(path: Path, taught: int) -> Path:
     random = np.random.default_rng(1)
     confidence = np.zeros((CROPS, 21), np.float32)
     confidence[:taught] = 1.0
-    shard = Shard(
-        crops_rgb=random.integers(0, 256, (CROPS, SIDE_PX, SIDE_PX, 3)).astype(np.uint8),
-        P_crop=np.zeros((CROPS, 3, 4), np.float32),
-        labels_px=random.uniform(90, 190, (CROPS, 21, 2)).astype(np.float32),
-        label_confidence=confidence,
-        rows=np.arange(CROPS, dtype=np.int32)[:, None],
-        sequence=np.arange(CROPS, dtype=np.int32),
-        time_ns=np.arange(CROPS) * 33_000_000,
-        targets_m=np.zeros((CROPS, 3)),
-    )
-    write_shard(path, 0, shard)
+    crops_rgb = random.integers(0, 256, (CROPS, SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
+    labels_px = random.uniform(90, 190, (CROPS, 21, 2)).astype(np.float32)
+    write_shard(path, 0, single_crops(crops_rgb, labels_px, confidence))
     write_manifest(path, CacheManifest(size_px=SIDE_PX, views=1, source="session", definition="detector"))
     return path
 

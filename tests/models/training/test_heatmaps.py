@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from calibration.errors import UserError
-from models.data.crop_cache import CacheManifest, Shard, write_manifest, write_shard
+from models.data.crop_cache import CacheManifest, single_crops, write_manifest, write_shard
 from models.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from models.network.config import recipe
 from models.network.landmark_net import HeatmapLandmarkNet, read_landmark_net
@@ -34,17 +34,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     crops, places = random.integers(90, 110, (CROPS, SIDE_PX, SIDE_PX, 3)), random.uniform(90, 190, (CROPS, 1, 2))
     for crop, ((x, y),) in zip(crops, places.astype(int), strict=True):
         crop[y - 12 : y + 13, x - 12 : x + 13] = 240
-    shard = Shard(
-        crops_rgb=crops.astype(np.uint8),
-        P_crop=np.zeros((CROPS, 3, 4), np.float32),
-        labels_px=(places + random.uniform(-8, 8, (1, 21, 2))).astype(np.float32),
-        label_confidence=np.ones((CROPS, 21), np.float32),
-        rows=np.arange(CROPS, dtype=np.int32)[:, None],
-        sequence=np.arange(CROPS, dtype=np.int32),
-        time_ns=np.arange(CROPS) * 33_000_000,
-        targets_m=np.zeros((CROPS, 3)),
-    )
-    write_shard(path, 0, shard)
+    labels_px = places + random.uniform(-8, 8, (1, 21, 2))
+    write_shard(path, 0, single_crops(crops, labels_px, np.ones((CROPS, 21))))
     write_manifest(path, CacheManifest(size_px=SIDE_PX, views=1, source="photos", definition="detector"))
     return path
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.data.crop_cache import CacheManifest, Shard, write_manifest, write_shard
+from models.data.crop_cache import CacheManifest, single_crops, write_manifest, write_shard
 from models.data.landmark_maps import add_maps
 from models.network.landmark_net import LandmarkNet, read_landmark_net
 from models.training import landmarks
@@ -30,17 +30,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     path = tmp_path_factory.mktemp("cache")
     random = np.random.default_rng(1)
-    shard = Shard(
-        crops_rgb=random.integers(0, 256, (CROPS, SIDE_PX, SIDE_PX, 3)).astype(np.uint8),
-        P_crop=np.zeros((CROPS, 3, 4), np.float32),
-        labels_px=random.uniform(90, 190, (CROPS, 21, 2)).astype(np.float32),
-        label_confidence=np.ones((CROPS, 21), np.float32),
-        rows=np.arange(CROPS, dtype=np.int32)[:, None],
-        sequence=np.arange(CROPS, dtype=np.int32),
-        time_ns=np.arange(CROPS) * 33_000_000,
-        targets_m=np.zeros((CROPS, 3)),
-    )
-    write_shard(path, 0, shard)
+    crops_rgb = random.integers(0, 256, (CROPS, SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
+    labels_px = random.uniform(90, 190, (CROPS, 21, 2)).astype(np.float32)
+    write_shard(path, 0, single_crops(crops_rgb, labels_px, np.ones((CROPS, 21), np.float32)))
     write_manifest(path, CacheManifest(size_px=SIDE_PX, views=1, source="photos", definition="detector"))
     assert add_maps(path, read_landmark_net(weights), variants=2) == 2 * CROPS
     return path
