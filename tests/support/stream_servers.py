@@ -1,6 +1,7 @@
 """Network cameras for tests: JPEG pictures over HTTP, and a relay that delays a stream."""
 
 import contextlib
+import math
 import queue
 import socket
 import threading
@@ -22,9 +23,13 @@ def numbered_jpeg(number: int, width: int = WIDTH, height: int = HEIGHT, samplin
 
 
 class MjpegServer:
-    """An MJPEG camera over HTTP, of as many clients as come. `picture` makes the JPEG with a number."""
+    """An MJPEG camera over HTTP, of as many clients as come. `picture` makes the JPEG with a number.
 
-    def __init__(self, fps: float = 30.0) -> None:
+    Frames are taken `phase_s` after whole periods of the host's monotonic clock, and come `delay_s` later, `burst` of
+    them at once.
+    """
+
+    def __init__(self, fps: float = 30.0, *, phase_s: float = 0.0, delay_s: float = 0.0, burst: int = 1) -> None:
         self.picture: Callable[[int], bytes] = numbered_jpeg
         camera = self
 
@@ -36,13 +41,18 @@ class MjpegServer:
                 self.send_response(200)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
-                number = 0
+                first, number, held = math.ceil((time.monotonic() - phase_s) * fps), 0, b""
                 with contextlib.suppress(OSError):
-                    while not camera._closed.wait(1 / fps):
+                    while True:
+                        due_s = (first + number) / fps + phase_s + delay_s
+                        if camera._closed.wait(max(0.0, due_s - time.monotonic())):
+                            return
                         data = camera.picture(number)
                         head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
-                        self.wfile.write(head + data + b"\r\n")
-                        number += 1
+                        held, number = held + head + data + b"\r\n", number + 1
+                        if number % burst == 0:
+                            self.wfile.write(held)
+                            held = b""
 
         self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
