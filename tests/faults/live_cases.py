@@ -11,6 +11,7 @@ import sys
 import pytest
 
 _SYNC, _STREAM = "tests/app/assembly/test_synchroniser.py", "tests/app/sources/test_network_stream.py"
+_LIVE = "tests/faults/test_live_streams.py"
 CASES: dict[str, tuple[str, ...]] = {
     "01 slow subscriber": (
         "tests/app/transport/test_sockets.py::test_a_slow_subscriber_gets_the_newest_message_and_no_queue",
@@ -18,10 +19,13 @@ CASES: dict[str, tuple[str, ...]] = {
     "02 latency beyond the deadline": (
         f"{_SYNC}::test_a_camera_that_is_known_to_come_late_is_waited_for",
         f"{_SYNC}::test_a_camera_that_comes_later_than_a_set_waits_is_named_and_delays_no_set_further",
+        f"{_LIVE}::test_a_stream_that_is_known_to_be_late_is_in_the_sets",
+        f"{_LIVE}::test_a_stream_that_is_later_than_a_set_waits_is_named",
     ),
     "03 unequal rates": (
         f"{_SYNC}::test_each_frame_of_a_slower_camera_joins_the_nearest_set",
         f"{_SYNC}::test_one_fast_camera_makes_no_sets_of_one_view",
+        f"{_LIVE}::test_streams_of_unequal_rates_make_no_sets_of_one_view",
     ),
     "04 size changes mid-stream": (
         f"{_STREAM}::test_a_stream_that_changes_its_size_is_lost_and_the_change_is_named",
@@ -35,12 +39,18 @@ CASES: dict[str, tuple[str, ...]] = {
         "tests/faults/test_live_cases.py::test_one_view_that_stands_still_costs_no_more_than_itself",
         "tests/faults/test_live_cases.py::test_two_exchanged_cameras_of_a_recording_are_named_by_ust_hand",
     ),
-    "08 two right hands": ("tests/faults/test_live_cases.py::test_the_right_hands_of_two_people_are_two_right_hands",),
+    "08 two right hands": (
+        "tests/faults/test_live_cases.py::test_the_right_hands_of_two_people_are_two_right_hands",
+        "tests/faults/test_two_people.py",
+    ),
     "09 old pixels, new stamp": (
         f"{_STREAM}::test_frames_that_a_network_delays_are_known_to_be_old",
         f"{_STREAM}::test_what_a_stream_queued_while_it_was_opened_is_not_shown_as_new",
     ),
-    "10 bursts": (f"{_SYNC}::test_a_camera_whose_frames_come_in_bursts_costs_its_own_view_only",),
+    "10 bursts": (
+        f"{_SYNC}::test_a_camera_whose_frames_come_in_bursts_costs_its_own_view_only",
+        f"{_LIVE}::test_a_stream_in_bursts_costs_its_own_view_only",
+    ),
     "11 password": (f"{_STREAM}::test_a_password_in_the_address_is_not_shown", "tests/app/run/test_logs.py"),
     "13 two grabbers": ("tests/faults/test_senders.py",),
     "18 poses lost": (
@@ -49,6 +59,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "19 wrong sync.fps": (
         f"{_SYNC}::test_a_rate_in_the_rig_file_that_the_cameras_contradict_is_named_and_not_gone_by",
+        f"{_LIVE}::test_streams_at_half_the_rate_of_the_rig_file_make_whole_sets_and_are_named",
     ),
 }
 
