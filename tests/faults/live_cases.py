@@ -47,10 +47,7 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{_STREAM}::test_frames_that_a_network_delays_are_known_to_be_old",
         f"{_STREAM}::test_what_a_stream_queued_while_it_was_opened_is_not_shown_as_new",
     ),
-    "10 bursts": (
-        f"{_SYNC}::test_a_camera_whose_frames_come_in_bursts_costs_its_own_view_only",
-        f"{_LIVE}::test_a_stream_in_bursts_costs_its_own_view_only",
-    ),
+    "10 bursts": (f"{_SYNC}::test_a_camera_whose_frames_come_in_bursts_costs_its_own_view_only",),
     "11 password": (f"{_STREAM}::test_a_password_in_the_address_is_not_shown", "tests/app/run/test_logs.py"),
     "13 two grabbers": ("tests/faults/test_senders.py",),
     "18 poses lost": (

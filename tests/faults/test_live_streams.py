@@ -1,4 +1,4 @@
-"""Cameras over HTTP that come late, at unequal rates, in bursts, or at another rate than rig.yaml says: whole runs.
+"""Cameras over HTTP that come late, at unequal rates, or at another rate than rig.yaml says: whole runs.
 
 What is asked of a run is asked of so many sets in a row, whenever they come: on a busy machine that takes longer.
 """
@@ -85,13 +85,6 @@ def test_streams_of_unequal_rates_make_no_sets_of_one_view(tmp_path: Path) -> No
     cameras = {"cam_1": {"phase_s": 0.01}, "cam_2": {"fps": 25, "phase_s": 0.02}, "cam_3": {"fps": 25}}
     with StreamedRun(tmp_path, cameras) as run:
         run.has(lambda sets: share_with_hands(sets) > 0.85 and share_with(sets, *CAMERAS) > 0.4)
-
-
-@pytest.mark.parametrize("sync", [{}, {"fps": 30}])
-def test_a_stream_in_bursts_costs_its_own_view_only(tmp_path: Path, sync: dict) -> None:
-    """Its frames come two at once, as over Wi-Fi: a fifth of the sets had no hands."""
-    with StreamedRun(tmp_path, {"cam_3": {"burst": 2}}, sync) as run:
-        run.has(lambda sets: share_with_hands(sets) > 0.85 and share_with(sets, "cam_0", "cam_1", "cam_2") > 0.6)
 
 
 def test_streams_at_half_the_rate_of_the_rig_file_make_whole_sets_and_are_named(tmp_path: Path) -> None:

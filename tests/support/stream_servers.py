@@ -25,11 +25,10 @@ def numbered_jpeg(number: int, width: int = WIDTH, height: int = HEIGHT, samplin
 class MjpegServer:
     """An MJPEG camera over HTTP, of as many clients as come. `picture` makes the JPEG with a number.
 
-    Frames are taken `phase_s` after whole periods of the host's monotonic clock, and come `delay_s` later, `burst` of
-    them at once.
+    Frames are taken `phase_s` after whole periods of the host's monotonic clock, and come `delay_s` later.
     """
 
-    def __init__(self, fps: float = 30.0, *, phase_s: float = 0.0, delay_s: float = 0.0, burst: int = 1) -> None:
+    def __init__(self, fps: float = 30.0, *, phase_s: float = 0.0, delay_s: float = 0.0) -> None:
         self.picture: Callable[[int], bytes] = numbered_jpeg
         camera = self
 
@@ -41,7 +40,7 @@ class MjpegServer:
                 self.send_response(200)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
-                first, number, held = math.ceil((time.monotonic() - phase_s) * fps), 0, b""
+                first, number = math.ceil((time.monotonic() - phase_s) * fps), 0
                 with contextlib.suppress(OSError):
                     while True:
                         due_s = (first + number) / fps + phase_s + delay_s
@@ -49,10 +48,8 @@ class MjpegServer:
                             return
                         data = camera.picture(number)
                         head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
-                        held, number = held + head + data + b"\r\n", number + 1
-                        if number % burst == 0:
-                            self.wfile.write(held)
-                            held = b""
+                        self.wfile.write(head + data + b"\r\n")
+                        number += 1
 
         self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
