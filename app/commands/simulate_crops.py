@@ -46,6 +46,7 @@ def add_parser(subparsers) -> None:
         "--labels", type=_shares, default=_GRADES, metavar="GRADE=SHARE,...", help=f"default: {_GRADES}"
     )
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to put behind the hands")
+    parser.add_argument("--hdri", type=Path, metavar="DIR", help="panoramas (.hdr, .exr, .jpg) to light the hands by")
     parser.add_argument(
         "--flat",
         type=float,
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         grades=args.labels,
         backgrounds=None if args.backgrounds is None else str(args.backgrounds.resolve()),
         flat=args.flat,
+        hdri=None if args.hdri is None else str(args.hdri.resolve()),
     )
     began = time.monotonic()
     try:

@@ -36,6 +36,7 @@ from models.hand.builtin import BuiltinHand
 from models.network.config import MAX_VIEWS
 from models.simulation.backgrounds import images_in
 from models.simulation.detector_noise import GRADES, NoiseGrade, detect
+from models.simulation.environment import in_a_place, panoramas_in
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.renderer import hands_in_image, render_crop
 from models.simulation.scene import SceneState, SceneView
@@ -61,7 +62,8 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     Of the views only `pictured` have pictures (None: all); of the others there are the detector's labels.
     `grades` maps names of GRADES to how often a clip's detector is of that grade. `size_px` is the side of the cached
     crops, MARGIN times the network's; `upright` turns them as models/hand/upright.py says. `backgrounds` is a folder of
-    pictures, `flat` the share of people whose hands hold something flat by its edge.
+    pictures, `flat` the share of people whose hands hold something flat by its edge. `hdri` is a folder of panoramas
+    that light the hands instead of made-up lamps, half of the time with the place itself behind them.
     """
 
     split: Split = "train"
@@ -77,6 +79,7 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     grades: dict[str, float] = msgspec.field(default_factory=lambda: {"moderate": 0.6, "noisy": 0.4})
     backgrounds: str | None = None
     flat: float = 0.0
+    hdri: str | None = None
 
 
 def check_settings(settings: GenerateSettings) -> None:
@@ -97,6 +100,8 @@ def check_settings(settings: GenerateSettings) -> None:
         raise UserError(f"`grades` is {settings.grades}; give shares, not all zero, of {', '.join(GRADES)}.")
     if settings.backgrounds is not None:
         images_in(Path(settings.backgrounds))
+    if settings.hdri is not None:
+        panoramas_in(Path(settings.hdri))
 
 
 def generate(out: Path, settings: GenerateSettings, workers: int = 1) -> Generator[tuple[int, int], None, None]:
@@ -192,6 +197,8 @@ def _clip_shards(settings: GenerateSettings, scene: SimulatedScene, seed: list[i
         for camera_id, background in zip(np.array(rig.camera_ids)[pictured].tolist(), backgrounds, strict=False)
     }
     scene = replace(scene, lighting=random_lighting(random), views=views)
+    if settings.hdri is not None:
+        scene = in_a_place(scene, rig, Path(settings.hdri), [*seed, 1])
     start_s = random.uniform(0, _LATEST_S)
     times_s = [start_s + frame / settings.fps for frame in range(settings.frames)]
     states = [scene.state(time_s) for time_s in times_s]

@@ -40,6 +40,13 @@ def seen_through(background: np.ndarray | None, lens: Camera, H_px_cam: np.ndarr
     )  # fmt: skip
 
 
+def picture_rays(lens: Camera, height: int, width: int) -> np.ndarray:
+    """Directions (height, width, 3) in camera axes, z = 1, that the pixels of a background of that size lie in."""
+    K = _background_matrix(*_key(lens), height, width)
+    u, v = np.meshgrid(np.arange(width), np.arange(height))
+    return np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones_like(u)], axis=-1)
+
+
 def beyond_border(lens: Camera, H_px_cam: np.ndarray, size: int) -> np.ndarray | None:
     """(size, size) bool: which pixels show what the camera's image does not hold; None where it holds all."""
     nodes = np.linspace(0, size - 1, _INSIDE_NODES)

@@ -83,14 +83,16 @@ class Light:
     softness: float = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lighting:
-    """Lights, and the light that comes from all sides: `sky` from above, `ground` from below, linear RGB.
-    White skin facing one light of radiance 0.7 under a sky of 0.3 is well exposed."""
+    """Lights, and the light that comes from all sides: `sky` from above, `ground` from below, linear RGB, or `around`
+    (9, 3), the harmonics of `panorama.irradiance`. White skin facing one light of radiance 0.7 under a sky of 0.3 is
+    well exposed."""
 
     lights: tuple[Light, ...] = (Light((0.3, -0.4, 1.0), (0.75, 0.73, 0.7)),)
     sky: tuple[float, float, float] = (0.35, 0.36, 0.38)
     ground: tuple[float, float, float] = (0.2, 0.18, 0.16)
+    around: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

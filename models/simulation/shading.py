@@ -14,7 +14,7 @@ from scipy.sparse import block_diag, csr_array
 from models.simulation.raycasting import RayCaster
 from models.simulation.scene import SceneState, Surface
 from models.simulation.surfaces import RELIEF_M
-from models.simulation.vertex_light import UP_WORLD, unit, vertex_light, vertex_normals
+from models.simulation.vertex_light import UP_WORLD, light_around, unit, vertex_light, vertex_normals
 
 # Columns of what is known at vertices.
 _LIGHT, _NORMAL, _OPEN, _KEY = slice(0, 3), slice(3, 6), 6, 7
@@ -132,7 +132,10 @@ class ShadedScene:
             shine = self._lobe(facing, facing_eye, towards_eye @ towards, gloss) * np.clip(values[:, _KEY], 0, 1)
         colour = albedo * light
         grazing = (1 - np.clip(facing_eye, 0, 1)) ** 4
-        sky = np.asarray(self._lighting.sky, np.float32) * (0.6 + 0.4 * (normals @ UP_WORLD))[:, None]
+        if self._lighting.around is None:
+            sky = np.asarray(self._lighting.sky, np.float32) * (0.6 + 0.4 * (normals @ UP_WORLD))[:, None]
+        else:
+            sky = light_around(normals, self._lighting.around)
         colour += (0.03 + 0.25 * grazing * gloss * np.clip(values[:, _OPEN], 0, 1))[:, None] * gloss[:, None] * sky
         if key is not None:
             colour += shine[:, None] * np.asarray(key.radiance, np.float32)

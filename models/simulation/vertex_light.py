@@ -7,6 +7,7 @@ Vertices are close enough for all of this to be smooth between them, and every c
 import numpy as np
 from scipy.sparse import csr_array
 
+from models.simulation.panorama import harmonics
 from models.simulation.raycasting import RayCaster
 from models.simulation.scene import Lighting
 
@@ -40,9 +41,7 @@ def vertex_light(
     """
     origins = vertices_m + _OFFSET_M * normals
     openness = neighbour_mean @ (neighbour_mean @ _sky_openness(origins, normals, caster))
-    up = 0.5 + 0.5 * (normals @ UP_WORLD)[:, None]
-    sky, ground = np.array([lighting.sky, lighting.ground], np.float32)
-    light = (ground + (sky - ground) * up) * openness[:, None]
+    light = _from_all_sides(normals, lighting) * openness[:, None]
     wrap = np.where(translucent[:, None], _SKIN_WRAP, np.float32(0))
     seen = np.empty((len(vertices_m), len(lighting.lights)), dtype=np.float32)
     for index, lamp in enumerate(lighting.lights):
@@ -53,6 +52,19 @@ def vertex_light(
         wrapped = np.maximum((facing[:, None] + wrap) / (1 + wrap), 0)
         light += np.asarray(lamp.radiance, np.float32) * wrapped * seen[:, index, None]
     return light, openness, seen
+
+
+def light_around(normals: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Light (N, 3) float32 on unit normals (N, 3) from harmonics (9, 3), which dip below 0 opposite a bright spot."""
+    return np.maximum(harmonics(normals).astype(np.float32) @ around.astype(np.float32), 0)
+
+
+def _from_all_sides(normals: np.ndarray, lighting: Lighting) -> np.ndarray:
+    if lighting.around is not None:
+        return light_around(normals, lighting.around)
+    up = 0.5 + 0.5 * (normals @ UP_WORLD)[:, None]
+    sky, ground = np.array([lighting.sky, lighting.ground], np.float32)
+    return ground + (sky - ground) * up
 
 
 def unit(vector) -> np.ndarray:
