@@ -62,8 +62,9 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     Of the views only `pictured` have pictures (None: all); of the others there are the detector's labels.
     `grades` maps names of GRADES to how often a clip's detector is of that grade. `size_px` is the side of the cached
     crops, MARGIN times the network's; `upright` turns them as models/hand/upright.py says. `backgrounds` is a folder of
-    pictures, `flat` the share of people whose hands hold something flat by its edge. `hdri` is a folder of panoramas
-    that light the hands instead of made-up lamps, half of the time with the place itself behind them.
+    pictures. `flat` is the share of hands that hold something flat by its edge, `pinch` of those with something small
+    between thumb and finger, `tool` of those with a pen or a handle. `hdri` is a folder of panoramas that light the
+    hands instead of made-up lamps, half of the time with the place itself behind them.
     """
 
     split: Split = "train"
@@ -80,6 +81,8 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     backgrounds: str | None = None
     flat: float = 0.0
     hdri: str | None = None
+    pinch: float = 0.0
+    tool: float = 0.0
 
 
 def check_settings(settings: GenerateSettings) -> None:
@@ -93,8 +96,14 @@ def check_settings(settings: GenerateSettings) -> None:
         raise UserError(f"`pictured` is {settings.pictured}; it must be from 2 to `views`, {settings.views}.")
     if settings.seed < 0 or not 1 <= settings.fps <= 1000:
         raise UserError(f"`seed` {settings.seed} must be at least 0, `fps` {settings.fps:g} from 1 to 1000.")
-    if not 0 <= settings.flat <= 1:
-        raise UserError(f"`flat` is {settings.flat:g}; it must be a share from 0 to 1.")
+    held = {"flat": settings.flat, "pinch": settings.pinch, "tool": settings.tool}
+    for name, share in held.items():
+        if not 0 <= share <= 1:
+            raise UserError(f"`{name}` is {share:g}; it must be a share from 0 to 1.")
+    if sum(held.values()) > 1 + 1e-9:
+        raise UserError(
+            f"`flat`, `pinch` and `tool` are {sum(held.values()):g} together; give shares of at most 1 in all."
+        )
     shares = [*settings.grades.values()]
     if set(settings.grades) - set(GRADES) or not min(shares, default=-1) >= 0 or not 0 < sum(shares) < np.inf:
         raise UserError(f"`grades` is {settings.grades}; give shares, not all zero, of {', '.join(GRADES)}.")
@@ -164,7 +173,12 @@ def person_shards(settings: GenerateSettings, person: int) -> list[Shard]:
     # The person and the backgrounds take longest to make; the clips share them.
     rig = random_rig(seed, cameras=MAX_VIEWS, fps=settings.fps)
     settings_of_scene = SceneSettings(
-        hands=hands, anywhere=bool(random.random() < 0.8), backgrounds=pictures, flat=settings.flat
+        hands=hands,
+        anywhere=bool(random.random() < 0.8),
+        backgrounds=pictures,
+        flat=settings.flat,
+        pinch=settings.pinch,
+        tool=settings.tool,
     )
     scene = random_scene(rig, seed, settings_of_scene)
     shards = []

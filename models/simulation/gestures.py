@@ -70,13 +70,18 @@ def _count(random: np.random.Generator) -> np.ndarray:
     return _posture(thumb, bends, random.uniform(0.3, 1.0))
 
 
-def _pinch(random: np.random.Generator) -> np.ndarray:
+def pinch(random: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Angles (21,) in degrees of a hand whose thumb meets a finger, and which: 1 is the index finger."""
     finger = int(random.choice(4, p=(0.5, 0.25, 0.15, 0.1)))
     others = np.array(random.choice([_STRAIGHT, _RELAXED, (45.0, 45.0)], axis=0))
     angles = _posture(_PINCHES[finger][0], [tuple(others)] * 4)
     base, abduction, middle = _PINCHES[finger][1]
     angles[5 + 4 * finger : 9 + 4 * finger] = base, abduction, middle, middle * 2 / 3
-    return angles
+    return angles, finger + 1
+
+
+def _pinch(random: np.random.Generator) -> np.ndarray:
+    return pinch(random)[0]
 
 
 def _hook(random: np.random.Generator) -> np.ndarray:

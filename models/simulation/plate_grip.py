@@ -1,7 +1,5 @@
 """How a hand holds something flat by its edge: the thumb on one face, fingers on the other."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
@@ -9,12 +7,9 @@ from scipy.spatial.transform import Rotation
 from calibration.hand import Side
 from calibration.rotations import inverse_transform, make_transform, rotation_from_vector
 from models.hand import skeleton
-from models.hand.builtin import MIRROR_Y
-from models.simulation.objects import Thing, make_thing
+from models.simulation.grip import PAD_M, TIPS, Grip
+from models.simulation.objects import make_thing
 
-_TIPS = [4, 8, 12, 16, 20]
-_PAD_M = 0.008
-"""How deep under the skin of the pad a fingertip's joint lies: half a finger."""
 # Degrees: a hand that holds something flat between the thumb and all fingers.
 _THUMB_DEG = (20.0, 14.0, 12.0, 0.0, 8.0)
 _FINGERS_DEG = ((50.0, 4.0, 26.0, 16.0), (54.0, 1.0, 28.0, 18.0), (58.0, -3.0, 30.0, 18.0), (62.0, -6.0, 30.0, 18.0))
@@ -26,28 +21,17 @@ _ALONG_M = 1e-3 * np.array([10.0, 28, 36, 18, 0, -16])
 _HOLDING = (((1, 2, 3, 4), 0.5), ((1, 2), 0.3), ((1,), 0.2))
 
 
-@dataclass(frozen=True, eq=False)
-class PlateGrip:
-    """A flat thing, its place `T_hand_plate` (4, 4) in the hand's frame, and the angles (21,) of the hand."""
-
-    plate: Thing
-    T_hand_plate: np.ndarray
-    angles_rad: np.ndarray
-
-
-def random_plate_grip(random: np.random.Generator, side: Side, shape: np.ndarray) -> PlateGrip:
+def random_plate_grip(random: np.random.Generator, side: Side, shape: np.ndarray) -> Grip:
     """A card, a book, a board or a plate of 5 to 30 cm in a hand of that shape (21,)."""
     half_m = np.array([*random.uniform(0.025, 0.15, 2), np.exp(random.uniform(np.log(0.0004), np.log(0.009)))])
     holding, _ = _HOLDING[random.choice(len(_HOLDING), p=[share for _, share in _HOLDING])]
-    angles, T_plate_hand = _solve(random, shape, half_m[2] + _PAD_M * shape[20], holding)
+    angles, T_plate_hand = _solve(random, shape, half_m[2] + PAD_M * shape[20], holding)
     T_hand_plate = inverse_transform(T_plate_hand)
     # The edge that is held is the plate's x = 0 while solving; somewhere along it is the hand.
     T_hand_plate[:3, 3] = T_hand_plate[:3] @ [half_m[0], random.uniform(-0.6, 0.6) * half_m[1], 0, 1]
-    if side == "left":
-        T_hand_plate = MIRROR_Y @ T_hand_plate @ MIRROR_Y
     colours = np.clip(random.uniform(0.02, 0.8) * (1 + random.uniform(-0.8, 0.8, (2, 3))), 0.01, 0.9)
     plate = make_thing("box", half_m, colours, float(random.uniform(0, 0.7)), int(random.integers(2**31)))
-    return PlateGrip(plate, T_hand_plate, angles)
+    return Grip(plate, T_hand_plate, angles).of_side(side)
 
 
 def _solve(
@@ -64,7 +48,7 @@ def _solve(
     weights = np.array([0.05, 1.0, *(float(finger in holding) for finger in (1, 2, 3, 4))])
 
     def points(unknown: np.ndarray) -> np.ndarray:
-        joints_m = skeleton.chain(unknown[:21], shape[:20]).joints_m[[0, *_TIPS]]
+        joints_m = skeleton.chain(unknown[:21], shape[:20]).joints_m[[0, *TIPS]]
         return joints_m @ rotation_from_vector(unknown[21:24]).T + unknown[24:]
 
     def residuals(unknown: np.ndarray) -> np.ndarray:

@@ -16,15 +16,18 @@ from calibration.rotations import make_transform
 from models.hand.builtin import BuiltinHand
 from models.simulation.arm import arm_model, bend_wrist
 from models.simulation.backgrounds import random_background
+from models.simulation.grip import Grip
 from models.simulation.hands import CENTRE_WORLD_M, PERSON_LATER_S, T_world_seat, demo_motions, hand_name, home_world_m
 from models.simulation.looks import random_lighting, random_sensor
 from models.simulation.motion import HandMotion
 from models.simulation.objects import Thing, random_thing
 from models.simulation.person import MEAN_PERSON, Person, random_person
-from models.simulation.plate_grip import PlateGrip, random_plate_grip
+from models.simulation.pinch_grip import random_pinch_grip
+from models.simulation.plate_grip import random_plate_grip
 from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, SceneState, SceneView, Sensor
 from models.simulation.simulated_rig import people_in
 from models.simulation.skin import hand_surface
+from models.simulation.tool_grip import random_tool_grip
 
 Hands = Literal["right", "left", "both"]
 
@@ -43,7 +46,8 @@ class SceneSettings:
 
     `anywhere` lets hands take any orientation; else they are as before a rig on a desk. `things` are held objects and
     ones that float through the view. `backgrounds` is a folder of pictures; without one they are made up. `people` sit
-    around a table, each with those hands. `flat` is the share of hands that hold something flat by its edge.
+    around a table, each with those hands. `flat` is the share of hands that hold something flat by its edge, `pinch`
+    that of hands with something small between thumb and finger, `tool` that of hands with a pen or a handle.
     """
 
     hands: Hands = "both"
@@ -52,6 +56,8 @@ class SceneSettings:
     backgrounds: Path | None = None
     people: int = 1
     flat: float = 0.0
+    pinch: float = 0.0
+    tool: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +176,7 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
         for side in sides:
             holds = settings.things and of_person.random() < _HELD_RATE
             radius_m = of_person.uniform(*_HELD_RADII_M) if holds else None
-            grip = _plate_grip(seed, number, side, person, settings.flat)
+            grip = _grip(seed, number, side, person, settings)
             motion = HandMotion(
                 (seed, 12, int(side == "left"), *([number] if number else [])),
                 side,
@@ -183,7 +189,7 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
             held = None if radius_m is None else _of_radius(random_thing(of_person), radius_m)
             T_hand_held = _across_palm(radius_m or 0.0)
             if grip is not None:
-                held, T_hand_held = grip.plate, grip.T_hand_plate
+                held, T_hand_held = grip.thing, grip.T_hand_thing
             seat = T_world_seat(number, settings.people)
             actors[hand_name(side, number)] = Actor(motion, person, seat, held, T_hand_held)
     floating = None
@@ -231,9 +237,15 @@ def _moved(thing: Thing, T_world_start: np.ndarray, T_world_end: np.ndarray) -> 
     return PosedObject(start_m, end_m, thing.surface)
 
 
-def _plate_grip(seed: int, number: int, side: Side, person: Person, flat: float) -> PlateGrip | None:
+def _grip(seed: int, number: int, side: Side, person: Person, settings: SceneSettings) -> Grip | None:
     random = np.random.default_rng([seed, 14, number, int(side == "left")])
-    return random_plate_grip(random, side, person.shape) if random.random() < flat else None
+    drawn = random.random()
+    kinds = (settings.flat, random_plate_grip), (settings.pinch, random_pinch_grip), (settings.tool, random_tool_grip)
+    for share, make in kinds:
+        if drawn < share:
+            return make(random, side, person.shape)
+        drawn -= share
+    return None
 
 
 def _across_palm(radius_m: float) -> np.ndarray:

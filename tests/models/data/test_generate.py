@@ -113,6 +113,9 @@ def test_an_interrupted_run_goes_on_and_makes_the_same(cache: Path, tmp_path: Pa
         ({"grades": {"good": 1.0}}, "moderate"),
         ({"grades": {"noisy": 0.0}}, "not all zero"),
         ({"backgrounds": "/nowhere"}, "/nowhere"),
+        ({"hdri": "/nowhere"}, "/nowhere: no panorama"),
+        ({"pinch": -0.1}, "`pinch` is -0.1"),
+        ({"flat": 0.5, "pinch": 0.3, "tool": 0.3}, "1.1 together"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(change: dict, says: str, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ def test_the_plate_is_between_thumb_and_fingers(side: Side, seed: int) -> None:
     grip = random_plate_grip(random, side, shape)
     assert ((LIMITS_RAD[:, 0] - 1e-9 <= grip.angles_rad) & (grip.angles_rad <= LIMITS_RAD[:, 1] + 1e-9)).all()
     joints_m = BuiltinHand(side).joints(grip.angles_rad, np.eye(4), shape)
-    T = inverse_transform(grip.T_hand_plate)
+    T = inverse_transform(grip.T_hand_thing)
     thumb_m, index_m = joints_m[[4, 8]] @ T[:3, :3].T + T[:3, 3]
-    half_m = np.abs(grip.plate.vertices_m).max(axis=0)
+    half_m = np.abs(grip.thing.vertices_m).max(axis=0)
     # Each tip's joint lies outside of the plate, by less than a finger is thick, and on its own face.
     for tip_m in (thumb_m, index_m):
         assert half_m[2] + 0.002 < abs(tip_m[2]) < half_m[2] + 0.016
