@@ -10,9 +10,10 @@ from models.data.crop_cache import read_manifest
 from models.network.landmark_net import LandmarkNet, read_landmark_net
 
 
-def add_to_cache(module: str, add: Callable[[Path, LandmarkNet], object]) -> int:
-    """The exit code of `python -m MODULE WEIGHTS CACHE`, which adds to the cache's shards."""
-    parser = argparse.ArgumentParser(prog=f"python -m {module}")
+def add_to_cache(
+    parser: argparse.ArgumentParser, add: Callable[[Path, LandmarkNet, argparse.Namespace], object]
+) -> int:
+    """The exit code of a program of that parser's options, and WEIGHTS CACHE, which adds to the cache's shards."""
     parser.add_argument("weights", type=Path, metavar="WEIGHTS")
     parser.add_argument("cache", type=Path, metavar="CACHE")
     args = parser.parse_args()
@@ -20,7 +21,7 @@ def add_to_cache(module: str, add: Callable[[Path, LandmarkNet], object]) -> int
 
     def run() -> int:
         read_manifest(args.cache)
-        add(args.cache, read_landmark_net(args.weights))
+        add(args.cache, read_landmark_net(args.weights), args)
         return 0
 
     return exit_code(run)

@@ -8,6 +8,7 @@ that of the right side; `map_variants.npy` (R, A, 3, 3), from pixels of the cach
 are those of models/data/sightings.py: worse pictures of the hand, or first the crop as it is and then those.
 """
 
+import argparse
 import logging
 import sys
 from collections.abc import Callable
@@ -88,4 +89,5 @@ def _of_shard(
 
 
 if __name__ == "__main__":
-    sys.exit(add_to_cache("models.data.landmark_maps", add_maps))
+    parser = argparse.ArgumentParser(prog="python -m models.data.landmark_maps")
+    sys.exit(add_to_cache(parser, lambda cache, network, _: add_maps(cache, network)))

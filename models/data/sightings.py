@@ -1,13 +1,15 @@
 """What the landmark network says of the crops of a cache, kept beside them, so that training needs no pictures.
 
-    python -m models.data.sightings WEIGHTS CACHE
+    python -m models.data.sightings WEIGHTS CACHE [--spectrum REAL ...]
 
 A shard gets two files more (R pictures, A variants of each): `sightings.npy` (R, A, SIGHTING) float16, as
 models/network/landmark_features.py packs them, and `variants.npy` (R, A, 3, 3) float32, which maps pixels of the cached
 crop to those of the variant that the network saw. The first variant is little changed; the others are turned, moved,
-blurred, darkened, noisy or partly covered, as a moving hand in a dim room is seen by a webcam.
+blurred, darkened, noisy or partly covered, as a moving hand in a dim room is seen by a webcam. With caches of REAL
+hands every variant is first taken towards their light and colours (models/data/spectrum.py).
 """
 
+import argparse
 import logging
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ import torch
 
 from models.data.crop_cache import Shard, read_cache, shard_path
 from models.data.landmark_command import add_to_cache
+from models.data.spectrum import RealCrops, towards_real
 from models.files.npyfile import write_npy
 from models.network.landmark_features import SIGHTING, sight
 from models.network.landmark_net import IMAGE_PX, LandmarkNet
@@ -31,7 +34,7 @@ _BATCH = 16
 _SEED = 50
 
 
-def add_sightings(cache: Path, network: LandmarkNet, variants: int = VARIANTS) -> int:
+def add_sightings(cache: Path, network: LandmarkNet, variants: int = VARIANTS, real: RealCrops | None = None) -> int:
     """Write the files of each shard that lacks them; returns how many crops were looked at."""
     manifest, shards = read_cache(cache)
     network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -40,7 +43,7 @@ def add_sightings(cache: Path, network: LandmarkNet, variants: int = VARIANTS) -
         if (folder / "sightings.npy").exists():
             continue
         random = np.random.default_rng([_SEED, index])
-        packed, affine = _of_shard(shard, network, random, variants, manifest.size_px, manifest.margin)
+        packed, affine = _of_shard(shard, network, random, variants, manifest.size_px, manifest.margin, real)
         write_npy(folder / "variants.npy", affine)
         write_npy(folder / ".sightings.npy", packed)
         (folder / ".sightings.npy").rename(folder / "sightings.npy")
@@ -51,7 +54,13 @@ def add_sightings(cache: Path, network: LandmarkNet, variants: int = VARIANTS) -
 
 @torch.inference_mode()
 def _of_shard(
-    shard: Shard, network: LandmarkNet, random: np.random.Generator, variants: int, cached_px: int, margin: float
+    shard: Shard,
+    network: LandmarkNet,
+    random: np.random.Generator,
+    variants: int,
+    cached_px: int,
+    margin: float,
+    real: RealCrops | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     R = len(shard.crops_rgb)
     affine = np.stack([draw_variants(random, variants, cached_px, margin) for _ in range(R)]).astype(np.float32)
@@ -59,7 +68,15 @@ def _of_shard(
     flat = [(row, variant) for row in range(R) for variant in range(variants)]
     for some in _chunks(flat):
         crops = np.stack(
-            [variant_image(shard.crops_rgb[row], affine[row, variant], random, variant) for row, variant in some]
+            [
+                variant_image(
+                    shard.crops_rgb[row] if real is None else towards_real(shard.crops_rgb[row], real, random),
+                    affine[row, variant],
+                    random,
+                    variant,
+                )
+                for row, variant in some
+            ]
         )
         found = sight(network, torch.from_numpy(crops)).pack().numpy()
         for (row, variant), each in zip(some, found, strict=True):
@@ -154,5 +171,11 @@ def read_sightings(cache: Path, index: int) -> tuple[np.ndarray, np.ndarray] | N
     return np.load(folder / "sightings.npy", mmap_mode="r"), np.load(folder / "variants.npy")
 
 
+def _add(cache: Path, network: LandmarkNet, args: argparse.Namespace) -> None:
+    add_sightings(cache, network, real=RealCrops(args.spectrum) if args.spectrum else None)
+
+
 if __name__ == "__main__":
-    sys.exit(add_to_cache("models.data.sightings", add_sightings))
+    parser = argparse.ArgumentParser(prog="python -m models.data.sightings")
+    parser.add_argument("--spectrum", type=Path, nargs="+", metavar="REAL", help="caches of real hands")
+    sys.exit(add_to_cache(parser, _add))
