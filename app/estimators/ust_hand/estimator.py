@@ -19,6 +19,7 @@ from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_in_crops import HandInCrops
 from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
 from app.estimators.ust_hand.second_look import SecondLook
+from app.estimators.ust_hand.shared_pictures import made_of_others
 from app.estimators.ust_hand.view_trust import HandLook, ViewTrust
 from app.estimators.view_watch import ViewWatch
 from calibration.frames import FrameSet
@@ -158,16 +159,21 @@ class UstHandEstimator:
 
     def _hands(self, begun: _BegunSet, refined: Refined) -> list[Hand]:
         """The hands to publish; their tracks learn from them."""
-        hands = []
-        for index, (track, views, ring, frame) in enumerate(begun.crops):
-            if track not in self._tracks:
+        judged: list[tuple[_CropsInSet, Hand | None, np.ndarray]] = []
+        for index, crops in enumerate(begun.crops):
+            if crops.track not in self._tracks:
                 continue
-            joints_m = views.to_world_m(refined.joints_m[index].astype(np.float64))
-            covariance_m2 = views.turn @ refined.covariance_m2[index].astype(np.float64) @ views.turn
-            hand = self._judge(track, views, begun, index, joints_m, covariance_m2)
+            joints_m = crops.views.to_world_m(refined.joints_m[index].astype(np.float64))
+            covariance_m2 = crops.views.turn @ refined.covariance_m2[index].astype(np.float64) @ crops.views.turn
+            hand = self._judge(crops.track, crops.views, begun, index, joints_m, covariance_m2)
+            judged.append((crops, hand, covariance_m2))
+        found = self._one_of_each([hand for _, hand, _ in judged if hand is not None])
+        published = {hand.track_id for hand in found} - made_of_others(found, self.rig, self._judging.same_picture)
+        hands = []
+        for (track, _, ring, frame), hand, covariance_m2 in judged:
             # Found elsewhere when the next set began: the track goes on from there, whatever this one says.
             overtaken = track.motion.time_ns > begun.now_ns
-            if hand is None:
+            if hand is None or hand.track_id not in published:
                 ring.withdraw(frame)
                 if not overtaken:
                     track.miss()
@@ -178,7 +184,6 @@ class UstHandEstimator:
                 track.half_width_m += 0.2 * (hand_box(joints_m)[1] - track.half_width_m)
             hands.append(hand)
         self._second_look.tell_watch()
-        hands = self._one_of_each(hands)
         if begun.now_ns == self._begun_ns:  # else stage 1 of the next set is at work for the slots that there are
             self._drop_lost(begun.now_ns)
         return hands
