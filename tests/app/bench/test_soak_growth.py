@@ -6,7 +6,7 @@ from app.bench.soak import growth
 from app.bench.soak.processes import Holding
 
 
-def grown(monkeypatch: pytest.MonkeyPatch, descriptors: list[int]) -> int:
+def grown(monkeypatch: pytest.MonkeyPatch, descriptors: list[int]) -> float:
     looks = iter(Holding(40.0 + index, 100.0, count, 5) for index, count in enumerate(descriptors))
     monkeypatch.setattr(growth, "holding_of", lambda pid: next(looks))
     found = growth.Growth()

@@ -1,5 +1,7 @@
 """A hand that is made of two other hands' pictures is told from hands that lie near each other."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from app.estimators.estimator import Hand
@@ -13,11 +15,11 @@ REST_M = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m
 
 
 def hand(
-    number: int, centre_m: tuple[float, ...], pictures: dict[str, np.ndarray] | None = None, confidence: float = 0.8
+    number: int, centre_m: tuple[float, ...], pictures: Mapping[str, np.ndarray] | None = None, confidence: float = 0.8
 ) -> Hand:
     """At rest, seen by all cameras with errors of about a pixel, or with other joints' pictures (21, 3) by camera."""
     random, joints_m = np.random.default_rng(number), REST_M - REST_M.mean(0) + centre_m
-    shown = pictures or dict.fromkeys(RIG.camera_ids, joints_m)
+    shown: Mapping[str, np.ndarray] = pictures or dict.fromkeys(RIG.camera_ids, joints_m)
     return Hand(
         side="right",
         track_id=number,
@@ -42,7 +44,7 @@ def test_a_hand_of_one_picture_of_each_of_two_others_is_none() -> None:
 
 def test_of_two_views_that_show_one_other_hand_neither_counts() -> None:
     one = hand(1, (0.1, 0, 0))
-    turned = dict.fromkeys(("cam_2", "cam_3"), one.joints_world_m)
+    turned: dict[str, np.ndarray] = dict.fromkeys(RIG.camera_ids[2:], one.joints_world_m)
     assert ghosts(one, hand(2, (0.1, 0, 0.03), turned)) == {2}
 
 
