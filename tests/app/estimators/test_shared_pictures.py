@@ -18,8 +18,9 @@ def hand(
     number: int, centre_m: tuple[float, ...], pictures: Mapping[str, np.ndarray] | None = None, confidence: float = 0.8
 ) -> Hand:
     """At rest, seen by all cameras with errors of about a pixel, or with other joints' pictures (21, 3) by camera."""
-    random, joints_m = np.random.default_rng(number), REST_M - REST_M.mean(0) + centre_m
-    shown: Mapping[str, np.ndarray] = pictures or dict.fromkeys(RIG.camera_ids, joints_m)
+    random = np.random.default_rng(number)
+    joints_m: np.ndarray = REST_M - REST_M.mean(0) + centre_m
+    shown = pictures or dict.fromkeys(RIG.camera_ids, joints_m)
     return Hand(
         side="right",
         track_id=number,
