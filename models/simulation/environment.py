@@ -22,6 +22,7 @@ from models.simulation.scene import Light, Lighting
 from models.simulation.simulated_scene import SimulatedScene
 
 _ENDINGS = {".hdr", ".exr", ".jpg", ".jpeg", ".png"}
+_MOST_PX = 2048
 _LIGHT_PX = (128, 64)
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 # Of a lamp: how far around the brightest direction it reaches, and how many times the mean its light is at least.
@@ -47,9 +48,9 @@ def panoramas_in(folder: Path) -> tuple[Path, ...]:
     return paths
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def read_panorama(path: Path) -> np.ndarray:
-    """Linear RGB (H, W, 3) float32 of an equirectangular picture. Raises UserError for what is none."""
+    """Linear RGB (H, W, 3) float32 of an equirectangular picture, W at most 2048. Raises UserError for what is none."""
     # OpenCV reads OpenEXR only where it is asked to; these files are the user's own.
     os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
     try:
@@ -68,6 +69,8 @@ def read_panorama(path: Path) -> np.ndarray:
     if image.dtype != np.float32:
         # Pictures of whole numbers are sRGB (IEC 61966-2-1), here as a plain power.
         rgb = (rgb / float(np.iinfo(image.dtype.name).max)) ** 2.2
+    if width > _MOST_PX:
+        rgb = cv2.resize(rgb, (_MOST_PX, _MOST_PX // 2), interpolation=cv2.INTER_AREA)
     return np.maximum(rgb, 0)
 
 
