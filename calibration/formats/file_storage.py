@@ -1,5 +1,8 @@
 """Reading YAML of other programs, and files of OpenCV's cv2.FileStorage: YAML, XML and JSON."""
 
+import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from calibration.formats import parts
 from calibration.found_files import read_found_text
 
 _LARGEST = 16_000_000
+_MOST_CPU_S = 4
 
 
 def read_text(path: Path) -> str:
@@ -48,14 +52,29 @@ def parse_yaml(text: str) -> Any:
         return error
 
 
+@lru_cache(maxsize=16)
+def _ends(text: str) -> bool:
+    """Whether OpenCV's parser comes to an end of it, or is ended by a signal. Some damaged YAML it reads for ever, and
+    cannot be interrupted: so it tries in a process of its own first, which may take `_MOST_CPU_S` of processor time.
+    """
+    trial = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_CPU, ({_MOST_CPU_S}, {_MOST_CPU_S})); "
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); import cv2; "
+        "cv2.FileStorage(sys.stdin.buffer.read().decode(), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)"
+    )
+    return subprocess.run([sys.executable, "-c", trial], input=text.encode(), capture_output=True).returncode >= 0
+
+
 class Storage:
     """A file of FileStorage. All methods raise UserError that names the file and the entry."""
 
     def __init__(self, path: Path) -> None:
         self.path, text = path, read_text(path)
         try:
-            self._file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-            opened = self._file.isOpened() and self._file.root().isMap()
+            opened = _ends(text)
+            if opened:
+                self._file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+                opened = self._file.isOpened() and self._file.root().isMap()
         except (cv2.error, SystemError):
             opened = False
         if not opened:

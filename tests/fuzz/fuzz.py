@@ -80,10 +80,13 @@ def _read_all(kind: str, seeds: list[int], most_s: float, results: Connection) -
     resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_ADDRESSES, resource.RLIM_INFINITY))
     begun = _peak_bytes()
     signal.signal(signal.SIGPROF, _too_long)
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             path = damaged(kind, seed, Path(folder))
             signal.setitimer(signal.ITIMER_PROF, most_s)
+            # What never comes back to Python hears no signal there: that ends the process.
+            signal.setitimer(signal.ITIMER_VIRTUAL, 2 * most_s)
             what = ""
             try:
                 FILES[kind].read(path)
@@ -93,6 +96,7 @@ def _read_all(kind: str, seeds: list[int], most_s: float, results: Connection) -
                 what = traceback.format_exc()
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if (grown := _peak_bytes() - begun) > _MOST_BYTES:
             what = what or f"it took {grown >> 20} MB"
             begun += grown

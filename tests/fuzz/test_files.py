@@ -1,8 +1,10 @@
 """Damaged files: thirty copies of each kind here, thousands with `make fuzz`."""
 
 import io
+import itertools
 import os
 import random
+import signal
 import subprocess
 import sys
 import zipfile
@@ -48,6 +50,14 @@ def test_a_whole_file_is_read(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", sorted(FILES))
 def test_a_damaged_file_is_read_or_refused(kind: str) -> None:
     assert not read_damaged(kind, range(3 if kind in LARGE else 30))
+
+
+def test_a_reader_that_never_comes_back_to_python_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = FILES["board"]._replace(read=lambda path: sum(itertools.repeat(0)))
+    monkeypatch.setitem(FILES, "board", endless)
+    assert [each.what for each in read_damaged("board", [7], most_s=0.1)] == [
+        f"the process ended with {-signal.SIGVTALRM}"
+    ]
 
 
 def test_a_video_whose_header_claims_four_billion_frames_ends(tmp_path: Path) -> None:

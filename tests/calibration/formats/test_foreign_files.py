@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from calibration.errors import UserError
 from calibration.formats import detect_format, read_any, read_lenses, write_any
+from calibration.formats.file_storage import Storage
 from calibration.rig import RigCamera
 from tests.calibration.formats.test_formats import DATA, NO_TURN, POINTS_CAM_M, fisheye_px, make_rig, pinhole_px
 
@@ -342,3 +343,16 @@ def test_lenses_without_a_size_or_without_images(tmp_path: Path) -> None:
     np.testing.assert_allclose(lens.matrix, K_MADE, atol=1e-9)
     with pytest.raises(UserError, match="--intrinsics"):
         read_any(tmp_path / "cameras.txt", unit_mm=1)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        f"%YAML:1.0\n---\nK_1: !!binary {'A' * 100}\nnames: 1\n",
+        "%YAML:1.0\n   - '1'\n---\n   - '1'\nK_1: !!opencv-matrix\n   rows: 3\n   cols: 3\n   dt: d\n   d-\n   - '1'\n",
+    ],
+)
+def test_what_opencvs_parser_reads_for_ever_is_refused(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "intri.yml").write_text(damaged)
+    with pytest.raises(UserError, match=r"intri\.yml: OpenCV's FileStorage cannot read it"):
+        Storage(tmp_path / "intri.yml")
