@@ -122,8 +122,8 @@ def _times_told(path: Path, done: Repaired) -> dict[str, np.ndarray]:
 def _row(line: bytes) -> tuple[str, int, int] | None:
     try:
         camera_id, frame, time_ns = line.decode().strip().split(",")
-        return camera_id.strip('"'), int(frame), int(time_ns)
-    except ValueError:
+        return camera_id.strip('"'), int(frame), int(np.int64(int(time_ns)))
+    except (ValueError, OverflowError):
         return None
 
 

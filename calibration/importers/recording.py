@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 
 import cv2
@@ -99,10 +99,13 @@ def require_columns(columns: list[str], wanted: list[str], path: Path) -> None:
 
 
 def to_ns(text: str, unit_ns: int, path: Path, line: int) -> int:
-    """A decimal time in a CSV, exactly, as nanoseconds. Raises UserError where it is no number."""
+    """A decimal time in a CSV, exactly, as nanoseconds. Raises UserError where it is no number, or none of 64 bits."""
     try:
-        return round(Decimal(text.strip()) * unit_ns)
-    except (InvalidOperation, ValueError, OverflowError):
+        time_ns = Decimal(text.strip()) * unit_ns
+        if not abs(time_ns) < 2**63:
+            raise ValueError
+        return round(time_ns)
+    except (ArithmeticError, ValueError):
         raise UserError(f"{path}, line {line}: `{text}` is not a time. Correct or remove the line.") from None
 
 

@@ -99,7 +99,7 @@ def read_journal(path: Path) -> JournalContent:
             else:
                 captures.append(_capture_from_data(entry["capture"]))
                 facts = entry["facts"]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise UserError(
             f"{path}, line {number}: not a line of a wizard's journal ({error!r}). Remove the lines from there on to "
             "keep the captures before them."

@@ -101,7 +101,7 @@ def _compile(
     """Raises UserError for a file that OpenVINO cannot read, or whose network takes other images."""
     try:
         model = openvino_core().read_model(content)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter is of what OpenVINO would say of names
         raise UserError(f"{path}: OpenVINO cannot read it ({str(error).strip().splitlines()[-1]}).") from None
     shapes = [tuple(None if d.is_dynamic else d.get_length() for d in port.partial_shape) for port in model.inputs]
     check_input(path, shapes, image_shape)

@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -58,6 +59,13 @@ def test_a_reader_that_never_comes_back_to_python_is_found(monkeypatch: pytest.M
     assert [each.what for each in read_damaged("board", [7], most_s=0.1)] == [
         f"the process ended with {-signal.SIGVTALRM}"
     ]
+
+
+def test_a_journal_with_a_number_of_more_than_64_bits_is_refused(tmp_path: Path) -> None:
+    path = FILES["journal"].make(tmp_path)
+    path.write_text(re.sub(r'"ids":\[\d+', f'"ids":[{10**30}', path.read_text(), count=1))
+    with pytest.raises(UserError, match="line 2: not a line of a wizard's journal"):
+        FILES["journal"].read(path)
 
 
 def test_a_video_whose_header_claims_four_billion_frames_ends(tmp_path: Path) -> None:

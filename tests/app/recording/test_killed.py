@@ -146,6 +146,7 @@ DAMAGE = {
     "two videos cut short": lambda s: (cut(s / "cam_0.mkv", 0.9), cut(s / "cam_2.mkv", 0.2)),
     "a table cut short": lambda s: cut(s / "frames.csv", 0.53),
     "zeros at the table's end": lambda s: (s / "frames.csv").write_bytes((s / "frames.csv").read_bytes() + bytes(512)),
+    "a time of more than 64 bits": lambda s: (s / "frames.csv").open("a").write(f"cam_0,999,{10**30}\n"),
     "a video gone": lambda s: (s / "cam_1.mkv").unlink(),
     "an empty video": lambda s: os.truncate(s / "cam_1.mkv", 0),
     "no session.yaml": lambda s: (s / "session.yaml").unlink(),
@@ -164,7 +165,7 @@ def test_repair_makes_a_session_of_what_is_left(session: Path, damage: str) -> N
         kept = mended.frame_times_ns(camera_id)
         assert 2 < len(kept) == done.frames[camera_id]
         np.testing.assert_array_equal(kept, times_ns[camera_id][: len(kept)])
-    whole = {"a table cut short", "zeros at the table's end"}
+    whole = {"a table cut short", "zeros at the table's end", "a time of more than 64 bits"}
     gone = {"a video gone", "an empty video"}
     assert mended.camera_ids == (("cam_0", "cam_2") if damage in gone else ("cam_0", "cam_1", "cam_2"))
     if damage in gone or "session.yaml" in damage:

@@ -220,6 +220,8 @@ CALISCOPE_MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "no camera column": (edit(HISTORY, ",port,", ",kamera,"), ["no column `cam_id` or `port`"]),
     "no number": (edit(HISTORY, "3.1\n", "soon\n"), [HISTORY, "line", "`soon` is not a time"]),
+    "more than 64 bits": (edit(HISTORY, "3.1\n", "1e12\n"), [HISTORY, "line", "`1e12` is not a time"]),
+    "more than a machine has": (edit(HISTORY, "3.1\n", "1e999999\n"), [HISTORY, "`1e999999` is not a time"]),
     "a row missing": (edit(HISTORY, "4,1,11,3.41\n", ""), ["port_1.mp4", "5 frames", "4 rows"]),
     "a frame twice": (edit(HISTORY, "4,1,11,", "4,1,10,"), ["camera 1", "frame_index twice"]),
     "times that fall": (edit(HISTORY, "4,1,11,3.41", "4,1,11,3.2"), [HISTORY, "`cam_1`", "must rise"]),
