@@ -12,7 +12,7 @@ the elbow is straight.
 import numpy as np
 
 from calibration.hand import Side
-from models.hand.builtin import mirror_of
+from models.hand.builtin import mirror_of, mirrored
 from models.hand.skeleton import FIRST_JOINT_DIRECTIONS
 from models.hand.wrist_angles import ISB_AXES
 
@@ -37,12 +37,12 @@ def forearm_turn(R_world_hand: np.ndarray, wrist_rad: np.ndarray, side: Side) ->
     cos, sin = np.cos(deviation), np.sin(deviation)
     about_x = _matrix((one, none, none), (none, cos, -sin), (none, sin, cos))
     R_forearm_hand = ISB_AXES.T @ about_z @ about_x @ ISB_AXES
-    return R_world_hand @ _mirrored(R_forearm_hand, side).swapaxes(-1, -2)
+    return R_world_hand @ mirrored(R_forearm_hand, side).swapaxes(-1, -2)
 
 
 def upper_arm_turn(R_world_forearm: np.ndarray, upper_arm_m: np.ndarray, side: Side) -> np.ndarray:
     """(..., 3, 3) in the world, of the forearm's (..., 3, 3) and the line (..., 3) from shoulder to elbow."""
-    forearm = _mirrored(R_world_forearm, side) @ ISB_AXES.T
+    forearm = mirrored(R_world_forearm, side) @ ISB_AXES.T
     upper = upper_arm_m * mirror_of(side)
     upper = upper / np.linalg.norm(upper, axis=-1, keepdims=True)
     back, along, thumb = -forearm[..., 0], -forearm[..., 1], forearm[..., 2]
@@ -53,7 +53,7 @@ def upper_arm_turn(R_world_forearm: np.ndarray, upper_arm_m: np.ndarray, side: S
     axis = axis - _dot(axis, upper) * upper
     axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
     turned = np.stack([-axis, -upper, np.cross(axis, upper)], axis=-1)
-    return _mirrored(turned @ ISB_AXES, side)
+    return mirrored(turned @ ISB_AXES, side)
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -64,9 +64,3 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _matrix(*rows: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     """(..., 3, 3)"""
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def _mirrored(R: np.ndarray, side: Side) -> np.ndarray:
-    """A left hand's turn (..., 3, 3) as that of the right hand that its mirror image is, and back."""
-    mirror = mirror_of(side)
-    return R * np.outer(mirror, mirror)

@@ -22,8 +22,10 @@ def mirror_of(side: Side) -> np.ndarray:
 
 
 def mirrored(T: np.ndarray, side: Side) -> np.ndarray:
-    """A left hand's pose (..., 4, 4) as that of the right hand that its mirror image is, and the other way around."""
-    return T if side == "right" else MIRROR_Y @ T @ MIRROR_Y
+    """A left hand's pose (..., 4, 4), or turn (..., 3, 3), as that of the right hand that its mirror image is, and the
+    other way around."""
+    mirror = np.diag(MIRROR_Y)[: T.shape[-1]]
+    return T if side == "right" else T * np.outer(mirror, mirror)
 
 
 class BuiltinHand:

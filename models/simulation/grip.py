@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 
 from calibration.hand import Side
 from models.hand import skeleton
-from models.hand.builtin import MIRROR_Y
+from models.hand.builtin import mirrored
 from models.simulation.objects import Shape, Thing, make_thing
 
 PAD_M = 0.008
@@ -32,15 +32,15 @@ class Grip:
 
     def of_side(self, side: Side) -> "Grip":
         """This grip of a right hand as a hand of that side has it."""
-        if side == "right":
-            return self
-        return Grip(self.thing, MIRROR_Y @ self.T_hand_thing @ MIRROR_Y, self.angles_rad)
+        return Grip(self.thing, mirrored(self.T_hand_thing, side), self.angles_rad)
 
 
-def random_thing_of(random: np.random.Generator, shape: Shape, half_size_m: np.ndarray) -> Thing:
+def random_thing_of(
+    random: np.random.Generator, shape: Shape, half_size_m: np.ndarray, most_gloss: float = 0.9
+) -> Thing:
     """A thing of that shape and half size (3,), in colours of its own."""
     colours = np.clip(random.uniform(0.02, 0.8) * (1 + random.uniform(-0.8, 0.8, (2, 3))), 0.01, 0.9)
-    return make_thing(shape, half_size_m, colours, float(random.uniform(0, 0.9)), int(random.integers(2**31)))
+    return make_thing(shape, half_size_m, colours, float(random.uniform(0, most_gloss)), int(random.integers(2**31)))
 
 
 def solve(

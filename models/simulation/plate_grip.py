@@ -7,8 +7,7 @@ from scipy.spatial.transform import Rotation
 from calibration.hand import Side
 from calibration.rotations import inverse_transform, make_transform, rotation_from_vector
 from models.hand import skeleton
-from models.simulation.grip import PAD_M, TIPS, Grip
-from models.simulation.objects import make_thing
+from models.simulation.grip import PAD_M, TIPS, Grip, random_thing_of
 
 # Degrees: a hand that holds something flat between the thumb and all fingers.
 _THUMB_DEG = (20.0, 14.0, 12.0, 0.0, 8.0)
@@ -29,9 +28,7 @@ def random_plate_grip(random: np.random.Generator, side: Side, shape: np.ndarray
     T_hand_plate = inverse_transform(T_plate_hand)
     # The edge that is held is the plate's x = 0 while solving; somewhere along it is the hand.
     T_hand_plate[:3, 3] = T_hand_plate[:3] @ [half_m[0], random.uniform(-0.6, 0.6) * half_m[1], 0, 1]
-    colours = np.clip(random.uniform(0.02, 0.8) * (1 + random.uniform(-0.8, 0.8, (2, 3))), 0.01, 0.9)
-    plate = make_thing("box", half_m, colours, float(random.uniform(0, 0.7)), int(random.integers(2**31)))
-    return Grip(plate, T_hand_plate, angles).of_side(side)
+    return Grip(random_thing_of(random, "box", half_m, most_gloss=0.7), T_hand_plate, angles).of_side(side)
 
 
 def _solve(

@@ -13,6 +13,7 @@ from models.simulation.pinch_grip import random_pinch_grip
 from models.simulation.simulated_rig import ring_rig
 from models.simulation.simulated_scene import SceneSettings, SimulatedScene, random_scene
 from models.simulation.tool_grip import random_tool_grip
+from tests.support.grips import within_limits
 
 
 def pads_in_thing_m(grip: Grip, shape: np.ndarray, side: Side) -> np.ndarray:
@@ -20,11 +21,6 @@ def pads_in_thing_m(grip: Grip, shape: np.ndarray, side: Side) -> np.ndarray:
     pads = pads_m(skeleton.chain(grip.angles_rad, shape[:20])) * [1, -1 if side == "left" else 1, 1]
     T = inverse_transform(grip.T_hand_thing)
     return pads @ T[:3, :3].T + T[:3, 3]
-
-
-def within_limits(grip: Grip) -> bool:
-    low, high = skeleton.LIMITS_RAD.T
-    return bool(((low - 1e-9 <= grip.angles_rad) & (grip.angles_rad <= high + 1e-9)).all())
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -7,8 +7,8 @@ from calibration.hand import Side
 from calibration.rotations import inverse_transform
 from models.hand.builtin import BuiltinHand
 from models.hand.shape import random_shape
-from models.hand.skeleton import LIMITS_RAD
 from models.simulation.plate_grip import random_plate_grip
+from tests.support.grips import within_limits
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -17,7 +17,7 @@ def test_the_plate_is_between_thumb_and_fingers(side: Side, seed: int) -> None:
     random = np.random.default_rng(seed)
     shape = random_shape(random)
     grip = random_plate_grip(random, side, shape)
-    assert ((LIMITS_RAD[:, 0] - 1e-9 <= grip.angles_rad) & (grip.angles_rad <= LIMITS_RAD[:, 1] + 1e-9)).all()
+    assert within_limits(grip)
     joints_m = BuiltinHand(side).joints(grip.angles_rad, np.eye(4), shape)
     T = inverse_transform(grip.T_hand_thing)
     thumb_m, index_m = joints_m[[4, 8]] @ T[:3, :3].T + T[:3, 3]
