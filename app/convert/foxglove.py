@@ -5,9 +5,10 @@ https://docs.foxglove.dev/docs/sdk/schemas/scene-update
 
 import numpy as np
 
+from app.convert.hand_recording import arm_bones
 from app.viewer import palette
 from app.viewer.skeleton import BONES, joint_colours
-from calibration.hand import JOINTS, Side
+from calibration.hand import Side
 
 SCENE_UPDATE = "foxglove.SceneUpdate"
 _JOINT_M, _BONE_M = 0.008, 0.004
@@ -76,7 +77,7 @@ def scene_entity(
     colours = np.tile(palette.STALE, (21, 1)) if grey else joint_colours(side)
     points_m = np.concatenate([joints_world_m, arm_world_m])
     colours = np.concatenate([colours, np.tile(colours[0], (len(arm_world_m), 1))])
-    bones = [*BONES, *((point - 1 if point > JOINTS else 0, point) for point in range(JOINTS, len(points_m)))]
+    bones = [*BONES, *arm_bones(len(arm_world_m))]
     spheres = [
         {
             "pose": {**_AT_ORIGIN, "position": _vector(place_m)},

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from calibration.hand import Definition, Side
+from calibration.hand import JOINTS, Definition, Side
 
 AXES = "right-handed world axes of the rig, z up where its origin board lay flat"
 Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -127,6 +127,11 @@ def held(there: np.ndarray) -> np.ndarray:
     frames = np.where(there, np.arange(len(there)), -1)
     frames = np.maximum.accumulate(frames)
     return np.where(frames < 0, np.argmax(there), frames)
+
+
+def arm_bones(count: int) -> list[tuple[int, int]]:
+    """The bones of so many points of an arm, which follow a hand's joints: from the wrist on to elbow and shoulder."""
+    return [(JOINTS + number - 1 if number else 0, JOINTS + number) for number in range(count)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from ndx_pose import PoseEstimation, PoseEstimationSeries, Skeleton, Skeletons
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 
-from app.convert.hand_recording import AXES, HandRecording, RecordedHand
+from app.convert.hand_recording import AXES, HandRecording, RecordedHand, arm_bones
 from app.convert.skeleton_animation import NODE_NAMES
 from calibration.hand import BONES, JOINTS
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
@@ -71,9 +71,7 @@ def write_nwb(path: Path, recording: HandRecording) -> None:
 
 
 def _skeleton(hand: RecordedHand) -> Skeleton:
-    # From the wrist on to the elbow and the shoulder.
-    arm = [(JOINTS + number - 1 if number else 0, JOINTS + number) for number in range(len(hand.arm_names))]
-    edges = np.concatenate([BONES, np.array(arm, int).reshape(-1, 2)]).astype(np.uint8)
+    edges = np.array([*BONES, *arm_bones(len(hand.arm_names))], np.uint8)
     return Skeleton(name=f"skeleton_{hand.name}", nodes=[*NODE_NAMES, *hand.arm_names], edges=edges)
 
 

@@ -1,23 +1,33 @@
 """NWB, read back by pynwb and checked by its validator."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from app.convert.hand_recording import HandRecording
 from app.convert.skeleton_animation import NODE_NAMES
 from tests.support.arm_files import DEVIATION_DEG, FLEXION_DEG, KNOWN
 
 
-@pytest.mark.slow
-def test_nwb_is_valid_and_has_positions_confidence_and_angles(recording, tmp_path):
+@contextmanager
+def behavior_in(recording: HandRecording, path: Path) -> Iterator:
+    """Written, found to be valid, and read back: the file's module of behaviour."""
     pynwb = pytest.importorskip("pynwb", reason="needs pynwb and ndx-pose: pip install 'usthand-live[nwb]'")
     pytest.importorskip("ndx_pose", reason="needs pynwb and ndx-pose: pip install 'usthand-live[nwb]'")
     from app.convert.nwb import write_nwb
 
-    path = tmp_path / "hands.nwb"
     write_nwb(path, recording)
     with pynwb.NWBHDF5IO(str(path), "r") as io:
         assert pynwb.validate(io=io) == []
-        behavior = io.read().processing["behavior"]
+        yield io.read().processing["behavior"]
+
+
+@pytest.mark.slow
+def test_nwb_is_valid_and_has_positions_confidence_and_angles(recording, tmp_path):
+    with behavior_in(recording, tmp_path / "hands.nwb") as behavior:
         for hand in recording.hands:
             poses = behavior[hand.name]
             assert list(poses.skeleton.nodes[:]) == list(NODE_NAMES)
@@ -33,15 +43,7 @@ def test_nwb_is_valid_and_has_positions_confidence_and_angles(recording, tmp_pat
 
 @pytest.mark.slow
 def test_nwb_has_elbow_and_shoulder_as_nodes_and_the_wrists_angles(with_arms, tmp_path):
-    pynwb = pytest.importorskip("pynwb", reason="needs pynwb and ndx-pose: pip install 'usthand-live[nwb]'")
-    pytest.importorskip("ndx_pose", reason="needs pynwb and ndx-pose: pip install 'usthand-live[nwb]'")
-    from app.convert.nwb import write_nwb
-
-    path = tmp_path / "hands.nwb"
-    write_nwb(path, with_arms)
-    with pynwb.NWBHDF5IO(str(path), "r") as io:
-        assert pynwb.validate(io=io) == []
-        behavior = io.read().processing["behavior"]
+    with behavior_in(with_arms, tmp_path / "hands.nwb") as behavior:
         for hand in with_arms.hands:
             poses = behavior[hand.name]
             nodes = list(poses.skeleton.nodes[:])

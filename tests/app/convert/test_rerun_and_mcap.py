@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -182,10 +183,16 @@ def test_mcap_has_arms_in_its_scene_and_its_numbers(with_arms, tmp_path):
     of_name = {hand.name: hand for hand in with_arms.hands}
     with (tmp_path / "hands.mcap").open("rb") as file:
         reader = make_reader(file, validate_crcs=True)
-        for schema, _, message in reader.iter_messages(topics=[SCENE_TOPIC]):
-            assert schema is not None
-            update, frame = json.loads(message.data), message.sequence
-            jsonschema.validate(update, strict(json.loads(schema.data)))
+
+        def read(topic: str) -> Iterator[tuple[int, dict]]:
+            """Frames and what is said of each, which keeps to its schema."""
+            for schema, _, message in reader.iter_messages(topics=[topic]):
+                assert schema is not None
+                said = json.loads(message.data)
+                jsonschema.validate(said, strict(json.loads(schema.data)))
+                yield message.sequence, said
+
+        for frame, update in read(SCENE_TOPIC):
             for entity in update["entities"]:
                 hand = of_name[entity["id"]]
                 known = sum(frame in frames for frames in KNOWN[hand.side])
@@ -198,10 +205,7 @@ def test_mcap_has_arms_in_its_scene_and_its_numbers(with_arms, tmp_path):
                 along = [hand.joints_world_m[frame, 0], *arm_m]
                 expected = [point for pair in zip(along, along[1:], strict=False) for point in pair]
                 np.testing.assert_allclose(np.reshape(ends, (-1, 3)), np.reshape(expected, (-1, 3)), atol=WITHIN_M)
-        for schema, _, message in reader.iter_messages(topics=[NUMBERS_TOPIC]):
-            assert schema is not None
-            said, frame = json.loads(message.data), message.sequence
-            jsonschema.validate(said, strict(json.loads(schema.data)))
+        for frame, said in read(NUMBERS_TOPIC):
             for each in said["hands"]:
                 hand = of_name[each["name"]]
                 assert (each["arm"] is not None) == (frame in KNOWN[hand.side][0])
