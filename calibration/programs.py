@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from typing import IO, Any
 
-from calibration.errors import UserError, WriteError
+from calibration.errors import UserError, WriteError, reason_of
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Processes of one program fail alike, but not at once; one that waits for another that has failed is ended.
@@ -129,7 +129,7 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:
-        say(f"{error.filename or place}: {error.strerror or error}")
+        say(f"{error.filename or place}: {reason_of(error)}")
         return 1
 
 

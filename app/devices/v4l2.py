@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration.errors import reason_of
+
 _CAPABILITY = struct.Struct("=16s32s32sIII3I")
 _FORMAT = struct.Struct("=III32sII3I")
 _FRAME_SIZE = struct.Struct("=III6I2I")
@@ -87,9 +89,7 @@ def list_video_devices(dev: Path = Path("/dev")) -> list[VideoDevice]:
         try:
             device = _ask(node, path)
         except OSError as error:
-            device = VideoDevice(
-                path=path, node=str(node), name="", bus="", modes=(), problem=error.strerror or str(error)
-            )
+            device = VideoDevice(path=path, node=str(node), name="", bus="", modes=(), problem=reason_of(error))
         if device is not None:
             devices.append(device)
     return devices

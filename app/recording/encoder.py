@@ -30,7 +30,7 @@ from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import CameraState, CameraStatus, FrameHeader
 from app.transport.ring import RingReader
 from app.transport.sockets import Subscriber, wait
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.rig import Rig, RigCamera
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class CameraEncoder:
         assert writing is not None
         if self._packer is not None:
             self._packer.begin()
-        self._report_of(writing, problem=f"{writing.path}: cannot be written ({error.strerror or error})")
+        self._report_of(writing, problem=f"{writing.path}: cannot be written ({reason_of(error)})")
         self._close(writing)
         self._report_of(writing, ended=True)
 
@@ -226,7 +226,7 @@ class CameraEncoder:
                 video.close()
             except OSError as error:
                 closed = error
-        return "" if closed is None else f"{writing.path}: could not be finished ({closed.strerror or closed})"
+        return "" if closed is None else f"{writing.path}: could not be finished ({reason_of(closed)})"
 
     def _report(self) -> None:
         if self._writing is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from app.transport.sockets import host_in_url, is_loopback
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 
 LOOPBACK = "127.0.0.1"
 _BROKER_S = 3.0
@@ -133,7 +133,7 @@ def _check_host(address: StreamAddress) -> None:
     except OSError as error:
         if address.kind.does == "joins":
             raise UserError(
-                f"`--stream {address}`: no broker answers there ({error.strerror or error}). Start one, for example "
+                f"`--stream {address}`: no broker answers there ({reason_of(error)}). Start one, for example "
                 f"mosquitto, or give its address."
             ) from None
         raise UserError(

@@ -11,7 +11,7 @@ from app.streams.json_message import end_json, event_json, hands_json
 from app.streams.kinds import StreamAddress
 from app.streams.streamed import StreamContext, StreamedSet
 from app.transport.messages import Event
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class MqttSender:
         try:
             self._client.connect(address.host, address.port)
         except OSError as error:
-            raise UserError(f"{address}: no broker answers there ({error.strerror or error}).") from None
+            raise UserError(f"{address}: no broker answers there ({reason_of(error)}).") from None
         self._client.loop_start()
         self._last: MQTTMessageInfo | None = None
 

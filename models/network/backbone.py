@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import check_file
 from models.network.config import NetworkConfig
 
@@ -114,7 +114,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         check_file(path)
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot read the backbone's weights: {error.strerror or error}") from error
+        raise UserError(f"{path}: cannot read the backbone's weights: {reason_of(error)}") from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path}: not a file of weights (.safetensors, or a .pth state dict of tensors)") from error
     if not isinstance(state, dict) or not all(

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.found_files import check_file
 from calibration.written_files import write_atomic
 from models.network.config import NetworkConfig, config_from
@@ -114,7 +114,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint. Give a .safetensors file that `usthand train` wrote.") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
     except (SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not safetensors, or not whole ({error}). Copy or train it again.") from None
     if not isinstance(header, dict):
