@@ -123,8 +123,8 @@ class JudgeSettings:
     disagreement: float = 0.12
     """Median distance of keypoints from the joints' projections, as a share of the crop; beyond is no hand."""
     same_picture: float = 0.15
-    """Median distance of two hands' keypoints in a view, as a share of a hand's extent there; nearer, the network read
-    one hand for both."""
+    """Median distance of a hand's keypoints in a view from where another's joints are to be seen, as a share of that
+    one's extent there; nearer, the network read one hand for both."""
     view_agrees: float = 0.04
     """Median distance in one view, as above, up to which it sees the hand where the others do: on rendered hands nine
     of ten views of sound cameras, and hardly any of one whose picture stands still."""
