@@ -89,8 +89,12 @@ class LogFile(logging.Handler):
 
     def _rotate(self, file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if not os.path.samestat(os.fstat(file), self.path.stat()):
-            return  # another process was quicker
+        try:
+            quicker = not os.path.samestat(os.fstat(file), self.path.stat())
+        except FileNotFoundError:
+            quicker = True
+        if quicker:  # another process was, and the new file may be there or not yet
+            return
         for number in range(_KEPT - 1, 0, -1):
             older = self.path.with_name(f"{self.path.name}.{number}")
             if older.exists():

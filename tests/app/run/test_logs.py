@@ -150,3 +150,16 @@ def test_who_needs_a_token_reads_it_at_the_terminal_and_not_in_the_file(tmp_path
     file = LogFile(tmp_path / "web.log")
     file.emit(record)
     assert file.path.read_text() == "at http://rig/?token=***\n"
+
+
+def test_a_line_is_kept_whose_file_another_process_renames_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.log"
+    logger = logger_of(path, most_bytes=100)
+    logger.error("a" * 90)
+    # what waiting for the lock of a process that has renamed the file, and not yet made the next one, looks like
+    monkeypatch.setattr("app.run.logs.fcntl.flock", lambda *_: path.replace(tmp_path / "a.log.1"))
+    logger.error("b" * 90)
+    assert path.read_text() == "b" * 90 + "\n"
+    assert (tmp_path / "a.log.1").read_text() == "a" * 90 + "\n"
