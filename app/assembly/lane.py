@@ -35,7 +35,8 @@ class LaneTuning:
     `intervals`: so many make the period, half a second at 30 Hz. `even`: the mean interval counts while it differs from
     the median by a smaller share. `burst`: an interval shorter than this share of the mean is within a burst; where a
     quarter of them are, the mean counts. `delays`: so many frames make the usual delay, 1.5 s at 30 Hz, of which this
-    `share` comes as soon: a hiccup of ten frames does not change it, every second frame that comes late does.
+    `share` comes as soon: a hiccup of ten frames does not change it, every second frame that comes late does. `seldom`:
+    a delay that so small a share falls short of is the least that a set can count on.
     """
 
     intervals: int = 16
@@ -44,6 +45,7 @@ class LaneTuning:
     burst: float = 0.25
     delays: int = 45
     share: float = 0.75
+    seldom: float = 0.1
 
 
 _TUNING = LaneTuning()
@@ -66,7 +68,7 @@ class Lane:
         self.period_ns: float | None = None
         self._intervals: deque[float] = deque(maxlen=_TUNING.intervals)
         self._delays: deque[int] = deque(maxlen=_TUNING.delays)
-        self._delay_ns: int | None = None
+        self._ordered_ns: list[int] | None = None
 
     def add_interval(self, interval_ns: float) -> None:
         self._intervals.append(interval_ns)
@@ -75,15 +77,22 @@ class Lane:
     def add_delay(self, delay_ns: int) -> None:
         """How long after its moment a frame came."""
         self._delays.append(delay_ns)
-        self._delay_ns = None
+        self._ordered_ns = None
 
     @property
     def delay_ns(self) -> int:
         """How long after their moments frames usually come, at the latest."""
-        if self._delay_ns is None:
-            ordered = sorted(self._delays)
-            self._delay_ns = ordered[int(_TUNING.share * (len(ordered) - 1))] if ordered else 0
-        return self._delay_ns
+        return self._delay_of(_TUNING.share)
+
+    @property
+    def least_delay_ns(self) -> int:
+        """How long after their moments frames come at the soonest, but for a few."""
+        return self._delay_of(_TUNING.seldom)
+
+    def _delay_of(self, share: float) -> int:
+        if self._ordered_ns is None:
+            self._ordered_ns = sorted(self._delays)
+        return self._ordered_ns[int(share * (len(self._ordered_ns) - 1))] if self._ordered_ns else 0
 
     @property
     def delay_known(self) -> bool:
@@ -94,7 +103,7 @@ class Lane:
         self.sequence = self.trigger_base = self.period_ns = None
         self._intervals.clear()
         self._delays.clear()
-        self._delay_ns = None
+        self._ordered_ns = None
 
     def _period_ns(self) -> float | None:
         """The mean interval, in which jitter and bursts cancel; the median where a pause disturbs the mean."""
