@@ -18,13 +18,15 @@ _AT_ODDS = (
 class WatchSettings:
     """`memory`: sets that a share is of, a second or two. `share`: a camera of which so many sets say that it sees
     nothing, or hands elsewhere, is named, after `least` of them; one of which `elsewhere` say that alone is named and
-    left out, until `agreed` sets in a row agree."""
+    left out, until `agreed` sets in a row agree, but not while it agreed in one of the last `lately`: a camera that was
+    moved does not, but one in which a network errs does now and then."""
 
     memory: float = 30.0
     share: float = 0.8
     elsewhere: float = 0.5
     least: int = 30
     agreed: int = 3
+    lately: int = 15
 
 
 @dataclass(kw_only=True)
@@ -33,6 +35,7 @@ class _Record:
     elsewhere: float = 0.0
     nothing: float = 0.0
     agreed: int = 0
+    since_agreed: int = 0
     is_elsewhere: bool = False
 
 
@@ -53,10 +56,11 @@ class ViewWatch:
             record.elsewhere += weight * ((sight == "elsewhere") - record.elsewhere)
             record.nothing += weight * ((sight == "nothing") - record.nothing)
             record.agreed = record.agreed + 1 if sight == "agrees" else 0
+            record.since_agreed = 0 if sight == "agrees" else record.since_agreed + 1
             if record.agreed >= self._settings.agreed and record.is_elsewhere:
                 self._records[camera_id] = _Record()
-            elif record.count >= self._settings.least and record.elsewhere > self._settings.elsewhere:
-                record.is_elsewhere = True
+            elif record.count >= self._settings.least and record.since_agreed >= self._settings.lately:
+                record.is_elsewhere |= record.elsewhere > self._settings.elsewhere
         if self.exchanged and not set(self.exchanged) <= set(self.doubtful):
             self.exchanged = None
 

@@ -43,8 +43,10 @@ class SecondLook:
         """What each view saw of a hand with joints (21, 3); one that this hand has put aside sees what it last did."""
         sights = look.sights(joints_m, self._pipeline.engine.shape.crop_px, self._judge)
         track.trust.learn(sights, [camera.camera_id for camera in look.views.cameras])
-        for camera_id in sights.keys() | (track.trust.aside - set(self._watch.left_out(self._rig.camera_ids))):
-            self._sights.setdefault(camera_id, []).append(sights.get(camera_id, "elsewhere"))
+        left_out = self._watch.left_out(self._rig.camera_ids)
+        aside = {camera_id: saw for camera_id, saw in track.trust.aside.items() if camera_id not in left_out}
+        for camera_id, sight in {**aside, **sights}.items():
+            self._sights.setdefault(camera_id, []).append(sight)
 
     def tell_watch(self) -> None:
         """What was learnt in a set. A camera that agrees on one hand stands where it is said to."""

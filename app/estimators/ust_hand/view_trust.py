@@ -13,10 +13,11 @@ from calibration.triangulation import triangulate
 
 @dataclass(kw_only=True)
 class _Aside:
-    """`wait`: sets between looks; `left`: those until the next."""
+    """`wait`: sets between looks; `left`: those until the next; `saw`: what the last one did."""
 
     wait: int
     left: int
+    saw: Sight = "elsewhere"
 
 
 class ViewTrust:
@@ -30,9 +31,9 @@ class ViewTrust:
         return _Aside(wait=self._judge.first_wait, left=self._judge.first_wait)
 
     @property
-    def aside(self) -> set[str]:
-        """The cameras that are left out."""
-        return set(self._aside)
+    def aside(self) -> dict[str, Sight]:
+        """The cameras that are left out, and what each saw of the hand when it was last looked at."""
+        return {camera_id: each.saw for camera_id, each in self._aside.items()}
 
     def look_due(self) -> bool:
         """Whether to look at what is put aside in this set: to be asked once a set."""
@@ -56,6 +57,7 @@ class ViewTrust:
             if sight == "agrees":
                 self._aside.pop(camera_id, None)
             elif before is not None:
+                before.saw = sight
                 before.wait = before.left = min(2 * before.wait, self._judge.longest_wait)
             elif sight == "elsewhere" and trusted > 3:
                 self._aside[camera_id] = self._fresh()

@@ -28,6 +28,13 @@ def test_one_that_errs_now_and_then_as_a_detector_does_is_not_named():
         assert watch.doubtful == []
 
 
+def test_one_in_which_a_network_errs_for_a_second_but_for_a_set_is_not_left_out():
+    watch = watched(60)
+    for number in range(1, 31):
+        watch.learn({**dict.fromkeys(CAMERAS, "agrees"), "b": "agrees" if number % 12 == 0 else "elsewhere"})
+        assert watch.doubtful == watch.left_out(CAMERAS) == []
+
+
 def test_one_that_agrees_again_is_taken_back():
     watch = watched(40, b="elsewhere")
     for _ in range(3):
