@@ -157,6 +157,12 @@ class LiveRun:
         return [str(process) for process in alive] + [str(path) for path in self.runtime.rglob("*")]
 
 
+def named_memory(pid: int) -> list[str]:
+    """The files in memory that a process has mapped, but a camera vendor's library's own."""
+    paths = [each.path for each in psutil.Process(pid).memory_maps()]
+    return [path for path in paths if path.startswith("/dev/shm/") and "GenICam" not in path]
+
+
 def command_line(process: psutil.Process) -> list[str]:
     """Its words; none for a process that has just ended."""
     try:

@@ -1,6 +1,5 @@
 """The shared-memory ring between real processes: nothing torn is ever taken for whole."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -10,6 +9,7 @@ import numpy as np
 
 from app.transport.ring import RingReader, RingWriter, SlotRef
 from tests.conftest import ROOT
+from tests.support.live_run import named_memory
 
 HEIGHT, WIDTH = 48, 64
 
@@ -111,16 +111,15 @@ def test_nothing_is_left_of_a_writer_that_was_killed():
         "print(r.pid, r.fd, r.slot, r.ticket, r.slots, flush=True)\n"
         "time.sleep(60)"
     )
-    before = set(os.listdir("/dev/shm"))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     pid, fd, slot, ticket, slots = map(int, process.stdout.readline().split())
     ref = SlotRef(pid=pid, fd=fd, slot=slot, ticket=ticket, height=480, width=640, slots=slots)
     reader = RingReader()
     held = reader.view(ref)
+    assert named_memory(pid) == []
     process.kill()
     process.wait()
     assert held is not None
     assert (held == 7).all(), "a frame in use survives its writer"
     assert RingReader().view(ref) is None
-    assert set(os.listdir("/dev/shm")) == before
