@@ -11,6 +11,8 @@ from calibration.yamlfile import read_yaml, write_yaml
 
 # A print that is further from square than this is a typing error.
 _MOST_STRETCH = 1.2
+# A square wider than this, or narrower than a thousandth of it, is in another unit.
+_MOST_SQUARE_M = 1.0
 
 BoardType = Literal["charuco", "chessboard", "aprilgrid"]
 
@@ -93,6 +95,11 @@ def check_board(board: Board, name: str) -> None:
         raise UserError(f"{name}: {board.columns} columns and {board.rows} rows; a {board.type} has at least {least}.")
     if not min(board.squares_m) > 0:
         raise UserError(f"{name}: `square_m` is {_written(board)}; it must be above zero, in metres.")
+    if not _MOST_SQUARE_M / 1000 <= board.side_m <= _MOST_SQUARE_M:
+        raise UserError(
+            f"{name}: `square_m` is {_written(board)}, and no board has squares of {1000 * board.side_m:g} mm. It is "
+            f"in metres: write 0.054 for 54 mm, and `marker_m` likewise."
+        )
     if max(board.squares_m) > _MOST_STRETCH * min(board.squares_m):
         raise UserError(
             f"{name}: `square_m` is {_written(board)}, width and height of a square; they differ by more than a print "

@@ -175,6 +175,7 @@ def test_default_board_fills_a4_and_json_tells_its_files(tmp_path, capsys):
         (["--columns", "20", "--rows", "20", "--square-mm", "5"], "needs 200 markers"),
         (["--square-mm", "20", "--marker-mm", "20"], "below `square_m`"),
         (["--columns", "2"], "at least 3"),
+        (["--square-mm", "0.035"], "no board has squares of 0.035 mm"),
         (["--dpi", "100000"], "at most 2400"),
     ],
 )
@@ -182,6 +183,13 @@ def test_bad_boards_are_refused_with_the_remedy(tmp_path, capsys, flags, words):
     assert main(["board", *flags, "-o", str(tmp_path / "out")]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_board_in_millimetres_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text("type: chessboard\ncolumns: 9\nrows: 6\nsquare_m: 30\n")
+    with pytest.raises(UserError, match=r"squares of 30000 mm. It is in metres"):
+        read_board(path)
 
 
 def test_largest_square_that_is_offered_does_fit(tmp_path):
