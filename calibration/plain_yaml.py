@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from calibration.plain_json import HALF_CHARACTER
+
 _LARGEST = 300_000
 _MOST_NODES = 200_000
 _DEEPEST = 50
@@ -90,6 +92,8 @@ def _parse(text: str) -> Any:
             return None
         _count(node, {}, set())
         return loader.construct_document(node)
+    except (KeyError, AttributeError):  # `!!bool abc`, `!!timestamp abc`
+        raise yaml.YAMLError("a value that is not what its tag says") from None
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise yaml.YAMLError(str(error)) from None
     finally:
@@ -118,6 +122,8 @@ def _count(node: yaml.Node, counts: dict[int, int], above: set[int]) -> int:
         children = node.value
     elif isinstance(node, yaml.MappingNode):
         children = [each for pair in node.value for each in pair]
+    elif HALF_CHARACTER.search(node.value):
+        raise yaml.YAMLError(f"line {line}: `\\ud800` to `\\udfff` are halves of characters, and one is alone")
     above.add(id(node))
     total = 1 + sum(_count(child, counts, above) for child in children)
     above.remove(id(node))

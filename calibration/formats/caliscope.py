@@ -56,7 +56,7 @@ def _tables_by_number(content: dict[str, Any], path: Path) -> dict[int, dict[str
         value = table.get("cam_id", table.get("port", key))
         try:
             number = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(f"{path}: the cam_id of `[cameras.{key}]` must be a whole number; got {value!r}.") from None
         if number in numbered:
             raise UserError(f"{path}: camera {number} is there twice. Give every camera its own cam_id.")

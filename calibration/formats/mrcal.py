@@ -44,7 +44,7 @@ def _camera(path: Path) -> FoundCamera:
         rt_cam_ref = np.array(content.get("rt_cam_ref", content.get("extrinsics")), dtype=np.float64).reshape(6)
     except (ValueError, TypeError, LookupError, AttributeError, SyntaxError, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: is not as mrcal writes it ({error!r}). Write it again with mrcal.") from None
-    if lens not in _LENSES or intrinsics.shape != (4 + _LENSES[lens],):
+    if not isinstance(lens, str) or lens not in _LENSES or intrinsics.shape != (4 + _LENSES[lens],):
         raise UserError(
             f"{path}: a rig has no lens `{lens}` of {intrinsics.size} numbers; it takes {', '.join(_LENSES)}. Make it "
             "one with mrcal-convert-lensmodel."

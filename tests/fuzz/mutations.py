@@ -9,6 +9,10 @@ _NUMBERS = (
     b"0 -1 1e999 -1e308 1e-320 nan .nan .inf null true [] {} 4294967296 9223372036854775808 0x7fffffffffffffff 1:59:59 "
     b"~ 2026-13-45 00 1_0 \xff \x00 [[1]] - "
 ).split(b" ") + [b'"x"', b"9" * 30, b"9" * 5000]
+_VALUE = re.compile(rb"\"[^\"\n]*\"|'[^'\n]*'|\b[A-Za-z_]\w*\b")
+_VALUES = [*_NUMBERS, b"inf", b"1979-05-27T07:32:00Z", b'"\\ud800"', b'"\\u0000"', b'"../../x"', b"&a", b"*a"]
+_VALUES += [b"!!%s abc" % tag for tag in (b"bool", b"timestamp", b"int", b"float", b"null", b"str", b"seq", b"set")]
+
 _LINE = re.compile(rb"[^\n]*\n?")
 _WORDS = tuple(
     value.to_bytes(size, order)
@@ -70,12 +74,20 @@ def _splice(content: bytes, random: random.Random) -> bytes:
 
 
 def _number(content: bytes, random: random.Random) -> bytes:
-    places = list(_NUMBER.finditer(content))
+    return _replace(content, _NUMBER, _NUMBERS, random)
+
+
+def _value(content: bytes, random: random.Random) -> bytes:
+    return _replace(content, _VALUE, _VALUES, random)
+
+
+def _replace(content: bytes, what: re.Pattern[bytes], values: list[bytes], random: random.Random) -> bytes:
+    places = list(what.finditer(content))
     if not places:
         return content
     chosen = random.sample(places, min(len(places), random.choice((1, 1, 3))))
     for place in sorted(chosen, key=lambda each: -each.start()):
-        content = content[: place.start()] + random.choice(_NUMBERS) + content[place.end() :]
+        content = content[: place.start()] + random.choice(values) + content[place.end() :]
     return content
 
 
@@ -116,5 +128,6 @@ def _hostile(content: bytes, random: random.Random) -> bytes:
 
 
 _MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    _flip, _word, _cut, _remove, _insert, _splice, _number, _number, _number, _lines, _lines, _encode, _hostile,
+    _flip, _word, _cut, _remove, _insert, _splice, _number, _number, _number, _value, _value, _lines, _lines, _encode,
+    _hostile,
 )  # fmt: skip

@@ -154,6 +154,22 @@ def test_deep_json_is_refused() -> None:
         parse_json("[" * 100_000)
 
 
+@pytest.mark.parametrize("text", [r'{"a": "\ud800"}', b'{"a": "\\uDC00"}', b'{"a": "\xed\xa0\x80"}'])
+def test_half_a_character_in_json_is_refused_and_whole_ones_are_read(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match="codec can't"):
+        parse_json(text)
+    assert parse_json(r'{"a": "\ud83d\ude00 \u00e4"}') == {"a": "\U0001f600 \u00e4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: !!bool abc", "its tag"), ("a: !!timestamp abc", "its tag"), ('b: 1\na: "\\ud800"', "line 2: .*halves")],
+)
+def test_values_that_are_none_of_their_kind_are_refused(text: str, says: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=says):
+        parse_yaml(text)
+
+
 def test_an_array_that_is_not_stored_is_not_made(tmp_path: Path) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<i8", "fortran_order": False, "shape": (10**9,)})

@@ -1,6 +1,7 @@
 """Files that other programs wrote: what each means is worked out here from its own documents and compared by pixels."""
 
 import json
+import re
 import struct
 import tomllib
 from pathlib import Path
@@ -217,6 +218,9 @@ def test_mrcal(key: str, tmp_path: Path) -> None:
     spline = tmp_path / "camera-0.cameramodel"
     spline.write_text(spline.read_text().replace("LENSMODEL_PINHOLE", "LENSMODEL_SPLINED_STEREOGRAPHIC_order=3"))
     with pytest.raises(UserError, match=r"no lens `LENSMODEL_SPLINED.*mrcal-convert-lensmodel"):
+        read_any(tmp_path)
+    spline.write_text(re.sub("'LENS.*'", "{}", spline.read_text()))
+    with pytest.raises(UserError, match="no lens"):
         read_any(tmp_path)
     spline.write_text("__import__('os').system('true')")
     with pytest.raises(UserError, match="is not as mrcal writes it"):
