@@ -8,10 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from app.run.logs import without_passwords
 from app.transport.messages import PoseSet, RecordedCamera
 from app.worker.pose_file import PoseFile
+from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError, write_error
 from calibration.published_sets import SET_COLUMNS, SETS
 from calibration.rig import Rig
@@ -72,7 +75,7 @@ class Take:
         source: str,
     ) -> None:
         self.path, self.name = path, path.name
-        self._rig, self._source = _resized(rig, sizes), source
+        self._rig, self._source = _to_be_shared(_resized(rig, sizes)), source
         self._calibrated = calibrated and all(
             (camera.camera.width, camera.camera.height) == sizes[camera.camera_id] for camera in rig.cameras
         )
@@ -186,6 +189,17 @@ def finish_session(path: Path, calibrated: bool) -> Session:
         calibrated=calibrated,
         upright=session.upright,
     )
+
+
+def _to_be_shared(rig: Rig) -> Rig:
+    """As a recording keeps it: without the passwords of its cameras."""
+    cameras = []
+    for camera in rig.cameras:
+        source = camera.source
+        if isinstance(source, OpenCvSource) and isinstance(source.device, str):
+            camera = replace(camera, source=msgspec.structs.replace(source, device=without_passwords(source.device)))
+        cameras.append(camera)
+    return replace(rig, cameras=tuple(cameras))
 
 
 def _resized(rig: Rig, sizes: Mapping[str, tuple[int, int]]) -> Rig:

@@ -14,8 +14,9 @@ _MOST_BYTES, _KEPT = 1_000_000, 3
 _QUIET = ("matplotlib", "PIL", "h5py", "numba", "asyncio")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*:[^\s]*@|(?<=://)[^\s/@]+@")
 _SECRET = re.compile(  # but not of what is said of a file: `/etc/passwd: cannot be read`
-    r"((?<!/(?=\w+:\s))(?<!(?<!\w)\.(?=\w+:\s))(?:password|passwd|pwd|pass|token|secret|api_?key)"
-    r"(?:\s*[=:]\s*|(['\"])\s*:\s*\2?))[^\s&,;}'\"]+",
+    r"((?<!/(?=\w+:\s))(?<!(?<!\w)\.(?=\w+:\s))"
+    r"(?:passw(?:or)?d|passphrase|pwd?|psw|pass?|token|secret|api_?key|auth(?:orization)?|credentials?)"
+    r"(?:\s*[=:]\s*(?:(?:Basic|Bearer)\s+)?|(['\"])\s*:\s*\2?))[^\s&,;}'\"]+",
     re.IGNORECASE,
 )
 
@@ -46,10 +47,18 @@ class WithoutPasswords(logging.Formatter):
         return text if getattr(record, "shown_whole", False) else without_passwords(text)
 
 
+class LogLine(WithoutPasswords):
+    """Of one process among others: what a peer sends can neither look like another line nor steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        lines = super().formatMessage(record).splitlines()
+        return "\n    ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
+
+
 def add_log_file(name: str) -> None:
     """Have this process's log written into `NAME.log`, too."""
     handler = LogFile(log_folder() / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-.')}.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LogLine("%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for other in [each for each in root.handlers if isinstance(each, LogFile)]:
         root.removeHandler(other)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from app.run.logs import WithoutPasswords, add_log_file, log_level
+from app.run.logs import LogLine, add_log_file, log_level
 from app.run.pulse import explain_on_request, guard, pulse
 from app.run.settings import RunFolder, RunSettings
 from calibration.errors import UserError, WriteError, is_full
@@ -31,7 +31,7 @@ stop = threading.Event()
 def start_process(name: str) -> None:
     """Set up logging to standard error and into `NAME.log`, and the signals that ask the process to end."""
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(WithoutPasswords(f"%(asctime)s {name} %(levelname)s %(message)s", "%H:%M:%S"))
+    terminal.setFormatter(LogLine(f"%(asctime)s {name.replace('%', '%%')} %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=log_level(), handlers=[terminal], force=True)
     add_log_file(name)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

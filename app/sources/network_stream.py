@@ -21,6 +21,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from app.run.logs import without_passwords
 from app.sources.device_clock import DeviceClock
 from app.sources.mode_check import require_size, require_value
 from app.sources.packet_size import PacketSize
@@ -87,6 +88,11 @@ class NetworkStream:
                     f"{self._label}: `{key}` cannot be set on the stream {self._name}. Remove it from "
                     "rig.yaml and set it in the camera's own configuration."
                 )
+        if "***" in self._url and without_passwords(self._url) == self._url:
+            raise SourceError(
+                f"{self._label}: the password of the stream {self._name} was left out when it was recorded. Write it "
+                "into `source.device` in rig.yaml."
+            )
         container = self._open_container()
         try:
             mode = self._mode_of(container)

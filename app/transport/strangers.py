@@ -54,7 +54,7 @@ class Strangers:
         stranger.tries += 1
         name = peer[0] or "a program on this machine"
         if stranger.tries == 1:
-            log.warning("%s sends what is no message of this version (%s): left out", name, why)
+            log.warning("%s sends what is no message of this version (%.200s): left out", name, why)
         if stranger.tries == self._settings.tries:
             log.warning(
                 "%s: %d such messages; it is ignored while it goes on. End it, or update it", name, stranger.tries

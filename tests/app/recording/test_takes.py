@@ -3,6 +3,7 @@
 import csv
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 import pytest
 import zmq
 
+from app.recording.take import Take
+from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
+from calibration.rig import read_rig
 from calibration.session import check_session
 from tests.support.live_run import LiveRun, free_port, last_json, simulated_rig, usthand
 
@@ -40,6 +44,16 @@ class Requests:
 
     def wait_for_frames(self, count: int) -> dict:
         return self.wait(lambda s: bool(s["cameras"]) and min(c["frames"] for c in s["cameras"].values()) >= count)
+
+
+def test_a_take_keeps_no_password_of_its_cameras(tmp_path: Path) -> None:
+    rig = read_rig(simulated_rig(tmp_path / "rig.yaml", cameras=2, **SIZE))
+    device = "rtsp://admin:hunter2@10.0.0.7/live?fps=5"
+    cameras = tuple(replace(camera, source=OpenCvSource(device=device)) for camera in rig.cameras)
+    sizes = dict.fromkeys(rig.camera_ids, (160, 120))
+    Take(tmp_path / "take", replace(rig, cameras=cameras), sizes, calibrated=True, upright=False, source="")
+    for camera in read_rig(tmp_path / "take" / "rig.yaml").cameras:
+        assert camera.source == OpenCvSource(device="rtsp://***@10.0.0.7/live?fps=5")
 
 
 def test_takes_are_asked_for_by_a_socket(tmp_path: Path) -> None:
@@ -105,9 +119,9 @@ def test_takes_follow_a_line_of_a_camera(tmp_path: Path) -> None:
 
 
 def test_a_camera_that_changes_its_size_loses_nothing(tmp_path: Path) -> None:
-    faults = {"cam_1": {"resizes": [[2.0, 128, 96]]}}
+    faults = {"cam_1": {"resizes": [[6.0, 128, 96]]}}
     rig = simulated_rig(tmp_path / "rig.yaml", cameras=2, faults=faults, **SIZE)
-    done = usthand("record", rig, tmp_path / "session", "--seconds", "4", "--json")
+    done = usthand("record", rig, tmp_path / "session", "--seconds", "9", "--json")
     assert done.returncode == 0, done.stderr
     first, second = last_json(done.stdout)["takes"]
     before = check_session(tmp_path / "session", deep=True)

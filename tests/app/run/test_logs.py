@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from app.cli import main
-from app.run.logs import SHOWN_WHOLE, LogFile, WithoutPasswords, log_folder, without_passwords
+from app.run.logs import SHOWN_WHOLE, LogFile, LogLine, WithoutPasswords, log_folder, without_passwords
 from app.transport.messages import encode
 from calibration.errors import UserError
 from tests.conftest import ROOT
@@ -34,6 +34,11 @@ def logger_of(path: Path, most_bytes: int = 1_000_000) -> logging.Logger:
         ("http://host/token=hunter2 of camera.password=hunter2", "http://host/token=*** of camera.password=***"),
         ("/etc/passwd: cannot be read", "/etc/passwd: cannot be read"),
         ("camera.password: hunter2", "camera.password: ***"),
+        (
+            "/user=a_password=tlJw_channel=1 and ?loginpas=b&pw=c&psw=d",
+            "/user=a_password=*** and ?loginpas=***&pw=***&psw=***",
+        ),
+        ("Authorization: Basic YTpi, auth=x", "Authorization: Basic ***, auth=***"),
         ('{"user": "a", "password": "hunter2", "fps": 30}', '{"user": "a", "password": "***", "fps": 30}'),
         ("{'password': 'hunter2'}", "{'password': '***'}"),
         (".secret: no such file", ".secret: no such file"),
@@ -45,6 +50,17 @@ def test_passwords_are_not_written(said: str, written: str, tmp_path: Path) -> N
     assert without_passwords(said) == written
     logger_of(tmp_path / "a.log").error(said)
     assert (tmp_path / "a.log").read_text() == f"{written}\n"
+
+
+def test_a_peer_can_neither_write_a_line_nor_steer_the_terminal() -> None:
+    line = LogLine("12:00:00 %(name)s %(levelname)s %(message)s")
+    said = "no camera \x1b[2J\n12:00:01 worker ERROR gone\x85\u202e"
+    record = logging.LogRecord("worker", logging.WARNING, __file__, 1, "%s", (said,), None)
+    assert line.format(record).splitlines() == [
+        r"12:00:00 worker WARNING no camera \x1b[2J",
+        "    12:00:01 worker ERROR gone",
+        r"    \u202e",
+    ]
 
 
 def test_a_password_in_a_traceback_is_not_written(tmp_path: Path) -> None:

@@ -198,3 +198,9 @@ def test_a_password_in_the_address_is_not_shown() -> None:
         source_of(OpenCvSource(device="http://admin:hunter2@127.0.0.1:9/video")).open()
     assert "hunter2" not in str(refused.value)
     assert "admin:***@127.0.0.1" in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["rtsp://***@127.0.0.1:9/video", "http://127.0.0.1:9/video?password=***"])
+def test_a_password_that_a_recording_left_out_is_asked_for(url: str) -> None:
+    with pytest.raises(SourceError, match="was left out when it was recorded"):
+        source_of(OpenCvSource(device=url)).open()
