@@ -10,9 +10,9 @@ _LONGEST_ID = 32
 
 def is_camera_id(name: str) -> bool:
     """Whether a camera can have this id: it names files, and stands in a line of text."""
-    if not 0 < len(name) <= _LONGEST_ID or name in (".", ".."):
+    if not name.isprintable() or not 0 < len(name.encode()) <= _LONGEST_ID or name in (".", ".."):
         return False
-    return name.isprintable() and name == name.strip() and not set(name) & set("/\\")
+    return name == name.strip() and not set(name) & set("/\\")
 
 
 def check_camera_id(camera_id: str, place: str) -> None:
@@ -20,7 +20,7 @@ def check_camera_id(camera_id: str, place: str) -> None:
     if not is_camera_id(camera_id):
         raise UserError(
             f"{place}: camera id {camera_id!r} cannot name a file. "
-            f"Use up to {_LONGEST_ID} letters, digits, `_`, `-` and `.`."
+            f"Use up to {_LONGEST_ID} letters, digits, `_`, `-` and `.`; letters beyond English count twice or more."
         )
 
 

@@ -1,10 +1,13 @@
 """One camera under two names: each would get half of its frames, or the second cannot be opened."""
 
 import os
+from urllib.parse import urlsplit
 
 from calibration.camera_source import OpenCvSource, PylonSource
 from calibration.errors import UserError
 from calibration.rig import Rig, RigCamera
+
+_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 
 
 def check_cameras_differ(rig: Rig) -> None:
@@ -31,8 +34,19 @@ def _device(camera: RigCamera) -> str | None:
         return None
     device = str(source.device)
     if "://" in device:
-        scheme, _, rest = device.partition("://")
-        return f"the stream {scheme}://{rest.rpartition('@')[2]}"
+        return f"the stream {_address(device)}"
     if device.isdigit():
         return f"/dev/video{int(device)}"
     return os.path.realpath(device) if device.startswith("/dev/") else None
+
+
+def _address(url: str) -> str:
+    """The URL without what does not tell cameras apart: who asks, capitals, the usual port, a slash at the end."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return url
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    shown = "" if port in (None, _PORTS.get(parts.scheme)) else f":{port}"
+    return f"{parts.scheme}://{host}{shown}{parts.path.rstrip('/')}{'?' if parts.query else ''}{parts.query}"

@@ -143,6 +143,7 @@ MISTAKES = {
     "2x3 matrix": (lambda file: file["cameras"][1]["matrix"].pop(), ["`cam_1`", "`matrix` must be 3x3"]),
     "listed twice": (set_value("cam_0", "cameras", 1, "id"), ["`cam_0`", "twice"]),
     "no file name": (set_value("a/b", "cameras", 1, "id"), ["'a/b'", "cannot name a file"]),
+    "more than 32 bytes": (set_value("\U0001f590" * 9, "cameras", 1, "id"), ["cannot name a file", "count twice"]),
     "coefficients": (set_value([0.1] * 4, "cameras", 1, "distortion"), ["`cam_1`", "takes 5 coefficients", "got 4"]),
     "lens": (set_value("pinhole", "cameras", 1, "lens"), ["pinhole", "cameras[1].lens"]),
     "image size": (set_value([640], "cameras", 1, "image_size"), ["image_size"]),

@@ -44,15 +44,37 @@ def test_two_grabbers_of_one_camera_and_one_that_claims_a_local_camera_are_named
         assert run.left_behind() == []
 
 
+SAME_STREAMS = [
+    ("http://10.0.0.1:80/a/", "HTTP://10.0.0.1/a"),
+    ("rtsp://Camera.local/1", "rtsp://user:a@b@camera.local:554/1"),
+    ("http://[FE80::1]/a", "http://[fe80::1]:80/a"),
+]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(0, "/dev/video0"), ("http://10.0.0.1/a", "http://user:secret@10.0.0.1/a"), ("/dev/video3", 3)],
+    [(0, "/dev/video0"), ("http://10.0.0.1/a", "http://user:secret@10.0.0.1/a"), ("/dev/video3", 3), *SAME_STREAMS],
 )
 def test_one_camera_under_two_names_is_refused(first, second):
     cameras = [rig_camera(OpenCvSource(device=device)) for device in (first, second)]
     object.__setattr__(cameras[1], "camera_id", "cam_1")
     with pytest.raises(UserError, match="`cam_0` and `cam_1` are both"):
         check_cameras_differ(Rig(tuple(cameras)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("http://10.0.0.1/x?user=a@b", "http://10.0.0.2/x?user=a@b"),
+        ("http://10.0.0.1/x?camera=1", "http://10.0.0.1/x?camera=2"),
+        ("http://10.0.0.1:81/", "http://10.0.0.1/"),
+        ("http://10.0.0.1:port/", "http://10.0.0.2:port/"),
+    ],
+)
+def test_two_streams_are_two_cameras(first: str, second: str):
+    cameras = [rig_camera(OpenCvSource(device=device)) for device in (first, second)]
+    object.__setattr__(cameras[1], "camera_id", "cam_1")
+    check_cameras_differ(Rig(tuple(cameras)))
 
 
 def test_a_file_may_be_played_twice():
