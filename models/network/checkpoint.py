@@ -23,8 +23,8 @@ from models.weights import checkpoint_path
 
 _KEY = "usthand"
 _FORMAT = "usthand checkpoint 1"
-_LATER_FIELDS = ("landmark_heatmaps",)
-"""Of the config: not written where they are false, so that checkpoints from before keep their bytes."""
+_LATER_FIELDS = ("landmark_heatmaps", "trust_exponent")
+"""Of the config: not written where they are as by default, so that checkpoints from before keep their bytes."""
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ def save_checkpoint(path: Path, state: dict[str, Tensor], info: CheckpointInfo, 
     tensors = {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in state.items()}
     header = {"format": _FORMAT, **msgspec.to_builtins(info)}
     for name in _LATER_FIELDS:
-        if not header["network"][name]:
+        if header["network"][name] == getattr(NetworkConfig(), name):
             del header["network"][name]
     write_tensors(path, tensors, header)
     write_atomic(path.with_suffix(".json"), (json.dumps(header, indent=2) + "\n").encode())

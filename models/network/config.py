@@ -39,6 +39,8 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     `correction_share`: in use, but not in training, the flow's mode is moved back to the 2D estimates, so that this
     share of what it corrects is left; its spread stays. Corrections learned on hands unlike those in use are too large.
+    `trust_exponent`, likewise: each view's trust in a joint to that power weighs it in the DLT. On such hands the
+    network is surer than it is right.
     """
 
     recipe: str = "paper"
@@ -60,6 +62,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     landmark_heatmaps: bool = False
     robust_rounds: int = 0
     correction_share: float = 1.0
+    trust_exponent: float = 1.0
 
     casa: bool = True
     gcn: bool = True
@@ -79,6 +82,8 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 raise ValueError(f"{name} is {value}, expected {least} or more")
         if not 0 <= self.correction_share <= 1:
             raise ValueError(f"correction_share is {self.correction_share}, expected 0 to 1")
+        if not 0 < self.trust_exponent <= 1:
+            raise ValueError(f"trust_exponent is {self.trust_exponent}, expected more than 0, and 1 at most")
         if self.crop_px % 32:
             raise ValueError(f"crop_px is {self.crop_px}, expected a multiple of 32, the backbone's coarsest stride")
         if self.landmarks and self.crop_px != 224:
@@ -144,6 +149,7 @@ RECIPES = {
         neighbours=8,
         robust_rounds=3,
         correction_share=0.5,
+        trust_exponent=0.6,
     ),
     "tiny": NetworkConfig(
         recipe="tiny",

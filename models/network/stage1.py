@@ -88,7 +88,7 @@ class Stage1(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.correction_share = config.correction_share  # 1 in training
+        self.correction_share, self.trust_exponent = config.correction_share, config.trust_exponent
         if config.landmarks:
             made = HeatmapLandmarkNet() if config.landmark_heatmaps else LandmarkNet()
             self.backbone = made.requires_grad_(False)
@@ -110,6 +110,10 @@ class Stage1(nn.Module):
             nn.init.zeros_(self.view_weight.weight)
         self.point_features = PointFeatures(config)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def to_be_trained(self) -> None:
+        """What is corrected and trusted less in use is as it was learned."""
+        self.correction_share = self.trust_exponent = 1.0
 
     def forward(self, crops_rgb: Tensor, P_crop: Tensor, view_mask: Tensor, latents: Tensor) -> Stage1Output:
         """One frame of each of B batches.
@@ -245,7 +249,8 @@ class Stage1(nn.Module):
 
     def _trust(self, found: _View) -> Tensor:
         """(B, V, J): the confidence; of a landmark network less where there may be no hand in the view."""
-        return found.confidence if found.log_spread is None else found.confidence * found.presence.unsqueeze(-1)
+        trust = found.confidence if found.log_spread is None else found.confidence * found.presence.unsqueeze(-1)
+        return trust if self.trust_exponent == 1 else trust**self.trust_exponent
 
     def _dlt_weights(self, confidence: Tensor, features: Tensor, view_mask: Tensor) -> Tensor:
         """(B, V, J): the confidence, times a learned factor from 1/e^2 to e^2 where switched on; 0 in absent views."""

@@ -38,7 +38,7 @@ class TimedTraining:
             weights = read_landmark_net(checkpoint_path("shipped")).state_dict()
             self.model.stage1.backbone.load_state_dict(weights)
         self.averaged = copy.deepcopy(self.model).eval()
-        self.model.stage1.correction_share = 1.0
+        self.model.stage1.to_be_trained()
         self.curve: list[dict[str, float]] = []
         self.step = self.skipped = 0
         self._rate = _RATES.get(name, _USUAL_RATE)

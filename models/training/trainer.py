@@ -65,7 +65,7 @@ class Trainer:
         if config.backbone_weights:
             self._load_backbone(Path(config.backbone_weights))
         self.averaged = copy.deepcopy(self.model).eval()
-        self.model.stage1.correction_share = 1.0
+        self.model.stage1.to_be_trained()
         self.optimiser = torch.optim.Adam(
             [each for each in self.model.parameters() if each.requires_grad], lr=config.learning_rate
         )

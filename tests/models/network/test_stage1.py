@@ -189,6 +189,20 @@ def test_in_use_a_share_of_the_correction_is_left_and_its_spread_stays() -> None
     torch.testing.assert_close(*spreads, rtol=0, atol=1e-4)
 
 
+def test_in_use_trust_weighs_by_its_power_and_in_training_as_it_is() -> None:
+    *given, latents = inputs(TINY, 1, 4)
+    trusted, tempered = (network(recipe("tiny", trust_exponent=power)).eval() for power in (1.0, 0.5))
+    tempered.load_state_dict(trusted.state_dict())
+    weights: list[torch.Tensor] = []
+    for stage1 in (trusted, tempered):
+        agreeing = stage1._agreeing
+        stage1._agreeing = lambda given, *more, plain=agreeing: weights.append(given) or plain(given, *more)  # type: ignore[method-assign]
+        stage1(*given, latents)
+    torch.testing.assert_close(weights[1], weights[0].sqrt())
+    tempered.to_be_trained()
+    torch.testing.assert_close(tempered(*given, latents).queries_m, trusted(*given, latents).queries_m)
+
+
 def test_gradients_reach_every_parameter() -> None:
     stage1 = network()
     *given, latents = inputs(TINY, 2, 3)
@@ -281,6 +295,7 @@ def test_config_names_what_is_wrong() -> None:
         ({"neighbours": 64}, "cloud of 42 points"),
         ({"casa": 1}, "casa"),
         ({"correction_share": 1.5}, "correction_share is 1.5"),
+        ({"trust_exponent": 0.0}, "trust_exponent is 0.0"),
     ):
         with pytest.raises(UserError, match=said):
             recipe("tiny", **changes)
