@@ -34,13 +34,13 @@ class SlotFrame(Frame):
 class CameraIntake:
     """What the intake knows of one camera's grabber. `used` counts the frames that the worker needs no more."""
 
-    def __init__(self, camera: RigCamera, policy: Policy, slots: int | None = None) -> None:
+    def __init__(self, camera: RigCamera, policy: Policy, dates: FrameDates, slots: int | None = None) -> None:
         """`slots`: so many frames from the network are kept, for a recording that may be slow."""
         self.status = CameraStatus(camera_id=camera.camera_id, state="starting")
         self.heard_s = time.monotonic()
         self.used = 0
         self.undecodable = 0
-        self.dates = FrameDates(policy)
+        self.dates = dates
         self.sender = FrameSender(camera, policy)
         self._note = ""
         self._camera = camera

@@ -10,6 +10,7 @@ import time
 from collections import deque
 
 from app.assembly.camera_intake import CameraIntake
+from app.assembly.frame_dates import frame_dates
 from app.assembly.intake_sockets import IntakeSockets, Pacing
 from app.assembly.published_sets import make_synchroniser
 from app.run.policy import ReplayPolicy
@@ -34,7 +35,11 @@ class Intake:
         self._folder = folder
         self._policy = settings.policy
         slots = settings.record.slots if settings.record else None
-        self._cameras = {camera.camera_id: CameraIntake(camera, self._policy, slots) for camera in rig.cameras}
+        dates = frame_dates(rig, self._policy)
+        self._cameras = {
+            camera.camera_id: CameraIntake(camera, self._policy, dates[camera.camera_id], slots)
+            for camera in rig.cameras
+        }
         self._synchroniser = make_synchroniser(rig, self._policy, settings.phases_ns)
         self._pacing = Pacing(self._policy) if isinstance(self._policy, ReplayPolicy) else None
         self._reader = RingReader()

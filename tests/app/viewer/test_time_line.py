@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.assembly.camera_intake import CameraIntake
+from app.assembly.frame_dates import FrameDates
 from app.assembly.intake_sockets import Pacing
 from app.capture.grabber import Pacer
 from app.run.policy import ReplayPolicy
@@ -213,7 +214,7 @@ class _Clock:
         self.publisher.bind(address)
         self.pacing = Pacing(ReplayPolicy(pace=pace, frames_ahead=10**6))  # pyright: ignore[reportArgumentType]
         camera = make_rig().cameras[0]
-        self.intake = CameraIntake(camera, self.pacing._policy)
+        self.intake = CameraIntake(camera, self.pacing._policy, FrameDates(self.pacing._policy))
         self.intake.status = CameraStatus(camera_id="cam_0", state="streaming", first_capture_time_ns=100 * SECOND)
         self.pacer = Pacer("cam_0", address, pace == "recorded")
         until = time.monotonic() + 60
