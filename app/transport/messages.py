@@ -293,8 +293,17 @@ def encode_plain(value: dict) -> bytes:
     return msgspec.msgpack.encode(value)
 
 
+def decode_request(data: bytes) -> dict[str, str | int | float | bool | None]:
+    """A command. Raises MessageRefused for anything that is not a map of single values: what is nested by the hundred
+    cannot even be told in an error."""
+    try:
+        return msgspec.msgpack.decode(data, type=dict[str, str | int | float | bool | None])
+    except (ValueError, RecursionError) as error:
+        raise MessageRefused(str(error)) from None
+
+
 def decode_plain(data: bytes) -> dict:
-    """Raises MessageRefused for anything that is not a map."""
+    """An answer. Raises MessageRefused for anything that is not a map."""
     try:
         return msgspec.msgpack.decode(data, type=dict)
     except (ValueError, RecursionError) as error:

@@ -25,7 +25,7 @@ import zmq
 
 from app.transport.allowance import Allowance
 from app.transport.keys import Keys
-from app.transport.messages import Message, MessageRefused, decode, decode_plain, encode, encode_plain
+from app.transport.messages import Message, MessageRefused, decode, decode_plain, decode_request, encode, encode_plain
 from app.transport.strangers import Strangers
 from calibration.errors import UserError
 
@@ -329,7 +329,7 @@ class CommandServer:
             if self._strangers.any_ignored and self._strangers.is_ignored(_peer(request)):
                 continue
             try:
-                answer = encode_plain(self._answer(decode_plain(request.bytes)))
+                answer = encode_plain(self._answer(decode_request(request.bytes)))
             except (MessageRefused, ValueError) as refused:
                 self._strangers.refuse(_peer(request), str(refused))
                 continue

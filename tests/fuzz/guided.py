@@ -20,7 +20,7 @@ atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["app", "calibration", "models.files"]):
     from app.sources.jpeg_header import jpeg_size
-    from app.transport.messages import MessageRefused, decode, decode_plain
+    from app.transport.messages import MessageRefused, decode, decode_request
     from calibration.errors import UserError
     from calibration.plain_json import parse_json
     from calibration.plain_yaml import parse_yaml
@@ -43,7 +43,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], type[Exception]]] = {
     "yaml": (lambda data: parse_yaml(data.decode(errors="replace")), yaml.YAMLError),
     "json": (parse_json, ValueError),
     "message": (decode, MessageRefused),
-    "request": (decode_plain, MessageRefused),
+    "request": (decode_request, MessageRefused),
     "jpeg": (lambda data: jpeg_size(b"\xff\xd8" + data), ValueError),
     "frames": (_of_file(read_frames_csv, ",".join(FRAME_COLUMNS).encode() + b"\n"), UserError),
     "npy": (_of_file(read_npy), ValueError),

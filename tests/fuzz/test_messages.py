@@ -15,7 +15,7 @@ from app.transport.messages import (
     Pace,
     RecordingStatus,
     decode,
-    decode_plain,
+    decode_request,
     encode,
 )
 from app.transport.ring import RingReader, RingWriter, SlotRef
@@ -67,9 +67,11 @@ def test_hostile_messages(data: bytes) -> None:
 
 
 def test_hostile_requests() -> None:
-    for data in (b"", b"\xa1x", b"\x81\xa1\xff\x01", b"\x81\xa1x" * 5000 + b"\x01", msgspec.msgpack.encode([1])):
+    nested = [b"\x81\xa2do" + b"\x91" * depth + b"\x01" for depth in (1, 900, 5000)]
+    for data in (b"", b"\xa1x", b"\x81\xa1\xff\x01", msgspec.msgpack.encode([1]), *nested):
         with pytest.raises(MessageRefused):
-            decode_plain(data)
+            decode_request(data)
+    assert decode_request(msgspec.msgpack.encode({"do": "play", "speed": 0.5, "time_ns": None}))["speed"] == 0.5
 
 
 def test_a_slot_that_the_ring_does_not_have_is_not_looked_at() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,19 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.assembly.intake_sockets import answer_grabber
 from app.recording.process import check_take_name
 from app.sources.jpeg_header import jpeg_size
 from app.transport.clock import ClockOffset, answer_clock
-from app.transport.messages import CameraStatus, MessageRefused, decode, decode_plain, encode, encode_plain
+from app.transport.messages import (
+    CameraStatus,
+    MessageRefused,
+    decode,
+    decode_plain,
+    decode_request,
+    encode,
+    encode_plain,
+)
 from app.transport.sockets import (
     CommandClient,
     CommandServer,
@@ -28,6 +38,7 @@ from calibration.camera_names import camera_number
 from calibration.errors import UserError
 from calibration.plain_json import parse_json
 from calibration.plain_yaml import parse_yaml
+from models.simulation.simulated_rig import ring_rig
 
 FEW = settings(
     max_examples=25,
@@ -96,6 +107,23 @@ def test_a_server(tmp_path: Path, parts: list[bytes]) -> None:
             each.close()
 
 
+def test_a_server_that_tells_what_it_was_asked_is_asked_what_is_nested_as_deep_as_can_be_read(tmp_path: Path) -> None:
+    server = CommandServer(ipc_address(tmp_path / "c"), partial(answer_grabber, ring_rig(2), lambda _: False))
+    peer, client = raw(zmq.DEALER, server.address), raw(zmq.DEALER, server.address)
+    # Somewhere there what was just read is too deep to be told.
+    for depth in range(800, 1001):
+        peer.send(b"\x81\xa2do" + b"\x91" * depth + b"\x01")
+    client.send(encode_plain({"do": ["clock"]}))
+    client.send(encode_plain({"do": "clock", "number": 1}))
+    end = time.monotonic() + 60
+    while not client.poll(0) and time.monotonic() < end:
+        wait([], [server], 0.1)
+        server.serve()
+    assert decode_plain(client.recv())["number"] == 1
+    for each in (peer, client, server):
+        each.close()
+
+
 @FEW
 @given(st.binary(max_size=80) | VALUES.map(lambda value: encode_plain({"number": value, "received_ns": value})))
 def test_a_client_and_the_clock(tmp_path: Path, said: bytes) -> None:
@@ -138,7 +166,12 @@ def test_a_publisher(tmp_path: Path, said: list[bytes]) -> None:
 @FEW
 @given(st.binary(max_size=200))
 def test_readers_of_bytes(data: bytes) -> None:
-    for read, refusals in ((decode, MessageRefused), (decode_plain, MessageRefused), (parse_json, ValueError)):
+    for read, refusals in (
+        (decode, MessageRefused),
+        (decode_plain, MessageRefused),
+        (decode_request, MessageRefused),
+        (parse_json, ValueError),
+    ):
         with contextlib.suppress(refusals):
             read(data)
     for start in (data, b"\xff\xd8" + data, b"\xff\xd8\xff\xc0" + data):
