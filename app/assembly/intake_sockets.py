@@ -106,7 +106,8 @@ def network_subscriber(rig: Rig, keys: Keys | None) -> Subscriber:
     """For frames of the rig's remote cameras, and no more of anything than they can send."""
     lenses = [camera.camera for camera in rig.cameras if camera.remote]
     largest = max((3 * lens.width * lens.height for lens in lenses), default=0) + _HEADERS
-    return Subscriber(_NETWORK_BACKLOG, keys, Allowance(_NETWORK_PER_S * max(1, len(lenses))), largest)
+    allowance = Allowance(_NETWORK_PER_S * max(1, len(lenses)))
+    return Subscriber(_NETWORK_BACKLOG, keys, allowance, largest, max(1, len(lenses)))
 
 
 class Pacing:

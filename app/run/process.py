@@ -6,6 +6,7 @@ import ctypes
 import errno
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -23,6 +24,8 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
+# More than connections of others, cameras and rings take, where the machine allows it; 1024 are not.
+_DESCRIPTORS = 65_536
 
 stop = threading.Event()
 """Set when this process is asked to end."""
@@ -37,6 +40,11 @@ def start_process(name: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda *_: stop.set())
+
+
+def _allow_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _DESCRIPTORS)), hard))
 
 
 def process_parser() -> argparse.ArgumentParser:
@@ -54,6 +62,7 @@ def run_process(name: str, args: argparse.Namespace, work: Callable[[RunFolder, 
     run's folder. 1 after a WriteError.
     """
     start_process(name)
+    _allow_descriptors()
     ignore_stops_at_end()
     explain_on_request()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from app.transport.allowance import Allowance
+from app.transport.inflow import Inflow
 from app.transport.keys import Keys
 from app.transport.messages import Message, MessageRefused, decode, decode_plain, decode_request, encode, encode_plain
 from app.transport.strangers import Strangers
@@ -39,6 +40,10 @@ _LARGEST_REQUEST = 64 << 10
 # A frame sent over the network is megabytes: two may wait, the third is dropped, so latency stays bounded.
 PAYLOAD_BACKLOG = 2
 _MOST_PARTS = 2
+# Who asks waits for the answer.
+_REQUEST_BACKLOG = 4
+# Of several whose messages may all wait.
+_CONNECTIONS = 16
 # Of all machines that ask: each does twice a second.
 _REQUESTS_PER_S = 500
 # While there is something that may not be read yet.
@@ -91,7 +96,7 @@ def check_address(address: str, keys: Keys | None) -> None:
         )
 
 
-def _bind(socket: zmq.Socket, address: str, keys: Keys | None = None) -> str:
+def _bind(socket: zmq.Socket, address: str, inflow: Inflow, keys: Keys | None = None) -> str:
     """Returns the address bound, with the port that the system chose for port 0."""
     if keys is not None:
         keys.serve(socket)
@@ -102,7 +107,9 @@ def _bind(socket: zmq.Socket, address: str, keys: Keys | None = None) -> str:
         socket.bind(address)
     except zmq.ZMQError as error:
         raise UserError(f"cannot listen on `{address}`: {error.strerror}. Give another address or port.") from None
-    return socket.get_string(zmq.LAST_ENDPOINT)
+    bound = socket.get_string(zmq.LAST_ENDPOINT)
+    inflow.watch(bound)
+    return bound
 
 
 def _connect(socket: zmq.Socket, address: str, keys: Keys | None) -> None:
@@ -146,10 +153,11 @@ class Publisher:
         self._waits = waits
         self._keys = keys
         self._subscribers = 0
+        self._inflow = Inflow(_LARGEST_REQUEST, 0, _CONNECTIONS)
 
     def bind(self, address: str) -> str:
         """Returns the address bound, with the port that the system chose for port 0."""
-        return _bind(self._socket, address, self._keys)
+        return _bind(self._socket, address, self._inflow, self._keys)
 
     def connect(self, address: str) -> None:
         _connect(self._socket, address, self._keys)
@@ -192,6 +200,7 @@ class Publisher:
         return self._subscribers
 
     def close(self) -> None:
+        self._inflow.close()
         self._socket.close()
 
 
@@ -203,12 +212,14 @@ class NewestPublisher:
         self._socket.set(zmq.CONFLATE, 1)
         self._socket.set(zmq.LINGER, 200)
         self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
-        self.address = _bind(self._socket, address)
+        self._inflow = Inflow(_LARGEST_REQUEST, 0, _CONNECTIONS)
+        self.address = _bind(self._socket, address, self._inflow)
 
     def send(self, message: Message) -> None:
         self._socket.send(encode(message))
 
     def close(self) -> None:
+        self._inflow.close()
         self._socket.close()
 
 
@@ -221,10 +232,12 @@ class Subscriber:
         keys: Keys | None = None,
         allowance: Allowance | None = None,
         largest: int = _LARGEST_FRAME,
+        connections: int = 1,
     ) -> None:
         """With an `allowance` no more messages than that are read, and their first parts are small: of peers that may
         mean harm. As ZeroMQ takes from each connection in turn, one that floods costs the others nothing. A peer that
-        sends more than `largest` bytes loses its connection."""
+        sends more than `largest` bytes in a message, or more than a backlog of them that are not read, loses its
+        connection; a backlog of so many `connections` may wait at once."""
         self._allowance = allowance
         self._socket = zmq.Context.instance().socket(zmq.SUB)
         self._socket.set(zmq.RCVHWM, backlog)
@@ -235,12 +248,13 @@ class Subscriber:
         self._socket.set(zmq.MAXMSGSIZE, largest)
         self._keys = keys
         self._strangers = Strangers()
+        self._inflow = Inflow(largest, backlog, connections)
 
     def connect(self, address: str) -> None:
         _connect(self._socket, address, self._keys)
 
     def bind(self, address: str) -> str:
-        return _bind(self._socket, address, self._keys)
+        return _bind(self._socket, address, self._inflow, self._keys)
 
     @property
     def refused(self) -> int:
@@ -259,7 +273,9 @@ class Subscriber:
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
+                self._inflow.read_all()
                 return
+            self._inflow.read(parts)
             if self._allowance is not None:
                 self._allowance.use()
             if self._strangers.any_ignored and self._strangers.is_ignored(_peer(parts[0])):
@@ -281,6 +297,7 @@ class Subscriber:
         return self._allowance is not None and not self._allowance.left
 
     def close(self) -> None:
+        self._inflow.close()
         self._socket.close()
 
 
@@ -310,7 +327,9 @@ class CommandServer:
         self._socket = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
         self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
-        self.address = _bind(self._socket, address, keys)
+        self._socket.set(zmq.RCVHWM, _REQUEST_BACKLOG)
+        self._inflow = Inflow(_LARGEST_REQUEST, _REQUEST_BACKLOG, _CONNECTIONS)
+        self.address = _bind(self._socket, address, self._inflow, keys)
         self._answer = answer
         self._allowance = Allowance(_REQUESTS_PER_S)
         self._strangers = Strangers()
@@ -322,10 +341,14 @@ class CommandServer:
 
     def serve(self) -> None:
         """Answer what was asked, at most so much a second. Peers that ask nonsense are ignored in time."""
-        while self._allowance.left and self._socket.poll(0):
+        while self._allowance.left:
+            if not self._socket.poll(0):
+                self._inflow.read_all()
+                return
             self._allowance.use()
             # A REQ socket puts an empty part before its request, and wants it before the answer.
-            *envelope, request = self._socket.recv_multipart(copy=False)
+            *envelope, request = parts = self._socket.recv_multipart(copy=False)
+            self._inflow.read(parts[1:])  # the first is the socket's own name for the peer
             if self._strangers.any_ignored and self._strangers.is_ignored(_peer(request)):
                 continue
             try:
@@ -341,6 +364,7 @@ class CommandServer:
         return self._strangers.refused
 
     def close(self) -> None:
+        self._inflow.close()
         self._socket.close()
 
 

@@ -240,3 +240,13 @@ def test_a_worker_that_dies_before_it_does_anything_is_given_up(tmp_path):
     )
     assert done.returncode == 1
     assert "worker died 3 times before it did anything (exit code 7); giving up" in done.stderr
+
+
+def test_a_process_of_a_run_may_open_more_files_than_its_shell_allows():
+    script = (
+        "import resource as r; from app.run.process import _allow_descriptors as allow; "
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (64, hard)); allow(); "
+        "print(r.getrlimit(r.RLIMIT_NOFILE)[0] == min(hard, 65536))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
