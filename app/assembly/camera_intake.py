@@ -42,6 +42,7 @@ class CameraIntake:
         self.undecodable = 0
         self.dates = dates
         self.sender = FrameSender(camera, policy)
+        self.remote = camera.remote
         self._note = ""
         self._camera = camera
         self._pid = 0
@@ -101,6 +102,9 @@ class CameraIntake:
 
     def lose(self, detail: str) -> None:
         self.status = msgspec.structs.replace(self.status, state="lost", detail=detail)
+
+    def tell(self, detail: str) -> None:
+        self.status = msgspec.structs.replace(self.status, detail=detail)
 
     def tell_of_times(self, note: str) -> None:
         """What is wrong with the times of its frames, nothing where they are right again."""

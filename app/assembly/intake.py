@@ -24,6 +24,8 @@ from calibration.rig import Rig
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
+# So many times as long as a grabber is silent, its camera's opening may last until it is told.
+_BEGINS = 4
 
 
 class Intake:
@@ -188,10 +190,16 @@ class Intake:
                 self._synchroniser.stops(status.camera_id)
 
     def _note_silence(self) -> None:
-        """A grabber that says nothing is gone: its camera is lost until it speaks again."""
-        spoke_s = time.monotonic() - self._policy.silent_s
+        """A grabber that says nothing is gone: its camera is lost until it speaks again. Before, it may take longer."""
+        now_s, silent_s = time.monotonic(), self._policy.silent_s
         for camera_id, camera in self._cameras.items():
-            if camera.heard_s < spoke_s and camera.status.state not in ("lost", "ended", "starting"):
+            if camera.status.state == "starting":
+                if camera.heard_s < now_s - _BEGINS * silent_s and not camera.status.detail:
+                    what = "no grabber of another machine sends it yet" if camera.remote else "it is not opened yet"
+                    log.warning("camera %s: %s", camera_id, what)
+                    with self._lock:
+                        camera.tell(what)
+            elif camera.heard_s < now_s - silent_s and camera.status.state not in ("lost", "ended"):
                 log.warning("camera %s: its grabber is silent", camera_id)
                 with self._lock:
                     camera.lose("its grabber is silent")

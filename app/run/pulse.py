@@ -63,7 +63,7 @@ pulse = Pulse()
 
 @dataclass
 class Watched:
-    """What a supervisor knows of a process's pulse. Nothing is expected of it before its first turn: it may load."""
+    """What a supervisor knows of a process's pulse. Before its first turn it may load."""
 
     path: Path
     turns: int = 0
@@ -79,7 +79,7 @@ class Watched:
             self.turns, self.done, self.changed_s = turns, done, now_s
 
     def stands_still(self, now_s: float, limit_s: float) -> bool:
-        return self.turns > 0 and now_s - self.changed_s > limit_s
+        return now_s - self.changed_s > limit_s
 
 
 def explain_on_request() -> None:

@@ -46,7 +46,9 @@ class Patience:
     `restart_s`: before what died is started again; what dies `deaths` times in `deaths_s`, or as often in a row without
     having done anything, will not get better. `hung_s`: a process whose main loop does not come round for so long
     stands still: it is ended and started again. The worker may take twice as long, as another engine may have to take
-    the place of one that failed, and each twice as long before its first piece of work. `poses_s`: for the worker to
+    the place of one that failed, and each twice as long before its first piece of work; `load_s` until its main loop
+    begins, and the worker, which may build an engine, and the recorder, which may repair a session, five times that.
+    `poses_s`: for the worker to
     finish a file of poses, whatever its length. `begin_s`: for the first picture, from which the seconds of a run
     count, and then they count without it.
     """
@@ -58,6 +60,7 @@ class Patience:
     deaths: int = 5
     deaths_s: float = 20.0
     hung_s: float = 30.0
+    load_s: float = 120.0
     poses_s: float = 120.0
     begin_s: float = 60.0
 
@@ -127,7 +130,10 @@ class _Child:
         if self.process is None or self.pulse is None or self.process.poll() is not None:
             return
         self.pulse.look(now)
-        limit_s = patience.hung_s * (2 if self.name == "worker" else 1) * (1 if self.pulse.done else 2)
+        if self.pulse.turns:
+            limit_s = patience.hung_s * (2 if self.name == "worker" else 1) * (1 if self.pulse.done else 2)
+        else:
+            limit_s = patience.load_s * (5 if self.name in ("worker", "recorder") else 1)
         if not self.pulse.stands_still(now, limit_s):
             return
         log.error("%s stands still for %.0f s; its stack follows, then it is ended", self.name, limit_s)

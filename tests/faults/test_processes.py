@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from app.run import supervisor
 from app.run.pose_rows import part_of
 from app.run.pulse import Pulse, Watched
+from app.run.settings import RunFolder
 from calibration.session import Session, write_session
 from models.simulation.simulated_rig import ring_rig
 from tests.conftest import ROOT
@@ -41,7 +44,8 @@ def test_who_stands_still_is_told_by_counts_that_do_not_change(tmp_path):
     pulse, watched = Pulse(), Watched(tmp_path / "pulse", changed_s=0.0)
     pulse.open(tmp_path / "pulse")
     watched.look(100.0)
-    assert not watched.stands_still(100.0, 30.0), "it may load"
+    assert (watched.turns, watched.stands_still(100.0, 120.0)) == (0, False), "it may load"
+    assert watched.stands_still(121.0, 120.0)
     pulse.beat()
     watched.look(101.0)
     assert not watched.stands_still(130.0, 30.0)
@@ -49,6 +53,23 @@ def test_who_stands_still_is_told_by_counts_that_do_not_change(tmp_path):
     pulse.work()
     watched.look(133.0)
     assert (watched.done, watched.stands_still(134.0, 30.0)) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "load_s", "ended"), [("grabber", 0.0, True), ("grabber", 60.0, False), ("worker", 0.0, True)]
+)
+def test_a_process_that_never_begins_is_named_and_ended(tmp_path, caplog, name, load_s, ended):
+    """Stopped as it started, or stuck in its camera's first opening."""
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    child = supervisor._Child(name=name, command=command, deaths=deque())
+    child.start(RunFolder(tmp_path))
+    assert child.process is not None
+    child.process.send_signal(signal.SIGSTOP)
+    child.end_if_hung(time.monotonic() + 1, supervisor.Patience(hung_s=0.0, load_s=load_s))
+    assert (child.poll() is not None) == ended
+    assert (f"{name} stands still for 0 s; its stack follows" in caplog.text) == ended
+    child.process.kill()
+    child.process.wait()
 
 
 @pytest.mark.parametrize("words", [("app.worker.process",), ("app.capture.grabber", "cam_1")])
@@ -154,13 +175,13 @@ sys.exit(run_process("stuck", process_parser().parse_args(), work))
 )
 def test_a_process_that_is_stuck_does_not_outlive_its_supervisor(tmp_path, loop):
     """It is in a loop that asks for no signal, or in a driver that does not give the interpreter back."""
-    supervisor = stuck_process(tmp_path, loop)
-    assert supervisor.stdout is not None and supervisor.stderr is not None
-    assert supervisor.stdout.readline() == "stuck\n"
-    (child,) = psutil.Process(supervisor.pid).children()
-    supervisor.kill()
-    said = supervisor.stderr.read()  # until the child has closed it
-    supervisor.wait()
+    parent = stuck_process(tmp_path, loop)
+    assert parent.stdout is not None and parent.stderr is not None
+    assert parent.stdout.readline() == "stuck\n"
+    (child,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    said = parent.stderr.read()  # until the child has closed it
+    parent.wait()
     gone, _ = psutil.wait_procs([child], timeout=60)
     assert gone or child.status() == psutil.STATUS_ZOMBIE
     assert "in work" in said, "its stack"

@@ -63,3 +63,16 @@ def test_what_was_taken_too_long_ago_is_stale_though_it_came_just_now(monkeypatc
     assert taken is not None
     assert list(taken.frames) == ["cam_1"]
     assert intake._synchroniser.counters["cam_0"].stale == 1
+
+
+def test_a_camera_of_which_nothing_was_ever_heard_says_so(monkeypatch, caplog):
+    intake = intake_of(LivePolicy(), [], monkeypatch)
+    intake._note_silence()
+    assert intake.reports(None)["cam_1"].detail == ""
+    intake._cameras["cam_1"].heard_s -= 60
+    for _ in range(2):
+        intake._note_silence()
+    reports = intake.reports(None)
+    assert (reports["cam_1"].state, reports["cam_1"].detail) == ("starting", "it is not opened yet")
+    assert reports["cam_0"].detail == ""
+    assert caplog.text.count("cam_1: it is not opened yet") == 1
