@@ -3,8 +3,11 @@
 Here, and not beside the worker that writes them: the supervisor makes the file of a worker that died.
 """
 
+import fcntl
 import os
 import shutil
+from io import FileIO
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +72,35 @@ def has_rows(path: Path) -> bool:
     return (part_of(path) / "about.json").is_file()
 
 
+def lock_rows(hands: FileIO) -> bool:
+    """Make the rows this process's own until their file is closed; False where they are another's."""
+    try:
+        fcntl.flock(hands, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
+def is_written(path: Path) -> bool:
+    """Whether a process that lives writes rows there."""
+    try:
+        with (part_of(path) / "hands").open("rb", buffering=0) as hands:
+            return not lock_rows(hands)
+    except OSError:
+        return False
+
+
+def keep_rows(path: Path) -> tuple[Path, int]:
+    """Make a file of its own, `NAME-interrupted-1.npz` or the next, of what a run that was killed left; returns it and
+    how many hands. Raises as `finish_poses`; then the rows are that file's."""
+    others = (path.with_stem(f"{path.stem}-interrupted-{number}") for number in count(1))
+    kept = next(other for other in others if not other.exists() and not part_of(other).exists())
+    part_of(path).rename(part_of(kept))
+    return kept, finish_poses(kept)
+
+
 def finish_poses(path: Path) -> int:
     """Make the file of the rows that there are, and remove those; returns how many hands.
 
@@ -76,12 +108,12 @@ def finish_poses(path: Path) -> int:
     """
     part = part_of(path)
     about = _about(part / "about.json")
-    count = len(about.cameras)
+    cameras = len(about.cameras)
     hands, sets = _rows(part / "hands", HAND_ROW), _rows(part / "sets", SET_ROW)
     arrays = {name: hands[name] for name in HAND_ROW.names or () if name != "views"}
-    arrays |= {"views": _bits(hands["views"], count), "cameras": np.array(about.cameras)}
+    arrays |= {"views": _bits(hands["views"], cameras), "cameras": np.array(about.cameras)}
     arrays |= {f"set_{name}": sets[name] for name in ("time", "held", "predicted")}
-    arrays |= {"set_views": _bits(sets["views"], count), "definition": np.array(about.definition)}
+    arrays |= {"set_views": _bits(sets["views"], cameras), "definition": np.array(about.definition)}
     for file, (prefix, row) in _MORE.items():
         if (part / file).is_file():
             more = _rows(part / file, row)
@@ -128,10 +160,10 @@ def _about(path: Path) -> _About:
 
 def _rows(path: Path, dtype: np.dtype) -> np.ndarray:
     """Whole rows only: a process that was killed may have left a part of one."""
-    count = path.stat().st_size // dtype.itemsize
-    return np.memmap(path, dtype, "r", shape=(count,)) if count else np.empty(0, dtype)
+    rows = path.stat().st_size // dtype.itemsize
+    return np.memmap(path, dtype, "r", shape=(rows,)) if rows else np.empty(0, dtype)
 
 
-def _bits(masks: np.ndarray, count: int) -> np.ndarray:
-    """(n, count) bool"""
-    return (masks[:, None] >> np.arange(count, dtype=np.uint64)) & np.uint64(1) == 1
+def _bits(masks: np.ndarray, width: int) -> np.ndarray:
+    """(n, width) bool"""
+    return (masks[:, None] >> np.arange(width, dtype=np.uint64)) & np.uint64(1) == 1

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.run.pose_rows import finish_poses, has_rows
+from app.run.pose_rows import finish_poses, has_rows, is_written
 from app.run.process import stop
 from app.run.pulse import Watched
 from app.run.settings import RunFolder, RunSettings, run_folder
@@ -179,7 +179,7 @@ class Supervisor:
             finally:
                 self._end(children)
             summary = _read_summary(folder)
-            if not self._keep_poses(summary):
+            if not self._keep_poses(folder, summary):
                 exit_code = exit_code or 1
             return Outcome(exit_code, summary)
 
@@ -316,12 +316,13 @@ class Supervisor:
             for partial in self._viewer.file.parent.glob(f".{self._viewer.file.name}.*.partial"):
                 partial.unlink(missing_ok=True)
 
-    def _keep_poses(self, summary: dict) -> bool:
+    def _keep_poses(self, folder: RunFolder, summary: dict) -> bool:
         """What a worker that died had written of the poses becomes the file; False where there is none."""
         if self._settings.poses is None:
             return True
         path = Path(self._settings.poses)
-        if not has_rows(path):
+        # Rows that another run writes, or left, are not this one's.
+        if not folder.begun("poses").exists() or not has_rows(path) or is_written(path):
             return "poses" in summary
         try:
             hands = finish_poses(path)

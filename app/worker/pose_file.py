@@ -5,6 +5,7 @@ the worker, or the supervisor after a worker that died.
 """
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -15,12 +16,26 @@ from pathlib import Path
 import numpy as np
 
 from app.estimators.estimator import Estimate, Hand
-from app.run.pose_rows import AHEAD_ROW, ARM_ROW, HAND_ROW, SET_ROW, finish_poses, has_rows, mend_rows, part_of
+from app.run.pose_rows import (
+    AHEAD_ROW,
+    ARM_ROW,
+    HAND_ROW,
+    SET_ROW,
+    finish_poses,
+    has_rows,
+    is_written,
+    keep_rows,
+    lock_rows,
+    mend_rows,
+    part_of,
+)
 from app.transport.messages import AheadPose, ArmPose, HandPose, PoseSet
-from calibration.errors import WriteError, write_error
+from calibration.errors import UserError, WriteError, write_error
 from calibration.frames import FrameSet
 from calibration.hand import Definition
 from calibration.written_files import write_atomic
+
+log = logging.getLogger(__name__)
 
 _ROOM_S = 0.5
 # What a file has besides its rows: the names of its arrays, a few hundred bytes each.
@@ -44,7 +59,8 @@ class PoseFile:
     """
 
     def __init__(self, path: Path, cameras: Sequence[str], goes_on: bool = False) -> None:
-        """`goes_on`: after the rows of a worker of the same run that died; hands have further numbers then."""
+        """`goes_on`: after the rows of a worker of the same run that died; hands have further numbers then. Those of
+        another run that was killed are made a file of their own. Raises UserError where another run writes there."""
         self.path = Path(path)
         self._part = part_of(self.path)
         self._bits = {camera_id: 1 << number for number, camera_id in enumerate(cameras)}
@@ -54,12 +70,16 @@ class PoseFile:
         self._first_track = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if is_written(self.path):
+                raise UserError(f"{self.path}: another run writes its poses there. End that, or give another path.")
             if goes_on and has_rows(self.path):
                 self._first_track = mend_rows(self.path)
             else:
+                self._keep_others()
                 shutil.rmtree(self._part, ignore_errors=True)
                 self._part.mkdir()
             self._hands = (self._part / "hands").open("ab", buffering=0)
+            lock_rows(self._hands)
             self._sets = (self._part / "sets").open("ab", buffering=0)
             # Room for the file itself, so that a full disk is noticed while what was written can still become one.
             self._room = os.open(self._part / "room", os.O_CREAT | os.O_RDWR)
@@ -67,6 +87,16 @@ class PoseFile:
             raise write_error(
                 f"{self.path}: cannot write there ({error.strerror}). Give another path.", error
             ) from None
+
+    def _keep_others(self) -> None:
+        if not has_rows(self.path):
+            return
+        try:
+            kept, hands = keep_rows(self.path)
+        except UserError as error:
+            log.warning("%s", error)
+        else:
+            log.warning("%s: what a run that was killed had written is kept in %s: %d hands", self.path, kept, hands)
 
     def begin(self, definition: Definition) -> None:
         """Before the first set."""

@@ -106,6 +106,20 @@ def test_a_worker_that_is_killed_loses_no_poses_of_a_live_run(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_runs_that_write_the_same_poses_lose_none(tmp_path):
+    rig, poses = simulated_rig(tmp_path / "rig.yaml", cameras=2), tmp_path / "poses.npz"
+    with LiveRun(tmp_path, "live", rig, *LIVE, "--poses", poses) as run:
+        run.sets(5)
+        second = usthand("live", rig, *LIVE, "--poses", poses)
+        assert second.returncode == 2, second.stderr
+        assert f"{poses}: another run writes its poses there" in second.stderr
+        run.sets(5)
+        code, summary = run.interrupt()
+        assert code == 0
+    with np.load(poses) as file:
+        assert len(file["set_time"]) == summary["frame_sets"] >= 10
+
+
 def test_a_recorder_that_stands_still_is_started_again(tmp_path):
     rig = simulated_rig(tmp_path / "rig.yaml", cameras=2)
     with LiveRun(tmp_path, "live", rig, *LIVE, "--record", tmp_path / "a", module="tests.support.impatient") as run:

@@ -176,6 +176,7 @@ def test_a_worker_that_died_leaves_its_arms_too(tmp_path):
     poses.add(frame_set(0, CAMERAS), Estimate(hands=[hand(0)]), arms={3: arm()})
     with (part_of(tmp_path / "poses.npz") / "arms").open("ab") as rows:
         rows.write(b"part of a row")
+    poses._hands.close()
     again = PoseFile(tmp_path / "poses.npz", CAMERAS, goes_on=True)
     again.begin("anatomical")
     again.add(frame_set(9, CAMERAS), Estimate(hands=[hand(9)]), arms={3: arm()})
@@ -183,3 +184,25 @@ def test_a_worker_that_died_leaves_its_arms_too(tmp_path):
     with np.load(tmp_path / "poses.npz") as file:
         assert file["arm_time"].tolist() == [0, 9]
         assert file["arm_track"].tolist() == file["track"].tolist()
+
+
+def test_rows_that_another_run_writes_are_left_alone(tmp_path):
+    poses = written(tmp_path / "poses.npz")
+    for goes_on in (False, True):
+        with pytest.raises(UserError, match=r"poses.npz: another run writes its poses there"):
+            PoseFile(tmp_path / "poses.npz", CAMERAS, goes_on=goes_on)
+    poses.close()
+    with np.load(tmp_path / "poses.npz") as file:
+        assert file["time"].tolist() == [0]
+
+
+def test_what_a_run_that_was_killed_left_is_kept_beside(tmp_path, caplog):
+    for _ in range(2):
+        written(tmp_path / "poses.npz")._hands.close()
+    written(tmp_path / "poses.npz").close()
+    names = ["poses-interrupted-1.npz", "poses-interrupted-2.npz", "poses.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        with np.load(tmp_path / name) as file:
+            assert file["time"].tolist() == [0] and len(file["set_time"]) == 4
+    assert "poses-interrupted-2.npz: 1 hands" in caplog.text
