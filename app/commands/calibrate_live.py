@@ -67,7 +67,7 @@ def check_cameras(rig: Rig, args: argparse.Namespace) -> None:
                 f"{args.rig}: {camera.camera_id} is remote. Give `--listen tcp://HOST:PORT` for its grabber."
             )
     if listen:
-        check_address(listen, Keys(keys) if keys else None)
+        check_address(listen, Keys(keys) if keys else None, of_grabbers=True)
 
 
 def _board(args: argparse.Namespace) -> Board:

@@ -72,6 +72,6 @@ def _check_listen(args: argparse.Namespace) -> int:
 
     if args.rig is None:
         raise UserError("`--listen` is for the remote cameras of a rig: give `--rig RIG` as well.")
-    check_address(args.listen, Keys(args.keys) if args.keys else None)
+    check_address(args.listen, Keys(args.keys) if args.keys else None, of_grabbers=True)
     port = args.listen.rpartition(":")[2]
     return int(port) if port.isdecimal() else args.port

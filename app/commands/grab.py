@@ -30,7 +30,7 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     start_process(f"grabber[{args.camera}]")
     keys = Keys(args.keys) if args.keys else None
-    check_address(args.connect, keys)
+    check_address(args.connect, keys, of_grabbers=True)
     result = grab_remotely(args.camera, args.connect, keys, args.encoding, args.quality, args.seconds)
     if args.json:
         print(json.dumps(result))

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     check_live_rig(rig, args.rig)
     keys = Keys(args.keys) if args.keys else None
     if args.listen:
-        check_address(args.listen, keys)
+        check_address(args.listen, keys, of_grabbers=True)
     settings = run_settings(
         args,
         detector=detector_of(args),

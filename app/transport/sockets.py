@@ -76,11 +76,12 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def check_address(address: str, keys: Keys | None) -> None:
-    """Raises UserError for an address that is none, or that others can reach while no keys are given."""
+def check_address(address: str, keys: Keys | None, of_grabbers: bool = False) -> None:
+    """Raises UserError for an address that is none, or that others can reach while no keys are given. One
+    `of_grabbers` has a port, and the next is used too."""
     try:
         parts = urlsplit(address)
-        good = parts.scheme == "ipc" and bool(parts.path or parts.netloc)
+        good = parts.scheme == "ipc" and bool(parts.path or parts.netloc) and not of_grabbers
         good = good or (parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None)
     except ValueError:
         good = False

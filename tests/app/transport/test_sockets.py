@@ -21,7 +21,7 @@ from app.transport.sockets import (
     wait,
 )
 from calibration.errors import UserError
-from tests.support.live_run import free_port
+from tests.support.live_run import free_port, simulated_rig, usthand
 
 
 def status(number: int, detail: str = "") -> CameraStatus:
@@ -164,6 +164,15 @@ def test_the_network_asks_for_keys(tmp_path):
     for wrong in ("tcp://host", "udp://127.0.0.1:1", "127.0.0.1:5", "tcp://127.0.0.1:99999999"):
         with pytest.raises(UserError, match="no address"):
             check_address(wrong, None)
+
+
+def test_grabbers_connect_to_two_ports_and_so_to_no_file(tmp_path):
+    check_address(f"ipc://{tmp_path}/poses", None)
+    rig, file = simulated_rig(tmp_path / "rig.yaml", cameras=2), f"ipc://{tmp_path}/frames"
+    for command in (("live", rig, "--no-viewer", "--listen", file), ("grab", "cam_0", "--connect", file)):
+        done = usthand(*command)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert f"`{file}` is no address. Give tcp://HOST:PORT" in done.stderr
 
 
 def test_the_clock_offset_is_found_within_its_own_bound(ends):
