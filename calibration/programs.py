@@ -114,15 +114,18 @@ def say(message: str) -> None:
 def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place: object = "output") -> int:
     """The exit code of a program: that of its work, or that of what the work raised, which is said in one line.
 
-    `place` is what a failure to write is said of where the system names no file.
+    `place` is what a failure to write is said of where the system names no file. What tells the program to end, ends
+    its work as Ctrl-C does, so that it tidies up.
     """
     ignore_stops_at_end()
+    _end_as_by_interrupt()
     try:
         return work()
     except UserError as error:
         say(str(error))
         return 1 if isinstance(error, WriteError) else 2
     except KeyboardInterrupt:
+        say("interrupted before it was done")
         return 1
     except BrokenPipeError:
         # Whoever read the output has gone; the interpreter must not try to write the rest at its end.
@@ -131,6 +134,20 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
     except OSError as error:
         say(f"{error.filename or place}: {reason_of(error)}")
         return 1
+
+
+def _end_as_by_interrupt() -> None:
+    here = os.getpid()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if os.getpid() != here:  # forked: its work is no program's
+            os._exit(1)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPS[1:]:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, interrupt)
 
 
 def ignore_stops_at_end() -> None:

@@ -29,7 +29,7 @@ from app.batch.record import (
 )
 from app.batch.sessions import manifest_of, session_name
 from calibration.errors import UserError, write_error
-from calibration.programs import handled, heard
+from calibration.programs import handled
 from calibration.written_files import errors_naming, write_atomic
 
 log = logging.getLogger(__name__)
@@ -118,11 +118,7 @@ def run_batch(batch: Batch, out: Path, open_engine: Callable[[], BatchEngine]) -
         (out / ".batch").open("ab").close()
     except OSError as error:
         raise write_error(f"{out}: cannot be written ({error.strerror}). Give another folder by `-o`.", error) from None
-    with (
-        _alone(out),
-        handled(heard((signal.SIGTERM, signal.SIGHUP)), _interrupt),  # they end it as Ctrl-C does
-        BatchProgress(batch.tasks, batch.outcomes) as progress,
-    ):
+    with _alone(out), BatchProgress(batch.tasks, batch.outcomes) as progress:
         (out / STOP_FILE).unlink(missing_ok=True)
         engine = open_engine()
         running = _Running(batch, engine, progress)
@@ -229,10 +225,6 @@ def _alone(out: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"{socket.gethostname()} process {os.getpid()}\n".encode())
         yield
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def make_engine(on: str, settings: EngineSettings) -> BatchEngine:

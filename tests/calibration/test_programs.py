@@ -79,14 +79,45 @@ def test_what_this_process_is_told_the_program_is_told(tmp_path: Path, number: i
         (UserError("`--x 3`: give 4."), 2, "`--x 3`: give 4."),
         (OSError(28, "No space left on device", "out.npz"), 1, "out.npz: No space left on device"),
         (OSError(28, "No space left on device"), 1, "output: No space left on device"),
-        (KeyboardInterrupt(), 1, None),
+        (KeyboardInterrupt(), 1, "interrupted before it was done"),
     ],
 )
-def test_what_the_work_raises_is_said_in_one_line(error: BaseException, code: int, said: str | None) -> None:
+def test_what_the_work_raises_is_said_in_one_line(error: BaseException, code: int, said: str) -> None:
     def work() -> int:
         raise error
 
     lines: list[str] = []
     assert exit_code(work, lines.append) == code
-    assert lines == ([] if said is None else [said])
+    assert lines == [said]
     assert exit_code(lambda: 5, lines.append) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_program_that_is_told_to_end_tidies_up_and_says_so(number: int) -> None:
+    code = (
+        "import signal, sys, time\nfrom calibration.programs import exit_code\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored\n"
+        "def work():\n"
+        "    try:\n        print('begun', flush=True)\n        time.sleep(600)\n"
+        "    finally:\n        print('tidied', flush=True)\n"
+        "sys.exit(exit_code(work))"
+    )
+    program = subprocess.Popen(python(code), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stdout is not None and program.stdout.readline() == "begun\n"
+    program.send_signal(number)
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out, err) == (1, "tidied\n", "usthand: interrupted before it was done\n")
+
+
+def test_what_a_program_forked_ends_at_once_when_it_is_told_to() -> None:
+    code = (
+        "import os, signal, sys, time\nfrom calibration.programs import exit_code\n"
+        "def work():\n"
+        "    child = os.fork()\n"
+        "    if not child:\n        time.sleep(600)\n"
+        "    os.kill(child, signal.SIGTERM)\n"
+        "    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "sys.exit(exit_code(work) + 5)"
+    )
+    done = subprocess.run(python(code), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (6, "")
