@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.convert.hand_recording import RecordedHand
+from app.convert.hand_recording import NANO, RecordedHand
 
 
 def fill_gaps(hand: RecordedHand, times_s: np.ndarray, longest_s: float) -> RecordedHand:
@@ -17,7 +17,7 @@ def fill_gaps(hand: RecordedHand, times_s: np.ndarray, longest_s: float) -> Reco
     joints, covariance, filled = hand.joints_world_m.copy(), hand.covariance_m2.copy(), hand.filled.copy()
     for begin, end in hand.gaps():
         before, after = begin - 1, end
-        if times_s[after] - times_s[before] > longest_s:
+        if round(times_s[after] - times_s[before], NANO) > longest_s:
             continue
         share = (times_s[begin:end] - times_s[before]) / (times_s[after] - times_s[before])
         way = joints[after] - joints[before]

@@ -8,6 +8,8 @@ import numpy as np
 from calibration.hand import JOINTS, Definition, Side
 
 AXES = "right-handed world axes of the rig, z up where its origin board lay flat"
+NANO = 9
+"""Decimals of a time in seconds: how far a difference of two is to be trusted, before it is compared."""
 Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """(3, 3): from the rig's world, z up, to the axes of BVH, glTF and OpenSim, y up: (x, y, z) becomes (x, z, -y)."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.convert.hand_recording import RecordedHand
+from app.convert.hand_recording import NANO, RecordedHand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def smooth(hand: RecordedHand, times_s: np.ndarray, settings: SmoothingSettings 
     there = np.flatnonzero(hand.valid & np.isfinite(covariance).all(axis=(1, 2, 3)))
     if not len(there):
         return hand
-    begins = np.flatnonzero(np.diff(times_s[there]) > settings.forget_after_s) + 1
+    begins = np.flatnonzero(np.round(np.diff(times_s[there]), NANO) > settings.forget_after_s) + 1
     for frames in np.split(there, begins):
         if len(frames) > 1:
             noise = settings.lasting * covariance[frames]

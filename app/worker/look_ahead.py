@@ -181,8 +181,9 @@ def pose_history(poses: Sequence[tuple[int, PoseFit]], longest_gap_s: float) -> 
     """The network's steps back from the newest pose, linearly interpolated; None where they are not known."""
     if not poses:
         return None
-    times_s = np.array([(time_ns - poses[-1][0]) / 1e9 for time_ns, _ in poses])
-    if times_s[0] > -_REACH_S or np.diff(times_s).max() > longest_gap_s:
+    times_ns = np.array([time_ns - poses[-1][0] for time_ns, _ in poses])
+    times_s = times_ns / 1e9
+    if times_s[0] > -_REACH_S or np.diff(times_ns).max() / 1e9 > longest_gap_s:
         return None
     steps_s = -STEP_S * np.arange(HISTORY)
     after = np.clip(np.searchsorted(times_s, steps_s), 1, len(times_s) - 1)

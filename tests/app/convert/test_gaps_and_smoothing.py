@@ -38,6 +38,17 @@ def test_short_gaps_are_filled_and_marked_and_long_ones_stay(pose_file):
     assert (variance[7] > variance[5]).all()
 
 
+def test_a_gap_of_exactly_the_limit_is_filled_wherever_it_lies(long):
+    right = long.hands[0]
+    times_s = np.round(np.arange(300) * 1e8 / 3) / 1e9  # 30 Hz, so that three frames last 100 ms
+    for limit_s, fills in ((100 / 1e3, True), (99.9999 / 1e3, False)):
+        for begin in range(1, 297):
+            joints = right.joints_world_m.copy()
+            joints[begin : begin + 2] = np.nan
+            filled = fill_gaps(replace(right, joints_world_m=joints), times_s, limit_s)
+            assert filled.filled[begin] == fills, begin
+
+
 def test_gaps_at_the_ends_are_no_gaps_between(pose_file):
     recording = read_recording(pose_file)
     joints = recording.hands[0].joints_world_m.copy()

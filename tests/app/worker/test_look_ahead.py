@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from app.estimators.estimator import Hand, UnseenHand
-from app.worker.look_ahead import FadingMotion, LookAhead, LookAheadSettings
+from app.worker.look_ahead import FadingMotion, LookAhead, LookAheadSettings, pose_history
 from calibration.hand import Side
 from models.hand.builtin import BuiltinHand
+from models.hand.fit import PoseFit
 from models.simulation.motion import HandMotion
 
 STEP_NS = 33_333_333
@@ -107,6 +108,15 @@ def test_a_hand_out_of_sight_is_forecast_ever_less_surely_and_one_that_is_lost_n
     assert np.all(np.diff(sds[9:]) > 0)
     assert look_ahead.of([], [], 30 * STEP_NS, "anatomical") == []
     assert look_ahead.of([], [held], 31 * STEP_NS, "anatomical") == []  # nothing is known of it any more
+
+
+def test_a_hand_seen_just_as_often_as_is_needed_has_a_history_at_all_times() -> None:
+    fit = PoseFit(np.zeros(21), np.eye(4), np.zeros((21, 3)), 0.0)
+    for now_ns in range(0, 10**9, 10**7):
+        times_ns = [now_ns - 10**8 * back for back in (2, 1, 0)]
+        assert pose_history([(time_ns, fit) for time_ns in times_ns], 0.1) is not None
+        late = [times_ns[0], times_ns[1] - 1, times_ns[2]]
+        assert pose_history([(time_ns, fit) for time_ns in late], 0.1) is None
 
 
 def test_joints_of_a_detector_come_back_as_a_detectors() -> None:
