@@ -9,11 +9,12 @@ from tqdm import tqdm
 from app.convert.bvh import validity_file, write_validity
 from app.convert.fitting import with_fit
 from app.convert.formats import check_out
-from app.convert.gaps import fill_gaps
+from app.convert.gaps import fill_gaps, without_filled
 from app.convert.hand_recording import HandRecording
 from app.convert.output import whole_file
 from app.convert.reading import read_recording
 from app.convert.smoothing import smooth
+from calibration.errors import UserError
 
 
 def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False) -> dict:
@@ -36,16 +37,25 @@ def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False
 
 
 def prepare(recording: HandRecording, fill_ms: float = 0.0, smoothed: bool = False) -> HandRecording:
-    """The recording smoothed, filled and with a hand fitted to every frame: what the formats take."""
-    hands = recording.hands
+    """The recording smoothed, filled and with a hand fitted to every frame: what the formats take.
+
+    What was done to it before stays done. Raises UserError where it is to be smoothed once more.
+    """
+    hands, fill_ms = recording.hands, max(fill_ms, recording.fill_ms)
     if smoothed:
-        hands = tuple(smooth(hand, recording.times_s) for hand in hands)
+        if recording.smoothed:
+            raise UserError(
+                "these poses are smoothed already, and a second time would make them surer than they are. Leave "
+                "`--smooth` out, or convert the file of `--poses`."
+            )
+        # What is interpolated was not measured: it follows what it lies between.
+        hands = tuple(smooth(without_filled(hand), recording.times_s) for hand in hands)
     if fill_ms:
         hands = tuple(fill_gaps(hand, recording.times_s, fill_ms / 1e3) for hand in hands)
     frames = sum(int(hand.valid.sum()) for hand in hands)
     with tqdm(total=frames, unit="hand", desc="fitting", file=sys.stderr, disable=None) as progress:
         hands = tuple(with_fit(hand, recording.definition, progress.update) for hand in hands)
-    return replace(recording, hands=hands, fill_ms=fill_ms, smoothed=smoothed)
+    return replace(recording, hands=hands, fill_ms=fill_ms, smoothed=smoothed or recording.smoothed)
 
 
 def _summary(out: Path, recording: HandRecording) -> dict:

@@ -28,3 +28,12 @@ def fill_gaps(hand: RecordedHand, times_s: np.ndarray, longest_s: float) -> Reco
         covariance[begin:end] = straight + bend[:, None, None, None] * missed
         filled[begin:end] = True
     return replace(hand, joints_world_m=joints, covariance_m2=covariance, filled=filled)
+
+
+def without_filled(hand: RecordedHand) -> RecordedHand:
+    """The hand with gaps where it is interpolated."""
+    if not hand.filled.any():
+        return hand
+    joints, covariance = hand.joints_world_m.copy(), hand.covariance_m2.copy()
+    joints[hand.filled], covariance[hand.filled] = np.nan, np.nan
+    return replace(hand, joints_world_m=joints, covariance_m2=covariance, filled=np.zeros_like(hand.filled))

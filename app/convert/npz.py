@@ -42,6 +42,7 @@ def write_npz_file(path: Path, recording: HandRecording) -> None:
         "bone_lengths_m": np.stack([hand.fit.shape[:20] for hand in recording.hands]),
         "rest_joints_m": np.stack([_rest_joints_m(hand.side, hand.fit.shape) for hand in recording.hands]),
         "version": np.array(VERSION),
+        "set_time": recording.times_ns,
         **_arms(recording),
         **{name: np.array(value) for name, value in recording.notes().items()},
     }

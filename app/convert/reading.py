@@ -20,6 +20,7 @@ _SHAPES = {
     "joints": (JOINTS, 3),
     "covariance": (JOINTS, 3, 3),
     "confidence": (JOINTS,),
+    "filled": (),
 }
 _ARM_SHAPES = {
     "arm_time": (),
@@ -30,6 +31,8 @@ _ARM_SHAPES = {
     **{f"arm_{point}_covariance": (3, 3) for point in ARM_POINTS},
 }
 """A file has these where arms were looked for."""
+_DONE = ("filled_gaps_up_to_ms", "smoothed")
+"""A file that `usthand convert` wrote has these, and `filled`."""
 _NUMBERS = ("joints", "covariance", "confidence")
 # What all hands may take in memory, each with a place for every frame: so much, or more of a file that is large itself.
 _MOST_BYTES = 400_000_000
@@ -47,8 +50,10 @@ def read_recording(path: Path) -> HandRecording:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. {_ADVICE}")
-    arrays = read_npz(path, "poses", _ADVICE, {*_SHAPES, *_ARM_SHAPES, "definition", "version", "set_time"})
+    arrays = read_npz(path, "poses", _ADVICE, {*_SHAPES, *_ARM_SHAPES, *_DONE, "definition", "version", "set_time"})
+    arrays.setdefault("filled", np.zeros(np.shape(arrays.get("time", ())), bool))
     _check(path, arrays)
+    fill_ms, smoothed = (arrays.get(name, np.zeros(())) for name in _DONE)
     arms = _arms(path, arrays)
     joints = arrays["joints"].astype(np.float64)
     there = np.isfinite(joints).all(axis=(1, 2))
@@ -70,6 +75,8 @@ def read_recording(path: Path) -> HandRecording:
         rate_hz=rate_hz,
         definition=cast(Definition, str(arrays["definition"])),
         hands=tuple(hands),
+        fill_ms=float(fill_ms),
+        smoothed=bool(smoothed),
     )
 
 
@@ -90,6 +97,12 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise UserError(f"{path}: {', '.join(_NUMBERS)} are to be numbers. {_ADVICE}")
     if not all(np.issubdtype(arrays[name].dtype, np.integer) for name in ("time", "track")):
         raise UserError(f"{path}: `time` and `track` are to be whole numbers. {_ADVICE}")
+    if arrays["filled"].dtype != bool:
+        raise UserError(f"{path}: `filled` is to be true or false. {_ADVICE}")
+    for name in _DONE:
+        done = arrays.get(name, np.zeros(()))
+        if done.shape != () or done.dtype.kind not in "bif" or not np.isfinite(done):
+            raise UserError(f"{path}: `{name}` is to be one number. {_ADVICE}")
     if not {str(side) for side in set(arrays["hand"].tolist())} <= set(get_args(Side)):
         raise UserError(f"{path}: `hand` is to be left or right. {_ADVICE}")
     if str(arrays["definition"]) not in get_args(Definition):
@@ -125,7 +138,7 @@ def _time_axis(
 
 
 def _hand(arrays: dict[str, np.ndarray], rows: np.ndarray, at: np.ndarray, frames: int, side: Side) -> RecordedHand:
-    def spread(name: str, elsewhere: float) -> np.ndarray:
+    def spread(name: str, elsewhere: float | bool) -> np.ndarray:
         values = np.full((frames, *arrays[name].shape[1:]), elsewhere)
         values[at] = arrays[name][rows]
         return values
@@ -136,7 +149,7 @@ def _hand(arrays: dict[str, np.ndarray], rows: np.ndarray, at: np.ndarray, frame
         joints_world_m=spread("joints", np.nan),
         covariance_m2=spread("covariance", np.nan),
         confidence=spread("confidence", 0.0),
-        filled=np.zeros(frames, bool),
+        filled=spread("filled", False),
     )
 
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.convert.conversion import convert, prepare
 from app.convert.gaps import fill_gaps
 from app.convert.hand_recording import RecordedHand
 from app.convert.reading import read_recording
 from app.convert.smoothing import SmoothingSettings, smooth
+from calibration.errors import UserError
 from tests.support.pose_files import pose_arrays, true_joints_m, write_pose_file
 
 
@@ -69,6 +71,22 @@ def test_smoothing_leaves_less_error_and_its_covariance_says_how_much(long):
     squared = np.einsum("fja,fjab,fjb->fj", after, np.linalg.inv(smoothed.covariance_m2), after)
     assert 1.5 < squared.mean() < 4.5
     assert (np.trace(smoothed.covariance_m2, axis1=2, axis2=3) < 27e-6).all()
+
+
+def test_what_was_done_before_stays_done(tmp_path):
+    """A converted file that is converted again is as if all had been done at once."""
+    poses = write_pose_file(tmp_path / "poses.npz")
+    at_once = prepare(read_recording(poses), fill_ms=100, smoothed=True)
+    convert(poses, tmp_path / "filled.npz", fill_ms=100)
+    convert(tmp_path / "filled.npz", tmp_path / "smoothed.npz", smoothed=True)
+    later = prepare(read_recording(tmp_path / "smoothed.npz"))
+    assert (later.fill_ms, later.smoothed) == (100, True)
+    for one, other in zip(later.hands, at_once.hands, strict=True):
+        np.testing.assert_array_equal(one.filled, other.filled)
+        np.testing.assert_allclose(one.joints_world_m, other.joints_world_m, atol=1e-6)
+        np.testing.assert_allclose(one.covariance_m2, other.covariance_m2, atol=1e-10, rtol=1e-3)
+    with pytest.raises(UserError, match="smoothed already"):
+        prepare(later, smoothed=True)
 
 
 def test_smoothing_does_not_delay(long):

@@ -68,6 +68,8 @@ def test_a_track_that_changes_sides_is_two_hands(tmp_path):
         ({"joints": np.zeros((3, 21, 3), np.float32)}, "`joints` has the shape"),
         ({"joints": np.full((66 - 3, 21, 3), np.nan, np.float32)}, "there is no hand in it"),
         ({"hand": np.full(66 - 3, "foot")}, "`hand` is to be left or right"),
+        ({"filled": np.zeros(66 - 3)}, "`filled` is to be true or false"),
+        ({"smoothed": np.array("yes")}, "`smoothed` is to be one number"),
         ({"time": np.linspace(0, 1, 66 - 3)}, "whole numbers"),
         ({"time": np.append(np.arange(62), 1 << 40)}, "frames"),
     ],

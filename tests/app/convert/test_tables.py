@@ -97,9 +97,12 @@ def test_npz_can_be_converted_again(recording, tmp_path):
     write_npz_file(tmp_path / "again.npz", recording)
     again = read_recording(tmp_path / "again.npz")
     assert again.rate_hz == recording.rate_hz
+    np.testing.assert_array_equal(again.times_ns, recording.times_ns)
+    assert again.notes() == recording.notes()
     for one, other in zip(again.hands, recording.hands, strict=True):
         assert one.name == other.name
         np.testing.assert_allclose(one.joints_world_m, other.joints_world_m, atol=1e-7)
+        np.testing.assert_array_equal(one.filled, other.filled)
     with np.load(tmp_path / "again.npz") as arrays:
         assert arrays["angles_deg"].shape == (len(arrays["time"]), 22)
         assert arrays["filled"].sum() == 3
