@@ -24,6 +24,8 @@ def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False
     cannot be read or `out` cannot be of it, WriteError where it cannot be written; then `out` is as it was.
     """
     write = check_out(out).writer()
+    if out.exists() and poses.exists() and out.samefile(poses):
+        raise UserError(f"`{out}` is the file of poses itself, which stays as it is. Give another name.")
     recording = prepare(read_recording(poses), fill_ms, smoothed)
     with whole_file(out) as temporary:
         write(temporary, recording)

@@ -82,6 +82,15 @@ def test_a_folder_of_that_name_is_refused(poses, tmp_path, capsys):
     assert "is a folder" in capsys.readouterr().err
 
 
+def test_the_file_that_is_read_is_not_written_over(poses, tmp_path, capsys):
+    given, link = shutil.copy(poses, tmp_path / "given.npz"), tmp_path / "link.npz"
+    link.symlink_to(given)
+    for out in (given, link):
+        assert main(["convert", str(given), str(out), "--smooth"]) == 2
+        assert "is the file of poses itself" in capsys.readouterr().err
+    assert given.read_bytes() == poses.read_bytes()
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".c3d", ".usda", ".nwb"])
 def test_a_missing_library_is_named_with_the_line_that_installs_it(ending, monkeypatch):
     for library in ("pyarrow", "ezc3d", "pxr", "pynwb", "ndx_pose"):
