@@ -60,4 +60,4 @@ def print_conversion(summary: dict) -> None:
     if summary["smoothed"]:
         print("  smoothed over time: joints differ from those measured")
     if summary.get("validity"):
-        print(f"  {summary['validity']}: in which frames a hand was seen, which BVH cannot say")
+        print(f"  {summary['validity']}: in which frames a hand was measured, which the format cannot say")

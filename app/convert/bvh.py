@@ -3,12 +3,10 @@
 M. Meredith and S. Maddock, "Motion capture file formats explained", University of Sheffield, 2001.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from app.convert.arm_animation import animate_arm
 from app.convert.hand_recording import Y_UP, HandRecording, RecordedHand
 from app.convert.skeleton_animation import SkeletonAnimation, animate
 
@@ -20,7 +18,7 @@ _CM = 100.0
 def write_bvh(path: Path, recording: HandRecording) -> None:
     """Centimetres and degrees, y up. One hand is the root; several hang on a root `hands` that stays in the origin.
 
-    The format cannot say that a hand is missing: it holds its last pose. `validity_file` says which frames these are.
+    The format cannot say that a hand is missing: it holds its last pose, as `app.convert.validity` says beside it.
     A hand hangs on its arm where that is known, which is held in the same way.
     """
     animations = [animate(hand, Y_UP) for hand in recording.hands]
@@ -39,28 +37,6 @@ def write_bvh(path: Path, recording: HandRecording) -> None:
         file.write("\n".join(lines) + "\n")
         for frame in channels.tolist():
             file.write(" ".join(f"{value:.6f}" for value in frame) + "\n")
-
-
-def validity_file(path: Path) -> Path:
-    """The file beside a BVH file that tells measured frames from others."""
-    return path.with_name(f"{path.name}.valid.csv")
-
-
-def write_validity(path: Path, recording: HandRecording) -> None:
-    """Frame by frame and hand by hand: 1 where it was seen, 2 where it is interpolated, 0 where the pose is held.
-
-    Then each joint of an arm, in columns such as `right_1_elbow`: 1 where it is known, 0 where it is held.
-    """
-    arms = [(hand.name, animate_arm(hand, np.arange(recording.frames))) for hand in recording.hands]
-    columns = {hand.name: hand.valid.astype(int) + hand.filled for hand in recording.hands}
-    for hand_name, arm in arms:
-        for name, known in zip(arm.names, arm.known.T, strict=True):
-            columns[f"{hand_name}_{name}"] = known.astype(int)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["frame", *columns])
-        said = np.stack(list(columns.values()), axis=1)
-        rows.writerows([frame, *each] for frame, each in enumerate(said.tolist()))
 
 
 def _joint(hand: RecordedHand, animation: SkeletonAnimation, joint: int, depth: int) -> list[str]:

@@ -23,7 +23,7 @@ _TURNING = tuple(dict.fromkeys(angle.joint for angle in JOINT_ANGLES))
 
 
 def write_c3d(path: Path, recording: HandRecording) -> None:
-    """Millimetres in the rig's axes. A gap has a residual of -1; else the residual is the joint's deviation.
+    """Millimetres in the rig's axes. A residual is a joint's deviation, 0 where it is interpolated, -1 in a gap.
 
     Raises UserError for more frames than the format can count, OSError where not all of it is on the disk.
     """
@@ -39,7 +39,10 @@ def write_c3d(path: Path, recording: HandRecording) -> None:
     angle_names = [f"{hand.name}_{NODE_NAMES[joint]}_angles" for hand, joint in turning]
     points = np.concatenate([*joints_mm, *angles_deg], axis=1).transpose(2, 1, 0)
     # The library cuts off what is below a step.
-    std_mm = [np.minimum(each + _RESIDUAL_STEP_MM / 2, _LARGEST_RESIDUAL_MM) for each in std_mm]
+    least_mm, half_mm = 1.5 * _RESIDUAL_STEP_MM, _RESIDUAL_STEP_MM / 2
+    std_mm = [np.clip(each + half_mm, least_mm, _LARGEST_RESIDUAL_MM) for each in std_mm]
+    for hand, each in zip(recording.hands, std_mm, strict=True):
+        each[hand.filled] = 0  # as the format has it of what was not measured
     residuals = np.concatenate([*std_mm, *(np.zeros(each.shape[:2]) for each in angles_deg)], axis=1).T
     missing = ~np.isfinite(points).all(axis=0)
 

@@ -1,12 +1,12 @@
 """From a pose file to the file of another program."""
 
+import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from app.convert.bvh import validity_file, write_validity
 from app.convert.fitting import with_fit
 from app.convert.formats import check_out
 from app.convert.gaps import fill_gaps, without_filled
@@ -14,6 +14,7 @@ from app.convert.hand_recording import HandRecording
 from app.convert.output import whole_file
 from app.convert.reading import read_recording
 from app.convert.smoothing import smooth
+from app.convert.validity import validity_file, write_validity
 from calibration.errors import UserError
 
 
@@ -23,18 +24,21 @@ def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False
     Gaps of at most `fill_ms` are interpolated; `smoothed` takes noise away before. Raises UserError where the pose file
     cannot be read or `out` cannot be of it, WriteError where it cannot be written; then `out` is as it was.
     """
-    write = check_out(out).writer()
+    known = check_out(out)
     if out.exists() and poses.exists() and out.samefile(poses):
         raise UserError(f"`{out}` is the file of poses itself, which stays as it is. Give another name.")
+    write = known.writer()
     recording = prepare(read_recording(poses), fill_ms, smoothed)
-    with whole_file(out) as temporary:
-        write(temporary, recording)
+    beside = validity_file(out)
+    with contextlib.ExitStack() as stack:
+        write(stack.enter_context(whole_file(out)), recording)
+        if not known.says_all(recording):
+            write_validity(stack.enter_context(whole_file(beside)), recording)
     summary = _summary(out, recording)
-    has_held = any(hand["missing"] or hand["filled"] for hand in summary["hands"])
-    if out.suffix.lower() == ".bvh" and (has_held or any(hand.arm is not None for hand in recording.hands)):
-        summary["validity"] = str(validity_file(out))
-        with whole_file(validity_file(out)) as temporary:
-            write_validity(temporary, recording)
+    if not known.says_all(recording):
+        summary["validity"] = str(beside)
+    elif known.silent:
+        beside.unlink(missing_ok=True)  # of a file that was there before
     return summary
 
 

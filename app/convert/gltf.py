@@ -25,7 +25,8 @@ _SKIN_RGBA = (0.80, 0.60, 0.50, 1.0)
 def write_glb(path: Path, recording: HandRecording) -> None:
     """Metres, seconds, y up. In gaps a hand is scaled to nothing, so that it is not seen.
 
-    A hand hangs on its arm where that is known. Where it is not, the arm is held as it was; `extras` say where.
+    A hand hangs on its arm where that is known. Where it is not, the arm is held as it was; `extras` say when, and when
+    a hand is interpolated.
     """
     scene = _Scene()
     times = scene.add(recording.times_s.astype(np.float32), bounds=True)
@@ -33,12 +34,14 @@ def write_glb(path: Path, recording: HandRecording) -> None:
     roots = [root for hand in recording.hands for root in _add_hand(scene, hand, animations[hand.name], times)]
     arms = {name: _arm_notes(recording, animation.arm) for name, animation in animations.items() if animation.arm.names}
     gaps_s = {hand.name: [recording.times_s[[a, b - 1]].tolist() for a, b in hand.gaps()] for hand in recording.hands}
+    filled_s = {hand.name: _spans_s(recording, hand.filled) for hand in recording.hands}
     bones_m = {hand.name: hand.fit.shape[:20].tolist() for hand in recording.hands}
     document = {
         "asset": {
             "version": "2.0",
             "generator": "usthand convert",
-            "extras": {**recording.notes(), "axes": "y up", "gaps_s": gaps_s, "bone_lengths_m": bones_m}
+            "extras": {**recording.notes(), "axes": "y up", "gaps_s": gaps_s, "filled_s": filled_s}
+            | {"bone_lengths_m": bones_m}
             | ({"arms": arms} if arms else {}),
         },
         "scene": 0,
@@ -109,9 +112,14 @@ def _arm_notes(recording: HandRecording, arm: ArmAnimation) -> dict:
     """By joint, how long the bone is that begins there, and when it is held."""
     notes = {}
     for name, length_m, known in zip(arm.names, arm.lengths_m.tolist(), arm.known.T, strict=True):
-        ends = np.flatnonzero(np.diff(known, prepend=True, append=True)).reshape(-1, 2)
-        notes[name] = {"bone_m": length_m, "held_s": [recording.times_s[[a, b - 1]].tolist() for a, b in ends]}
+        notes[name] = {"bone_m": length_m, "held_s": _spans_s(recording, ~known)}
     return notes
+
+
+def _spans_s(recording: HandRecording, chosen: np.ndarray) -> list[list[float]]:
+    """The first and the last moment of each run of chosen frames (F,)."""
+    ends = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).reshape(-1, 2)
+    return [recording.times_s[[begin, end - 1]].tolist() for begin, end in ends]
 
 
 def _add_hand(scene: _Scene, hand: RecordedHand, animation: SkeletonAnimation, times: int) -> tuple[int, int]:

@@ -21,7 +21,8 @@ def write_usd(path: Path, recording: HandRecording) -> None:
     """Metres in the rig's axes, z up; a time code is a frame. In gaps a hand is invisible.
 
     A hand hangs on its arm where that is known. Where it is not, the arm is held as it was, and
-    `userProperties:elbow_known` and `shoulder_known` of the skeleton are false.
+    `userProperties:elbow_known` and `shoulder_known` of the skeleton are false; `filled` is true in frames that are
+    interpolated.
     """
     stage = Usd.Stage.CreateInMemory()
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
@@ -32,7 +33,7 @@ def write_usd(path: Path, recording: HandRecording) -> None:
     stage.SetEndTimeCode(recording.frames - 1)
     stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/hands").GetPrim())
     layer = stage.GetRootLayer()
-    layer.customLayerData = {key: value for key, value in recording.notes().items() if not isinstance(value, int)}
+    layer.customLayerData = recording.notes()
     for hand in recording.hands:
         _add_hand(stage, hand)
     if not layer.Export(str(path)):
@@ -56,10 +57,11 @@ def _add_hand(stage: Usd.Stage, hand: RecordedHand) -> None:
     changes = np.flatnonzero(np.diff(hand.valid, prepend=not hand.valid[0]))
     for frame in changes.tolist() if not hand.valid.all() else []:
         seen.Set(UsdGeom.Tokens.inherited if hand.valid[frame] else UsdGeom.Tokens.invisible, frame)
-    for name, known in zip(animation.arm.names, animation.arm.known.T, strict=True):
-        told = skeleton.GetPrim().CreateAttribute(f"userProperties:{name}_known", Sdf.ValueTypeNames.Bool)
-        for frame in np.flatnonzero(np.diff(known, prepend=not known[0])).tolist():
-            told.Set(bool(known[frame]), frame)
+    known = zip(animation.arm.names, animation.arm.known.T, strict=True)
+    for name, is_so in (("filled", hand.filled), *((f"{joint}_known", each) for joint, each in known)):
+        told = skeleton.GetPrim().CreateAttribute(f"userProperties:{name}", Sdf.ValueTypeNames.Bool)
+        for frame in np.flatnonzero(np.diff(is_so, prepend=not is_so[0])).tolist():
+            told.Set(bool(is_so[frame]), frame)
     _add_mesh(stage, hand, animation, skeleton)
 
 

@@ -39,6 +39,24 @@ def test_it_says_what_it_wrote(poses, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hands.bvh", "hands.bvh.valid.csv"]
 
 
+def test_what_a_format_cannot_say_stands_beside_its_file_and_nothing_that_is_not_so(poses, tmp_path):
+    whole = write_pose_file(tmp_path / "whole.npz", pose_arrays(4))
+    for ending, flags in ((".bvh", ()), (".trc", ("--fill", "100")), (".mot", ("--fill", "100"))):
+        out, beside = tmp_path / f"hands{ending}", tmp_path / f"hands{ending}.valid.csv"
+        assert main(["convert", str(poses), str(out), *flags]) == 0
+        held = "0" if ending == ".bvh" else "2"
+        assert [row.split(",")[2] for row in beside.read_text().split()[1:]] == [*"111111", *3 * held, *11 * "1"]
+        assert main(["convert", str(whole), str(out)]) == 0
+        assert not beside.exists()
+
+
+def test_where_the_table_beside_a_file_cannot_be_nothing_is_written(poses, tmp_path, capsys):
+    (tmp_path / "hands.bvh.valid.csv").mkdir()
+    assert main(["convert", str(poses), str(tmp_path / "hands.bvh")]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["hands.bvh.valid.csv"]
+
+
 def test_by_default_nothing_is_filled_or_smoothed(poses, tmp_path, capsys):
     assert main(["convert", str(poses), str(tmp_path / "hands.npz"), "--json"]) == 0
     assert "interpolated" not in (said := capsys.readouterr().out)

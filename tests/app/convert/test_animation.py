@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.convert.bvh import write_bvh, write_validity
+from app.convert.bvh import write_bvh
 from app.convert.gltf import write_glb
 from app.convert.hand_recording import Y_UP
 from app.convert.skeleton_animation import NODE_NAMES, animate
+from app.convert.validity import write_validity
 from models.hand.builtin import BuiltinHand
 from tests.support.skeleton_files import accessor, move_glb, node_named, read_bvh, skinned
 
@@ -83,6 +84,9 @@ def test_glb_moves_joints_and_mesh_as_the_fitted_hands(recording, tmp_path):
         np.testing.assert_allclose(world[nodes][:, :, :3, 3].swapaxes(0, 1), held(hand), atol=1e-6)
         np.testing.assert_array_equal(scale[nodes[0]], hand.valid)
         check_mesh(gltf, number, world, hand)
+    extras = gltf.asset.extras
+    assert extras["filled_s"]["right_2"] == []
+    assert extras["filled_s"]["left_4"] == [pytest.approx([0.12, 0.16])]
 
 
 def check_mesh(gltf, number, world, hand):

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from app.convert.bvh import validity_file, write_bvh
+from app.convert.bvh import write_bvh
 from app.convert.conversion import convert
 from app.convert.gltf import write_glb
 from app.convert.hand_recording import Y_UP, RecordedHand
+from app.convert.validity import validity_file
 from models.hand.builtin import BuiltinHand
 from tests.support.arm_files import (
     DEVIATION_DEG,

@@ -1,5 +1,7 @@
 """C3D, TRC and .mot, read back: what went in, within a format's precision."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,16 @@ def test_mot_has_the_angles_in_degrees(recording, tmp_path):
         np.testing.assert_allclose(values[:, first : first + 22], np.rad2deg(hand.fit.angles_rad), atol=1e-5)
 
 
+def test_a_joint_that_is_very_sure_is_no_interpolated_one_in_c3d(recording, tmp_path):
+    ezc3d = pytest.importorskip("ezc3d", reason="needs ezc3d: pip install 'usthand-live[c3d]'")
+    from app.convert.c3d import write_c3d
+
+    right = replace(recording.hands[0], covariance_m2=np.zeros_like(recording.hands[0].covariance_m2))
+    write_c3d(tmp_path / "hands.c3d", replace(recording, hands=(right,)))
+    residuals = ezc3d.c3d(str(tmp_path / "hands.c3d"))["data"]["meta_points"]["residuals"][0, :21]
+    np.testing.assert_allclose(residuals, 0.1, atol=1e-6)
+
+
 def test_c3d_has_joints_and_angles_and_says_what_is_missing(recording, tmp_path):
     ezc3d = pytest.importorskip("ezc3d", reason="needs ezc3d: pip install 'usthand-live[c3d]'")
     from app.convert.c3d import write_c3d
@@ -65,8 +77,10 @@ def test_c3d_has_joints_and_angles_and_says_what_is_missing(recording, tmp_path)
         np.testing.assert_allclose(got_mm, 1e3 * hand.joints_world_m, atol=1e-3)
         np.testing.assert_array_equal(residuals[mine].T < 0, np.repeat(~hand.valid[:, None], 21, axis=1))
         std_mm = 1e3 * np.sqrt(np.trace(hand.covariance_m2, axis1=2, axis2=3) / 3)
+        measured = hand.valid & ~hand.filled
         # In steps of 0.1 mm.
-        np.testing.assert_allclose(residuals[mine].T[hand.valid], std_mm[hand.valid], atol=0.051)
+        np.testing.assert_allclose(residuals[mine].T[measured], std_mm[measured], atol=0.051)
+        assert (residuals[mine].T[hand.filled] == 0).all()
         label = f"{hand.name}_middle_MCP_angles"
         assert label in point["ANGLES"]["value"]
         bend = [JOINT_ANGLE_NAMES.index(f"middle_MCP_{turn}") for turn in ("flexion", "abduction")]

@@ -21,6 +21,7 @@ def test_usd_moves_joints_and_mesh_as_the_fitted_hands(recording, tmp_path):
     assert UsdGeom.GetStageUpAxis(stage) == "Z"
     assert UsdGeom.GetStageMetersPerUnit(stage) == 1
     assert (stage.GetTimeCodesPerSecond(), stage.GetEndTimeCode()) == (50, 39)
+    assert stage.GetRootLayer().customLayerData == recording.notes()
     cache = UsdSkel.Cache()
     for hand in recording.hands:
         root = UsdSkel.Root(stage.GetPrimAtPath(f"/hands/{hand.name}"))
@@ -40,3 +41,5 @@ def test_usd_moves_joints_and_mesh_as_the_fitted_hands(recording, tmp_path):
             np.testing.assert_allclose(np.array(points), expected, atol=2e-6)
         seen = [root.ComputeVisibility(frame) == "inherited" for frame in range(40)]
         assert seen == hand.valid.tolist()
+        told = stage.GetPrimAtPath(f"/hands/{hand.name}/skeleton").GetAttribute("userProperties:filled")
+        assert [told.Get(frame) for frame in range(40)] == hand.filled.tolist()

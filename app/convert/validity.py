@@ -1,0 +1,31 @@
+"""The table beside a file of a format that cannot say in which frames a hand was measured."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from app.convert.arm_animation import animate_arm
+from app.convert.hand_recording import HandRecording
+
+
+def validity_file(path: Path) -> Path:
+    """The table beside a file."""
+    return path.with_name(f"{path.name}.valid.csv")
+
+
+def write_validity(path: Path, recording: HandRecording) -> None:
+    """Frame by frame and hand by hand: 1 where it was seen, 2 where it is interpolated, 0 where it is missing.
+
+    Then each joint of an arm, in columns such as `right_1_elbow`: 1 where it is known, 0 where it is not.
+    """
+    arms = [(hand.name, animate_arm(hand, np.arange(recording.frames))) for hand in recording.hands]
+    columns = {hand.name: hand.valid.astype(int) + hand.filled for hand in recording.hands}
+    for hand_name, arm in arms:
+        for name, known in zip(arm.names, arm.known.T, strict=True):
+            columns[f"{hand_name}_{name}"] = known.astype(int)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["frame", *columns])
+        said = np.stack(list(columns.values()), axis=1)
+        rows.writerows([frame, *each] for frame, each in enumerate(said.tolist()))
