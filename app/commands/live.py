@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         poses=pose_file_of(args),
     )
     outcome = run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds)
-    convert_poses(args, outcome)
+    outcome = convert_poses(args, outcome)
     if "recording" in outcome.summary:
         print_recording(outcome.summary["recording"])
     return report(outcome, args.json)

@@ -1,13 +1,17 @@
 """`--poses OUT` of `replay` and `live`: the run writes a pose file, and at its end it becomes what the ending says."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from app.commands.convert import print_conversion
 from app.convert.conversion import convert
 from app.convert.formats import FORMATS, check_out, format_of
+from app.convert.reading import NoHand
 from app.run.supervisor import Outcome
 from calibration.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def add_poses_flag(parser: argparse.ArgumentParser) -> None:
@@ -31,25 +35,34 @@ def pose_file_of(args: argparse.Namespace) -> str | None:
     return str(_kept(args.poses))
 
 
-def convert_poses(args: argparse.Namespace, outcome: Outcome) -> None:
+def convert_poses(args: argparse.Namespace, outcome: Outcome) -> Outcome:
     """Convert the run's pose file, where `--poses` asks for another format, and remove it.
 
-    Raises UserError where that fails; then the pose file stays, and the error says where.
+    Where that fails it is said, what the run did is told all the same, and its pose file stays, unless it is empty.
     """
     if args.poses is None or not outcome.summary or _kept(args.poses) == args.poses.resolve():
-        return
+        return outcome
     kept = _kept(args.poses)
     if not kept.is_file():
-        return
+        return outcome
     try:
         summary = convert(kept, args.poses.resolve())
+    except NoHand:
+        log.error("%s was not written, for the run saw no hand. Let two cameras have one in view.", args.poses)
+        kept.unlink()
+        left = None
     except UserError as error:
-        raise type(error)(f"{error} The poses are kept in {kept}: `usthand convert` takes them.") from None
-    kept.unlink()
-    print_conversion(summary)
-    outcome.summary["poses"] = summary["out"]
+        log.error("%s The poses are kept in %s: `usthand convert` takes them.", error, kept)
+        left = str(kept)
+    else:
+        kept.unlink()
+        print_conversion(summary)
+        outcome.summary["poses"] = summary["out"]
+        return outcome
+    outcome.summary["poses"] = left
+    return Outcome(outcome.exit_code or 1, outcome.summary)
 
 
 def _kept(out: Path) -> Path:
     """The pose file itself, or the one beside the file to be made of it."""
-    return out.resolve() if out.suffix == ".npz" else out.resolve().with_name(f".{out.name}.npz")
+    return out.resolve() if out.suffix.lower() == ".npz" else out.resolve().with_name(f".{out.name}.npz")

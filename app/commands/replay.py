@@ -151,8 +151,7 @@ def _replay(
         outcome.summary.pop("poses", None)
     if outcome.summary and offsets_ms is not None:
         outcome.summary["time_offsets_ms"] = offsets_ms
-    convert_poses(args, outcome)
-    return report(outcome, args.json)
+    return report(convert_poses(args, outcome), args.json)
 
 
 @contextlib.contextmanager

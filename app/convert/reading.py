@@ -42,10 +42,15 @@ _ALONE_HZ = 30.0
 _ROUND_HZ = 1e-5
 
 
+class NoHand(UserError):
+    """A pose file in which no hand was seen."""
+
+
 def read_recording(path: Path) -> HandRecording:
     """The hands of a pose file.
 
-    Raises UserError where the file is missing, damaged, of another version, no pose file, or has no hand.
+    Raises UserError where the file is missing, damaged, of another version, or no pose file, NoHand where no hand is
+    in it.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,7 +63,7 @@ def read_recording(path: Path) -> HandRecording:
     joints = arrays["joints"].astype(np.float64)
     there = np.isfinite(joints).all(axis=(1, 2))
     if not there.any():
-        raise UserError(f"{path}: there is no hand in it, so there is nothing to convert. {_ADVICE}")
+        raise NoHand(f"{path}: there is no hand in it, so there is nothing to convert. {_ADVICE}")
     set_times_ns = arrays.get("set_time", np.empty(0, np.int64))
     arrays = {name: arrays[name][there] for name in _SHAPES} | {"definition": arrays["definition"]}
     named = sorted({(int(track), str(side)) for track, side in zip(arrays["track"], arrays["hand"], strict=True)})

@@ -149,9 +149,7 @@ def outcome_of(out, pose_file):
     kept = pose_file_of(args)
     assert kept is not None
     shutil.copy(pose_file, kept)
-    outcome = Outcome(0, {"poses": kept})
-    convert_poses(args, outcome)
-    return outcome
+    return convert_poses(args, Outcome(0, {"poses": kept}))
 
 
 def test_poses_of_a_run_become_what_the_ending_says(poses, tmp_path, capsys):
@@ -162,11 +160,25 @@ def test_poses_of_a_run_become_what_the_ending_says(poses, tmp_path, capsys):
     assert "hands.trc: 20 frames" in capsys.readouterr().out
 
 
-def test_poses_of_a_run_stay_where_they_cannot_be_converted(tmp_path):
+def test_poses_of_a_run_stay_where_they_cannot_be_converted(poses, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("app.convert.c3d._MOST_FRAMES", 5)
+    outcome = outcome_of(tmp_path / "hands.c3d", poses)
+    kept = tmp_path / ".hands.c3d.npz"
+    assert (outcome.exit_code, outcome.summary) == (1, {"poses": str(kept)})
+    assert f"The poses are kept in {kept}" in caplog.text
+    assert kept.read_bytes() == poses.read_bytes()
+    assert main(["convert", str(kept), str(tmp_path / "hands.csv")]) == 0
+
+
+def test_a_run_without_hands_is_told_of_and_leaves_what_was_there(tmp_path, caplog):
     nobody = {name: values[:0] if values.ndim else values for name, values in pose_arrays(3).items()}
-    with pytest.raises(UserError, match=r"no hand in it.* The poses are kept in .*\.hands\.csv\.npz"):
-        outcome_of(tmp_path / "hands.csv", write_pose_file(tmp_path / "nobody.npz", nobody))
-    assert (tmp_path / ".hands.csv.npz").is_file()
+    (tmp_path / "hands.csv").write_text("of the run before")
+    outcome = outcome_of(tmp_path / "hands.csv", write_pose_file(tmp_path / "nobody.npz", nobody))
+    assert (outcome.exit_code, outcome.summary) == (1, {"poses": None})
+    assert "hands.csv was not written, for the run saw no hand" in caplog.text
+    assert "nothing to convert" not in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hands.csv", "nobody.npz"]
+    assert (tmp_path / "hands.csv").read_text() == "of the run before"
 
 
 @pytest.mark.slow
