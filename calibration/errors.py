@@ -1,6 +1,7 @@
 """Errors that a user can mend."""
 
 import errno
+import os
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -17,12 +18,13 @@ class WriteError(UserError):
     """What could not be written, as on a full disk: the command line prints it likewise, and exits with code 1."""
 
 
-def is_full(error: OSError) -> bool:
-    """Whether the disk is full, or fails: nothing that the user gave is wrong."""
-    return error.errno in _FULL
+def is_full(error: Exception) -> bool:
+    """Whether the disk is full, or fails: nothing that the user gave is wrong. Libraries in C++ say it in words."""
+    code = error.errno if isinstance(error, OSError) else None
+    return code in _FULL or any(os.strerror(each) in str(error) for each in _FULL)
 
 
-def write_error(text: str, error: OSError) -> UserError:
+def write_error(text: str, error: Exception) -> UserError:
     """Of what could not be written: a WriteError where the disk is full, else a mistake in the place that was given."""
     return (WriteError if is_full(error) else UserError)(text)
 

@@ -1,9 +1,28 @@
 """Files are written whole or not at all, and errors name them. Needs no package beside Python itself."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from calibration.errors import UserError
+
+
+def check_place(path: Path) -> None:
+    """Raises UserError where no file can be made of this name: a folder, a pipe, a device, a link to itself."""
+    try:
+        mode = path.resolve().stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except RuntimeError:
+        raise UserError(f"`{path}` is a link that leads back to itself. Give another name.") from None
+    except OSError as error:
+        raise UserError(f"`{path}`: no file can be made there ({error.strerror}). Give another name.") from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"`{path}` is a folder. Give the name of a file.")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"`{path}` is a pipe or a device, expected a file. Give another name.")
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -23,6 +23,7 @@ from app.viewer.palette import THEMES
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError
 from calibration.rig import Rig
+from calibration.written_files import check_place
 from deploy.artefact.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
 from deploy.image_engines import check_image_engine
@@ -212,9 +213,10 @@ def check_output(path: Path | None, ending: str) -> None:
     """Raises UserError where a file of that name cannot be made."""
     if path is not None and path.suffix.lower() != ending:
         raise UserError(f"`{path}`: the name must end in `{ending}`.")
-    if path is not None and path.is_dir():
-        raise UserError(f"`{path}` is a folder. Give the name of a file.")
-    if path is not None and not path.resolve().parent.is_dir():
+    if path is None:
+        return
+    check_place(path)
+    if not path.resolve().parent.is_dir():
         raise UserError(f"`{path}`: there is no folder `{path.resolve().parent}`. Make it first.")
 
 

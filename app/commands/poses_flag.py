@@ -10,6 +10,7 @@ from app.convert.formats import FORMATS, check_out, format_of
 from app.convert.reading import NoHand
 from app.run.supervisor import Outcome
 from calibration.errors import UserError
+from calibration.written_files import check_place
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,7 @@ def pose_file_of(args: argparse.Namespace) -> str | None:
     if args.poses is None:
         return None
     format_of(args.poses)
-    if args.poses.is_dir():
-        raise UserError(f"`--poses {args.poses}` is a folder. Give the name of a file.")
+    check_place(args.poses)
     if _kept(args.poses) != args.poses.resolve():
         check_out(args.poses)
     return str(_kept(args.poses))

@@ -9,6 +9,10 @@ from typing import Literal
 from app.convert.hand_recording import HandRecording
 from app.convert.validity import validity_file
 from calibration.errors import UserError
+from calibration.written_files import check_place
+
+_PARQUET = "pyarrow.parquet"
+"""app.convert.tables loads it when it writes, for CSV does without."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,21 @@ class PoseFormat:
         return not (("filled" in self.silent and filled) or ("missing" in self.silent and missing))
 
     def writer(self) -> Callable[[Path, HandRecording], None]:
-        """Raises UserError, with the line that installs it, where a library is missing."""
-        if self.extra == "parquet":
-            _need("pyarrow", self)
+        """Raises UserError, with the line that installs it, where a library is missing or cannot be loaded."""
+        module, _, name = self.function.partition(".")
+        install = f'pip install "usthand-live[{self.extra}]"'
         try:
-            module, _, name = self.function.partition(".")
+            if self.extra == "parquet":
+                importlib.import_module(_PARQUET)
             return getattr(importlib.import_module(f"app.convert.{module}"), name)
         except ModuleNotFoundError as error:
-            raise _missing(error.name or "", self) from None
+            package = (error.name or "").partition(".")[0]
+            raise UserError(f"{self.title} needs the package `{package}`. Install it: {install}") from None
+        except Exception as error:  # A library that is damaged, or not of this system, can fail in any way.
+            raise UserError(
+                f"{self.title}: the library for it is installed and cannot be loaded ({error}). Add what it misses, "
+                f"or install it again: {install}"
+            ) from None
 
 
 FORMATS = {
@@ -72,25 +83,11 @@ def format_of(path: Path) -> PoseFormat:
 def check_out(path: Path) -> PoseFormat:
     """The format of a file to be written. Raises UserError where it cannot be: ending, folder, missing library."""
     found = format_of(path)
-    if path.is_dir():
-        raise UserError(f"`{path}` is a folder. Give the name of a file.")
-    if found.silent and validity_file(path).is_dir():
-        raise UserError(f"`{validity_file(path)}` is a folder, and what `{path}` cannot say goes there. Remove it.")
+    check_place(path)
+    if found.silent:
+        check_place(validity_file(path))
     folder = path.resolve().parent
     if not folder.is_dir():
         raise UserError(f"`{path}`: there is no folder `{folder}`. Make it first.")
     found.writer()
     return found
-
-
-def _need(package: str, known: PoseFormat) -> None:
-    try:
-        importlib.import_module(package)
-    except ModuleNotFoundError:
-        raise _missing(package, known) from None
-
-
-def _missing(package: str, known: PoseFormat) -> UserError:
-    return UserError(
-        f'{known.title} needs the package `{package}`. Install it: pip install "usthand-live[{known.extra}]"'
-    )

@@ -5,26 +5,28 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from calibration.errors import WriteError
+from calibration.errors import is_full, write_error
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path`, with its ending, that becomes `path` if all goes well, and else is removed.
+    """Gives a path beside `path`, with its ending in small letters, that becomes `path` if all goes well, and else is
+    removed. A link stays one: the file that it leads to is written.
 
-    Raises WriteError where the file cannot be written, as on a full disk.
+    Raises WriteError where the disk is full, and UserError where the file cannot be written for another reason.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    place = path.resolve()
+    temporary = place.with_name(f".{os.getpid()}.{place.name.lower()}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, place)
     except (OSError, RuntimeError) as error:
-        reason = _reason(error)
-        raise WriteError(
-            f"{path}: the file could not be written ({reason}). Is the disk full? Make room, or give another path."
-        ) from None
+        room = "Make room, or give" if is_full(error) else "Give"
+        text = f"{path}: the file could not be written ({_reason(error)}). {room} another path."
+        raise write_error(text, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _reason(error: OSError | RuntimeError) -> str:

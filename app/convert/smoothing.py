@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from app.convert.hand_recording import NANO, RecordedHand
+from calibration.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,18 @@ SMOOTHING = SmoothingSettings()
 
 
 def smooth(hand: RecordedHand, times_s: np.ndarray, settings: SmoothingSettings = SMOOTHING) -> RecordedHand:
-    """The hand with its joints and their covariances smoothed, gaps where they were; times (F,) in seconds."""
+    """The hand with its joints and their covariances smoothed, gaps where they were; times (F,) in seconds.
+
+    Frames without covariances stay as they are. Raises UserError where all are.
+    """
     joints, covariance = hand.joints_world_m.copy(), hand.covariance_m2.copy()
-    there = np.flatnonzero(hand.valid & np.isfinite(covariance).all(axis=(1, 2, 3)))
+    sure = (np.diagonal(covariance, axis1=2, axis2=3) > 0).all(axis=(1, 2))
+    there = np.flatnonzero(hand.valid & sure & np.isfinite(covariance).all(axis=(1, 2, 3)))
     if not len(there):
-        return hand
+        raise UserError(
+            f"{hand.name} cannot be smoothed, for how sure its joints are is not known: their `covariance` is not "
+            "above 0 in any frame. Leave `--smooth` out."
+        )
     begins = np.flatnonzero(np.round(np.diff(times_s[there]), NANO) > settings.forget_after_s) + 1
     for frames in np.split(there, begins):
         if len(frames) > 1:

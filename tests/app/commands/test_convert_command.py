@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +120,60 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(ending, monke
     extra = FORMATS[ending].extra
     with pytest.raises(UserError, match=rf"needs the package `\w+`. .* pip install .usthand-live\[{extra}\]."):
         FORMATS[ending].writer()
+
+
+def test_a_library_that_cannot_be_loaded_is_told_in_one_line(monkeypatch, tmp_path):
+    (tmp_path / "ezc3d.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("ezc3d", "app.convert.c3d"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(UserError, match=r"cannot be loaded \(libGL.so.1.*pip install"):
+        FORMATS[".c3d"].writer()
+
+
+def test_poses_that_do_not_say_how_sure_they_are_cannot_be_smoothed(poses, tmp_path, capsys):
+    with np.load(poses) as arrays:
+        unsure = write_pose_file(tmp_path / "unsure.npz", dict(arrays), covariance=0 * arrays["covariance"])
+    assert main(["convert", str(unsure), str(tmp_path / "hands.csv"), "--smooth"]) == 2
+    assert "cannot be smoothed" in capsys.readouterr().err
+    assert main(["convert", str(unsure), str(tmp_path / "hands.csv")]) == 0
+
+
+def test_a_link_is_written_through(poses, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    link, place = tmp_path / "hands.jsonl", tmp_path / "elsewhere" / "lines.txt"
+    link.symlink_to(place)
+    assert main(["convert", str(poses), str(link)]) == 0
+    assert link.is_symlink() and place.read_text().startswith('{"type": "header"')
+    assert [path.name for path in place.parent.iterdir()] == ["lines.txt"]
+
+
+def test_what_is_no_place_for_a_file_is_refused(poses, tmp_path, capsys):
+    loop, pipe, long = tmp_path / "loop.csv", tmp_path / "pipe.csv", tmp_path / f"{'n' * 260}.csv"
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    almost = tmp_path / f"{'n' * 250}.csv"  # there is room for it, and not for the one that it is at first
+    named = {loop: "leads back to itself", pipe: "a pipe", long: "name too long", almost: "name too long"}
+    for out, said in {**named, Path("/proc/hands.csv"): "could not be written"}.items():
+        assert main(["convert", str(poses), str(out)]) == 2
+        error = capsys.readouterr().err
+        assert said in error and "disk" not in error and "Traceback" not in error
+    assert pipe.is_fifo() and loop.is_symlink()
+    assert main(["convert", str(loop), str(tmp_path / "hands.csv")]) == 2
+    for out in (loop, pipe):
+        with pytest.raises(UserError):
+            pose_file_of(argparse.Namespace(poses=out))
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_an_ending_in_capitals_is_the_same(poses, tmp_path, ending):
+    try:
+        FORMATS[ending].writer()
+    except UserError as missing:
+        pytest.skip(str(missing))
+    out = tmp_path / f"HANDS{ending.upper()}"
+    assert main(["convert", str(poses), str(out)]) == 0
+    assert out.stat().st_size > 1000
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_other(poses, tmp_path):
