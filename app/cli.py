@@ -52,7 +52,7 @@ _FIRST_STEPS = """\
 UST-Hand live: exact 3D motion of bare hands from two to sixteen cameras. What next?
   you have cameras:  usthand cameras, usthand calibrate rig.yaml --board board.yaml, usthand live rig.yaml
   you have videos:   usthand import VIDEOS session/, usthand calibrate --session session/ --board board.yaml \
--o session/rig.yaml, usthand replay session/
+--world-frame fit -o session/rig.yaml, usthand replay session/
   you have neither:  usthand demo   (a simulated rig, live; without a screen: usthand demo --headless demo.mp4)
 Every command: usthand --help, and usthand COMMAND --help. Something does not work: usthand doctor
 """

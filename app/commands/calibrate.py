@@ -17,7 +17,7 @@ def add_parser(subparsers) -> None:
         run,
         "calibrate cameras with a printed board, live with guidance or from videos; or find cameras that moved",
         "  usthand calibrate rig.yaml --board board.yaml                      (live cameras, with guidance)\n"
-        "  usthand calibrate --session session/ --board board.yaml -o rig.yaml --report report.html\n"
+        "  usthand calibrate --session session/ --board board.yaml --world-frame fit -o rig.yaml --report report.html\n"
         "  usthand calibrate --check session/ --rig rig.yaml --board board.yaml -o rig.yaml",
     )
     parser.add_argument(

@@ -21,6 +21,8 @@ APART, _FAR_APART = 6.0, 12.0
 # Pixels of an image 1280 wide: no camera is taken to fit better alone.
 _LEAST_ALONE_PX = 0.03
 _NOT_THE_BOARD_PX = 3.0
+# As near as this to a power of ten it is the unit that is wrong, not the board: a wrong print is less far off.
+_UNIT_WITHIN = 1.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +83,28 @@ def judge(evidence: Evidence) -> tuple[Verdict, list[str], list[str]]:
     _judge_cameras(evidence, findings)
     bias = evidence.scale_bias_percent
     if bias is not None:
-        squares_mm = evidence.shape.square_mm if evidence.shape.solved else np.multiply(1000, evidence.board.squares_m)
-        sides = [side / (1 + bias / 100) for side in squares_mm]
-        fitting = " x ".join(f"{side:.2f}" for side in (sides if sides[0] != sides[1] else sides[:1]))
         findings.graded(
             abs(bias), 0.5, 2.0,
             f"distances come out {abs(bias):.1f} % {'longer' if bias > 0 else 'shorter'} than the known ones",
-            f"measure a square of the board: board.yaml says {evidence.board.squares_text_mm} mm, "
-            f"the known distances fit {fitting} mm",
+            _scale_remedy(evidence, known_by_solved=1 / (1 + bias / 100)),
         )  # fmt: skip
     return _LEVELS[findings.level], findings.reasons, findings.remedies
+
+
+def _scale_remedy(evidence: Evidence, known_by_solved: float) -> str:
+    for times in (1000, 100, 0.001):
+        if abs(np.log(known_by_solved / times)) < np.log(_UNIT_WITHIN):
+            return (
+                f"look at the unit: the known distances are about {times} times those solved; `--distance A-B=METRES` "
+                "takes metres"
+            )
+    squares_mm = evidence.shape.square_mm if evidence.shape.solved else np.multiply(1000, evidence.board.squares_m)
+    sides = [side * known_by_solved for side in squares_mm]
+    fitting = " x ".join(f"{side:.2f}" for side in (sides if sides[0] != sides[1] else sides[:1]))
+    return (
+        f"measure a square of the board: board.yaml says {evidence.board.squares_text_mm} mm, the known distances fit "
+        f"{fitting} mm"
+    )
 
 
 def _judge_footage(evidence: Evidence, findings: _Findings) -> None:

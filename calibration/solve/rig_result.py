@@ -75,6 +75,7 @@ def make_result(
             *short_recordings(table),
             *_bend_note(shape),
             *_scale_note(board, bias),
+            *_world_note(options),
         ],
         time_offset_note="; ".join(solve.notes),
         shared_views={(ids[a], ids[b]): len(views) for (a, b), views in shared_views(table).items()},
@@ -171,3 +172,11 @@ def _scale_note(board: Board, bias: float | None) -> list[str]:
         return []
     squares = f"scale rests on squares of {board.squares_text_mm} mm"
     return [f"{squares}: measure a row and a column of them, or give `--distance`"]
+
+
+def _world_note(options: CalibrationOptions) -> list[str]:
+    """What is up, where nobody asked for a world: other programs show such hands on their side."""
+    if options.fit_world or options.world_time_ns is not None:
+        return []
+    axes = "the world is that of the first camera, y down"
+    return [f"{axes}: `--session DIR --world-frame FRAME` lays it on the board, `--world-frame fit` amid its places"]

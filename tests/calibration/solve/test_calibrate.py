@@ -362,3 +362,26 @@ def test_a_note_says_what_the_scale_rests_on(plain: tuple[Rig, Detections]) -> N
     for known, expected in (({}, 1), (given, 0)):
         result = calibrate(detections, BOARD, options=CalibrationOptions(known_distances_m=known))
         assert sum("scale rests on squares of" in warning for warning in result.warnings) == expected
+
+
+def test_a_note_says_what_is_up_where_nobody_chose_it(plain: tuple[Rig, Detections]) -> None:
+    _, detections = plain
+    for options, expected in (
+        (CalibrationOptions(), 1),
+        (CalibrationOptions(fit_world=True), 0),
+        (CalibrationOptions(world_time_ns=detections.views["cam_0"][0].time_ns), 0),
+    ):
+        warnings = calibrate(detections, BOARD, options=options).warnings
+        assert sum("y down" in each and "--world-frame" in each for each in warnings) == expected
+
+
+@pytest.mark.parametrize(("times", "metres"), [(1000, True), (100, True), (0.001, True), (1.03, False)])
+def test_a_known_distance_in_another_unit_is_asked_about(
+    times: float, metres: bool, plain: tuple[Rig, Detections]
+) -> None:
+    """Not the board, whose squares would be 40 m."""
+    rig, detections = plain
+    true_m = float(np.linalg.norm(rig.cameras[0].centre_world_m - rig.cameras[1].centre_world_m))
+    options = CalibrationOptions(known_distances_m={("cam_0", "cam_1"): times * true_m})
+    (remedy,) = [each for each in calibrate(detections, BOARD, options=options).remedies if "known distances" in each]
+    assert ("metres" in remedy, "measure a square" in remedy) == (metres, not metres)
