@@ -282,6 +282,8 @@ def _print_summary(summary: dict) -> None:
         )
     if summary.get("mpjpe_mm") is not None:
         print(f"against the simulation's truth: {summary['mpjpe_mm']} mm mean joint error")
+    for note in summary["notes"]:
+        print(f"note: {note}")
     for camera_id, counts in summary["cameras"].items():
         print(f"  {camera_id}: " + ", ".join(f"{name} {value}" for name, value in counts.items()))
     if summary.get("time_offsets_ms"):

@@ -53,7 +53,8 @@ class UnseenHand:
 
 @dataclass(kw_only=True)
 class Estimate:
-    """The hands of one frame set. `detections` counts the hands found in images, `detections_used` those matched.
+    """The hands of one frame set. `detections` counts the hands found in images, `detections_used` those matched;
+    `views_with_hand` the views in which a hand of one side was found, of that side of which more did.
 
     `looked`: there were two views or more to look at. Else that no hand was seen says nothing. `notes` are what the
     user should know of cameras.
@@ -65,6 +66,7 @@ class Estimate:
     notes: Mapping[str, str] = field(default_factory=dict)
     detections: int = 0
     detections_used: int = 0
+    views_with_hand: int = 0
     stage_ms: Mapping[str, float] = field(default_factory=dict)
 
 

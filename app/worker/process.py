@@ -106,7 +106,7 @@ class Worker:
             if self._policy.newest_only
             else {}
         )
-        self._summary = RunSummary(simulated_truth(rig, settings))
+        self._summary = RunSummary(rig, simulated_truth(rig, settings))
         self._meshes = HandMeshes() if settings.mesh else None
         self._arms = None
         if settings.body:
@@ -261,7 +261,7 @@ class Worker:
         arms: Mapping[int, ArmPose],
     ) -> None:
         """For the summary, and for the files of a replay."""
-        self._summary.add(estimate, timing)
+        self._summary.add(estimate, timing, list(frame_set.frames))
         if self._poses is not None:
             self._poses.add(frame_set, estimate, ahead, arms)
         if self._motion is not None:

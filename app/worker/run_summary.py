@@ -1,6 +1,6 @@
 """What a run reports: counts, accuracy and latency, in constant memory however long it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from app.estimators.estimator import Estimate
 from app.run.settings import RunSettings
 from app.transport.messages import CameraReport
 from app.worker.jitter import RestJitter
+from app.worker.rig_doubt import RigDoubt
 from app.worker.statistics import MeanStd, Quantiles, rounded
 from app.worker.timing import SetTiming
 from calibration.camera_source import SimulatedSource
@@ -33,8 +34,9 @@ class RunSummary:
     known; a hand is held against the nearest of its side.
     """
 
-    def __init__(self, truth: Truth | None = None) -> None:
+    def __init__(self, rig: Rig, truth: Truth | None = None) -> None:
         self._truth = truth
+        self._doubt = RigDoubt(rig)
         self._sets = self._with_hand = self._with_both = self._hands = 0
         self._detections = self._detections_used = 0
         self._reprojection = Quantiles()
@@ -48,8 +50,10 @@ class RunSummary:
         self._jitter = RestJitter()
         self._first_ns = self._last_ns = 0
 
-    def add(self, estimate: Estimate, timing: SetTiming) -> None:
+    def add(self, estimate: Estimate, timing: SetTiming, camera_ids: Sequence[str]) -> None:
+        """`camera_ids` are the cameras that the set has frames of."""
         self._sets += 1
+        self._doubt.add(estimate, camera_ids)
         self._with_hand += bool(estimate.hands)
         self._with_both += len(estimate.hands) >= 2
         self._hands += len(estimate.hands)
@@ -109,6 +113,7 @@ class RunSummary:
                 for camera_id, report in cameras.items()
             },
         }
+        result["notes"] = self._doubt.notes()
         if self._truth is not None:
             result["mpjpe_mm"] = rounded(self._error_mm.mean)
         return result

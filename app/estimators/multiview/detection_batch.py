@@ -66,6 +66,12 @@ def gather(cameras: list[RigCamera], detections: list[list[Detection]], std_scal
     )
 
 
+def views_with_hand(detections: DetectionBatch) -> int:
+    """How many views have a hand of one side: of the side of which more have."""
+    is_right = detections.right > 0.5
+    return max(len(np.unique(detections.view[is_right])), len(np.unique(detections.view[~is_right])))
+
+
 def in_cameras(T_cam_world: np.ndarray, in_view_m: np.ndarray) -> np.ndarray:
     """World points (..., V, 21, 3) in the axes of the view that each is for."""
     return in_view_m @ T_cam_world[:, :3, :3].swapaxes(-1, -2) + T_cam_world[:, None, :3, 3]

@@ -8,7 +8,7 @@ import numpy as np
 from app.estimators.detection import Detection, Detector, Region, merge_duplicates
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.estimators.multiview.camera_trust import CameraTrust
-from app.estimators.multiview.detection_batch import gather
+from app.estimators.multiview.detection_batch import gather, views_with_hand
 from app.estimators.multiview.hand_fit import HandFit, confidence, fit_hands
 from app.estimators.multiview.matching import match
 from app.estimators.multiview.sights import exchanged_pair, sights
@@ -106,6 +106,7 @@ class MultiViewEstimator:
             notes=self._watch.notes(),
             detections=sum(len(hits) for hits in found),
             detections_used=used,
+            views_with_hand=views_with_hand(step.all_detections),
             stage_ms=stages,
         )
 

@@ -52,6 +52,7 @@ class _BegunSet:
     keypoints: Stage1Keypoints
     refine: Callable[[], Refined | None]
     stage_ms: dict[str, float]
+    views_with_hand: int
 
 
 class UstHandEstimator:
@@ -105,7 +106,7 @@ class UstHandEstimator:
                 unseen = self._unseen([], now_ns, looked=False)
                 return lambda: Estimate(hands=[], looked=False, unseen=unseen)
             keeps_up = self._keeps_up(frame_set)
-            self._find(frame_set, keeps_up)
+            seen_by = self._find(frame_set, keeps_up)
             find_ms = _since(clock)
 
             clock = time.perf_counter()
@@ -124,7 +125,7 @@ class UstHandEstimator:
         stage_ms = {"find": find_ms, "crop": _since(clock)}
         if not seen:
             unseen = self._unseen([], now_ns, looked=True)
-            return lambda: Estimate(hands=[], unseen=unseen, stage_ms=stage_ms)
+            return lambda: Estimate(hands=[], unseen=unseen, views_with_hand=seen_by, stage_ms=stage_ms)
 
         clock = time.perf_counter()
         slots = [track.slot for track in seen]
@@ -133,8 +134,9 @@ class UstHandEstimator:
         crops = [_CropsInSet(track, track.views, ring, ring.count) for track, ring in zip(seen, rings, strict=True)]
         refine = pipeline.refine_later(slots) if ahead else partial(pipeline.refine, slots)
         begun = _BegunSet(
-            now_ns=now_ns, crops=crops, looks=looks, keypoints=keypoints, refine=refine, stage_ms=stage_ms
-        )
+            now_ns=now_ns, crops=crops, looks=looks, keypoints=keypoints, refine=refine, stage_ms=stage_ms,
+            views_with_hand=seen_by,
+        )  # fmt: skip
         return partial(self._finish, begun)
 
     def _finish(self, begun: _BegunSet) -> Estimate:
@@ -154,6 +156,7 @@ class UstHandEstimator:
             notes=self._watch.notes(),
             detections=sum(len(each.views.cameras) for each in begun.crops),
             detections_used=used,
+            views_with_hand=begun.views_with_hand,
             stage_ms=begun.stage_ms,
         )
 
@@ -192,16 +195,17 @@ class UstHandEstimator:
         self.finder.close()
         self.pipeline.close()
 
-    def _find(self, frame_set: FrameSet, keeps_up: bool) -> None:
+    def _find(self, frame_set: FrameSet, keeps_up: bool) -> int:
         """Begin to follow what the finder finds beside the hands that are followed; one that was not where it was
         looked for is looked for by the finder, too, and followed from there. At a slow rate that is each of them, but
-        where frames are skipped because sets take long."""
+        where frames are skipped because sets take long. Gives the finder's `views_with_hand`, 0 where it was not asked.
+        """
         now_ns, search = frame_set.reference_time_ns, self._search
         recent = self._asked_ns is not None and 0 <= now_ns - self._asked_ns < search.period_s * 1e9
         unseen = [track for track in self._tracks if now_ns - track.seen_time_ns >= search.missed_for_s * 1e9]
         missed = [track for track in unseen if keeps_up or track.misses]
         if (self._tracks.full and not missed) or (len(self._tracks) and recent):
-            return
+            return 0
         self._asked_ns = now_ns
         self._lost = [each for each in self._lost if 0 <= now_ns - each[0] < search.lost_for_s * 1e9]
         followed = [track for track in self._tracks if track not in missed]
@@ -218,6 +222,7 @@ class UstHandEstimator:
                 same.restart(now_ns, found.joints_m, search.found_sd_m**2)
             elif not (self._tracks.full or self._tracks.near(found.joints_m)) and rights[-1] == (found.side == "right"):
                 self._follow(found, now_ns)
+        return self.finder.views_with_hand
 
     def _follow(self, found: Found, now_ns: int) -> None:
         track = self._tracks.new(

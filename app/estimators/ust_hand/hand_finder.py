@@ -33,6 +33,10 @@ class Found:
 
 
 class HandFinder(Protocol):
+    """`views_with_hand` is of the last `find`, as in an Estimate; 0 where no view is looked at by itself."""
+
+    views_with_hand: int
+
     def find(
         self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
     ) -> list[Found]:
@@ -48,14 +52,16 @@ class DetectorFinder:
 
     def __init__(self, estimator: Estimator) -> None:
         self._estimator = estimator
+        self.views_with_hand = 0
 
     def find(
         self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()
     ) -> list[Found]:
-        hands = self._estimator.estimate(frame_set).hands
+        estimate = self._estimator.estimate(frame_set)
+        self.views_with_hand = estimate.views_with_hand
         return [
             Found(hand.side, hand.joints_world_m, hand.right_log_odds * (1 if hand.side == "right" else -1))
-            for hand in hands
+            for hand in estimate.hands
             if np.isfinite(hand.joints_world_m).all()
         ]
 
@@ -71,6 +77,8 @@ class VolumeSearch:
     A place holds a hand where the views' keypoints agree on joints whose bones are as long as a hand's, and still do
     when looked at once more with the crop centred on them.
     """
+
+    views_with_hand = 0
 
     def __init__(
         self,

@@ -147,6 +147,8 @@ class DotEngine:
 class ListFinder:
     """Finds the hands in `here`, as exactly as a detector might, and counts how often it is asked."""
 
+    views_with_hand = 0
+
     def __init__(self, time_s: float = 0.0) -> None:
         self.here: dict[Side, np.ndarray] = {side: joints + 0.01 for side, joints in hands_at(time_s).items()}
         self.asked = 0

@@ -7,6 +7,7 @@ from app.estimators.estimator import Estimate
 from app.worker.run_summary import RunSummary
 from app.worker.timing import set_timing
 from calibration.frames import Frame, FrameSet
+from models.simulation.simulated_rig import ring_rig
 
 MS = 1_000_000
 GRABS_MS = {"cam_0": 1000, "cam_1": 1012}
@@ -61,9 +62,9 @@ def test_it_is_not_told_where_a_camera_was_not_measured(light: dict[str, float] 
 
 def test_the_summary_has_it_with_its_parts_or_says_none() -> None:
     for light, told in ((LIGHT_MS, True), (None, False)):
-        summary = RunSummary()
+        summary = RunSummary(ring_rig(2))
         for _ in range(3):
-            summary.add(Estimate(hands=[]), timing(light))
+            summary.add(Estimate(hands=[]), timing(light), ["cam_0", "cam_1"])
         result = summary.result({})
         if not told:
             assert result["photon_to_pose_ms"] is None and result["photon_to_pose_parts_ms"] is None

@@ -72,6 +72,8 @@ def test_it_takes_black_images_for_no_hand():
     truth = hands_at(0.0)
 
     class Wrong:
+        views_with_hand = 0
+
         def find(self, *_):
             return [Found(side, joints) for side, joints in truth.items()]
 
