@@ -19,7 +19,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 class OpenCvSource(
     msgspec.Struct, tag_field="kind", tag="opencv", forbid_unknown_fields=True, frozen=True, kw_only=True
 ):
-    """A USB or network camera, or a video file, through OpenCV.
+    """A USB camera, a network camera by its URL, or a video file.
 
     `device` is an index, a stable path such as /dev/v4l/by-id/..., a file, or an rtsp, http or udp URL. What is set
     here is asked of the driver and read back; a mismatch is an error, since a rig is calibrated in one mode.

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -32,3 +33,8 @@ def write_error(text: str, error: Exception) -> UserError:
 def reason_of(error: Exception) -> str:
     """What it says, of an OSError without the number and the path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def pasted(path: object) -> str:
+    """A path as a shell takes it, in a command that is printed to be pasted."""
+    return shlex.quote(str(path))

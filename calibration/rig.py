@@ -13,7 +13,7 @@ import numpy as np
 from calibration.camera import Camera, LensModel
 from calibration.camera_names import check_camera_id
 from calibration.camera_source import MAX_CAMERAS, CameraSource
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.image_turn import ImageTurn
 from calibration.measured_latency import MeasuredLatency
 from calibration.yamlfile import read_yaml, write_yaml
@@ -258,7 +258,7 @@ def _camera_from_entry(entry: _CameraEntry, path: Path) -> RigCamera:
 def _how_to_calibrate(path: Path) -> str:
     """The arguments of `usthand calibrate` for the rig at `path`: of a session, from its videos."""
     of_session = (path.parent / "session.yaml").is_file()
-    return f"--session {path.parent} -o {path}" if of_session else str(path)
+    return f"--session {pasted(path.parent)} -o {pasted(path)}" if of_session else pasted(path)
 
 
 def nominal_rig(image_sizes: Mapping[str, tuple[int, int]]) -> Rig:

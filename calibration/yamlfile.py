@@ -3,6 +3,7 @@
 import difflib
 import re
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -66,6 +67,23 @@ def _pick_by_tag(structs: list[type[msgspec.Struct]], data: dict) -> type[msgspe
     return None
 
 
+def _refuse_unknown_tag(structs: list[type[msgspec.Struct]], data: dict, name: str, where: str) -> None:
+    """With what each of the known tags is, as the first line of its struct says."""
+    known = {str(each.__struct_config__.tag): (each.__doc__ or "").split("\n")[0].rstrip(".") for each in structs}
+    field = structs[0].__struct_config__.tag_field
+    if not field:
+        return
+    got = f"`{field}: {data[field]}`" if field in data else f"no `{field}`"
+    listed = "; ".join(f"`{tag}` ({what})" if what else f"`{tag}`" for tag, what in known.items())
+    raise UserError(f"{name}: {got} in `{where}`{_nearest(data.get(field), known)} Give one of {listed}.")
+
+
+def _nearest(got: Any, known: Iterable[str]) -> str:
+    """The end of a sentence, with a question where something known is spelled much like what was got."""
+    near = difflib.get_close_matches(str(got), sorted(known), n=1, cutoff=0.6)
+    return f". Did you mean `{near[0]}`?" if near else "."
+
+
 def _refuse_unknown_keys(data: Any, annotation: Any, name: str, where: str) -> None:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (list, tuple) and isinstance(data, list) and args:
@@ -81,16 +99,16 @@ def _refuse_unknown_keys(data: Any, annotation: Any, name: str, where: str) -> N
         return
     struct = _pick_by_tag(structs, data)
     if struct is None:
+        _refuse_unknown_tag(structs, data, name, where)
         return
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
     tag_field = struct.__struct_config__.tag_field
     known = {*fields, tag_field} if tag_field else set(fields)
     for key, item in data.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)
             place = f" in `{where}`" if where else ""
             raise UserError(
-                f"{name}: unknown key `{key}`{place}. Did you mean `{near[0]}`? Known keys: {', '.join(sorted(known))}."
+                f"{name}: unknown key `{key}`{place}{_nearest(key, known)} Known keys: {', '.join(sorted(known))}."
             )
         _refuse_unknown_keys(item, fields.get(key), name, f"{where}.{key}".lstrip("."))
 

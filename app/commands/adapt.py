@@ -13,7 +13,7 @@ from tqdm import tqdm
 from app.commands.common import add_command, checkpoint_of
 from app.run.settings import MOST_HANDS
 from calibration.cached_folder import user_cache
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.session import Session, check_session
 from deploy.artefact.cached_export import missing_to_export
 from models.files.labels import Labels, read_labels
@@ -146,7 +146,7 @@ def _session(path: Path) -> Session:
     if labels.is_file() and read_labels(labels, len(session.camera_ids)).rig_id not in ("", session.rig.rig_id):
         raise UserError(
             f"{path}: its labels were made with another calibration than its rig.yaml. Is that of this recording? "
-            f"Label it again: `usthand label {path}`."
+            f"Label it again: `usthand label {pasted(path)}`."
         )
     return session
 
@@ -158,14 +158,14 @@ def _labels(session: Session, wanted: bool) -> Labels | None:
         return None
     if not path.is_file():
         raise UserError(
-            f"{session.path}: has no labels.npz to learn from. Write it, as `usthand label {session.path} --from "
-            "openpose DIR` does, or leave `--own-labels` out."
+            f"{session.path}: has no labels.npz to learn from. Write it, as `usthand label {pasted(session.path)} "
+            "--from openpose DIR` does, or leave `--own-labels` out."
         )
     labels = read_labels(path, len(session.camera_ids))
     if labels.source in ("mediapipe", "ust-hand"):
         raise UserError(
             f"{path}: are by {labels.source}, whose hands are learned from anyway. Leave `--own-labels` out, or label "
-            f"with another program: `usthand label {session.path} --from openpose DIR`."
+            f"with another program: `usthand label {pasted(session.path)} --from openpose DIR`."
         )
     return labels
 
@@ -209,7 +209,9 @@ def _print(summary: dict[str, Any], output: Path) -> None:
     if summary["refused"]:
         print(f"refused: {summary['refused']}. Nothing was written.")
         return
-    print(f"{output}: `usthand live RIG --estimator ust-hand --checkpoint {output}` ({summary['seconds']:.0f} s)")
+    print(
+        f"{output}: `usthand live RIG --estimator ust-hand --checkpoint {pasted(output)}` ({summary['seconds']:.0f} s)"
+    )
 
 
 def _cell(value: float | None, key: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from app.transport.sockets import check_address
 from app.wizard.recorder import JOURNAL, Recorder
 from calibration.board.board import Board
 from calibration.camera_source import RecordedSource
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.rig import Rig, read_uncalibrated_rig, rig_file
 from calibration.solve.calibrate import calibrate
 from calibration.wizard.journal import JournalContent, read_journal
@@ -88,9 +89,10 @@ def _report_kept(args: argparse.Namespace, folder: Path, content: JournalContent
     """Not calibrated: say where the captures are."""
     count = len(content.captures)
     print(f"{count} capture{'s' if count != 1 else ''} kept in {folder}")
-    print(f"Go on:     usthand calibrate {args.rig} --resume {folder}")
+    print(f"Go on:     usthand calibrate {pasted(args.rig)} --resume {pasted(folder)}")
     if count:
-        print(f"Calibrate: usthand calibrate --session {folder} -o rig.yaml --report report.html")
+        rig = pasted(rig_file(args.rig))
+        print(f"Calibrate: usthand calibrate --session {pasted(folder)} -o {rig} --report report.html")
     if args.json:
         print(json.dumps({"captures": count, "session": str(folder), "verdict": None}))
     return exit_code
@@ -111,10 +113,9 @@ def _calibrate(
     try:
         result = calibrate(detections, board, given_rig=rig)
     except UserError as error:
-        raise UserError(
-            f"{error} The captures are kept: go on with `usthand calibrate {args.rig} --resume {folder}`."
-        ) from None
-    command = f"usthand calibrate {args.rig} -o {output} --report {args.report}"
+        resume = f"usthand calibrate {pasted(args.rig)} --resume {pasted(folder)}"
+        raise UserError(f"{error} The captures are kept: go on with `{resume}`.") from None
+    command = shlex.join(map(str, ["usthand", "calibrate", args.rig, "-o", output, "--report", args.report]))
     summary = result_summary(result, detections)
     summary |= write_files(result, detections, output=output, report=args.report, session=folder, command=command)
     summary |= {
@@ -123,6 +124,8 @@ def _calibrate(
         "session": str(folder),
     }
     print_result(summary)
+    if result.verdict != "poor":
+        print(f"Use it: usthand live {pasted(output)}")
     print(f"captures: {folder}")
     if args.json:
         print(json.dumps(summary, allow_nan=False))

@@ -21,7 +21,7 @@ from calibration.board.hints import what_board_is_this
 from calibration.board.session_scan import detect_session
 from calibration.board.views import Detections
 from calibration.camera import Camera
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.formats import read_lenses
 from calibration.importers.recording import FROM_RATE
 from calibration.result.result import CalibrationOptions, CalibrationResult
@@ -70,6 +70,8 @@ def run_session(args: argparse.Namespace) -> int:
         "solve_seconds": round(seconds - (detected - started), 3),
     }
     print_result(summary)
+    if args.output is not None and result.verdict != "poor":
+        print(how_to_use(result.rig, args.output, session.path))
     if args.json:
         print(json.dumps(summary, allow_nan=False))
     return 0
@@ -209,6 +211,19 @@ def _exchange_notes(output: Path | None, session: Session, detections: Detection
     pair = exchanged_cameras(before, detections, board)
     exchanged = f"the videos of {' and '.join(pair or ())} look exchanged: {path}, as it was before, fits only so"
     return [exchanged] if pair else []
+
+
+def how_to_use(rig: Rig, path: Path, session: Path) -> str:
+    """The next command for a rig that was calibrated from `session` and written to `path`."""
+    own = session / "rig.yaml"
+    if path.resolve() == own.resolve():
+        return f"Play the session with it: usthand replay {pasted(session)}"
+    if all(camera.source is not None or camera.remote for camera in rig.cameras):
+        return f"Use it: usthand live {pasted(path)}"
+    return (
+        f"Use it: usthand import VIDEOS SESSION --rig {pasted(path)}; for this session: "
+        f"cp {pasted(path)} {pasted(own)} && usthand replay {pasted(session)}"
+    )
 
 
 def _turn_notes(rig: Rig, session: Session) -> list[str]:

@@ -21,7 +21,7 @@ from app.sources.same_camera import check_cameras_differ
 from app.transport.sockets import check_address, is_loopback
 from app.viewer.palette import THEMES
 from calibration.camera_source import RecordedSource
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.rig import Rig
 from calibration.written_files import check_place
 from deploy.artefact.cached_export import cached_export
@@ -183,7 +183,7 @@ def check_live_rig(rig: Rig, path: Path, or_recorded: bool = False) -> None:
         if isinstance(camera.source, RecordedSource) and not or_recorded:
             raise UserError(
                 f"{path}: camera `{camera.camera_id}` is a recording. Play it with `usthand replay "
-                f"{camera.source.session}`."
+                f"{pasted(camera.source.session)}`."
             )
         if not camera.remote:
             make_source(camera, rig)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from app.commands.common import add_command, positive
 from app.syncing.methods import METHODS, SyncMethod
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.importers import LAYOUTS, import_recording
 from calibration.importers.recording import FROM_RATE, ForeignRecording, rate_fps
 from calibration.session import Session
@@ -27,7 +27,8 @@ def add_parser(subparsers) -> None:
         "turn videos, or a recording of caliscope, FreeMoCap or Pose2Sim, into a session",
         "  usthand import caliscope_workspace/recordings/hands sessions/hands\n  usthand replay sessions/hands\n"
         "  usthand import folder_of_videos sessions/board                     (to be calibrated)\n"
-        "  usthand calibrate --session sessions/board --board board.yaml -o rig.yaml",
+        "  usthand calibrate --session sessions/board --board board.yaml --world-frame fit "
+        "-o sessions/board/rig.yaml",
     )
     parser.add_argument(
         "folder",
@@ -88,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         print(note)
     if session.calibrated:
-        print(f"Play it with: usthand replay {session.path}")
+        print(f"Play it with: usthand replay {pasted(session.path)}")
     else:
-        print(f"Calibrate it with: usthand calibrate --session {session.path} --board board.yaml -o rig.yaml")
+        folder, rig = pasted(session.path), pasted(session.path / "rig.yaml")
+        print(f"Calibrate it with: usthand calibrate --session {folder} --board board.yaml --world-frame fit -o {rig}")
     if args.json:
         print(json.dumps(summary | {"sync": _sync_summary(found[0]) if found else None}))
     return 0

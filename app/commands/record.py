@@ -12,7 +12,7 @@ from app.commands.common import add_command, check_live_rig, positive, run_rig
 from app.commands.record_flags import add_record_flags, record_settings
 from app.run.settings import RunSettings
 from app.run.supervisor import Outcome
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.rig import Rig, read_rig, read_uncalibrated_rig, rig_file
 from calibration.yamlfile import read_yaml
 
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     remote = [camera.camera_id for camera in rig.cameras if camera.remote]
     if remote:
         raise UserError(
-            f"{args.rig}: {', '.join(remote)} is remote. `usthand live {args.rig} --listen ADDRESS --record DIR` "
-            "records cameras of other machines."
+            f"{args.rig}: {', '.join(remote)} is remote. `usthand live {pasted(args.rig)} --listen ADDRESS "
+            "--record DIR` records cameras of other machines."
         )
     record = msgspec.structs.replace(record_settings(args, rig, args.folder), alone=True, calibrated=calibrated)
     settings = RunSettings(estimator="", record=record)
@@ -82,4 +82,4 @@ def print_recording(recording: dict) -> None:
     if recording["problem"]:
         print(f"ended early: {recording['problem']}")
     if len(recording["takes"]) == 1 and recording["takes"][0]["frames"]:
-        print(f"Play it with: usthand replay {recording['takes'][0]['session']}")
+        print(f"Play it with: usthand replay {pasted(recording['takes'][0]['session'])}")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from app.commands.common import add_command, positive
 from calibration.camera_source import MAX_CAMERAS
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.rig import Rig, read_rig
 from models.simulation.detector_noise import GRADES
 from models.simulation.hands import CENTRE_WORLD_M, MOST_PEOPLE
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{args.out}: {args.sessions} sessions, {total} frame sets, {images} images, {summary['images_per_s']} images/s"
     )
-    print(f"Play it with: usthand replay {paths[0]}")
+    print(f"Play it with: usthand replay {pasted(paths[0])}")
     if args.json:
         print(json.dumps(summary))
     return 0

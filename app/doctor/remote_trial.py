@@ -75,7 +75,7 @@ def try_remote_cameras(
             remedy = f"usthand grab {camera_id} --connect tcp://HOST:{listen.rpartition(':')[2]}   (on its machine)"
             yield Finding(topic, "problem", text, remedy)
             continue
-        yield from judge_trial(camera_id, trial.camera, getattr(rig[camera_id].source, "fps", None), limits)
+        yield from judge_trial(rig[camera_id], trial.camera, limits)
         yield judge_clock(topic, trial.clock, limits)
 
 

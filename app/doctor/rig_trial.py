@@ -1,11 +1,13 @@
 """A rig: what it asks of the machine, and what its cameras do when all of them run for some seconds."""
 
+import shlex
 import statistics
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from app.doctor.needs import CameraNeeds, RigNeeds
 from app.run.logs import without_passwords
 from app.sources import make_source
 from app.sources.source import EndOfSource, FrameCorrupt, SourceLost, SourceTimeout, Stamp
+from app.sources.video_file import is_url, is_video_file
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
 from calibration.rig import Rig, RigCamera
@@ -81,7 +84,7 @@ def try_cameras(rig: Rig, seconds: float, limits: DoctorLimits, listens: bool = 
         trial = trials[camera.camera_id]
         if thread.is_alive():
             trial.failure = trial.failure or "its driver does not answer"
-        yield from judge_trial(camera.camera_id, trial, getattr(camera.source, "fps", None), limits)
+        yield from judge_trial(camera, trial, limits)
     for camera in rig.cameras:
         if camera.remote and not listens:
             text = "is grabbed on another machine: not tried here"
@@ -116,15 +119,15 @@ def _run(camera: RigCamera, rig: Rig, seconds: float, trial: CameraTrial) -> Non
             source.close()
 
 
-def judge_trial(camera_id: str, trial: CameraTrial, asked_fps: float | None, limits: DoctorLimits) -> Findings:
+def judge_trial(camera: RigCamera, trial: CameraTrial, limits: DoctorLimits) -> Findings:
     """One line on its rate, and one on its time stamps."""
-    topic = f"camera {camera_id}"
+    topic, asked_fps = f"camera {camera.camera_id}", getattr(camera.source, "fps", None)
     if trial.failure:
         what = f"after {len(trial.stamps)} frames: {trial.failure}" if trial.mode else trial.failure
-        yield Finding(topic, "problem", what, "usthand cameras --probe")
+        yield Finding(topic, "problem", what, _what_shows_more(camera))
         return
     if len(trial.stamps) < 3:
-        yield Finding(topic, "problem", f"{len(trial.stamps)} frames came", "usthand cameras --probe")
+        yield Finding(topic, "problem", f"{len(trial.stamps)} frames came", _what_shows_more(camera))
         return
     periods_ms = _periods_ms(trial.stamps)
     rate = 1e3 * len(periods_ms) / sum(periods_ms) if sum(periods_ms) > 0 else 0.0
@@ -139,6 +142,17 @@ def judge_trial(camera_id: str, trial: CameraTrial, asked_fps: float | None, lim
     else:
         yield Finding(topic, "ok", told)
     yield _judge_times(topic, trial.stamps, periods_ms, limits)
+
+
+def _what_shows_more(camera: RigCamera) -> str:
+    """A command; `usthand cameras` knows those that are attached only."""
+    device = getattr(camera.source, "device", 0)
+    if is_url(device):
+        host = urlsplit(str(device)).hostname or "HOST"
+        return f"ping -c 3 {shlex.quote(host)}   (then compare path, user and password of its URL in rig.yaml)"
+    if is_video_file(device):
+        return f"ls -l {shlex.quote(str(device))}"
+    return "usthand cameras --probe"
 
 
 def _periods_ms(stamps: Sequence[Stamp]) -> list[float]:

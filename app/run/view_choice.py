@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from app.transport.sockets import host_in_url, is_loopback
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 
 ViewKind = Literal["window", "web", "rerun"]
 _MODULES: dict[ViewKind, str] = {
@@ -78,7 +78,8 @@ def _choice(text: str) -> ViewChoice:
         return ViewChoice(kind="rerun", file=Path(text).resolve())
     if text.lower().endswith(".mcap"):
         raise UserError(
-            f"`--view {text}`: an MCAP file is made of a pose file, with `usthand convert poses.npz {Path(text).name}`."
+            f"`--view {text}`: an MCAP file is made of a pose file, with `usthand convert poses.npz "
+            f"{pasted(Path(text).name)}`."
         )
     raise UserError(f"`--view {text}` is no view. Give {CHOICES}.")
 

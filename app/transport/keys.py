@@ -10,7 +10,7 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.written_together import written_together
 
 
@@ -20,7 +20,9 @@ class Keys:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise UserError(f"{self.folder}: no such folder of keys. Make one with `usthand keys {self.folder}`.")
+            raise UserError(
+                f"{self.folder}: no such folder of keys. Make one with `usthand keys {pasted(self.folder)}`."
+            )
 
     def _load(self, name: str) -> tuple[bytes, bytes | None]:
         path = self.folder / name

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.importers.caliscope import caliscope_recordings, read_caliscope
 from calibration.importers.freemocap import freemocap_recordings, read_freemocap
 from calibration.importers.recording import FROM_RATE, ForeignRecording, check_time_unit
@@ -101,6 +101,13 @@ def read_recording(
     """Find the one recording in `folder` and read it. Raises UserError where there is none, or more than one."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such directory. Give the directory of a recording.")
+    if layout == "auto" and (folder / SESSION_FILE).is_file():
+        other = f"usthand rig convert {pasted(calibration or 'RIG')} {pasted(folder / 'rig.yaml')}"
+        raise UserError(
+            f"{folder}: is a session already, with the times of its frames, and needs no import: `usthand replay "
+            f"{pasted(folder)}`. With another rig: `{other}`, which keeps the one before beside it. `--layout videos` "
+            "takes its videos without their times."
+        )
     # Other layouts hold folders of videos, too.
     tried = (LAYOUTS[1:4], LAYOUTS[4:]) if layout == "auto" else ((layout,),)
     found = next((some for names in tried if (some := [(n, path) for n in names for path in _FIND[n](folder)])), [])

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from deploy.artefact.manifest import read_manifest
 from deploy.engines.devices import has_bf16, has_cuda
 from deploy.engines.engine import FAILURES, Engine
@@ -27,7 +27,7 @@ def check_engine(source: str, name: str) -> None:
     if not exported and name not in ("auto", "torch"):
         raise UserError(
             f"{source}: the engine {name} runs exported networks, and this is no directory. "
-            f"Make one: usthand export {source} DIR"
+            f"Make one: usthand export {pasted(source)} DIR"
         )
     if exported:
         manifest = read_manifest(Path(source))

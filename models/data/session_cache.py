@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.cached_folder import cached_folder
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.found_files import hash_found
 from calibration.hand import JOINTS
 from calibration.session import Session, check_session, read_session
@@ -38,7 +38,7 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160, upright: boo
     if labels.rig_id not in ("", session.rig.rig_id):
         raise UserError(
             f"{session.path}: the labels were made with the calibration {labels.rig_id}, but rig.yaml is "
-            f"{session.rig.rig_id}. Label the session again: `usthand label {session.path}`."
+            f"{session.rig.rig_id}. Label the session again: `usthand label {pasted(session.path)}`."
         )
     truth_file = session.path / "truth.npz"
     truth = read_truth(truth_file, len(session.camera_ids)) if truth_file.is_file() else None

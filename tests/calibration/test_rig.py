@@ -154,7 +154,10 @@ MISTAKES = {
         ["17 cameras", "2 to 16"],
     ),
     "version": (set_value(99, "version"), ["version is 99", "version 1"]),
-    "kind of source": (set_value("webcam", "cameras", 1, "source", "kind"), ["webcam"]),
+    "kind of source": (set_value("webcam", "cameras", 1, "source", "kind"), ["`kind: webcam`", "`opencv` (A USB"]),
+    "kind that is a protocol": (set_value("rtsp", "cameras", 1, "source", "kind"), ["a network camera by its URL"]),
+    "kind misspelt": (set_value("opncv", "cameras", 1, "source", "kind"), ["Did you mean `opencv`?"]),
+    "no kind": (lambda file: file["cameras"][1]["source"].pop("kind"), ["no `kind` in `cameras[1].source`", "`pylon`"]),
 }
 
 
@@ -170,6 +173,14 @@ def test_a_mistake_is_named(mistake: str, tmp_path: Path) -> None:
         read_rig(path)
     for part in [str(path), *expected]:
         assert part in str(error.value)
+
+
+def test_what_is_spelled_like_nothing_known_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    path.write_text("version: 1\ncameras:\n- {id: a, source: {kind: opencv, device: 0, latency: 3}}\n")
+    with pytest.raises(UserError, match=r"unknown key `latency` in `cameras\[0\].source`. Known keys: ") as error:
+        read_rig(path)
+    assert "Did you mean" not in str(error.value)
 
 
 @pytest.mark.parametrize(

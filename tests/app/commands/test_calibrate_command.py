@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from app.commands.calibrate_session import _given_intrinsics, parse_distances, parse_moment
+from app.commands.calibrate_session import _given_intrinsics, how_to_use, parse_distances, parse_moment
 from calibration.board.board import Board, write_board
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
@@ -277,6 +277,16 @@ def test_a_moment_is_a_frame_or_seconds(blank_session):
     for text in ("4", "-1", "noon", "0.4s", "1.5"):
         with pytest.raises(UserError, match="--world-frame"):
             parse_moment(text, blank_session)
+
+
+def test_what_comes_next_is_said_for_where_the_rig_lies_and_what_it_opens(tmp_path):
+    rig, session = ring_of_cameras(2), tmp_path / "my session"
+    session.mkdir()
+    assert how_to_use(rig, session / "rig.yaml", session).endswith(f"usthand replay '{session}'")
+    assert f"cp rig.yaml '{session}/rig.yaml' && usthand replay '{session}'" in how_to_use(
+        rig, Path("rig.yaml"), session
+    )
+    assert how_to_use(_with_devices(rig), Path("my rig.yaml"), session) == "Use it: usthand live 'my rig.yaml'"
 
 
 def test_a_replaced_rig_is_kept_every_time(tmp_path):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from app.doctor.limits import DoctorLimits
 from app.doctor.rig_trial import CameraTrial, judge_trial, rig_needs, try_cameras
 from app.sources.source import Stamp
 from app.transport.keys import make_keys
-from calibration.rig import read_rig
+from calibration.camera_source import OpenCvSource
+from calibration.rig import RigCamera, read_rig
 from tests.app.commands.test_remedies import flags_of_commands, texts
 from tests.conftest import ROOT
+from tests.support.calibration_scene import ring_of_cameras
 from tests.support.live_run import free_port, last_json, rig_with_a_remote_camera, simulated_rig, usthand
 
 LIMITS = DoctorLimits()
@@ -64,8 +67,25 @@ def stamps(
     ]
 
 
+def camera(device: str | int = 0, fps: float | None = 30.0) -> RigCamera:
+    return replace(ring_of_cameras(2).cameras[0], source=OpenCvSource(device=device, fps=fps))
+
+
 def judged(trial: CameraTrial, asked: float | None = 30.0) -> list[tuple[str, str]]:
-    return [(each.level, each.text) for each in judge_trial("cam", trial, asked, LIMITS)]
+    return [(each.level, each.text) for each in judge_trial(camera(fps=asked), trial, LIMITS)]
+
+
+@pytest.mark.parametrize(
+    ("device", "remedy"),
+    [
+        ("/dev/video0", "usthand cameras --probe"),
+        ("rtsp://user:secret@10.0.0.7:554/x", "ping -c 3 10.0.0.7 "),
+        ("a film.mp4", "ls -l 'a film.mp4'"),
+    ],
+)
+def test_of_a_camera_that_does_not_come_what_shows_more_is_of_its_kind(device: str, remedy: str) -> None:
+    (finding,) = judge_trial(camera(device), CameraTrial(failure="does not answer"), LIMITS)
+    assert finding.remedy.startswith(remedy) and "secret" not in finding.remedy
 
 
 def test_what_a_camera_did_is_judged_by_its_time_stamps() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.cli import main
+from app.cli import build_parser, main
 from calibration.errors import UserError
 from calibration.importers import import_recording
 from calibration.importers.recording import FROM_RATE, ForeignRecording
@@ -215,7 +216,7 @@ def test_a_session_is_not_imported_onto_itself(tmp_path: Path, write_video: Writ
         write_video(tmp_path / "v" / f"cam_{number}.mp4")
     import_recording(tmp_path / "v", tmp_path / "s", copy=True)
     with pytest.raises(UserError, match=r"cam_0.mp4: lies in the session that is to be replaced"):
-        import_recording(tmp_path / "s", tmp_path / "s", force=True)
+        import_recording(tmp_path / "s", tmp_path / "s", "videos", force=True)
     check_session(tmp_path / "s", calibrated=False)
 
 
@@ -237,14 +238,38 @@ def test_times_in_another_unit_are_named(unit: str, factor: float, tmp_path: Pat
 def test_the_command_says_what_to_do_next(
     tmp_path: Path, write_video: WriteVideo, capsys: pytest.CaptureFixture
 ) -> None:
+    """Where `replay` looks for the rig, in a line that a shell takes as it is, whatever the folder is called."""
     caliscope_videos(tmp_path / "v", write_video)
-    assert main(["import", str(tmp_path / "v"), str(tmp_path / "s"), "--json"]) == 0
+    session = tmp_path / "Aufnahmen Übung"
+    assert main(["import", str(tmp_path / "v"), str(session), "--json"]) == 0
     said = capsys.readouterr().out
     assert f"from videos recording {tmp_path / 'v'}" in said
     assert f"Times of the frames: none recorded; {FROM_RATE}" in said
-    assert f"Calibrate it with: usthand calibrate --session {tmp_path / 's'}" in said
+    (hint,) = [line for line in said.splitlines() if line.startswith("Calibrate it with: ")]
+    args = build_parser().parse_args(shlex.split(hint.partition(": usthand ")[2]))
+    assert (args.session, args.output, args.world_frame) == (session, session / "rig.yaml", "fit")
+    with pytest.raises(UserError) as refused:
+        read_session(session)
+    hint = str(refused.value).partition("`usthand ")[2].partition("`")[0]
+    args = build_parser().parse_args(shlex.split(hint))
+    assert (args.session, args.output) == (session, session / "rig.yaml")
     summary = json.loads(said.splitlines()[-1])
     assert (summary["calibrated"], summary["times"], summary["fps"]) == (False, FROM_RATE, 10.0)
+
+
+def test_a_session_needs_no_import(tmp_path: Path, write_video: WriteVideo) -> None:
+    """As bare videos it would lose the times of its frames and its rig."""
+    caliscope_videos(tmp_path / "v", write_video)
+    session = import_recording(tmp_path / "v", tmp_path / "s").path
+    other = tmp_path / "my rig.yaml"
+    with pytest.raises(UserError, match="is a session already") as refused:
+        import_recording(session, tmp_path / "t", calibration=other)
+    assert f"usthand replay {session}" in str(refused.value)
+    replacing = str(refused.value).partition("With another rig: `usthand ")[2].partition("`")[0]
+    args = build_parser().parse_args(shlex.split(replacing))
+    assert (args.rig, args.out) == (other, session / "rig.yaml")
+    assert not (tmp_path / "t").exists()
+    assert import_recording(session, tmp_path / "t", "videos").clock == FROM_RATE
 
 
 @pytest.mark.slow
