@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         )
     record = msgspec.structs.replace(record_settings(args, rig, args.folder), alone=True, calibrated=calibrated)
     settings = RunSettings(estimator="", record=record)
-    return _report(run_rig(rig, settings, None, args.seconds), args.json)
+    return _report(run_rig(rig, settings, None, args.seconds), args)
 
 
 def _read(path: Path) -> tuple[Rig, bool]:
@@ -63,14 +63,18 @@ def _read(path: Path) -> tuple[Rig, bool]:
         return replace(rig, time_offsets_known=False), False
 
 
-def _report(outcome: Outcome, as_json: bool) -> int:
+def _report(outcome: Outcome, args: argparse.Namespace) -> int:
     recording = outcome.summary.get("recording")
     if recording is None:
         log.error("nothing was recorded: the run ended before its recorder had started")
         return outcome.exit_code or 1
     print_recording(recording)
-    if as_json:
+    if args.json:
         print(json.dumps(recording))
+    if not args.takes and not any(take["frames"] for take in recording["takes"]):
+        doctor = f"usthand doctor --rig {pasted(args.rig)}"
+        log.error("no camera delivered a frame: nothing was recorded. `%s` tries them.", doctor)
+        return outcome.exit_code or 1
     return outcome.exit_code
 
 

@@ -110,6 +110,11 @@ class Take:
         """Every camera's video is."""
         return not any(lane.open for lane in self.lanes.values())
 
+    @property
+    def frames(self) -> int:
+        """Of all cameras."""
+        return sum(lane.counts.frames for lane in self.lanes.values())
+
     def add(self, camera_id: str, times_ns: Sequence[int]) -> None:
         """Frames that are in the camera's video now."""
         counts = self.lanes[camera_id].counts

@@ -1,6 +1,7 @@
 """The takes of a recording: begun, gone on with in a session of their own where they must be, ended, finished."""
 
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from app.recording.encoder_link import EncoderReport, Order
 from app.recording.encoders import Encoders
 from app.recording.take import Take
 from app.run.record_settings import RecordSettings
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,8 @@ log = logging.getLogger(__name__)
 
 class Takes:
     """`current` is the one that is recorded. `problem` says why the last one ended early, if it did, and `failed`
-    whether one ever did. One that has ended is `unfinished` until every camera's video is.
+    whether one ever did. One that has ended is `unfinished` until every camera's video is; one without a frame
+    is not kept then.
 
     `source` is a note for a person of what recorded.
     """
@@ -117,8 +119,14 @@ class Takes:
             try:
                 take.close()
             except (OSError, UserError) as error:
-                log.error("%s: could not be finished (%s). `usthand session repair %s` mends it.", path, error, path)
+                repair = f"usthand session repair {pasted(path)}"
+                log.error("%s: could not be finished (%s). `%s` mends it.", path, error, repair)
                 self.failed = True
+            else:
+                if take.ended and not take.frames:
+                    log.warning("%s: no camera delivered a frame; it is not kept", path)
+                    shutil.rmtree(path, ignore_errors=True)
+                    continue
             self._finished.append(_summary_of(take))
 
     def summary(self) -> list[dict]:
@@ -159,7 +167,7 @@ def _summary_of(take: Take) -> dict:
     counts = {camera_id: lane.counts for camera_id, lane in take.lanes.items()}
     return {
         "session": str(take.path),
-        "frames": sum(each.frames for each in counts.values()),
+        "frames": take.frames,
         "dropped": sum(each.dropped for each in counts.values()),
         "bytes": sum(each.bytes for each in counts.values()),
         "marks": take.marks,

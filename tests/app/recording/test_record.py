@@ -58,6 +58,19 @@ def test_each_frame_is_in_the_file_with_its_own_time(tmp_path: Path, flags: list
     assert take["cameras"]["cam_1"]["dropped"] > 0 or take["cameras"]["cam_1"]["frames"] < 20
 
 
+def test_of_cameras_that_are_missing_nothing_is_left_that_looks_like_a_session(tmp_path: Path) -> None:
+    rig = tmp_path / "rig.yaml"
+    cameras = "".join(
+        f"- {{id: cam_{n}, image_size: [160, 120], source: {{kind: opencv, device: /dev/video9{n}}}}}\n"
+        for n in range(2)
+    )
+    rig.write_text(f"version: 1\ncameras:\n{cameras}")
+    done = usthand("record", rig, tmp_path / "session", "--seconds", "0.5")
+    assert done.returncode == 1
+    assert "no camera delivered a frame" in done.stderr.splitlines()[-1] and f"--rig {rig}" in done.stderr
+    assert not (tmp_path / "session").exists()
+
+
 @pytest.mark.slow
 def test_an_uncalibrated_rig_is_recorded_to_be_calibrated(tmp_path: Path) -> None:
     rig = tmp_path / "rig.yaml"
