@@ -1,11 +1,11 @@
 """`usthand calibrate`: the wizard on live cameras, a calibration from recorded videos, or a check for moved cameras."""
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from app.commands.common import add_command
-from calibration.errors import UserError, write_error
+from calibration.errors import UserError
+from calibration.written_files import check_can_write
 
 _LENSES = ("auto", "pinhole5", "pinhole8", "fisheye4")
 
@@ -100,23 +100,9 @@ def _refuse_flags_of_other_modes(args: argparse.Namespace) -> None:
 
 
 def check_writable(path: Path | None, flag: str, endings: tuple[str, ...]) -> None:
-    """Raise UserError unless a file of this name can be made, before any work is done for it.
-
-    Tries it: permissions do not tell of a folder that is mounted read-only, or of a full disk.
-    """
+    """Raise UserError unless a file of this name can be made, before any work is done for it."""
     if path is None:
         return
     if path.suffix.lower() not in endings:
         raise UserError(f"`{flag} {path}`: the name must end in `{endings[0]}`.")
-    if path.is_dir():
-        raise UserError(f"`{flag} {path}`: is a directory. Give the name of a file.")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UserError(f"`{flag} {path}`: there is no folder `{folder}`. Make it first.")
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".usthand-") as file:
-            file.write(b"-")
-    except OSError as error:
-        raise write_error(
-            f"`{flag} {path}`: cannot be written ({error.strerror}). Give another folder.", error
-        ) from None
+    check_can_write(path, f"`{flag} {path}`")

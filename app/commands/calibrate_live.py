@@ -14,7 +14,7 @@ from app.commands.printed_board import read_printed_board
 from app.run.policy import LivePolicy, ReplayPolicy
 from app.run.settings import RunSettings
 from app.transport.keys import Keys
-from app.transport.sockets import check_address
+from app.transport.sockets import check_listen
 from app.wizard.recorder import JOURNAL, Recorder
 from calibration.board.board import Board
 from calibration.camera_source import RecordedSource
@@ -68,7 +68,7 @@ def check_cameras(rig: Rig, args: argparse.Namespace) -> None:
                 f"{args.rig}: {camera.camera_id} is remote. Give `--listen tcp://HOST:PORT` for its grabber."
             )
     if listen:
-        check_address(listen, Keys(keys) if keys else None, of_grabbers=True)
+        check_listen(listen, Keys(keys) if keys else None, of_grabbers=True)
 
 
 def _board(args: argparse.Namespace) -> Board:

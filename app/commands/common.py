@@ -18,12 +18,13 @@ from app.run.supervisor import Outcome, Supervisor, ViewerSettings
 from app.run.view_choice import CHOICES, view_choice
 from app.sources import make_source
 from app.sources.same_camera import check_cameras_differ
-from app.transport.sockets import check_address, is_loopback
+from app.transport.sockets import check_listen, is_loopback
+from app.viewer.display import check_screen
 from app.viewer.palette import THEMES
 from calibration.camera_source import RecordedSource
 from calibration.errors import UserError, pasted
 from calibration.rig import Rig
-from calibration.written_files import check_place
+from calibration.written_files import check_can_write
 from deploy.artefact.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
 from deploy.image_engines import check_image_engine
@@ -164,11 +165,11 @@ def positive(text: str) -> float:
 
 
 def check_publish(address: str | None, flag: str = "--publish") -> None:
-    """Raises UserError for an address that other hosts can reach, or that is none."""
+    """Raises UserError for an address that other hosts can reach, that is none, or that is in use."""
     if address is not None and not is_loopback(address):
         raise UserError(f"`{flag} {address}`: poses are published on this host only. Give tcp://127.0.0.1:PORT.")
     if address is not None:
-        check_address(address, None)
+        check_listen(address)
 
 
 def check_live_rig(rig: Rig, path: Path, or_recorded: bool = False) -> None:
@@ -190,7 +191,8 @@ def check_live_rig(rig: Rig, path: Path, or_recorded: bool = False) -> None:
 
 
 def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | None:
-    """From the view flags. Raises UserError where they contradict each other or a path cannot be written."""
+    """From the view flags. Raises UserError where they contradict each other, a path cannot be written, or there is no
+    screen for a window."""
     if not args.viewer:
         if args.headless or args.snapshot or args.view:
             raise UserError(
@@ -205,19 +207,19 @@ def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | No
         check_output(path, ending)
     if choice.kind != "window" and args.theme != "dark":
         raise UserError(f"`--view {args.view}`: `--theme` is of the window. Leave it out.")
+    if choice.kind == "window" and not args.headless and not getattr(args, "pictures", None):
+        check_screen()
     headless, snapshot = (path and path.resolve() for path in (args.headless, args.snapshot))
     return ViewerSettings(headless=headless, snapshot=snapshot, title=title, choice=choice, theme=args.theme)
 
 
 def check_output(path: Path | None, ending: str) -> None:
     """Raises UserError where a file of that name cannot be made."""
-    if path is not None and path.suffix.lower() != ending:
-        raise UserError(f"`{path}`: the name must end in `{ending}`.")
     if path is None:
         return
-    check_place(path)
-    if not path.resolve().parent.is_dir():
-        raise UserError(f"`{path}`: there is no folder `{path.resolve().parent}`. Make it first.")
+    if path.suffix.lower() != ending:
+        raise UserError(f"`{path}`: the name must end in `{ending}`.")
+    check_can_write(path, f"`{path}`")
 
 
 def run_rig(

@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
     check_camera_count(args.cameras)
     if args.seed < 0:
         raise UserError(f"`--seed {args.seed}`: a seed is a whole number from 0.")
-    settings = run_settings(args, overlap=args.overlap, seed=args.seed)
     if args.drawn and args.estimator != "simulated":
         raise UserError(f"`--drawn --estimator {args.estimator}`: a drawing is no hand to it. Leave `--drawn` out.")
     how = "simulated detections" if args.estimator == "simulated" else args.estimator
     viewer = _viewer(args, f"UST-Hand live: demo ({how})")
+    settings = run_settings(args, overlap=args.overlap, seed=args.seed)
     if args.estimator == "simulated":
         print("simulated cameras and simulated detections: joints of a simulated hand, projected, with noise")
     # Two people around a table have four hands.

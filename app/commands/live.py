@@ -25,7 +25,7 @@ from app.commands.record_flags import add_record_flags, record_settings
 from app.run.policy import LivePolicy
 from app.run.record_settings import RecordSettings
 from app.transport.keys import Keys
-from app.transport.sockets import check_address
+from app.transport.sockets import check_listen
 from calibration.errors import UserError
 from calibration.rig import Rig, read_rig
 
@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
     check_live_rig(rig, args.rig)
     keys = Keys(args.keys) if args.keys else None
     if args.listen:
-        check_address(args.listen, keys, of_grabbers=True)
+        check_listen(args.listen, keys, of_grabbers=True)
+    viewer = viewer_settings(args, f"UST-Hand live: {args.rig}")
+    pose_file = pose_file_of(args)
     settings = run_settings(
         args,
         detector=detector_of(args),
@@ -79,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
         listen=args.listen,
         keys=str(args.keys.resolve()) if args.keys else None,
         record=_recording(args, rig),
-        poses=pose_file_of(args),
+        poses=pose_file,
     )
-    outcome = run_rig(rig, settings, viewer_settings(args, f"UST-Hand live: {args.rig}"), args.seconds)
+    outcome = run_rig(rig, settings, viewer, args.seconds)
     outcome = convert_poses(args, outcome)
     if "recording" in outcome.summary:
         print_recording(outcome.summary["recording"])

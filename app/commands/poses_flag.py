@@ -9,8 +9,8 @@ from app.convert.conversion import convert
 from app.convert.formats import FORMATS, check_out, format_of
 from app.convert.reading import NoHand
 from app.run.supervisor import Outcome
-from calibration.errors import UserError
-from calibration.written_files import check_place
+from calibration.errors import UserError, write_error
+from calibration.written_files import check_can_write
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,12 @@ def pose_file_of(args: argparse.Namespace) -> str | None:
     if args.poses is None:
         return None
     format_of(args.poses)
-    check_place(args.poses)
+    if args.poses.suffix.lower() == ".npz":
+        try:
+            args.poses.resolve().parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(f"`--poses {args.poses}`: its folder cannot be made ({error.strerror}).", error) from None
+    check_can_write(args.poses, f"`--poses {args.poses}`")
     if _kept(args.poses) != args.poses.resolve():
         check_out(args.poses)
     return str(_kept(args.poses))

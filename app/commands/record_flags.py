@@ -7,7 +7,7 @@ from app.commands.common import positive
 from app.recording.disk import DiskSpace
 from app.run.record_settings import RecordSettings
 from app.sources.video_file import is_video_file
-from app.transport.sockets import check_address, is_loopback
+from app.transport.sockets import check_listen, is_loopback
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError, write_error
 from calibration.rig import Rig
@@ -68,7 +68,7 @@ def record_settings(args: argparse.Namespace, rig: Rig, folder: Path) -> RecordS
             raise UserError(
                 f"`--control {args.control}`: requests are heard on this host only. Give tcp://127.0.0.1:PORT."
             )
-        check_address(args.control, None)
+        check_listen(args.control)
     _check_folder(folder, args.takes, args.reserve_mb)
     return RecordSettings(
         folder=str(folder.resolve()),

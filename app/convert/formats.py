@@ -9,7 +9,7 @@ from typing import Literal
 from app.convert.hand_recording import HandRecording
 from app.convert.validity import validity_file
 from calibration.errors import UserError
-from calibration.written_files import check_place
+from calibration.written_files import check_can_write
 
 _PARQUET = "pyarrow.parquet"
 """app.convert.tables loads it when it writes, for CSV does without."""
@@ -83,11 +83,8 @@ def format_of(path: Path) -> PoseFormat:
 def check_out(path: Path) -> PoseFormat:
     """The format of a file to be written. Raises UserError where it cannot be: ending, folder, missing library."""
     found = format_of(path)
-    check_place(path)
+    check_can_write(path, f"`{path}`")
     if found.silent:
-        check_place(validity_file(path))
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UserError(f"`{path}`: there is no folder `{folder}`. Make it first.")
+        check_can_write(validity_file(path), f"`{validity_file(path)}`")
     found.writer()
     return found

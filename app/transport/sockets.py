@@ -97,6 +97,30 @@ def check_address(address: str, keys: Keys | None, of_grabbers: bool = False) ->
         )
 
 
+def check_listen(address: str, keys: Keys | None = None, of_grabbers: bool = False) -> None:
+    """As `check_address`, of one to listen on: raises UserError where another program does, before a run starts."""
+    check_address(address, keys, of_grabbers)
+    if address.startswith("ipc://"):
+        _check_ipc(Path(address.removeprefix("ipc://")))
+        return
+    parts = urlsplit(address)
+    family = os_socket.AF_INET6 if "[" in address else os_socket.AF_INET
+    with contextlib.suppress(os_socket.gaierror), os_socket.socket(family) as probe:  # ZeroMQ knows names of interfaces
+        probe.setsockopt(os_socket.SOL_SOCKET, os_socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((parts.hostname, parts.port))
+        except os_socket.gaierror:
+            raise
+        except OSError as error:
+            raise _cannot_listen(address, error.strerror) from None
+    if of_grabbers and parts.port:
+        check_listen(next_port(address), keys)
+
+
+def _cannot_listen(address: str, why: str | None) -> UserError:
+    return UserError(f"cannot listen on `{address}`: {why}. Give another address or port.")
+
+
 def _bind(socket: zmq.Socket, address: str, inflow: Inflow, keys: Keys | None = None) -> str:
     """Returns the address bound, with the port that the system chose for port 0."""
     if keys is not None:
@@ -107,7 +131,7 @@ def _bind(socket: zmq.Socket, address: str, inflow: Inflow, keys: Keys | None = 
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
-        raise UserError(f"cannot listen on `{address}`: {error.strerror}. Give another address or port.") from None
+        raise _cannot_listen(address, error.strerror) from None
     bound = socket.get_string(zmq.LAST_ENDPOINT)
     inflow.watch(bound)
     return bound

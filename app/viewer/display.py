@@ -24,9 +24,8 @@ NO_EGL = (
 )
 
 
-def prepare_screen() -> None:
-    """Have windows opened on the X display. Raises UserError where there is none."""
-    _quieten()
+def check_screen() -> None:
+    """Raise UserError where there is no X display to open windows on."""
     if not sys.platform.startswith("linux"):
         return
     if not os.environ.get("DISPLAY"):
@@ -37,6 +36,14 @@ def prepare_screen() -> None:
         )
     if not _display_answers():
         raise UserError(NO_WINDOW.format(os.environ["DISPLAY"]))
+
+
+def prepare_screen() -> None:
+    """Have windows opened on the X display. Raises UserError where there is none."""
+    _quieten()
+    check_screen()
+    if not sys.platform.startswith("linux"):
+        return
     if not any(os.access(node, os.R_OK | os.W_OK) for node in Path("/dev/dri").glob("renderD*")):
         # Open3D asks for four samples a pixel. Where Mesa draws in software they cost two thirds of each redraw.
         os.environ.setdefault("DRI_NO_MSAA", "1")
