@@ -167,10 +167,15 @@ def read_manifest(path: Path) -> CacheManifest:
     return manifest
 
 
+def is_upright(path: Path) -> bool | None:
+    """Whether simulated crops are; None of others, which do not say it. Raises UserError as `read_manifest`."""
+    manifest = read_manifest(path)
+    return bool(manifest.settings.get("upright")) if manifest.source == "simulated" else None
+
+
 def check_upright(path: Path, upright: bool) -> None:
     """Raises UserError where simulated crops are upright and should not be, or the other way around."""
-    manifest = read_manifest(path)
-    if manifest.source == "simulated" and bool(manifest.settings.get("upright")) != upright:
+    if is_upright(path) not in (None, upright):
         wanted = (
             "upright crops: `usthand simulate-crops --upright --size 224`"
             if upright

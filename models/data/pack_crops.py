@@ -14,9 +14,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from calibration.errors import UserError
 from calibration.programs import exit_code
 from calibration.written_files import write_atomic
-from models.data.crop_cache import MARGIN, Shard, read_cache
+from models.data.crop_cache import MARGIN, Shard, is_upright, read_cache
 from models.data.fused_labels import in_definition
 from models.data.packed_crops import DEFINITIONS
 
@@ -46,7 +47,11 @@ def main() -> int:
 
 
 def pack(out: Path, caches: list[Path], validation: list[Path], mib: float, size_px: int = _SIZE_PX) -> int:
-    """Hands are drawn until the file is full, of the validation's at most a fifth. Raises UserError as `read_cache`."""
+    """Hands are drawn until the file is full, of the validation's at most a fifth.
+
+    Raises UserError as `read_cache`, and where some caches are of upright crops and others of plain ones.
+    """
+    upright = _kind([*caches, *validation])
     random, parts = np.random.default_rng(_SEED), []
     for paths, held, share in ((validation, True, 0.2), (caches, False, 1.0)):
         found = [each for path in paths for each in _sequences(path, held)]
@@ -58,13 +63,24 @@ def pack(out: Path, caches: list[Path], validation: list[Path], mib: float, size
             parts.append((part, size))
     arrays = _join([part for part, _ in parts])
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays, margin=np.float32(MARGIN))  # type: ignore[arg-type]
+    np.savez_compressed(content, **arrays, margin=np.float32(MARGIN), upright=np.int8(upright))  # type: ignore[arg-type]
     write_atomic(out, content.getvalue())
     sys.stdout.write(
         f"{out}: {len(arrays['luma'])} pictures of {len(arrays['rows'])} frames, "
         f"{len(content.getvalue()) / _MIB:.1f} MiB\n"
     )
     return 0
+
+
+def _kind(caches: list[Path]) -> int:
+    """1 of upright crops, 0 of plain ones, -1 where no cache says it."""
+    kinds = {upright: cache for cache in caches if (upright := is_upright(cache)) is not None}
+    if len(kinds) > 1:
+        raise UserError(
+            f"{kinds[True]} has upright crops and {kinds[False]} plain ones, and no network takes both. "
+            "Pack them apart."
+        )
+    return int(next(iter(kinds))) if kinds else -1
 
 
 def _sequences(path: Path, held: bool) -> Iterator[_Sequence]:

@@ -6,7 +6,8 @@
 and chroma (R, S / 2, S / 2, 2) uint8, as JPEG has them (ITU-T T.871); P_crop (R, 3, 4); for each definition of
 keypoints labels_px (R, 21, 2) and confidence (R, 21); rows (N, V), the picture of each frame and view, -1 for none;
 sequence (N,), time follows within one; targets_m (N, 3); joints_m (N, 21, 3), NaN where the truth is not known; held
-(N,) bool, the frames to validate on. Letters: B windows, T frames, S pixels.
+(N,) bool, the frames to validate on; upright, 1 of upright crops, 0 of plain ones, -1 where no cache says it. Letters:
+B windows, T frames, S pixels.
 """
 
 from pathlib import Path
@@ -22,7 +23,7 @@ from calibration.hand import Definition
 from models.files.npzfile import open_archive
 from models.network.config import MAX_VIEWS
 
-NAMES = ("luma", "chroma", "P_crop", "rows", "sequence", "targets_m", "held", "margin")
+NAMES = ("luma", "chroma", "P_crop", "rows", "sequence", "targets_m", "held", "margin", "upright")
 DEFINITIONS: tuple[Definition, ...] = ("anatomical", "detector")
 _ROTATION_RAD, _SCALE, _CENTRE, _GAIN = 0.17, 0.06, 0.04, 0.2
 """Augmentation: standard deviations of a view's turn, of the logarithms of its size and of its brightness, and of its
@@ -30,10 +31,11 @@ place, a share of the side. They are those of models/data/sightings.py."""
 
 
 class PackedCrops:
-    """Raises UserError where the file is missing or is none."""
+    """`upright`: whether crops are, None where nobody knows. Raises UserError where the file is missing or is none."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         arrays = _read(path)
+        self.upright = {1: True, 0: False}.get(int(arrays["upright"]))
         self.device = device
         tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
         luma, chroma = tensors.pop("luma"), tensors.pop("chroma")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from calibration.errors import UserError
 from models.data.packed_crops import PackedCrops
 from models.network.config import recipe
 from models.network.landmark_net import LandmarkNet, read_landmark_net
@@ -39,7 +38,7 @@ class TimedTraining:
             self.model.stage1.backbone.load_state_dict(weights)
         self.averaged = copy.deepcopy(self.model).eval()
         self.model.stage1.to_be_trained()
-        self.curve: list[dict[str, float]] = []
+        self.curve: list[dict[str, float | None]] = []
         self.step = self.skipped = 0
         self._rate = _RATES.get(name, _USUAL_RATE)
         learned = [each for each in self.model.parameters() if each.requires_grad]
@@ -48,8 +47,6 @@ class TimedTraining:
         self._random = np.random.default_rng(2)
         self._windows = {frames: packed.windows(frames, held=False) for frames in (1, self.config.frames)}
         self._held = packed.windows(self.config.frames, held=True)
-        if not len(self._windows[self.config.frames]):
-            raise UserError(f"the packed crops have no window of {self.config.frames} frames. Pack longer clips.")
 
     def train(self, seconds: float, on_validation: Callable[[], object]) -> None:
         began, due = time.perf_counter(), 0.0
@@ -64,10 +61,10 @@ class TimedTraining:
         self.curve.append(self._row(self.config.frames, loss, time.perf_counter() - began))
 
     def windows_to_check(self) -> dict[str, np.ndarray]:
-        """A few of four views, as arrays; of the held ones where there are such."""
+        """A few of four views, as arrays, of the held ones where there are such; with the true `joints_m`."""
         some = self._held if len(self._held) else self._windows[self.config.frames]
         batch = self._batch(some[:: max(len(some) // _CHECKED, 1)][:_CHECKED], self.config.frames, 4, None)
-        return {name: batch[name].cpu().numpy() for name in INPUTS}
+        return {name: batch[name].cpu().numpy() for name in (*INPUTS, "joints_m")}
 
     def _train_step(self, frames: int, rate: float) -> torch.Tensor:
         """One step. Where the gradient is not finite it changes nothing."""
@@ -113,9 +110,10 @@ class TimedTraining:
         return self.packed.batch(newest, frames, views, self.config.crop_px, self.config.definition, generator)
 
     @torch.no_grad()
-    def _row(self, frames: int, loss: torch.Tensor, seconds: float) -> dict[str, float]:
+    def _row(self, frames: int, loss: torch.Tensor, seconds: float) -> dict[str, float | None]:
         """Of a validation: the mean error in mm of held hands in four views, of the result and of stage 1's mode."""
-        row = {"seconds": round(seconds, 1), "step": self.step, "frames": frames, "loss": round(float(loss), 4)}
+        row: dict[str, float | None] = {"seconds": round(seconds, 1), "step": self.step, "frames": frames}
+        row["loss"] = round(float(loss), 4) if torch.isfinite(loss) else None
         errors: dict[str, list[torch.Tensor]] = {"mpjpe_mm": [], "stage1_mm": []}
         for some in self._held[:: max(len(self._held) // _HELD, 1)][:_HELD].split(8):
             batch = self._batch(some, self.config.frames, 4, None)

@@ -1,5 +1,6 @@
 """Packed crops say what their caches do, and the whole path of a run on a GPU goes on a processor, at a small size."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -11,10 +12,14 @@ import pytest
 import torch
 
 from calibration.errors import UserError
+from deploy.measure import cuda_ways
+from models.data.crop_cache import CacheManifest, write_manifest
 from models.data.pack_crops import pack
 from models.data.packed_crops import PackedCrops, rgb_of
 from models.network.checkpoint import load_checkpoint
+from models.network.config import RECIPES
 from models.network.lifting import triangulate
+from models.training import gpu_run
 from tests.conftest import ROOT
 from tests.models.data.test_windows import FRAMES, VIEWS, shard_of, write_cache
 
@@ -121,16 +126,149 @@ def test_the_whole_path_goes_on_a_processor_without_what_a_gpu_machine_lacks(pac
     assert load_checkpoint(out / tiny["checkpoint"])[1].step == tiny["steps"]
     ways = {each["way"]: each for each in tiny["ways"]}
     assert list(ways) == ["torch float32", "torch bfloat16", "torch float16", "ONNX Runtime", "TensorRT"]
+    assert ways["torch float32"]["holds"] and ways["torch float32"]["tolerance_mm"] == 0.01
     assert ways["torch float32"]["max_mm"] < 1e-3 < ways["torch bfloat16"]["mean_mm"]
     assert all(ways[name][key] > 0 for name in list(ways)[:2] for key in ("stage1_ms_1", "stpt_ms_2"))
     assert "onnxruntime, onnxscript is not installed" in ways["ONNX Runtime"]["left_out"]
+
+
+def run_options(packs: list[Path], out: Path, *words: str) -> argparse.Namespace:
+    """As of the command line, on the processor: the least training of the smallest recipe."""
+    said = ["gpu_run", *map(str, packs), "--out", str(out), "--minutes", "0.001", "--device", "cpu", "--batch", "3"]
+    with pytest.MonkeyPatch.context() as patch:
+        found: list[argparse.Namespace] = []
+        patch.setattr(sys, "argv", [*said, *words])
+        patch.setattr(gpu_run, "run", lambda args: found.append(args) or 0)
+        assert gpu_run.main() == 0
+    return found[0]
+
+
+def test_a_recipe_that_fails_is_named_and_the_next_one_is_trained(packed: Path, tmp_path: Path, monkeypatch, capsys):
+    class Failing(gpu_run.TimedTraining):
+        def train(self, seconds, on_validation) -> None:
+            if self.config.recipe == "small":
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore")
+            super().train(seconds, on_validation)
+
+    checked: list[tuple[Path, float]] = []
+    monkeypatch.setattr(gpu_run, "TimedTraining", Failing)
+    monkeypatch.setattr(gpu_run, "check", lambda checkpoint, *given: checked.append((checkpoint, given[-1])) or [])
+    args = run_options([packed], tmp_path, "--recipes", "small", "tiny", "--within", "60")
+    assert gpu_run.run(args) == 1
+    recipes = json.loads((tmp_path / "result.json").read_text())["recipes"]
+    assert recipes["small"]["failed"] == "CUDA out of memory. Tried to allocate 2 GiB."
+    assert "in train" in recipes["small"]["traceback"]
+    assert recipes["tiny"]["steps"] >= 2 and "failed" not in recipes["tiny"]
+    ((checkpoint, seconds),) = checked
+    assert checkpoint == tmp_path / "tiny.safetensors" and checkpoint.is_file()
+    assert 0 < seconds < 3600  # all of what is left of the whole run
+    assert "recipe `small`: failed (CUDA out of memory" in capsys.readouterr().err
+
+
+def test_a_way_that_is_not_finite_is_said_so_in_json(packed: Path, tmp_path: Path, monkeypatch, capsys):
+    """One joint in one way, of a network that was not trained."""
+    training = gpu_run.TimedTraining("tiny", PackedCrops(packed, CPU), 3)
+    checkpoint = tmp_path / "tiny.safetensors"
+    gpu_run.save_checkpoint(checkpoint, training.model.state_dict(), gpu_run.CheckpointInfo(RECIPES["tiny"], 0, {}))
+    np.savez(tmp_path / "windows.npz", **training.windows_to_check())  # type: ignore[arg-type]
+    made = iter(range(100))
+
+    class Wrong(cuda_ways.TorchEngine):
+        def __init__(self, *given) -> None:
+            super().__init__(*given)
+            self.wrong = next(made) == 0  # the first way; then comes what it is compared with
+
+        def refine(self, window):
+            found = super().refine(window)
+            if self.wrong:
+                found.joints_m[0, 3] = np.nan
+            return found
+
+    monkeypatch.setattr(cuda_ways, "TorchEngine", Wrong)
+    monkeypatch.setattr(cuda_ways, "_SECONDS", 0.01)
+    args = argparse.Namespace(checkpoint=str(checkpoint), windows=tmp_path / "windows.npz", device="cpu", exported=None)
+    assert cuda_ways.run(args) == 0
+    names, first, *others = map(json.loads, capsys.readouterr().out.splitlines())
+    assert names["ways"] == ["torch float32", "torch bfloat16", "torch float16"]
+    assert first["way"] == "torch float32" and not first["finite"] and not first["holds"]
+    assert first["max_mm"] is None and first["mean_mm"] is None and first["median_mm"] < 1e-3
+    assert [row["tolerance_mm"] for row in (first, *others)] == [0.01, 0.5, 0.5]
+    assert all(row["finite"] and row["mean_mm"] > 0 for row in others)
+
+
+def test_ways_that_were_not_reached_are_named(monkeypatch, tmp_path: Path) -> None:
+    """By programs that end, or do not, after they have said one way."""
+    says = "import json\nfor row in ({'ways': ['a', 'b', 'c']}, {'way': 'a', 'max_mm': float('nan')}):\n"
+    says += "    print(json.dumps(row), flush=True)\n"
+    rows = gpu_run._rows([sys.executable, "-c", f"{says}raise SystemExit(3)"], "of torch", 60.0)
+    assert [row["way"] for row in rows] == ["a", "b", "c"]
+    assert "ended with 3" in rows[1]["left_out"] and "left_out" not in rows[0]
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    rows = gpu_run._rows([sys.executable, "-c", f"{says}open({str(ready)!r}).read()"], "of torch", 2.0)
+    assert "not reached in the 2 s" in rows[-1]["left_out"] and rows[-1]["way"] != "a"
+    (row,) = gpu_run._rows([sys.executable, "-c", "raise SystemExit(1)"], "of torch", -1.0)
+    assert row["way"] == "all ways of torch"
+    limits: list[float] = []
+    monkeypatch.setattr(gpu_run, "_rows", lambda command, ways, seconds: limits.append(seconds) or [{"way": ways}])
+    rows = gpu_run.check(tmp_path, tmp_path, "cpu", tmp_path, 60.0)
+    assert [row["way"] for row in rows] == ["of torch", "of exported networks"]
+    assert limits[0] == 30.0 and 30.0 < limits[1] <= 60.0  # what the first does not take is the second's
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Of simulated upright crops, and of plain ones."""
+    folder = tmp_path_factory.mktemp("packs")
+    for upright in (True, False):
+        cache = write_cache(folder / f"{upright}", [shard_of(False)])
+        manifest = CacheManifest(
+            size_px=160, views=VIEWS, truth=True, source="simulated", settings={"upright": upright}
+        )
+        write_manifest(cache, manifest)
+        pack(folder / f"{upright}.npz", [cache], [], mib=20)
+    with pytest.raises(UserError, match=r"True has upright crops and .*False plain ones.*Pack them apart"):
+        pack(folder / "both.npz", [folder / "True"], [folder / "False"], mib=20)
+    return {upright: folder / f"{upright}.npz" for upright in (True, False)}
+
+
+def test_each_recipe_takes_the_pack_of_its_crops(packs: dict[bool, Path], packed: Path) -> None:
+    both = {path: PackedCrops(path, CPU) for path in packs.values()}
+    assert [both[packs[upright]].upright for upright in (True, False)] == [True, False]
+    assert gpu_run.pack_for("live", both) == packs[True]
+    assert gpu_run.pack_for("paper", both) == gpu_run.pack_for("tiny", both) == packs[False]
+    unknown = {packed: PackedCrops(packed, CPU)}
+    assert gpu_run.pack_for("live", unknown) == gpu_run.pack_for("paper", unknown) == packed
+    with pytest.raises(UserError, match="both fit recipe `paper`"):
+        gpu_run.pack_for("paper", both | unknown)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_trained(packs: dict[bool, Path], tmp_path: Path, capsys) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for given, out, words, said in (
+        (packs[True], tmp_path / "out", (), "recipe `paper` takes plain crops"),
+        (packs[False], tmp_path / "out", (), "recipe `live` takes upright crops"),
+        (packs[True], tmp_path / "out", ("--device", "bogus"), "`--device bogus`"),
+        (packs[True], tmp_path / "out", ("--device", "meta"), "`--device meta`"),
+        (packs[True], tmp_path / "out", ("--device", "cuda:99"), "torch finds no such GPU here"),
+        (packs[True], file, (), "is a file. Give a folder"),
+        (packs[True], tmp_path / "out", ("--within", "0.001"), "leaves no time for checks"),
+    ):
+        args = run_options([given], out, *words)
+        assert gpu_run.exit_code(lambda args=args: gpu_run.run(args)) == 2
+        assert said in capsys.readouterr().err
+        assert not (out / "result.json").exists()
 
 
 @pytest.mark.slow
 def test_no_gpu_and_missing_crops_are_named(packed: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    for words, said in (((packed,), "torch finds no GPU here"), ((tmp_path, "--device", "cpu"), "no packed crops")):
+    for words, said in (
+        ((packed,), "torch finds no such GPU here"),
+        ((tmp_path, "--device", "cpu"), "no packed crops"),
+    ):
         command = [sys.executable, "-m", "models.training.gpu_run", *map(str, words), "--out", str(tmp_path / "out")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
