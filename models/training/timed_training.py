@@ -115,7 +115,8 @@ class TimedTraining:
         row: dict[str, float | None] = {"seconds": round(seconds, 1), "step": self.step, "frames": frames}
         row["loss"] = round(float(loss), 4) if torch.isfinite(loss) else None
         errors: dict[str, list[torch.Tensor]] = {"mpjpe_mm": [], "stage1_mm": []}
-        for some in self._held[:: max(len(self._held) // _HELD, 1)][:_HELD].split(8):
+        held = self._held[:: max(len(self._held) // _HELD, 1)][:_HELD]
+        for some in held.split(8) if len(held) else ():
             batch = self._batch(some, self.config.frames, 4, None)
             latents = draw_latents(self.config, len(some), batch["view_mask"].shape[2], 1).to(self.device)
             with self._autocast():

@@ -243,6 +243,13 @@ def test_each_recipe_takes_the_pack_of_its_crops(packs: dict[bool, Path], packed
         gpu_run.pack_for("paper", both | unknown)
 
 
+def test_without_crops_to_validate_on_the_curve_has_the_loss_alone(packs: dict[bool, Path]) -> None:
+    training = gpu_run.TimedTraining("tiny", PackedCrops(packs[False], CPU), 3)
+    training.train(0.001, lambda: None)
+    assert training.curve and all(row["loss"] and "mpjpe_mm" not in row for row in training.curve)
+    assert len(training.windows_to_check()["P_crop"]) == 4
+
+
 def test_what_cannot_be_is_refused_before_anything_is_trained(packs: dict[bool, Path], tmp_path: Path, capsys) -> None:
     file = tmp_path / "file"
     file.touch()
