@@ -6,9 +6,10 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from app.commands.calibrate_session import another_board, board_path, detect_board
+from app.commands.calibrate_session import board_path, detect_board
 from app.commands.calibrate_summary import rounded
 from app.commands.printed_board import read_printed_board
+from calibration.board.hints import another_board
 from calibration.errors import UserError
 from calibration.formats import read_any
 from calibration.rig import Rig

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from app.commands.calibrate_summary import print_result, result_summary, write_files
 from app.commands.printed_board import read_printed_board
 from calibration.board.board import Board
-from calibration.board.hints import what_board_is_this
+from calibration.board.hints import another_board
 from calibration.board.session_scan import detect_session
 from calibration.board.views import Detections
 from calibration.camera import Camera
@@ -119,13 +119,6 @@ def _solve(
         raise UserError(f"{error} {hint}" if hint else str(error)) from None
     hint = another_board(session, board) if result.verdict == "poor" else None
     return replace(result, warnings=[*result.warnings, hint]) if hint else result
-
-
-def another_board(session: Session, board: Board) -> str | None:
-    """A sentence where the videos show another board than `board`. Takes some seconds."""
-    _log.info("comparing the videos with other boards ...")
-    hint = what_board_is_this(session, board)
-    return f"{hint[0].upper()}{hint[1:]}: correct board.yaml." if hint else None
 
 
 def parse_distances(texts: Sequence[str], camera_ids: Sequence[str]) -> dict[tuple[str, str], float]:

@@ -83,8 +83,8 @@ def sections(figures: Mapping[str, Any]) -> str:
 def page(figures: Mapping[str, Any]) -> str:
     """A page that needs nothing else."""
     facts = "".join(
-        f"<span>{escape(name)}: <b>{escape(figures[name])}</b></span>"
-        for name in ("data", "checkpoint", "holdout")
+        f"<span>{escape(name.replace('_', ' '))}: <b>{escape(figures[name])}</b></span>"
+        for name in ("data", "left_out", "checkpoint", "holdout")
         if figures.get(name) is not None
     )
     title = "Evaluation on real footage"

@@ -7,14 +7,14 @@ import numpy as np
 
 from app.assembly.recorded_sets import recorded_sets
 from app.estimators.estimator import Estimator, Hand
-from app.evaluation.evaluation import Recording, board_poses
+from app.evaluation.evaluation import Recording, board_views
 from app.evaluation.grip import SIDES
 from calibration.board.board import Board
 from calibration.errors import UserError
 from calibration.hand import JOINTS, Definition
 from calibration.rig import Rig
 from calibration.rotations import inverse_transform
-from calibration.solve.board_in_rig import PosedInRig
+from calibration.solve.board_in_rig import PosedInRig, board_poses_at
 
 _HIDDEN_S = 2.0
 _SAME_PLACE_M = 1e-3
@@ -52,7 +52,9 @@ class TouchTrack:
 def touch_track(
     recording: Recording, board: Board, make: Callable[[Rig], Estimator], progress: Callable[[], object] = lambda: None
 ) -> TouchTrack:
-    """Run a method over a session. Raises UserError where no hand is found, or the board is not seen."""
+    """Run a method over a session. Raises UserError where no hand is found and, before it runs, where the board is
+    not seen."""
+    seen = board_views(recording, board)
     times_ns: list[int] = []
     hands: list[Sequence[Hand]] = []
     seeing: set[str] = set()
@@ -71,12 +73,7 @@ def touch_track(
             f"{recording.session.path}: no hand is found in two views at once. Give a session in which at least two "
             "cameras, better three, see a hand that touches the board."
         )
-    poses = board_poses(recording, board, np.array(times_ns, dtype=np.int64))
-    if not any(poses):
-        raise UserError(
-            f"{recording.session.path}: the board is not seen by two cameras at once. Give the board.yaml of the "
-            "board in the videos, and lay it where two cameras see its printed face."
-        )
+    poses = board_poses_at(recording.rig, board, seen, np.array(times_ns, dtype=np.int64))
     asked = np.full((len(times_ns), 3), -1)
     return track_of(estimator.definition, times_ns, hands, poses, asked)
 

@@ -1,5 +1,6 @@
 """Which board is this? A hint in words where the board that was described is not the board that is seen."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,8 @@ from calibration.board.plane import apply_homography
 from calibration.board.session_scan import sample_frames
 from calibration.board.tracker import BoardTracker
 from calibration.session import Session
+
+_log = logging.getLogger(__name__)
 
 # Smaller dictionaries of OpenCV are the first markers of these.
 _FAMILIES = (
@@ -34,6 +37,13 @@ _SIDE_PX = 1280
 _CLEAR_SCORE = 20
 # Share of the markers seen that lie where the described board has them: a wrong board holds a few by chance.
 _MOST_MARKERS = 0.6
+
+
+def another_board(session: Session, board: Board) -> str | None:
+    """A sentence where the videos show another board than `board`. Takes some seconds."""
+    _log.info("comparing the videos with other boards ...")
+    hint = what_board_is_this(session, board)
+    return f"{hint[0].upper()}{hint[1:]}: correct board.yaml." if hint else None
 
 
 def what_board_is_this(session: Session, board: Board) -> str | None:

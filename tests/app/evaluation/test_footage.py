@@ -198,6 +198,23 @@ def test_footage_that_shows_nothing_to_measure_is_refused(recording):
         evaluate([recording], ExactDetector(recording.rig, blind=ids[:2]), {})
 
 
+def test_of_several_sessions_one_without_hands_is_named_and_left_out(recording, tmp_path, write_video, caplog):
+    class Blind(ExactDetector):
+        def detect(self, frames, regions, searched):
+            return (
+                [[] for _ in frames] if len(self.searched) >= 4 * FRAMES else super().detect(frames, regions, searched)
+            )
+
+    other = make_session(tmp_path / "other", write_video, 4)
+    both = evaluate([other, recording], Blind(other.rig), {})
+    alone = evaluate([other], ExactDetector(other.rig), {})
+    assert both.pop("left_out") == "session"
+    assert both == alone
+    assert "session: no hand is seen in any view" in caplog.text
+    with pytest.raises(UserError, match="no hand is seen in any view"):
+        evaluate([recording, other], ExactDetector(other.rig, blind=other.rig.camera_ids), {})
+
+
 def test_sets_are_those_of_a_replay_and_each_frame_is_in_one(recording):
     sets = list(recorded_sets(recording.session, recording.rig, recording.phases_ns))
     assert len(sets) == FRAMES

@@ -1,6 +1,7 @@
 """The grip test on rendered hands that hold a rendered board: its figures are those of the scene."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,15 @@ from app.assembly.recorded_sets import recorded_phases_of, recorded_rig
 from app.estimators import make_estimator
 from app.estimators.detectors.mediapipe_hands import MediaPipeHands
 from app.estimators.estimator import Hand
-from app.evaluation.evaluation import Recording, board_poses, evaluate_footage
+from app.evaluation import evaluation
+from app.evaluation.evaluation import Recording, board_views, evaluate_footage
 from app.evaluation.grip import grip_figures, grips_of
+from calibration.board.board import Board
+from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.rotations import inverse_transform, rotation_angle
 from calibration.session import check_session
+from calibration.solve.board_in_rig import board_poses_at
 from tests.support.grip_scene import BOARD, GripScene, grip_scene
 
 THUMB, FINGERS = [1, 2, 3, 4], [5, 6, 7, 8, 9, 10, 11, 12]
@@ -59,7 +64,7 @@ def shifted(joints: list[int], depth_mm: Callable[[int], float]) -> Callable[[np
 
 def test_the_figures_of_known_hands_are_recovered_from_the_images(scene, recording):
     times_ns = np.round(1e9 * scene.times_s).astype(np.int64)
-    poses = board_poses(recording, BOARD, times_ns)
+    poses = board_poses_at(recording.rig, BOARD, board_views(recording, BOARD), times_ns)
     assert all(pose is not None for pose in poses)
     T = np.stack([pose.T_world_board for pose in poses if pose is not None])
     error = inverse_transform(scene.T_world_board) @ T
@@ -89,6 +94,38 @@ def test_the_figures_of_known_hands_are_recovered_from_the_images(scene, recordi
     assert figures["thumb through the board"]["wrong_side"] == 1
     assert figures["thumb through the board"]["gap_mm"] == pytest.approx(gap_mm - 35, abs=0.2)
     assert figures["every second"]["tips_missed"] == 0.5
+
+
+def refused(recording: Recording, board: Board, **options) -> str:
+    """What `evaluate` says, before a method is made."""
+
+    def make(rig, detector):
+        raise AssertionError("a method runs")
+
+    with pytest.raises(UserError) as caught:
+        evaluate_footage([recording], MediaPipeHands(), {"mediapipe": make}, board=board, **options)
+    return str(caught.value)
+
+
+def test_another_board_is_named_before_any_method_runs(recording):
+    other = Board(type="charuco", columns=7, rows=5, square_m=0.03, marker_m=0.02, dictionary="DICT_6X6_250")
+    said = refused(recording, other)
+    assert "is not seen by two cameras at once. This looks like a ChArUco board of " in said
+    assert f"of {BOARD.columns} x {BOARD.rows} with " in said and "correct board.yaml" in said
+
+
+def test_a_board_that_is_seen_before_the_held_out_part_alone_is_not_blamed(recording, monkeypatch):
+    def detect(session, board):
+        found = find(session, board)
+        times_ns = sorted({view.time_ns for of_camera in found.views.values() for view in of_camera})
+        half_ns = times_ns[len(times_ns) // 2]
+        early = {name: [view for view in each if view.time_ns < half_ns] for name, each in found.views.items()}
+        return replace(found, views=early)
+
+    find = evaluation.detect_session
+    monkeypatch.setattr(evaluation, "detect_session", detect)
+    said = refused(recording, BOARD, holdout=0.2)
+    assert "not in the part that `--holdout 0.2` measures on" in said and "board.yaml" not in said
 
 
 @pytest.mark.slow

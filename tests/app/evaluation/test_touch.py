@@ -186,16 +186,14 @@ def test_lost_hands_are_dropouts_and_a_hidden_board_is_filled(still):
     assert np.isfinite(track.T_world_board).all()
 
 
-def test_a_session_without_board_hand_or_touch_is_refused(still, tmp_path, write_video):
-    """Its pictures show nothing; the method may say what it likes."""
-    recording = make_session(tmp_path / "session", write_video)
+def test_a_session_without_board_hand_or_touch_is_refused(still, recording, tmp_path, write_video):
+    """A board that is not in the pictures is found before the method runs."""
     sets = len(still.times_ns)
     none = KnownHands(still, np.zeros((sets, JOINTS, 3)), np.ones(sets, bool))
     with pytest.raises(UserError, match="no hand is found in two views"):
         touch_track(recording, BOARD, lambda rig: none)
-    exact = KnownHands(still, np.zeros((sets, JOINTS, 3)))
-    with pytest.raises(UserError, match="the board is not seen by two cameras"):
-        touch_track(recording, BOARD, lambda rig: exact)
+    with pytest.raises(UserError, match="the board of `--board` is not seen by two cameras"):
+        touch_track(make_session(tmp_path / "session", write_video), BOARD, lambda rig: pytest.fail("it runs"))
     away = KnownHands(still, np.full((sets, JOINTS, 3), 0.15))
     with pytest.raises(UserError, match=r"no touch was found: the nearest .* was \d+ mm"):
         measured(exact_track(still, away))
