@@ -57,6 +57,8 @@ def live_engines(source: str, name: str) -> Iterator[Engine]:
         try:
             yield _make(source, name)
         except FAILURES as error:
+            if isinstance(error, UserError) and not Path(source).is_dir():
+                raise  # a checkpoint that cannot be read, and no other engine reads it
             log.error("engine: %s does not work here: %s Looking for another.", name, error)
     yield from engines_that_work(source, besides=name)
 
@@ -76,6 +78,7 @@ def engines_that_work(source: str, besides: str = "auto") -> Iterator[Engine]:
             f"{source}: the engine torch failed, and no other runs checkpoints. Use a directory of `export`."
         )
     passed_over: list[str] = []
+    failures: list[Exception] = []
     for name in _by_speed(Path(source), passed_over):
         if name == besides:
             continue
@@ -84,11 +87,14 @@ def engines_that_work(source: str, besides: str = "auto") -> Iterator[Engine]:
         except FAILURES as error:
             log.warning("engine: %s does not work here: %s", name, error)
             passed_over.append(f"{name} does not work")
+            failures.append(error)
             continue
         why = f"since {', '.join(passed_over)}" if passed_over else "the first choice for exported networks"
         log.info("engine: %s, %s", name, why)
         passed_over.append(f"{name} was taken before")
         yield engine
+    if len({str(error) for error in failures}) == 1 and isinstance(failures[0], UserError):
+        raise failures[0]  # it is the directory that is wrong
     raise UserError(f"{source}: no engine is left that works here. Install one: pip install 'usthand-live[cpu]'")
 
 

@@ -227,6 +227,26 @@ def test_manifests_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+def test_a_checkpoint_that_is_cut_is_said_to_be_so(checkpoint: Path, tmp_path: Path) -> None:
+    """Whichever way it is asked for; no directory of an export would mend it."""
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(checkpoint.read_bytes()[:-100])
+    for name in ("torch", "auto"):
+        with pytest.raises(UserError, match=r"cut.safetensors: not safetensors, or not whole .*Copy or train it again"):
+            next(live_engines(str(cut), name))
+
+
+def test_a_damaged_directory_is_what_is_said_not_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(source: str, _name: str) -> None:
+        raise UserError(f"{source}: stpt.onnx is damaged. Export again.")
+
+    manifest_of(tmp_path)
+    monkeypatch.setattr(engines, "_make", damaged)
+    for name in ("auto", "openvino"):
+        with pytest.raises(UserError, match=r"stpt\.onnx is damaged"):
+            next(live_engines(str(tmp_path), name))
+
+
 def test_engines_and_sources_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the engine torch runs checkpoints"):
         check_engine(str(tmp_path), "torch")
