@@ -146,6 +146,9 @@ class _CameraEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
     latency: MeasuredLatency | None = None
 
 
+_ADVICE = "Give a rig.yaml, as `usthand calibrate` writes it."
+
+
 class _RigFile(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     cameras: list[_CameraEntry]
     version: int = RIG_VERSION
@@ -179,7 +182,7 @@ def rig_file(path: Path) -> Path:
 
 def _read(path: Path, make_camera: Callable[[_CameraEntry, Path], RigCamera]) -> Rig:
     path = rig_file(Path(path))
-    file = read_yaml(path, _RigFile)
+    file = read_yaml(path, _RigFile, _ADVICE)
     if file.version != RIG_VERSION:
         raise UserError(f"{path}: version is {file.version}; this program reads version {RIG_VERSION}.")
     seen: set[str] = set()
@@ -197,7 +200,7 @@ def _read(path: Path, make_camera: Callable[[_CameraEntry, Path], RigCamera]) ->
 
 def read_rig_lenses(path: Path) -> dict[str, Camera]:
     """The lenses by camera that a `rig.yaml` has, of one camera or more; poses are not read. Raises UserError."""
-    file = read_yaml(rig_file(path), _RigFile)
+    file = read_yaml(rig_file(path), _RigFile, _ADVICE)
     lenses = {}
     for entry in file.cameras:
         check_camera_id(entry.id, str(path))
@@ -317,7 +320,7 @@ def write_latencies(path: Path, latencies: Mapping[str, MeasuredLatency]) -> Non
 
     Raises UserError as `read_rig` does.
     """
-    file = read_yaml(path, _RigFile)
+    file = read_yaml(path, _RigFile, _ADVICE)
     entries = [msgspec.structs.replace(entry, latency=latencies.get(entry.id, entry.latency)) for entry in file.cameras]
     file = msgspec.structs.replace(file, cameras=entries)
     write_yaml(path, {"version": RIG_VERSION, **msgspec.to_builtins(file)})

@@ -111,7 +111,7 @@ def read_session(path: Path, calibrated: bool = True) -> Session:
     if not (path / SESSION_FILE).is_file():
         what = "is not a session: it has no session.yaml" if path.is_dir() else "no such directory"
         raise UserError(f"{path}: {what}. Give a recorded session, or make one with `usthand import DIR SESSION`.")
-    file = read_yaml(path / SESSION_FILE, _SessionFile)
+    file = read_yaml(path / SESSION_FILE, _SessionFile, "Give a recorded session.")
     if file.version != SESSION_VERSION:
         raise UserError(
             f"{path / 'session.yaml'}: version is {file.version}; this program reads version {SESSION_VERSION}."

@@ -18,8 +18,8 @@ from calibration.written_files import write_atomic
 T = TypeVar("T")
 
 
-def read_yaml(path: Path, struct: type[T]) -> T:
-    """Read a YAML file into `struct`.
+def read_yaml(path: Path, struct: type[T], advice: str = "Give another file.") -> T:
+    """Read a YAML file into `struct`; `advice` is what to do where the file is of another kind.
 
     Raises UserError where the file is missing, is not YAML, or does not fit the struct. An unknown key is refused
     with the nearest known key named.
@@ -36,11 +36,15 @@ def read_yaml(path: Path, struct: type[T]) -> T:
         raise UserError(f"{path}: not valid YAML: {error}. Correct it and try again.") from None
     if data is None:
         raise UserError(f"{path}: the file is empty.")
-    return from_data(data, struct, str(path))
+    return from_data(data, struct, str(path), advice)
 
 
-def from_data(data: Any, struct: type[T], name: str) -> T:
-    """Convert plain data to `struct`; `name` is how errors call the data. Raises UserError."""
+def from_data(data: Any, struct: type[T], name: str, advice: str = "Give another file.") -> T:
+    """Convert plain data to `struct`; `name` is how errors call the data. Raises UserError as `read_yaml`."""
+    if issubclass(struct, msgspec.Struct) and not isinstance(data, dict):
+        kind = {str: "text", list: "a list"}.get(type(data), "a number")
+        known = ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(struct))
+        raise UserError(f"{name}: holds {kind}, expected entries `key: value` of {known}. {advice}")
     _refuse_unknown_keys(data, struct, name, "")
     try:
         return msgspec.convert(data, struct)

@@ -79,7 +79,7 @@ class Board(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
 
 def read_board(path: Path) -> Board:
     """Read and check `board.yaml`. Raises UserError."""
-    board = read_yaml(Path(path), Board)
+    board = read_yaml(Path(path), Board, "Give the board.yaml that `usthand board` wrote, or one like it.")
     check_board(board, str(path))
     return board
 

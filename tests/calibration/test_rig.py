@@ -184,7 +184,16 @@ def test_what_is_spelled_like_nothing_known_is_not_guessed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("cameras: [", "not valid YAML"), ("", "empty"), (None, "no such file")]
+    ("text", "expected"),
+    [
+        ("cameras: [", "not valid YAML"),
+        ("", "empty"),
+        (None, "no such file"),
+        ("- cam_0\n", "holds a list, expected entries `key: value` of `cameras`"),
+        ("[cam_0]\ntext", "not valid YAML"),
+        ("size = 4\n", "holds text"),
+        ("4\n", "holds a number"),
+    ],
 )
 def test_a_file_that_is_no_rig(text: str | None, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "rig.yaml"

@@ -75,6 +75,10 @@ def replace_video(session: Session, write_video: Callable[..., Path], **properti
 
 MISTAKES: dict[str, tuple[Callable[[Session], object], list[str]]] = {
     "no session.yaml": (lambda s: (s.path / "session.yaml").unlink(), ["hands", "is not a session", "usthand import"]),
+    "a list as session.yaml": (
+        lambda s: (s.path / "session.yaml").write_text("- hands\n"),
+        ["session.yaml", "holds a list", "Give a recorded session"],
+    ),
     "no rig.yaml": (lambda s: (s.path / "rig.yaml").unlink(), ["rig.yaml", "no such file"]),
     "no frames.csv": (lambda s: (s.path / "frames.csv").unlink(), ["frames.csv", "no such file"]),
     "no video": (lambda s: (s.path / "cam_1.mp4").unlink(), ["cam_1.mp4", "missing"]),

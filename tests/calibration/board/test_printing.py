@@ -192,6 +192,16 @@ def test_a_board_in_millimetres_is_refused(tmp_path: Path) -> None:
         read_board(path)
 
 
+@pytest.mark.parametrize(("text", "kind"), [('columns = 4\nunits = "inch"\n', "text"), ("- 4\n- 5\n", "a list")])
+def test_a_file_of_another_kind_is_no_board(text: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "charuco.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_board(path)
+    assert f"{path}: holds {kind}, expected entries `key: value` of `type`, `columns`" in str(error.value)
+    assert "Give the board.yaml that `usthand board` wrote" in str(error.value)
+
+
 def test_largest_square_that_is_offered_does_fit(tmp_path):
     assert main(["board", "--columns", "4", "--rows", "5", "--square-mm", "48.5", "-o", str(tmp_path / "out")]) == 0
 
