@@ -2,7 +2,8 @@
 
 Where no truth is known, each keypoint is compared with its joint triangulated without that view. The hands that the
 real detector gives are then taken for the truth, the simulated detector labels them in the same views, and its
-labels go through the same comparison.
+labels go through the same comparison. Of a rendered session the real detector's own residuals say how real the pictures
+are to it, joint by joint.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from app.estimators.estimator import Hand
 from app.estimators.multiview.estimator import MultiViewEstimator
 from app.worker.statistics import rounded
 from calibration.errors import UserError
+from calibration.frames import FrameSet
 from calibration.rig import Rig, RigCamera
 from calibration.session import Session
 from calibration.triangulation import Observations, triangulate_without_each
@@ -61,6 +63,25 @@ def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estima
 
     Raises UserError where no hand is found in three views.
     """
+    sets, hands, remembered = _seen(session, rig, phases_ns, estimator_name)
+    result: dict = {"sets": len(sets), "hands": len(hands), estimator_name: _measured(hands, remembered).summary()}
+    steps = np.diff([frames.reference_time_ns for frames in sets])
+    frames_per_set = max(1, round(float(np.median(steps)) * 1e-9 * _SIMULATED_FPS)) if len(steps) else 1
+    for name, grade in GRADES.items():
+        result[name] = _simulated(rig, hands, grade, frames_per_set).summary()
+    return result
+
+
+def own_residuals(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estimator_name: str) -> dict:
+    """The figures of the session's own detector alone. Raises UserError as `compare`."""
+    sets, hands, remembered = _seen(session, rig, phases_ns, estimator_name)
+    return {"sets": len(sets), "hands": len(hands)} | _measured(hands, remembered).summary()
+
+
+def _seen(
+    session: Session, rig: Rig, phases_ns: dict[str, int] | None, estimator_name: str
+) -> tuple[list[FrameSet], list[tuple[int, Hand]], RememberedDetector]:
+    """The frame sets, the hands in them that three views show, and what the detector said."""
     estimator = make_estimator(estimator_name, rig)
     assert isinstance(estimator, MultiViewEstimator)
     detector = estimator.detector
@@ -76,12 +97,7 @@ def compare(session: Session, rig: Rig, phases_ns: dict[str, int] | None, estima
             f"{session.path}: no hand was found in three views, which a comparison of views needs. Give a recording of "
             "three cameras or more that shows hands."
         )
-    result: dict = {"sets": len(sets), "hands": len(hands), estimator_name: _measured(hands, remembered).summary()}
-    steps = np.diff([frames.reference_time_ns for frames in sets])
-    frames_per_set = max(1, round(float(np.median(steps)) * 1e-9 * _SIMULATED_FPS)) if len(steps) else 1
-    for name, grade in GRADES.items():
-        result[name] = _simulated(rig, hands, grade, frames_per_set).summary()
-    return result
+    return sets, hands, remembered
 
 
 def _measured(hands: list[tuple[int, Hand]], remembered: RememberedDetector) -> _Residuals:

@@ -20,6 +20,7 @@ from app.estimators import ESTIMATORS
 from app.run.policy import ReplayPolicy
 from app.run.settings import RunSettings
 from calibration.errors import UserError
+from calibration.hand import JOINT_NAMES
 from calibration.session import check_session
 from deploy.engines import ENGINES
 from models.network.config import MAX_VIEWS, RECIPES, recipe
@@ -65,10 +66,13 @@ def add_parser(subparsers) -> None:
         parts,
         "labels",
         run_labels,
-        "the simulated detector's errors beside a real detector's",
-        "  usthand bench labels session/",
+        "the simulated detector's errors beside a real detector's, and this one's on rendered pictures",
+        "  usthand bench labels session/\n  usthand bench labels session/ --rendered rendered/ --json",
     )
     labels.add_argument("session", type=Path, help="a recorded session")
+    labels.add_argument(
+        "--rendered", type=Path, metavar="DIR", help="a session of `usthand simulate`, to compare its pictures with"
+    )
     simulate = add_command(
         parts,
         "simulate",
@@ -210,18 +214,28 @@ def run_hand(args: argparse.Namespace) -> int:
 
 
 def run_labels(args: argparse.Namespace) -> int:
-    from app.bench.labels import compare
+    from app.bench.labels import compare, own_residuals
 
-    session = check_session(args.session)
-    rig = recorded_rig(session)
-    result = compare(session, rig, recorded_phases_of(session, rig), "mediapipe")
+    given = []
+    for path in (args.session, args.rendered):
+        if path is not None:
+            session = check_session(path)
+            rig = recorded_rig(session)
+            given.append((session, rig, recorded_phases_of(session, rig), "mediapipe"))
+    result = compare(*given[0])
+    if args.rendered is not None:
+        result["mediapipe_rendered"] = own_residuals(*given[1])
     print(f"{result['hands']} hands; leave-one-out residuals in % of the hand's size, and in pixels")
-    print(f"{'detector':10} keypoints   median      p90      p99   median px   p90 px")
-    for name, row in result.items():
-        if isinstance(row, dict):
-            share, px = row["percent_of_hand"], row["px"]
-            cells = f"{share['p50']:8g} {share['p90']:8g} {share['p99']:8g} {px['p50']:11g} {px['p90']:8g}"
-            print(f"{name:10} {row['keypoints']:9} {cells}")
+    print(f"{'detector':18} keypoints   median      p90      p99   median px   p90 px")
+    rows = {name: row for name, row in result.items() if isinstance(row, dict)}
+    for name, row in rows.items():
+        share, px = row["percent_of_hand"], row["px"]
+        cells = f"{share['p50']:8g} {share['p90']:8g} {share['p99']:8g} {px['p50']:11g} {px['p90']:8g}"
+        print(f"{name:18} {row['keypoints']:9} {cells}")
+    print(f"\n{'median % by joint':26}" + "".join(f"{name:>20}" for name in rows))
+    for joint, title in enumerate(JOINT_NAMES):
+        cells = (row["percent_of_hand_median_by_joint"][joint] for row in rows.values())
+        print(f"{title:26}" + "".join(f"{cell:20.1f}" for cell in cells))
     if args.json:
         print(json.dumps(result))
     return 0
