@@ -26,7 +26,9 @@ from models.evaluation.arguments import add_arguments, to_words
 
 log = logging.getLogger(__name__)
 
-_CROP_OPTIONS = ("views", "labels", "ablate")
+_CROP_OPTIONS = ("views", "labels", "ablate", "windows", "seed")
+_OF_BOTH = ("windows", "seed")
+"""Options of crops with which a simulated session is evaluated as footage, too."""
 
 
 def add_parser(subparsers) -> None:
@@ -93,6 +95,8 @@ def _what(args: argparse.Namespace) -> tuple[bool, bool]:
 
     Raises UserError for flags that do not fit the data or one another.
     """
+    if len({path.resolve() for path in args.data}) < len(args.data):
+        raise UserError("`--data`: one of them is named twice. Name each once.")
     of_footage = [name for name in FOOTAGE_OPTIONS if getattr(args, name) is not None]
     of_crops = [name for name in _CROP_OPTIONS if getattr(args, name) is not None]
     if of_footage and of_crops:
@@ -108,7 +112,14 @@ def _what(args: argparse.Namespace) -> tuple[bool, bool]:
             )
         return True, False
     with_truth = all((path / name).is_file() for path in args.data for name in ("labels.npz", "truth.npz"))
-    return bool(of_crops) or (with_truth and len(args.data) == 1 and not of_footage), not of_crops
+    only_crops = [name for name in of_crops if name not in _OF_BOTH]
+    crops = bool(only_crops) or (with_truth and len(args.data) == 1 and not of_footage)
+    if of_crops and not crops:
+        raise UserError(
+            f"`--{of_crops[0]}` is of data with truth, and what is evaluated here is footage. Leave it out, or give "
+            "what `usthand simulate-crops` made."
+        )
+    return crops, not only_crops
 
 
 def _is_session(path: Path) -> bool:
@@ -125,4 +136,4 @@ def _crops_command(args: argparse.Namespace, as_json: bool) -> list[str]:
 
 
 def _all_words(args: argparse.Namespace) -> list[str]:
-    return words(args, ("checkpoint", "data", *FOOTAGE_OPTIONS, "report"))
+    return words(args, ("checkpoint", "data", *_OF_BOTH, *FOOTAGE_OPTIONS, "report"))

@@ -18,7 +18,7 @@ from models.data.crop_cache import MARGIN, check_upright
 from models.data.relabel import relabel
 from models.data.session_cache import cache_of
 from models.data.windows import WindowDataset
-from models.evaluation.arguments import add_arguments, to_words
+from models.evaluation.arguments import DEFAULTS, add_arguments, to_words
 from models.evaluation.evaluate import Evaluation, compared, evaluate
 from models.evaluation.metrics import joint_errors_mm
 from models.evaluation.pictures import window_picture
@@ -38,6 +38,7 @@ _WORST = 6
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m models.evaluation")
     add_arguments(parser)
+    parser.set_defaults(**DEFAULTS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -7,6 +7,9 @@ from calibration.arguments import words
 from models.network.config import PARTS
 from models.simulation.detector_noise import GRADES
 
+DEFAULTS = {"windows": 400, "seed": 0}
+"""Set by the process that evaluates, so that the command line knows what was given."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All but `--json`."""
@@ -32,13 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", choices=sorted(GRADES), help="new labels of this grade, for the DLT of the labels")
     parser.add_argument("--ablate", choices=PARTS, metavar="PART", help=f"switch a part off: {', '.join(PARTS)}")
-    parser.add_argument("--windows", type=int, default=400, metavar="N", help="windows at most (default: %(default)s)")
+    parser.add_argument("--windows", type=int, metavar="N", help=f"windows at most (default: {DEFAULTS['windows']})")
     parser.add_argument(
         "--seed",
         type=int,
-        default=0,
         metavar="S",
-        help="of windows and labels (default: %(default)s)",
+        help=f"of windows and labels (default: {DEFAULTS['seed']})",
     )
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page with PCK curves and worst cases")
 

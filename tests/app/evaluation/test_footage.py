@@ -235,12 +235,16 @@ def test_the_command_reports_methods_and_says_what_is_wrong(recording, tmp_path,
         (["--holdout", "1.5"], "--holdout 1.5"),
         (["--board", tmp_path / "no.yaml"], "no.yaml"),
         (["--views", "3", "--holdout", "0.5"], "Give one of them"),
+        (["--seed", "9"], "`--seed` is of data with truth and `--methods` of recorded footage"),
+        (["--data", path, f"{path}/"], "named twice"),
         (["--report", tmp_path], "is a folder"),
     ):
         done = usthand("evaluate", "--data", path, "--methods", "mediapipe", *words)
         assert done.returncode == 2, done.stderr
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+    done = usthand("evaluate", "--data", path, "--windows", "3")
+    assert done.returncode == 2 and "`--windows` is of data with truth, and what is evaluated here" in done.stderr
     done = usthand("evaluate", "--data", tmp_path, "--holdout", "0.5")
     assert done.returncode == 2
     assert "is no recorded session" in done.stderr
