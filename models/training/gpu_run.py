@@ -82,14 +82,13 @@ def run(args: argparse.Namespace) -> int:
         found = result["recipes"][each] = {}
         try:
             made = _train(each, path, packs[path], training_s, args, found, lambda: _write(args.out, result))
+            torch.cuda.empty_cache()  # its checks are other processes
             checking_s = (ends - time.monotonic() - left * training_s) / (left + 1)
             found["ways"] = check(*made, args.device, args.out / f"{each}_engines", checking_s)
         except (UserError, OSError):
             raise
         except Exception as error:  # Whatever it is, the next recipe may not have it.
             found |= {"failed": str(error).strip().partition("\n")[0] or repr(error), "traceback": format_exc()}
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
         _write(args.out, result)
     sys.stdout.write(json.dumps(result) + "\n")
     failed = {each: found["failed"] for each, found in result["recipes"].items() if "failed" in found}
