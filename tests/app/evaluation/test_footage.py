@@ -269,9 +269,21 @@ def test_mediapipe_and_the_packaged_network_on_a_real_rig(real_rig_dir, tmp_path
     assert 98 <= mediapipe["sets_with_hand"] <= 106
     assert 5.5 < mediapipe["withheld_px_median"] < 7.5
     assert 0.03 < mediapipe["withheld_missed"] < 0.1
-    assert figures["real"]["ust-hand"]["withheld_hands"] == mediapipe["withheld_hands"]
+    network = figures["real"]["ust-hand"]
+    assert network["withheld_hands"] == mediapipe["withheld_hands"]
+    assert network["sets_with_hand"] >= 100
+    assert network["hands_per_set_mean"] >= 1.75
+    assert network["withheld_px_median"] <= 1.04 * mediapipe["withheld_px_median"]
+    assert network["withheld_missed"] <= mediapipe["withheld_missed"] + 0.01
+    assert network["leave_one_out_px_median"] <= 6.6
+    assert network["bone_length_cv_mean"] <= 0.06
     grip = figures["grip"]["mediapipe"]
     assert 3 < grip["normal_sd_mm"] < 6
     assert 6 < grip["gap_mm"] < 16
+    assert grip["wrong_side"] < 0.25
+    grip = figures["grip"]["ust-hand"]
+    assert grip["tips"] == figures["grip"]["mediapipe"]["tips"]
+    assert grip["tips_missed"] <= 0.05
+    assert grip["normal_sd_mm"] <= 4.8
     assert grip["wrong_side"] < 0.25
     assert "Withheld view, by joint" in (tmp_path / "r.html").read_text()
