@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 _PACKETS = 64
 # At most; how soon the word to end is heard.
 _GRAB_S = 0.2
+# Of corrupt frames in a row not each is told in the log.
+_SAID_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class GrabberTuning:
     """`slots` of frames until one is overwritten: at 30 Hz 0.4 s, more than a set waits and an estimate takes.
 
     `status_s`: a state is told again after so long, in seconds, for those who come later; a policy's `silent_s` is five
-    times that. `stalled_s`: a camera without a frame for so long is stalled. `retry_s`: a lost one is looked for so
-    often.
+    times that. `stalled_s`: a camera without a frame, or with corrupt ones alone, for so long is stalled. `retry_s`: a
+    lost one is looked for so often.
     """
 
     slots: int = 12
@@ -241,7 +243,8 @@ class Grabber:
                 self._pacer.close()
 
     def _read(self) -> None:
-        heard = time.monotonic()
+        heard, said = time.monotonic(), float("-inf")
+        corrupt_since: float | None = None
         while not stop.is_set():
             self._tick()
             try:
@@ -259,10 +262,16 @@ class Grabber:
                 self._publish(stamp)
             except FrameCorrupt as error:
                 self._corrupt += 1
-                log.warning(
-                    "camera %s: frame %d is corrupt and was left out: %s", self._camera_id, stamp.sequence, error
-                )
+                if heard - said > _SAID_S:
+                    said = heard
+                    log.warning(
+                        "camera %s: frame %d is corrupt and was left out: %s", self._camera_id, stamp.sequence, error
+                    )
+                corrupt_since = heard if corrupt_since is None else corrupt_since
+                if heard - corrupt_since > self._tuning.stalled_s:
+                    self._change("stalled", "every frame is corrupt for more than a second; the log says how")
                 continue
+            corrupt_since = None
             self._change("streaming", "")
 
     def _paced(self, stamp: Stamp) -> Stamp:

@@ -48,9 +48,8 @@ class Patience:
     stands still: it is ended and started again. The worker may take twice as long, as another engine may have to take
     the place of one that failed, and each twice as long before its first piece of work; `load_s` until its main loop
     begins, and the worker, which may build an engine, and the recorder, which may repair a session, five times that.
-    `poses_s`: for the worker to
-    finish a file of poses, whatever its length. `begin_s`: for the first picture, from which the seconds of a run
-    count, and then they count without it.
+    `poses_s`: for the worker to finish a file of poses, whatever its length. `begin_s`: for the first picture, from
+    which the seconds of a run count, and then they count without it.
     """
 
     stop_s: float = 1.5

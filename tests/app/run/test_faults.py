@@ -71,6 +71,17 @@ def test_a_corrupt_frame_costs_one_view_of_one_set(tmp_path):
         assert "corrupt" in run.log.read_text()
 
 
+def test_a_camera_of_which_every_frame_is_corrupt_says_so_until_one_is_whole(tmp_path):
+    rig = simulated_rig(tmp_path / "rig.yaml", faults={"cam_0": {"corrupt": list(range(40, 160))}})
+    with LiveRun(tmp_path, "live", rig, *LIVE) as run:
+        told = run.poses(lambda got: any(s.cameras["cam_0"].state == "stalled" for s in got))[-1].cameras["cam_0"]
+        assert told.detail.startswith("every frame is corrupt")
+        run.poses(lambda got: any(s.cameras["cam_0"].slot is not None for s in got))
+        lines = run.log.read_text().splitlines()
+        told_of = sum("is corrupt and was left out" in line for line in lines)
+        assert 1 <= told_of < 100, "not each of the 120"
+
+
 def test_a_camera_at_half_the_rate_halves_nobody(tmp_path):
     rig = simulated_rig(tmp_path / "rig.yaml", faults={"cam_3": {"fps": 15.0}})
     with LiveRun(tmp_path, "live", rig, *LIVE) as run:
