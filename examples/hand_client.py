@@ -1,16 +1,12 @@
-"""A client of the native stream: hands as NumPy arrays, from `usthand live rig.yaml --publish tcp://127.0.0.1:5555`.
-
-Try it: python examples/hand_client.py tcp://127.0.0.1:5555 --sets 100. docs/messages.md says what is in a message.
-"""
+"""A client of the native stream, for NumPy: python examples/hand_client.py tcp://127.0.0.1:5555 --sets 100"""
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 import numpy as np
 import zmq
-
-ARRAYS = ("joints_world_m", "covariance_m2")
 
 
 class HandClient:
@@ -22,18 +18,21 @@ class HandClient:
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.connect(address)
 
-    def __iter__(self) -> Iterator[dict[str, dict]]:
-        """Hands by their side, `joints_world_m` (21, 3) and `covariance_m2` (21, 3, 3) as arrays."""
-        while (said := msgspec.msgpack.decode(self._socket.recv()))["type"] != "end" and said["schema_version"] == 1:
-            yield {hand["hand"]: hand | {name: np.array(hand[name]) for name in ARRAYS} for hand in said[self._key]}
+    def __iter__(self) -> Iterator[list[dict]]:
+        """Of each set its hands, as docs/messages.md has them, joints (21, 3) and covariances (21, 3, 3) as arrays."""
+        while (said := msgspec.msgpack.decode(self._socket.recv()))["type"] != "end":
+            assert said["schema_version"] == 1, "the run's messages are of another version than this client's"
+            arrays = ("joints_world_m", "covariance_m2")
+            yield [hand | {name: np.array(hand[name]) for name in arrays} for hand in said[self._key]]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
-    parser.add_argument("--sets", type=int, default=-1, help="end after so many (default: with the run)")
+    parser.add_argument("--sets", type=int, help="end after so many (default: with the run)")
     args = parser.parse_args()
-    for number, hands in enumerate(HandClient(args.address), 1):
-        print({side: (hand["joints_world_m"][8].round(4).tolist(), hand["gestures"]) for side, hand in hands.items()})
-        if number == args.sets:
-            break
+    try:
+        for hands in islice(HandClient(args.address), args.sets):
+            print([(hand["hand"], hand["joints_world_m"][8].round(4).tolist(), hand["gestures"]) for hand in hands])
+    except (zmq.ZMQError, AssertionError) as error:
+        parser.error(f"{args.address}: {error}. Give what `usthand live --publish` has: tcp://127.0.0.1:5555")

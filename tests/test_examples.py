@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+import zmq
 
 from tests.conftest import ROOT
 from tests.support.live_run import LiveRun, simulated_rig
@@ -77,5 +79,42 @@ def test_the_client_gives_hands_as_arrays(tmp_path: Path) -> None:
     }
     lines = [ast.literal_eval(line) for line in lines_of(example)]
     assert len(lines) == 20
-    got = [side + str(tip) for line in lines for side, (tip, _) in line.items()]
+    got = [side + str(tip) for line in lines for side, tip, _ in line]
     assert len(sent.intersection(got)) > 10  # all but the first few
+
+
+def published(example: str, message: dict) -> tuple[int, str]:
+    """The exit code of an example to which this is published, and what it says of an error."""
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        running = start(example, f"tcp://127.0.0.1:{port}", "--sets", "1")
+        publisher.recv()  # its subscription
+        publisher.send(msgspec.msgpack.encode(message))
+        said, errors = running.communicate(timeout=120)
+        publisher.setsockopt(zmq.LINGER, 0)
+    return running.returncode, said + errors
+
+
+def test_the_client_gives_the_hands_of_several_people() -> None:
+    hands = [
+        {
+            "hand": "right",
+            "track_id": track,
+            "joints_world_m": [[track, 0, 0]] * 21,
+            "covariance_m2": [],
+            "gestures": [],
+        }
+        for track in (1, 2)
+    ]
+    code, said = published("hand_client.py", {"type": "poses", "schema_version": 1, "hands": hands})
+    assert (code, said) == (0, "[('right', [1, 0, 0], []), ('right', [2, 0, 0], [])]\n")
+
+
+@pytest.mark.parametrize("name", ["hand_client.py", "subscribe_to_poses.py"])
+def test_what_a_client_cannot_take_is_said_in_one_line(name: str) -> None:
+    code, said = published(name, {"type": "poses", "schema_version": 2, "hands": []})
+    assert code == 2 and "another version" in said and "Traceback" not in said
+    for address in ("foo", "tcp://127.0.0.1"):
+        example = start(name, address)
+        errors = example.communicate(timeout=120)[1]
+        assert example.returncode == 2 and f"{address}: " in errors and "Traceback" not in errors
