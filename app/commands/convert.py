@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from app.commands.common import add_command, positive
 from app.convert.conversion import convert
 from app.convert.formats import FORMATS
+from app.convert.up import UPS
 
 _FORMATS_HELP = "endings of OUT:\n" + "\n".join(f"  {ending:14} {known.title}" for ending, known in FORMATS.items())
 
@@ -35,6 +37,15 @@ def add_parser(subparsers) -> None:
         metavar="MS",
         help="interpolate gaps of up to MS milliseconds, and mark them (default: gaps stay gaps)",
     )
+    parser._negative_number_matcher = re.compile("-[xyz]$")  # else `--up -y` would have to be `--up=-y`
+    parser.add_argument(
+        "--up",
+        choices=UPS,
+        default="z",
+        metavar="AXIS",
+        help=f"the axis of the rig's world that points up, of {' '.join(UPS)}: z where its origin board lay flat, -y "
+        "where the world is the first camera's; in the file z, or y, is up (default: z)",
+    )
     parser.add_argument(
         "--smooth",
         action="store_true",
@@ -43,7 +54,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    summary = convert(args.poses, args.out, fill_ms=args.fill or 0.0, smoothed=args.smooth)
+    summary = convert(args.poses, args.out, fill_ms=args.fill or 0.0, smoothed=args.smooth, up=args.up)
     print_conversion(summary)
     if args.json:
         print(json.dumps(summary))
@@ -59,5 +70,7 @@ def print_conversion(summary: dict) -> None:
         print(said)
     if summary["smoothed"]:
         print("  smoothed over time: joints differ from those measured")
+    if summary["up"] != "z":
+        print(f"  turned, so that {summary['up']} of the rig's world points up")
     if summary.get("validity"):
         print(f"  {summary['validity']}: in which frames a hand was measured, which the format cannot say")

@@ -14,21 +14,23 @@ from app.convert.hand_recording import HandRecording
 from app.convert.output import whole_file
 from app.convert.reading import read_recording
 from app.convert.smoothing import smooth
+from app.convert.up import turn_up
 from app.convert.validity import validity_file, write_validity
 from calibration.errors import UserError
 
 
-def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False) -> dict:
+def convert(poses: Path, out: Path, fill_ms: float = 0.0, smoothed: bool = False, up: str = "z") -> dict:
     """Convert a pose file to the format that the ending of `out` says; returns what was written, for `--json`.
 
-    Gaps of at most `fill_ms` are interpolated; `smoothed` takes noise away before. Raises UserError where the pose file
-    cannot be read or `out` cannot be of it, WriteError where it cannot be written; then `out` is as it was.
+    Gaps of at most `fill_ms` are interpolated; `smoothed` takes noise away before. `up` is the axis of the rig's world
+    that is z in the file, of UPS. Raises UserError where the pose file cannot be read or `out` cannot be of it,
+    WriteError where it cannot be written; then `out` is as it was.
     """
     known = check_out(out)
     if out.exists() and poses.exists() and out.samefile(poses):
         raise UserError(f"`{out}` is the file of poses itself, which stays as it is. Give another name.")
     write = known.writer()
-    recording = prepare(read_recording(poses), fill_ms, smoothed)
+    recording = prepare(turn_up(read_recording(poses), up), fill_ms, smoothed)
     beside = validity_file(out)
     with contextlib.ExitStack() as stack:
         write(stack.enter_context(whole_file(out)), recording)
@@ -84,5 +86,6 @@ def _summary(out: Path, recording: HandRecording) -> dict:
         "rate_hz": recording.rate_hz,
         "fill_ms": recording.fill_ms,
         "smoothed": recording.smoothed,
+        "up": recording.up_in_rig,
         "hands": hands,
     }

@@ -7,7 +7,6 @@ import numpy as np
 
 from calibration.hand import JOINTS, Definition, Side
 
-AXES = "right-handed world axes of the rig, z up where its origin board lay flat"
 NANO = 9
 """Decimals of a time in seconds: how far a difference of two is to be trusted, before it is compared."""
 Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -148,6 +147,14 @@ class HandRecording:
     hands: tuple[RecordedHand, ...]
     fill_ms: float = 0.0
     smoothed: bool = False
+    up_in_rig: str = "z"
+    """The axis of the rig's world that is z here, as `--up` says."""
+
+    @property
+    def axes(self) -> str:
+        if self.up_in_rig == "z":
+            return "right-handed world axes of the rig, z up where its origin board lay flat"
+        return f"right-handed, z up: the world axes of the rig, of which {self.up_in_rig} points up, turned"
 
     @property
     def frames(self) -> int:
@@ -169,7 +176,8 @@ class HandRecording:
             "program": "usthand convert",
             "rate_hz": self.rate_hz,
             "first_time_ns": int(self.times_ns[0]),
-            "axes": AXES,
+            "axes": self.axes,
+            "up_in_rig": self.up_in_rig,
             "definition": self.definition,
             "filled_gaps_up_to_ms": self.fill_ms,
             "smoothed": self.smoothed,

@@ -13,7 +13,7 @@ import numpy as np
 from ndx_pose import PoseEstimation, PoseEstimationSeries, Skeleton, Skeletons
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 
-from app.convert.hand_recording import AXES, HandRecording, RecordedHand, arm_bones
+from app.convert.hand_recording import HandRecording, RecordedHand, arm_bones
 from app.convert.skeleton_animation import NODE_NAMES
 from calibration.hand import BONES, JOINTS
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
@@ -88,7 +88,7 @@ def _positions(recording: HandRecording, hand: RecordedHand, skeleton: Skeleton)
                 description=f"{name} of the {hand.side} hand, track {hand.track_id}",
                 data=hand.points_world_m[:, joint],
                 unit="meters",
-                reference_frame=AXES,
+                reference_frame=recording.axes,
                 timestamps=recording.times_ns / 1e9 if joint == 0 else series[0],
                 **confidence,
             )

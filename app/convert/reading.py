@@ -7,6 +7,7 @@ from typing import cast, get_args
 import numpy as np
 
 from app.convert.hand_recording import ARM_POINTS, HandRecording, RecordedArm, RecordedHand
+from app.convert.up import UPS
 from app.run.pose_rows import VERSION
 from calibration.errors import UserError
 from calibration.hand import JOINTS, Definition, Side
@@ -55,9 +56,13 @@ def read_recording(path: Path) -> HandRecording:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. {_ADVICE}")
-    arrays = read_npz(path, "poses", _ADVICE, {*_SHAPES, *_ARM_SHAPES, *_DONE, "definition", "version", "set_time"})
+    arrays = read_npz(
+        path, "poses", _ADVICE, {*_SHAPES, *_ARM_SHAPES, *_DONE, "definition", "up_in_rig", "version", "set_time"}
+    )
     arrays.setdefault("filled", np.zeros(np.shape(arrays.get("time", ())), bool))
     _check(path, arrays)
+    _check_done(path, arrays)
+    up = str(arrays.get("up_in_rig", "z"))
     fill_ms, smoothed = (arrays.get(name, np.zeros(())) for name in _DONE)
     arms = _arms(path, arrays)
     joints = arrays["joints"].astype(np.float64)
@@ -82,6 +87,7 @@ def read_recording(path: Path) -> HandRecording:
         hands=tuple(hands),
         fill_ms=float(fill_ms),
         smoothed=bool(smoothed),
+        up_in_rig=up,
     )
 
 
@@ -102,16 +108,21 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise UserError(f"{path}: {', '.join(_NUMBERS)} are to be numbers. {_ADVICE}")
     if not all(np.issubdtype(arrays[name].dtype, np.integer) for name in ("time", "track")):
         raise UserError(f"{path}: `time` and `track` are to be whole numbers. {_ADVICE}")
+    if not {str(side) for side in set(arrays["hand"].tolist())} <= set(get_args(Side)):
+        raise UserError(f"{path}: `hand` is to be left or right. {_ADVICE}")
+    if str(arrays["definition"]) not in get_args(Definition):
+        raise UserError(f"{path}: unknown definition `{arrays['definition']}` of the joints. {_ADVICE}")
+
+
+def _check_done(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if arrays["filled"].dtype != bool:
         raise UserError(f"{path}: `filled` is to be true or false. {_ADVICE}")
     for name in _DONE:
         done = arrays.get(name, np.zeros(()))
         if done.shape != () or done.dtype.kind not in "bif" or not np.isfinite(done):
             raise UserError(f"{path}: `{name}` is to be one number. {_ADVICE}")
-    if not {str(side) for side in set(arrays["hand"].tolist())} <= set(get_args(Side)):
-        raise UserError(f"{path}: `hand` is to be left or right. {_ADVICE}")
-    if str(arrays["definition"]) not in get_args(Definition):
-        raise UserError(f"{path}: unknown definition `{arrays['definition']}` of the joints. {_ADVICE}")
+    if str(arrays.get("up_in_rig", "z")) not in UPS:
+        raise UserError(f"{path}: `up_in_rig` is to be one of {' '.join(UPS)}. {_ADVICE}")
 
 
 def _time_axis(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.convert.hand_recording import AXES, Y_UP, HandRecording
+from app.convert.hand_recording import Y_UP, HandRecording
 from app.convert.skeleton_animation import NODE_NAMES
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
 from models.hand.wrist_angles import WRIST_ANGLE_NAMES
@@ -56,7 +56,7 @@ def write_mot(path: Path, recording: HandRecording) -> None:
         f"nColumns={1 + len(names)}",
         "inDegrees=yes",
         *(f"{key}={value}" for key, value in recording.notes().items() if key != "axes"),
-        f"world={AXES}",
+        f"world={recording.axes}",
         "endheader",
         "\t".join(["time", *names]),
     ]
