@@ -30,5 +30,9 @@ def add_stream_flags(parser: argparse.ArgumentParser) -> None:
 def stream_settings(args: argparse.Namespace) -> dict:
     """Fields of RunSettings. Raises UserError where a stream cannot be, or the forecast is too far."""
     if not 0 <= args.predict <= _MOST_PREDICT_MS:
-        raise UserError(f"`--predict {args.predict:g}`: from 0 (off) to {_MOST_PREDICT_MS:g} milliseconds.")
-    return {"streams": check_streams(args.stream), "predict_ms": args.predict}
+        raise UserError(
+            f"`--predict {args.predict:g}`: expected milliseconds from 0 (off) to {_MOST_PREDICT_MS:g}. "
+            "Give for example `--predict 50`."
+        )
+    streams = check_streams(args.stream, {"--publish": args.publish, "--events": args.events})
+    return {"streams": streams, "predict_ms": args.predict}

@@ -1,8 +1,9 @@
 """What `--stream NAME://HOST:PORT` may name, and what is checked of it before a run starts."""
 
+import errno
 import importlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -62,6 +63,8 @@ STREAMS = {
     ),
 }
 _ALSO = {"websocket": "ws"}
+_ALL = {"0.0.0.0", "::"}
+"""Hosts that take a port of every other."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,9 @@ def parse_stream(text: str) -> StreamAddress:
     head, separator, _ = text.partition("://")
     name = _ALSO.get(head.lower(), head.lower())
     if name not in STREAMS:
+        meant = name.partition(":")[0]
+        if meant in STREAMS:
+            raise UserError(f"`--stream {text}` is no address. Write `{meant}://`, or `{_example(meant)}`.")
         raise UserError(f"`--stream {text}`: unknown stream `{head}`; known: {', '.join(STREAMS)}.")
     try:
         parts = urlsplit(text if separator else f"{text}://")
@@ -101,42 +107,91 @@ def parse_stream(text: str) -> StreamAddress:
     except ValueError:
         host, port, extra = "", None, None
     if not host or extra or (port is not None and not 0 < port < 65536):
-        example = f"{name}://{LOOPBACK}:{STREAMS[name].port}"
-        raise UserError(f"`--stream {text}` is no address. Give {name}://HOST:PORT, for example {example}.")
+        raise UserError(f"`--stream {text}` is no address. Give {name}://HOST:PORT, for example {_example(name)}.")
     return StreamAddress(name, host, port or STREAMS[name].port)
 
 
-def check_streams(texts: Sequence[str]) -> list[str]:
-    """The streams' addresses in full. Raises UserError where one cannot be: its name, address, library or port."""
+def _example(name: str) -> str:
+    return f"{name}://{LOOPBACK}:{STREAMS[name].port}"
+
+
+def check_streams(texts: Sequence[str], others: Mapping[str, str | None] | None = None) -> list[str]:
+    """The streams' addresses in full. Raises UserError where one cannot be: its name, address, library or port.
+
+    `others`, by flag, are addresses of which the run itself takes those that are tcp://.
+    """
     addresses = [parse_stream(text) for text in texts]
+    taken = {f"{flag} {other}": _tcp_place(other) for flag, other in (others or {}).items() if other}
     for number, address in enumerate(addresses):
         if address in addresses[:number]:
             raise UserError(f"`--stream {address}` is given twice. Leave one of the two out.")
         address.kind.check_library()
         _check_host(address)
+        if address.kind.does == "listens at":
+            place = _place(address)
+            for flag, other in taken.items():
+                if other is not None and other[1] == place[1] and (other[0] == place[0] or _ALL & {other[0], place[0]}):
+                    raise UserError(f"`--stream {address}` and `{flag}` are one port. Give one of the two another.")
+            taken[f"--stream {address}"] = place
     return [str(address) for address in addresses]
 
 
+def listening_family(address: StreamAddress) -> socket.AddressFamily:
+    """Of the socket of a stream that listens."""
+    return socket.AF_INET6 if ":" in address.host else socket.AF_INET
+
+
+def _place(address: StreamAddress) -> tuple[str, int]:
+    """Host and port where it listens, as numbers."""
+    found = socket.getaddrinfo(address.host, address.port, listening_family(address), socket.SOCK_STREAM)
+    return str(found[0][4][0]), address.port
+
+
+def _tcp_place(text: str) -> tuple[str, int] | None:
+    parts = urlsplit(text)
+    if parts.scheme != "tcp" or not parts.port:
+        return None
+    return _place(StreamAddress("ws", parts.hostname or LOOPBACK, parts.port))
+
+
 def _check_host(address: StreamAddress) -> None:
+    listens = address.kind.does == "listens at"
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        if listens:
+            _place(address)
+        else:
+            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise UserError(f"`--stream {address}`: the host `{address.host}` is not known ({error.strerror}).") from None
-    family, kind, protocol, _, place = found[0]
+        raise _unknown_host(address, error) from None
     try:
-        if address.kind.does == "listens at":
-            with socket.socket(family, kind, protocol) as probe:
+        if listens:
+            with socket.socket(listening_family(address)) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(place)
+                probe.bind((address.host, address.port))
         elif address.kind.does == "joins":
             socket.create_connection((address.host, address.port), timeout=_BROKER_S).close()
+    except socket.gaierror as error:
+        raise _unknown_host(address, error) from None
     except OSError as error:
-        if address.kind.does == "joins":
+        if not listens:
             raise UserError(
                 f"`--stream {address}`: no broker answers there ({reason_of(error)}). Start one, for example "
                 f"mosquitto, or give its address."
+            ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(
+                f"`--stream {address}`: `{address.host}` is not this host's. Give {LOOPBACK}, or 0.0.0.0 for every "
+                "network."
             ) from None
         raise UserError(
             f"`--stream {address}`: cannot listen there ({error.strerror}). Give another port, or end the program "
             "that has it."
         ) from None
+
+
+def _unknown_host(address: StreamAddress, error: OSError) -> UserError:
+    every = ", or 0.0.0.0 for every network" if address.kind.does == "listens at" else ""
+    return UserError(
+        f"`--stream {address}`: the host `{address.host}` is not known ({error.strerror}). Give another, such as "
+        f"{LOOPBACK}{every}."
+    )

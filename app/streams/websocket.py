@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
 from app.streams.json_message import end_json, event_json, hands_json
-from app.streams.kinds import StreamAddress
+from app.streams.kinds import StreamAddress, listening_family
 from app.streams.streamed import StreamContext, StreamedSet
 from app.transport.messages import Event
 from calibration.errors import UserError
@@ -155,9 +155,8 @@ async def _ignore(connection: ServerConnection) -> None:
 
 
 def _listen(address: StreamAddress, limits: WebSocketLimits) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     # With the protocol named, asyncio has each set sent at once, not when the one before is acknowledged.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening = socket.socket(listening_family(address), socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections take it over from the socket that they come to.

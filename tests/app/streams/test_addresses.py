@@ -31,6 +31,11 @@ def test_addresses_are_completed(given: str, full: str) -> None:
     [
         ("midi://127.0.0.1:9000", "unknown stream `midi`; known: osc, vmc, lsl, ws, udp, mqtt"),
         ("", "unknown stream"),
+        ("udp:", "Write `udp://`"),
+        ("udp:/127.0.0.1:9870", "Write `udp://`"),
+        ("udp:9870", "or `udp://127.0.0.1:9870`"),
+        ("ws://*:8765", "the host `*` is not known"),
+        ("ws://192.0.2.1:8765", "`192.0.2.1` is not this host's"),
         ("osc://127.0.0.1:70000", "is no address"),
         ("osc://127.0.0.1:0", "is no address"),
         ("osc://127.0.0.1:port", "is no address"),
@@ -63,6 +68,21 @@ def test_a_taken_port_a_broker_that_is_not_there_and_the_same_stream_twice_are_r
         check_streams([f"mqtt://127.0.0.1:{free_port()}"])
     with pytest.raises(UserError, match="given twice"):
         check_streams(["osc://", "osc://127.0.0.1:9000"])
+
+
+def test_two_that_would_listen_at_one_port_are_refused_before_anything_starts() -> None:
+    port = free_port()
+    for one, other in (("localhost", "127.0.0.1"), ("127.0.0.1", "0.0.0.0")):
+        with pytest.raises(UserError, match="are one port"):
+            check_streams([f"ws://{one}:{port}", f"ws://{other}:{port}"])
+    for flag in ("--publish", "--events"):
+        with pytest.raises(UserError, match=f"and `{flag} tcp://127.0.0.1:{port}` are one port"):
+            check_streams([f"ws://localhost:{port}"], {flag: f"tcp://127.0.0.1:{port}"})
+    others = {"--publish": None, "--events": "ipc:///tmp/events"}
+    assert check_streams([f"ws://:{port}", f"udp://:{port}"], others) == [
+        f"ws://127.0.0.1:{port}",
+        f"udp://127.0.0.1:{port}",
+    ]
 
 
 def test_loopback_is_told_from_the_network() -> None:
