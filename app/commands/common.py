@@ -158,10 +158,20 @@ def add_view_flags(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> float:
     """An argparse type: a number above zero."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
     return value
+
+
+def file_name(text: str) -> Path:
+    """An argparse type: the name of a file."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the file is empty")
+    return Path(text)
 
 
 def check_publish(address: str | None, flag: str = "--publish") -> None:

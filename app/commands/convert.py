@@ -3,9 +3,8 @@
 import argparse
 import json
 import re
-from pathlib import Path
 
-from app.commands.common import add_command, positive
+from app.commands.common import add_command, file_name, positive
 from app.convert.conversion import convert
 from app.convert.formats import FORMATS
 from app.convert.up import UPS
@@ -28,16 +27,17 @@ def add_parser(subparsers) -> None:
         f"{_FORMATS_HELP}",
     )
     parser.add_argument(
-        "poses", type=Path, metavar="POSES", help="a file of `usthand replay SESSION --poses poses.npz`"
+        "poses", type=file_name, metavar="POSES", help="a file of `usthand replay SESSION --poses poses.npz`"
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="the file to write; its ending says the format")
+    parser.add_argument("out", type=file_name, metavar="OUT", help="the file to write; its ending says the format")
     parser.add_argument(
         "--fill",
-        type=positive,
+        type=_milliseconds,
         metavar="MS",
         help="interpolate gaps of up to MS milliseconds, and mark them (default: gaps stay gaps)",
     )
-    parser._negative_number_matcher = re.compile("-[xyz]$")  # else `--up -y` would have to be `--up=-y`
+    # Else `--up -y` would have to be `--up=-y`.
+    parser._negative_number_matcher = re.compile(r"-(\d+|\d*\.\d+|[xyz])$")
     parser.add_argument(
         "--up",
         choices=UPS,
@@ -53,6 +53,13 @@ def add_parser(subparsers) -> None:
     )
 
 
+def _milliseconds(text: str) -> float:
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}: milliseconds, for example --fill 100") from None
+
+
 def run(args: argparse.Namespace) -> int:
     summary = convert(args.poses, args.out, fill_ms=args.fill or 0.0, smoothed=args.smooth, up=args.up)
     print_conversion(summary)
@@ -64,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
 def print_conversion(summary: dict) -> None:
     print(f"{summary['out']}: {summary['frames']} frames at {summary['rate_hz']:.6g} Hz")
     for hand in summary["hands"]:
-        said = f"  {hand['name']}: there in {hand['frames']} frames, {hand['gaps']} gaps between"
+        said = f"  {hand['name']}: there in {hand['frames']} of these, gaps between: {hand['gaps']}"
         if summary["fill_ms"]:
-            said += f", {hand['filled']} frames interpolated (gaps up to {summary['fill_ms']:g} ms)"
+            said += f", interpolated: {hand['filled']} (gaps up to {summary['fill_ms']:g} ms)"
         print(said)
     if summary["smoothed"]:
         print("  smoothed over time: joints differ from those measured")

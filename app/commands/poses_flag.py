@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from app.commands.common import file_name
 from app.commands.convert import print_conversion
 from app.convert.conversion import convert
 from app.convert.formats import FORMATS, check_out, format_of
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 def add_poses_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--poses",
-        type=Path,
+        type=file_name,
         metavar="OUT",
         help=f"write the poses, by the ending of OUT: {' '.join(FORMATS)} (docs/convert.md)",
     )

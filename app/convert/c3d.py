@@ -57,7 +57,7 @@ def write_c3d(path: Path, recording: HandRecording) -> None:
     file.add_parameter("POINT", "ANGLE_UNITS", ["deg"])
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
-    file.add_parameter("USTHAND", "NOTES", [f"{key}: {value}"[:120] for key, value in recording.notes().items()])
+    file.add_parameter("USTHAND", "NOTES", [f"{key}: {value}" for key, value in recording.notes().items()])
     file.add_parameter("USTHAND", "BONES_MM", _bones_mm(recording))
     ones = np.ones((1, *points.shape[1:]))
     file["data"]["points"] = np.concatenate([points, ones])

@@ -54,6 +54,8 @@ def read_recording(path: Path) -> HandRecording:
     in it.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"`{path}` is a folder. Give the file of poses in it, such as {path / 'poses.npz'}.")
     if not path.is_file():
         raise UserError(f"{path}: no such file. {_ADVICE}")
     arrays = read_npz(

@@ -32,7 +32,7 @@ def test_it_says_what_it_wrote(poses, tmp_path, capsys):
     assert main(["convert", str(poses), str(out), "--fill", "100", "--smooth", "--json"]) == 0
     said = capsys.readouterr().out
     assert "20 frames at 50 Hz" in said
-    assert "left_4: there in 20 frames, 0 gaps between, 3 frames interpolated (gaps up to 100 ms)" in said
+    assert "left_4: there in 20 of these, gaps between: 0, interpolated: 3 (gaps up to 100 ms)" in said
     assert "smoothed over time" in said
     summary = json.loads(said.splitlines()[-1])
     assert summary["out"] == str(out)
@@ -96,10 +96,24 @@ def test_what_cannot_be_converted_is_refused(poses, tmp_path, capsys, given, out
     assert "Traceback" not in err
 
 
+def test_what_is_typed_wrong_is_told_with_what_is_expected(poses, capsys):
+    wrong = {("--fill", "abc"): "abc is not a number above zero: milliseconds, for example --fill 100"}
+    for flags, said in {**wrong, ("--fill", "-1"): "milliseconds"}.items():
+        with pytest.raises(SystemExit, match="2"):
+            main(["convert", str(poses), "hands.csv", *flags])
+        assert said in capsys.readouterr().err
+    for names in ((str(poses), ""), ("", "hands.csv")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["convert", *names])
+        assert "the name of the file is empty" in capsys.readouterr().err
+
+
 def test_a_folder_of_that_name_is_refused(poses, tmp_path, capsys):
     (tmp_path / "hands.csv").mkdir()
     assert main(["convert", str(poses), str(tmp_path / "hands.csv")]) == 2
     assert "is a folder" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path), str(tmp_path / "other.csv")]) == 2
+    assert "is a folder. Give the file of poses in it" in capsys.readouterr().err
 
 
 def test_the_file_that_is_read_is_not_written_over(poses, tmp_path, capsys):

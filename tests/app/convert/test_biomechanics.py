@@ -68,6 +68,8 @@ def test_c3d_has_joints_and_angles_and_says_what_is_missing(recording, tmp_path)
     assert point["UNITS"]["value"] == ["mm"]
     assert point["RATE"]["value"][0] == 50
     assert point["ANGLE_UNITS"]["value"] == ["deg"]
+    notes = file["parameters"]["USTHAND"]["NOTES"]["value"]
+    assert notes == [f"{key}: {value}" for key, value in recording.notes().items()]
     labels = point["LABELS"]["value"]
     points, residuals = file["data"]["points"], file["data"]["meta_points"]["residuals"][0]
     for hand in recording.hands:
