@@ -61,3 +61,20 @@ def draw_text(
 def text_width(text: str, size_px: float) -> int:
     """Width in pixels of the text as drawn."""
     return text_mask(text, size_px).shape[1]
+
+
+def wrapped(text: str, size_px: float, room_px: int) -> list[str]:
+    """The text in lines of at most this width; a word that is wider is broken."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}".lstrip()
+        if text_width(joined, size_px) <= room_px:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for character in word:
+            if lines[-1] and text_width(lines[-1] + character, size_px) > room_px:
+                lines.append("")
+            lines[-1] += character
+    return lines

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from app.viewer import palette
-from app.viewer.font import draw_text, text_width
+from app.viewer.font import draw_text, text_width, wrapped
 from app.viewer.palette import bgr
 from calibration.board.views import BoardView
 from calibration.wizard.hints import Need
@@ -148,13 +148,13 @@ def _error_colour(error_px: float) -> np.ndarray:
 
 
 def _draw_absence(picture: np.ndarray, panel: CameraPanel) -> None:
-    middle_x, middle_y = picture.shape[1] // 2, picture.shape[0] // 2
+    middle_x, middle_y = picture.shape[1] // 2, picture.shape[0] // 3
     state = panel.state if panel.state != "streaming" else "no new image"
     colour = palette.QUIET if state in ("starting", "ended") else palette.BAD
     draw_text(picture, state.upper(), middle_x, middle_y, 19, colour, align=0.5)
     if panel.detail:
-        room = max(10, picture.shape[1] // 7)
-        draw_text(picture, panel.detail[:room], middle_x, middle_y + 22, 12, palette.TEXT, align=0.5)
+        for number, line in enumerate(wrapped(panel.detail, 12, picture.shape[1] - 12)):
+            draw_text(picture, line, middle_x, middle_y + 22 + number * 15, 12, palette.TEXT, align=0.5)
 
 
 def _draw_footer(footer: np.ndarray, panel: CameraPanel) -> None:

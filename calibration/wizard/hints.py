@@ -78,7 +78,7 @@ def suggest(coverage: Coverage, enough: Enough, absent: Collection[str] = ()) ->
     """
     here = [camera_id for camera_id in coverage.cameras if camera_id not in absent]
     if not here:
-        return Suggestion("No camera delivers images. Check their cables.")
+        return Suggestion("No camera delivers images. Each says why in its place below.")
     if not any(camera.views for camera in coverage.cameras.values()):
         return Suggestion("Hold the board still where several cameras see it.")
     blind = [camera_id for camera_id in here if not coverage.cameras[camera_id].views]

@@ -1,11 +1,14 @@
-"""The window of wizard, touch test and latency: what it shows is on the screen, from its first picture on."""
+"""The window of wizard, touch test and latency: what it shows is on the screen whole, from its first picture on."""
 
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from app.viewer.font import text_width, wrapped
+from app.wizard.tile import CameraPanel, draw_tile
 from tests.conftest import ROOT
 
 _STARTS = 12
@@ -46,3 +49,15 @@ def test_no_start_leaves_the_window_black(x_display: str) -> None:
             [sys.executable, "-c", _SHOW_WHITE], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
         )
         assert done.stdout == "0xffffff\n", f"start {start}: {done.stdout}{done.stderr}"
+
+
+def test_a_camera_that_does_not_come_says_all_of_it_in_its_tile() -> None:
+    why = "camera `cam_1`: there is no /dev/video97. Plug the camera in, or give one that `usthand cameras` lists."
+    for width in (200, 320, 640):
+        lines = wrapped(f"{why} rtsp://{'x' * 200}", 12, width)
+        assert "".join(lines).replace(" ", "") == f"{why} rtsp://{'x' * 200}".replace(" ", "")
+        assert max(text_width(line, 12) for line in lines) <= width
+    whole, cut = np.zeros((2, 214, 320, 3), np.uint8)
+    for out, detail in ((whole, why), (cut, why.partition("or give")[0])):
+        draw_tile(out, CameraPanel(camera_id="cam_1", state="failed", detail=detail), np.zeros(3), 0.0, (3, 4))
+    assert not np.array_equal(whole, cut)
