@@ -69,6 +69,11 @@ class Session:
         """In the order of the rig."""
         return self.rig.camera_ids
 
+    @property
+    def image_sizes(self) -> dict[str, tuple[int, int]]:
+        """Width and height of each camera's upright images."""
+        return {camera.camera_id: (camera.camera.width, camera.camera.height) for camera in self.rig.cameras}
+
     def video_path(self, camera_id: str) -> Path:
         """Raises KeyError for a camera that the session does not have."""
         return self.path / self.videos[camera_id]

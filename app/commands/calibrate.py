@@ -25,7 +25,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--session", type=Path, metavar="DIR", help="calibrate from a recorded session")
     parser.add_argument("--check", type=Path, metavar="DIR", help="say whether a camera moved before this session")
-    parser.add_argument("--board", type=Path, metavar="FILE", help="board.yaml (default: the one in the session)")
+    parser.add_argument("--board", type=Path, metavar="FILE", help="board.yaml or its folder (default: the session)")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="rig.yaml to write; an older one is kept beside"
     )

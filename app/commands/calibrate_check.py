@@ -16,6 +16,7 @@ from calibration.rig import Rig
 from calibration.rig_backup import replace_rig
 from calibration.session import Session, check_session
 from calibration.solve.drift import CameraDrift, DriftReport, check_drift
+from calibration.solve.input_checks import check_rig_sizes
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -23,6 +24,7 @@ def run_check(args: argparse.Namespace) -> int:
     board = read_printed_board(board_path(args.board, session))
     rig = session.rig if args.rig is None else read_any(args.rig)
     _require_cameras(rig, session, args)
+    check_rig_sizes(rig, session.image_sizes)
     started = time.perf_counter()
     detections = detect_board(session, board)
     try:

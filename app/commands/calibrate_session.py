@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from app.commands.calibrate_summary import print_result, result_summary, write_files
 from app.commands.printed_board import read_printed_board
-from calibration.board.board import Board
+from calibration.board.board import Board, board_file
 from calibration.board.hints import another_board
 from calibration.board.session_scan import detect_session
 from calibration.board.views import Detections
@@ -29,6 +29,7 @@ from calibration.rig import Rig, read_rig, read_uncalibrated_rig
 from calibration.session import Session, check_session
 from calibration.solve.calibrate import calibrate
 from calibration.solve.exchanged import exchanged_cameras
+from calibration.solve.input_checks import check_given_sizes
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def run_session(args: argparse.Namespace) -> int:
 
 def board_path(given: Path | None, session: Session) -> Path:
     """The board file: as given, else the session's own. Raises UserError where there is none."""
-    path = given or session.path / "board.yaml"
+    path = board_file(given or session.path)
     if not path.is_file():
         missing = f"{path}: no such file" if given else f"no `--board`, and {session.path} has no board.yaml"
         raise UserError(f"{missing}. Give the board.yaml that describes the printed board; `usthand board` draws one.")
@@ -166,8 +167,8 @@ def parse_moment(text: str, session: Session) -> int:
 
 
 def _given_intrinsics(path: Path, session: Session) -> dict[str, Camera]:
-    sizes = {camera.camera_id: (camera.camera.width, camera.camera.height) for camera in session.rig.cameras}
-    known = read_lenses(path, sizes)
+    known = read_lenses(path, session.image_sizes)
+    check_given_sizes(known, session.image_sizes)
     without = [camera_id for camera_id in session.camera_ids if camera_id not in known]
     if without:
         _log.info("%s: no lens of %s, which is calibrated", path, ", ".join(without))

@@ -77,9 +77,15 @@ class Board(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
         return np.stack([grid_x.ravel(), grid_y.ravel(), np.zeros(columns * rows)], axis=1)
 
 
+def board_file(path: Path) -> Path:
+    """A `board.yaml`, or that in a folder."""
+    return path / "board.yaml" if path.is_dir() else path
+
+
 def read_board(path: Path) -> Board:
-    """Read and check `board.yaml`. Raises UserError."""
-    board = read_yaml(Path(path), Board, "Give the board.yaml that `usthand board` wrote, or one like it.")
+    """Read and check a `board.yaml`, or that in a folder. Raises UserError."""
+    path = board_file(Path(path))
+    board = read_yaml(path, Board, "Give the board.yaml that `usthand board` wrote, or one like it.")
     check_board(board, str(path))
     return board
 

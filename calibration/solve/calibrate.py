@@ -39,7 +39,7 @@ def calibrate(
     options, given = options or CalibrationOptions(), given_intrinsics or {}
     camera_ids = given_rig.camera_ids if given_rig is not None else tuple(detections.image_size)
     check_detections(detections, board, camera_ids)
-    check_given_sizes(given, detections, camera_ids)
+    check_given_sizes(given, {name: detections.image_size[name] for name in camera_ids})
     check_same_video(detections, board, camera_ids)
     table = make_table(detections, board, camera_ids)
     intrinsics = choose_intrinsics(table, options.lens, given)

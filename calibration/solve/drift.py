@@ -99,7 +99,7 @@ def check_drift(rig: Rig, detections: Detections, board: Board) -> DriftReport:
     not link them, or where the images are of another size than the rig's.
     """
     check_detections(detections, board, rig.camera_ids)
-    check_rig_sizes(rig, detections)
+    check_rig_sizes(rig, detections.image_size)
     offsets_s = {camera.camera_id: camera.time_offset_ns * 1e-9 for camera in rig.cameras}
     table = make_table(detections, board, rig.camera_ids, offsets_s)
     intrinsics = Intrinsics.of_rig(rig)

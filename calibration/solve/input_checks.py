@@ -62,10 +62,10 @@ def two_boards(detections: Detections, camera_ids: Sequence[str]) -> list[str]:
     return [f"two boards alike are in view at once in {seen}, {left_out}"]
 
 
-def check_given_sizes(given: Mapping[str, Camera], detections: Detections, camera_ids: Sequence[str]) -> None:
-    """Raises UserError where intrinsics were given for another image size than the camera's."""
-    for camera_id in camera_ids:
-        camera, size = given.get(camera_id), detections.image_size[camera_id]
+def check_given_sizes(given: Mapping[str, Camera], image_sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raises UserError where intrinsics were given for another size than that of a camera's images (width, height)."""
+    for camera_id, size in image_sizes.items():
+        camera = given.get(camera_id)
         if camera is not None and (camera.width, camera.height) != tuple(size):
             raise UserError(
                 f"the given intrinsics of camera `{camera_id}` are for {camera.width}x{camera.height}, but its images "
@@ -73,10 +73,10 @@ def check_given_sizes(given: Mapping[str, Camera], detections: Detections, camer
             )
 
 
-def check_rig_sizes(rig: Rig, detections: Detections) -> None:
-    """Raises UserError where a camera was calibrated at another image size than the session's."""
+def check_rig_sizes(rig: Rig, image_sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raises UserError where a camera was calibrated at another size than that of its images (width, height)."""
     for camera in rig.cameras:
-        size = tuple(detections.image_size[camera.camera_id])
+        size = tuple(image_sizes[camera.camera_id])
         if size != (camera.camera.width, camera.camera.height):
             raise UserError(
                 f"camera `{camera.camera_id}`: the session's images are {size[0]}x{size[1]}, the rig was calibrated at "

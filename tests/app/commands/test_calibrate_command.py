@@ -255,6 +255,23 @@ def test_a_check_needs_the_rigs_cameras(blank_session, tmp_path):
     assert "cam_2, cam_3" in error
 
 
+def test_a_rig_of_another_image_size_is_refused_before_the_videos_are_searched(blank_session, tmp_path):
+    write_board(tmp_path / "board.yaml", REAL_BOARD)
+    rig = ring_of_cameras(2)
+    small = [replace(each, camera=replace(each.camera, width=640, height=480)) for each in rig.cameras]
+    write_rig(tmp_path / "rig.yaml", replace(rig, cameras=tuple(small)))
+    for mode, flag in (("--check", "--rig"), ("--session", "--intrinsics")):
+        error = refused(mode, blank_session.path, "--board", tmp_path / "board.yaml", flag, tmp_path / "rig.yaml")
+        assert "640x480" in error and "1280x720" in error and len(error.splitlines()) == 1
+
+
+def test_a_board_is_found_in_its_folder(blank_session, tmp_path):
+    (tmp_path / "board").mkdir()
+    assert "board.yaml: no such file" in refused("--session", blank_session.path, "--board", tmp_path / "board")
+    write_board(tmp_path / "board" / "board.yaml", REAL_BOARD)
+    assert "no board was seen" in refused("--session", blank_session.path, "--board", tmp_path / "board")
+
+
 def test_distances_are_read_for_ids_with_a_hyphen():
     ids = ("left", "right-1", "right-2")
     assert parse_distances(["right-1-right-2=0.5", "left-right-1=1.25"], ids) == {
