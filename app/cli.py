@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.commands.subcommand import add_verbose_flag
+from app.commands.subcommand import CommandParser, add_verbose_flag
 from app.run.logs import WithoutPasswords, add_log_file, without_passwords
 from calibration.errors import UserError
 from calibration.programs import exit_code, say
@@ -60,7 +60,7 @@ Every command: usthand --help, and usthand COMMAND --help. Something does not wo
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or, which is quicker, of `only` one of these modules."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="usthand", description="Live 3D hands from two to sixteen calibrated cameras: no gloves, no markers."
     )
     add_verbose_flag(parser)

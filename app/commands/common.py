@@ -265,23 +265,24 @@ def _all_down(cameras: dict[str, dict], rig: Rig) -> bool:
     )
 
 
-def report(outcome: Outcome, as_json: bool) -> int:
-    """Print a run's summary; returns its exit code."""
+def report(outcome: Outcome, as_json: bool, in_time: bool = True) -> int:
+    """Print a run's summary; returns its exit code. Where frames do not come `in_time`, their latency tells nothing."""
     if not outcome.summary:
         log.error("there is nothing to report: the run ended before its worker had started")
         return outcome.exit_code or 1
-    _print_summary(outcome.summary)
+    _print_summary(outcome.summary, in_time)
     if as_json:
         print(json.dumps(outcome.summary))
     return outcome.exit_code
 
 
-def _print_summary(summary: dict) -> None:
+def _print_summary(summary: dict, in_time: bool) -> None:
     latency = summary["latency_ms"]
     sets = summary["frame_sets"]
     print(f"{sets} frame sets, {summary['sets_with_hand']} with a hand, {summary['sets_with_both_hands']} with both")
     if sets:
-        print(f"{summary['fps']} sets/s, latency {latency['p50']} ms (p99 {latency['p99']} ms) from grab to pose")
+        late = f", latency {latency['p50']} ms (p99 {latency['p99']} ms) from grab to pose"
+        print(f"{summary['fps']} sets/s{late if in_time else ''}")
     photon = summary.get("photon_to_pose_ms")
     if photon:
         light = summary["photon_to_pose_parts_ms"]["light"]

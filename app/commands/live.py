@@ -26,6 +26,7 @@ from app.run.policy import LivePolicy
 from app.run.record_settings import RecordSettings
 from app.transport.keys import Keys
 from app.transport.sockets import check_listen
+from calibration.camera_source import SimulatedSource
 from calibration.errors import UserError
 from calibration.rig import Rig, read_rig
 
@@ -87,7 +88,16 @@ def run(args: argparse.Namespace) -> int:
     outcome = convert_poses(args, outcome)
     if "recording" in outcome.summary:
         print_recording(outcome.summary["recording"])
+    if outcome.summary and not outcome.summary["sets_with_hand"] and args.estimator != "simulated" and _drawn(rig):
+        outcome.summary["notes"].append(
+            f"{args.rig} has simulated cameras, which draw skeletons: only `--estimator simulated` sees hands in them."
+        )
     return report(outcome, args.json)
+
+
+def _drawn(rig: Rig) -> bool:
+    sources = [camera.source for camera in rig.cameras]
+    return any(isinstance(each, SimulatedSource) and each.images is None and each.screen is None for each in sources)
 
 
 def _recording(args: argparse.Namespace, rig: Rig) -> RecordSettings | None:

@@ -151,7 +151,7 @@ def _replay(
         outcome.summary.pop("poses", None)
     if outcome.summary and offsets_ms is not None:
         outcome.summary["time_offsets_ms"] = offsets_ms
-    return report(convert_poses(args, outcome), args.json)
+    return report(convert_poses(args, outcome), args.json, in_time=not args.fast)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,9 @@ class SecondLook:
         sights = look.sights(joints_m, self._pipeline.engine.shape.crop_px, self._judge)
         track.trust.learn(sights, [camera.camera_id for camera in look.views.cameras])
         left_out = self._watch.left_out(self._rig.camera_ids)
-        aside = {camera_id: saw for camera_id, saw in track.trust.aside.items() if camera_id not in left_out}
+        aside: dict[str, Sight] = {
+            camera_id: saw for camera_id, saw in track.trust.aside.items() if camera_id not in left_out
+        }
         for camera_id, sight in (aside | sights).items():
             self._sights.setdefault(camera_id, []).append(sight)
 

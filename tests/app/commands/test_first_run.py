@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from app.cli import build_parser, main
-from tests.support.live_run import usthand
+from app.commands import live
+from app.run.supervisor import Outcome
+from app.worker.run_summary import RunSummary
+from calibration.rig import read_rig
+from tests.support.live_run import simulated_rig, usthand
 
 
 def test_usthand_alone_says_in_five_lines_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,6 +22,42 @@ def test_usthand_alone_says_in_five_lines_what_to_do_next(capsys: pytest.Capture
     for line in ("you have cameras: ", "you have videos: ", "you have neither: "):
         assert line in said
     assert "usthand demo" in said and "usthand doctor" in said and "--help" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant", "told_by"),
+    [
+        (["liv"], "`live`", "usthand:"),
+        (["rig", "shwo"], "`show`", "usthand rig:"),
+        (["replay", "session", "--no_viewer"], "`--no-viewer`", "usthand replay:"),
+        (["rig", "show", "rig.yaml", "--jsn"], "`--json`", "usthand rig show:"),
+        (["replay", "session", "--estimator=ust_hand"], "`ust-hand`", "usthand replay:"),
+    ],
+)
+def test_what_is_mistyped_is_named_by_the_command_that_it_is_of(
+    typed: list[str], meant: str, told_by: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(typed)
+    said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert said[-1].startswith(f"{told_by} error: ") and f"Did you mean {meant}?" in said[-1]
+    assert said[0].startswith(f"usage: {told_by.rstrip(':')} ")
+
+
+def test_hands_are_not_looked_for_in_drawings_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A simulated camera draws skeletons, in which no network sees hands."""
+    path = simulated_rig(tmp_path / "rig.yaml", cameras=2)
+
+    def run_rig(*_: object, **__: object) -> Outcome:
+        return Outcome(0, RunSummary(read_rig(path)).result({}))
+
+    monkeypatch.setattr(live, "run_rig", run_rig)
+    for estimator, told in (("mediapipe", 1), ("simulated", 0)):
+        assert main(["live", str(path), "--no-viewer", "--estimator", estimator]) == 0
+        assert capsys.readouterr().out.count("only `--estimator simulated` sees hands") == told
 
 
 def test_what_it_says_of_videos_works(capsys: pytest.CaptureFixture[str]) -> None:
