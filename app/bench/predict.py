@@ -122,12 +122,15 @@ class _Errors:
         self._measured: list[np.ndarray] = []
         self._stale: dict[float, list[np.ndarray]] = {ms: [] for ms in AHEAD_MS}
         self._forecast: dict[tuple[str, float], list[np.ndarray]] = {(w, ms): [] for w in WAYS for ms in AHEAD_MS}
-        self._within: dict[float, list[np.ndarray]] = {ms: [] for ms in AHEAD_MS}
+        self._over_sd: dict[float, list[np.ndarray]] = {ms: [] for ms in (0.0, *AHEAD_MS)}
+        """Errors of coordinates over their standard deviations (n, 5, 3), of poses and of what a run forecasts."""
 
     def add(self, person: SimulatedPerson, seen: Sequence[SeenSet]) -> None:
         for moment in seen[_SETTLED:]:
             for hand in moment.hands:
                 self._measured.append(_tip_errors(hand.joints_world_m, person, hand.side, moment.time_ns))
+                off_m = hand.joints_world_m - person.joints_m(hand.side, moment.time_ns / 1e9)
+                self._over_sd[0.0].append(_over_sd(off_m, hand.covariance_m2))
                 for ms in AHEAD_MS:
                     later_ns = moment.time_ns + round(ms * 1e6)
                     self._stale[ms].append(_tip_errors(hand.joints_world_m, person, hand.side, later_ns))
@@ -142,8 +145,7 @@ class _Errors:
                     self._forecast[way, ms].append(_tip_errors(joints_m, person, ahead.hand, ahead.time_ns))
                     if way == list(WAYS)[-1]:
                         off_m = joints_m - person.joints_m(ahead.hand, ahead.time_ns / 1e9)
-                        std_m = np.sqrt(np.diagonal(np.array(ahead.covariance_m2), axis1=1, axis2=2))
-                        self._within[ms].append(np.abs(off_m) < std_m)
+                        self._over_sd[ms].append(_over_sd(off_m, np.array(ahead.covariance_m2)))
 
     def summary(self) -> dict:
         measured_m = np.concatenate(self._measured)
@@ -157,14 +159,15 @@ class _Errors:
                 "median_of_measured": rounded(float(np.median(flat_m) / np.median(measured_m)), 3),
             }
 
+        over_sd = {ms: rounded(float(np.sqrt(np.mean(np.square(each)))), 3) for ms, each in self._over_sd.items()}
         return {
-            "measured": row(self._measured),
+            "measured": {**row(self._measured), "rms_over_sd": over_sd[0.0]},
             "ahead": [
                 {
                     "ahead_ms": ms,
                     "none": row(self._stale[ms]),
                     **{way: row(self._forecast[way, ms]) for way in WAYS},
-                    "within_one_sd": rounded(float(np.mean(self._within[ms])), 3),
+                    "rms_over_sd": over_sd[ms],
                 }
                 for ms in AHEAD_MS
             ],
@@ -174,6 +177,11 @@ class _Errors:
 def _tip_errors(joints_m: np.ndarray, person: SimulatedPerson, side: Side, time_ns: int) -> np.ndarray:
     """(5,) metres from where the fingertips are."""
     return np.linalg.norm(joints_m - person.joints_m(side, time_ns / 1e9), axis=1)[_TIPS]
+
+
+def _over_sd(off_m: np.ndarray, covariance_m2: np.ndarray) -> np.ndarray:
+    """(5, 3) of the fingertips, from errors (21, 3) and covariances (21, 3, 3)."""
+    return (off_m / np.sqrt(np.diagonal(covariance_m2, axis1=1, axis2=2)))[_TIPS]
 
 
 def _seen(estimator: MultiViewEstimator, sets: int) -> list[SeenSet]:

@@ -59,9 +59,12 @@ def run_predict(args: argparse.Namespace) -> int:
     for grade in ("moderate_labels", "simulated_detector"):
         found = result[grade]
         measured = found["measured"]
-        print(f"{grade.replace('_', ' ')}: fingertips {measured['mean_mm']:g} mm (median {measured['median_mm']:g})")
+        print(
+            f"{grade.replace('_', ' ')}: fingertips {measured['mean_mm']:g} mm (median {measured['median_mm']:g}), "
+            f"{measured['rms_over_sd']:g} standard deviations (root mean square)"
+        )
         for row in found["ahead"]:
-            print(f"  {row['ahead_ms']:g} ms ahead, {row['within_one_sd']:.0%} of coordinates within one sd:")
+            print(f"  {row['ahead_ms']:g} ms ahead, errors of {row['rms_over_sd']:g} standard deviations:")
             for way in ("none", *WAYS):
                 each = row[way]
                 times = f"{each['of_measured']:g} times (median {each['median_of_measured']:g})"

@@ -17,7 +17,7 @@ import numpy as np
 from app.estimators.estimator import Hand, UnseenHand
 from app.transport.messages import AheadPose
 from calibration.hand import Definition, Side
-from models.forecast.hand_forecast import FITTED_SHARE, HISTORY, HORIZONS_MS, STEP_S, Forecast, PoseHistory, forecast
+from models.forecast.hand_forecast import HISTORY, HORIZONS_MS, STEP_S, Forecast, PoseHistory, forecast
 from models.hand import definition as joint_definition
 from models.hand.fit import PoseFit
 from models.hand.fitter import HandFitter
@@ -42,7 +42,7 @@ class LookAheadSettings:
     """Whether the network is asked."""
     longest_gap_s: float = 0.1
     """Between two poses of which the network's history is made: interpolated in a longer one, it is no motion."""
-    fitted_share: float = FITTED_SHARE
+    fitted_share: float = 0.6
     """Of a measured joint's standard deviation, what is left of it in the fitted hand."""
     least_sd_m: float = 0.001
     """The least error that a joint is believed to have."""
@@ -106,8 +106,8 @@ class _Followed:
     seen_time_ns: int
     motion: FadingMotion
     fitter: HandFitter
-    measured_m2: np.ndarray
-    """(21,): variances of the joints as seen last."""
+    covariance_m2: np.ndarray
+    """(21, 3, 3) of the joints as seen last."""
     poses: deque[tuple[int, PoseFit]]
     """Times and fits of the last poses, newest last."""
 
@@ -154,26 +154,28 @@ class LookAhead:
             seen_time_ns=hand.capture_time_ns,
             motion=motion,
             fitter=fitter,
-            measured_m2=variance_m2,
+            covariance_m2=hand.covariance_m2,
             poses=poses,
         )
 
     def _forecast(self, track_id: int, known: _Followed, now_ns: int, definition: Definition) -> AheadPose:
         time_ns = now_ns + self._ahead_ns
         motion = known.motion.at(time_ns)
-        joints_m, variance_m2 = motion.position_m, motion.variance[:, 0, 0]
+        joints_m = motion.position_m
+        more_m2 = np.maximum(motion.variance - known.motion.variance, 0)[:, 0, 0]
         ahead_ms = (time_ns - known.seen_time_ns) / 1e6
         history = pose_history(known.poses, self._settings.longest_gap_s) if self._settings.learnt else None
         if history is not None and known.poses[-1][0] == known.seen_time_ns and ahead_ms <= HORIZONS_MS[-1]:
             way_m, std_m = _at(forecast(history, known.side), ahead_ms)
-            joints_m, variance_m2 = history.joints_world_m[0] + way_m, known.measured_m2 + std_m**2
+            joints_m, more_m2 = history.joints_world_m[0] + way_m, std_m**2
         return AheadPose(
             hand=known.side,
             track_id=track_id,
             time_ns=time_ns,
             seen_time_ns=known.seen_time_ns,
             joints_world_m=joint_definition.convert(joints_m, "anatomical", definition, known.side == "right").tolist(),
-            covariance_m2=(variance_m2[:, None, None] * np.eye(3)).tolist(),
+            # Whatever the filter or the fit take away from it, a forecast is not surer than what it is made of.
+            covariance_m2=(known.covariance_m2 + more_m2[:, None, None] * np.eye(3)).tolist(),
         )
 
 

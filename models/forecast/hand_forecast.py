@@ -21,8 +21,6 @@ STEP_S = 1 / 30
 HISTORY = 7
 """Poses of it: of now and of six steps before."""
 HORIZONS_MS = (20.0, 50.0, 100.0, 150.0, 200.0)
-FITTED_SHARE = 0.6
-"""Of a measured joint's standard deviation, what is left of it in the fitted hand."""
 _CM = 100.0
 
 
@@ -39,7 +37,7 @@ class PoseHistory(NamedTuple):
 
 class Forecast(NamedTuple):
     """At each of HORIZONS_MS: what is added to the joints of now (..., 5, 21, 3) in the world, and the standard
-    deviation (..., 5, 21) of what the hand may do otherwise, along each axis, both in metres."""
+    deviation (..., 5, 21) along each axis of what it errs more than the joints as measured, both in metres."""
 
     way_m: np.ndarray
     std_m: np.ndarray
@@ -62,9 +60,8 @@ def forecast(history: PoseHistory, side: Side) -> Forecast:
     way = (x @ w["weight_3"].T + w["bias_3"]).reshape(*x.shape[:-1], len(HORIZONS_MS), JOINTS, 3) / _CM
     R = history.T_world_hand[..., None, :3, :3]
     way_m = (way * mirror_of(side)) @ R.swapaxes(-1, -2)
-    still, moving_s = w["spread"].T
-    std_m = still[:, None] + moving_s[:, None] * speeds_m_s(history)[..., None, :]
-    return Forecast(way_m, std_m)
+    still_m, moving_s = np.moveaxis(w["spread"], -1, 0)
+    return Forecast(way_m, np.hypot(still_m, moving_s * speeds_m_s(history)[..., None, :]))
 
 
 def features(history: PoseHistory, side: Side) -> np.ndarray:

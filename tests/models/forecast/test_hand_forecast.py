@@ -86,6 +86,8 @@ def test_it_is_less_sure_the_farther_ahead_and_the_faster_a_joint_is() -> None:
     slow = history_at(2.0)
     fast = PoseHistory(slow.joints_world_m.copy(), slow.hinges_rad, slow.T_world_hand)
     fast.joints_world_m[2, 8] += 0.1
-    assert np.all(np.diff(forecast(slow, "right").std_m, axis=0) > 0)
+    later = np.diff(forecast(slow, "right").std_m, axis=0)
+    assert np.all(later >= 0)
+    assert np.all(later[:, TIPS] > 0)
     more = forecast(fast, "right").std_m[:, 8] - forecast(slow, "right").std_m[:, 8]
     assert np.all(more > 0)
