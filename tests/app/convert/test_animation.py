@@ -45,7 +45,7 @@ def test_bvh_of_one_hand_has_the_wrist_as_its_root(recording, tmp_path):
 
 
 def test_another_reader_sees_the_same_bvh(recording, tmp_path):
-    bvhio = pytest.importorskip("bvhio", reason="bvhio, a second reader of BVH, is not installed")
+    bvhio = pytest.importorskip("bvhio", reason="needs bvhio: pip install 'usthand-live[test]'")
     write_bvh(tmp_path / "hands.bvh", recording)
     root = bvhio.readAsHierarchy(str(tmp_path / "hands.bvh"))
     expected = {

@@ -90,7 +90,7 @@ def test_the_wrists_turn_in_bvh_is_its_flexion_and_deviation(with_arms, tmp_path
 
 
 def test_another_reader_sees_the_arm_in_bvh(with_arms, tmp_path):
-    bvhio = pytest.importorskip("bvhio", reason="bvhio, a second reader of BVH, is not installed")
+    bvhio = pytest.importorskip("bvhio", reason="needs bvhio: pip install 'usthand-live[test]'")
     write_bvh(tmp_path / "hands.bvh", with_arms)
     root = bvhio.readAsHierarchy(str(tmp_path / "hands.bvh"))
     places: dict[str, np.ndarray] = {}

@@ -26,7 +26,7 @@ def table(path: Path) -> dict[str, np.ndarray]:
 def test_opensims_inverse_kinematics_finds_our_angles(tmp_path: Path) -> None:
     python = os.environ.get("USTHAND_OPENSIM_PYTHON")
     if python is None:
-        pytest.skip("no OpenSim: USTHAND_OPENSIM_PYTHON names a Python that has it")
+        pytest.skip("USTHAND_OPENSIM_PYTHON names no Python that has OpenSim: docs/convert.md says how")
     poses = write_pose_file(tmp_path / "poses.npz")
     for name in ("hand.trc", "hand.npz"):
         convert(poses, tmp_path / name)
