@@ -46,9 +46,13 @@ def convert_poses(args: argparse.Namespace, outcome: Outcome) -> Outcome:
 
     Where that fails it is said, what the run did is told all the same, and its pose file stays, unless it is empty.
     """
-    if args.poses is None or not outcome.summary or _kept(args.poses) == args.poses.resolve():
+    if args.poses is None or not outcome.summary:
         return outcome
     kept = _kept(args.poses)
+    if kept == args.poses.resolve():
+        if outcome.summary.get("sets_with_hand") == 0:
+            log.warning("%s has no hand in it, for the run saw none. Let two cameras have one in view.", args.poses)
+        return outcome
     if not kept.is_file():
         return outcome
     try:

@@ -249,6 +249,9 @@ def test_a_run_without_hands_is_told_of_and_leaves_what_was_there(tmp_path, capl
     assert "nothing to convert" not in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hands.csv", "nobody.npz"]
     assert (tmp_path / "hands.csv").read_text() == "of the run before"
+    npz = argparse.Namespace(poses=tmp_path / "hands.npz")
+    assert convert_poses(npz, Outcome(0, {"sets_with_hand": 0})).exit_code == 0
+    assert "hands.npz has no hand in it" in caplog.text
 
 
 @pytest.mark.slow
