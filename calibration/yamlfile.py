@@ -22,7 +22,7 @@ def read_yaml(path: Path, struct: type[T], advice: str = "Give another file.") -
     """Read a YAML file into `struct`; `advice` is what to do where the file is of another kind.
 
     Raises UserError where the file is missing, is not YAML, or does not fit the struct. An unknown key is refused
-    with the nearest known key named.
+    with a known one that is spelled like it named, an unknown tag with the known ones.
     """
     try:
         text = read_found_text(path)
