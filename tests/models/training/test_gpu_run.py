@@ -196,6 +196,33 @@ def test_a_way_that_is_not_finite_is_said_so_in_json(packed: Path, tmp_path: Pat
     assert all(row["finite"] and row["mean_mm"] > 0 for row in others)
 
 
+def test_a_runtime_that_knows_no_cuda_is_said_to_run_on_the_processor(
+    packed: Path, tmp_path: Path, monkeypatch, capsys
+):
+    training = gpu_run.TimedTraining("tiny", PackedCrops(packed, CPU), 3)
+    checkpoint = tmp_path / "tiny.safetensors"
+    gpu_run.save_checkpoint(checkpoint, training.model.state_dict(), gpu_run.CheckpointInfo(RECIPES["tiny"], 0, {}))
+    np.savez(tmp_path / "windows.npz", **training.windows_to_check())  # type: ignore[arg-type]
+
+    def on_cpu(_around: object) -> cuda_ways.TorchEngine:
+        engine = cuda_ways.TorchEngine(str(checkpoint), "cpu")
+        engine.name = "ONNX Runtime 1 on the CPU"
+        return engine
+
+    def missing(_around: object) -> cuda_ways.TorchEngine:
+        raise ImportError("tensorrt is not installed")
+
+    monkeypatch.setattr(cuda_ways, "_exported_ways", lambda *_: {"ONNX Runtime": on_cpu, "TensorRT": missing})
+    monkeypatch.setattr(cuda_ways, "_SECONDS", 0.01)
+    args = argparse.Namespace(
+        checkpoint=str(checkpoint), windows=tmp_path / "windows.npz", device="cuda", exported=tmp_path
+    )
+    assert cuda_ways.run(args) == 0
+    _, row, left_out = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row["note"] == "on the processor: what is installed knows no CUDA" and row["holds"]
+    assert left_out == {"way": "TensorRT", "left_out": "tensorrt is not installed"}
+
+
 def test_ways_that_were_not_reached_are_named(monkeypatch, tmp_path: Path) -> None:
     """By programs that end, or do not, after they have said one way."""
     says = "import json\nfor row in ({'ways': ['a', 'b', 'c']}, {'way': 'a', 'max_mm': float('nan')}):\n"
