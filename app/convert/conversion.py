@@ -54,7 +54,7 @@ def prepare(recording: HandRecording, fill_ms: float = 0.0, smoothed: bool = Fal
         if recording.smoothed:
             raise UserError(
                 "these poses are smoothed already, and a second time would make them surer than they are. Leave "
-                "`--smooth` out, or convert the file of `--poses`."
+                "`--smooth` out, or convert the file that the run wrote."
             )
         # What is interpolated was not measured: it follows what it lies between.
         hands = tuple(smooth(without_filled(hand), recording.times_s) for hand in hands)

@@ -168,7 +168,7 @@ def test_what_is_no_place_for_a_file_is_refused(poses, tmp_path, capsys):
     os.mkfifo(pipe)
     almost = tmp_path / f"{'n' * 250}.csv"  # there is room for it, and not for the one that it is at first
     named = {loop: "leads back to itself", pipe: "a pipe", long: "name too long", almost: "name too long"}
-    for out, said in {**named, Path("/proc/hands.csv"): "could not be written"}.items():
+    for out, said in {**named, Path("/proc/hands.csv"): "cannot be written"}.items():
         assert main(["convert", str(poses), str(out)]) == 2
         error = capsys.readouterr().err
         assert said in error and "disk" not in error and "Traceback" not in error

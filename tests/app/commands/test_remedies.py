@@ -38,6 +38,7 @@ REACHED_BY = {
     "app/commands/validate": ["validate"],
     "app/estimators/detectors": ["live", "replay"],
     "app/doctor": ["doctor"],
+    "app/convert": ["convert"],
     "app/evaluation": ["evaluate"],
     "app/evaluation/touch": ["validate"],
     "app/labelling": ["label"],
