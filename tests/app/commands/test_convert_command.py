@@ -127,7 +127,7 @@ def test_the_file_that_is_read_is_not_written_over(poses, tmp_path, capsys):
 
 @pytest.mark.parametrize("ending", [".parquet", ".c3d", ".usda", ".nwb"])
 def test_a_missing_library_is_named_with_the_line_that_installs_it(ending, monkeypatch):
-    for library in ("pyarrow", "ezc3d", "pxr", "pynwb", "ndx_pose"):
+    for library in ("pyarrow", "pyarrow.parquet", "ezc3d", "pxr", "pynwb", "ndx_pose"):
         monkeypatch.setitem(sys.modules, library, None)
     for module in ("c3d", "usd", "nwb"):
         monkeypatch.delitem(sys.modules, f"app.convert.{module}", raising=False)
