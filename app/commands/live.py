@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     keys = Keys(args.keys) if args.keys else None
     if args.listen:
         check_listen(args.listen, keys, of_grabbers=True)
+    record = _recording(args, rig)
     viewer = viewer_settings(args, f"UST-Hand live: {args.rig}")
     pose_file = pose_file_of(args)
     settings = run_settings(
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         policy=LivePolicy(max_age_ms=args.max_age_ms),
         listen=args.listen,
         keys=str(args.keys.resolve()) if args.keys else None,
-        record=_recording(args, rig),
+        record=record,
         poses=pose_file,
     )
     outcome = run_rig(rig, settings, viewer, args.seconds)
