@@ -137,17 +137,30 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
 
 
 def _end_as_by_interrupt() -> None:
-    here = os.getpid()
+    if threading.current_thread() is not threading.main_thread():
+        return
+    numbers = [number for number in _STOPS[1:] if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _interrupt)
+    if not numbers:
+        return
 
-    def interrupt(_number: int, _frame: object) -> None:
-        if os.getpid() != here:  # forked: its work is no program's
-            os._exit(1)
-        raise KeyboardInterrupt
+    def in_child() -> None:
+        for number in numbers:
+            if signal.getsignal(number) is _interrupt:  # a fork's work is no program's: it ends at once
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
-    if threading.current_thread() is threading.main_thread():
-        for number in _STOPS[1:]:
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, interrupt)
+    # Python forgets what a process is told while it is being forked, so it is told afterwards.
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, numbers),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers),
+        after_in_child=in_child,
+    )
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def ignore_stops_at_end() -> None:
