@@ -3,6 +3,7 @@
 import time
 from statistics import median
 
+from app.assembly.time_notes import longest_wait_ms
 from app.run.policy import Policy
 from app.transport.messages import FrameHeader
 from calibration.rig import Rig
@@ -72,8 +73,7 @@ class FrameDates:
 
 def frame_dates(rig: Rig, policy: Policy) -> dict[str, FrameDates]:
     """Of each camera. A calibration's offsets are relative to their mean: all may be shifted alike."""
-    deadline_ms = rig.sync.deadline_ms
-    longest_ms = policy.longest_wait_ms if deadline_ms is None else deadline_ms
+    longest_ms = longest_wait_ms(rig.sync, policy)
     shift_ns = min(0, round(median(camera.time_offset_ns for camera in rig.cameras)))
     return {
         camera.camera_id: FrameDates(policy, camera.time_offset_ns - shift_ns, longest_ms) for camera in rig.cameras

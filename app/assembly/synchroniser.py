@@ -7,14 +7,13 @@ another rate joins the set that is nearest. A set closes when every camera that 
 or at its deadline; then what comes is late. In a replay there is no deadline and nothing is skipped.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
 from app.assembly.lane import Counters, Lane, Pending
 from app.assembly.phases import Phases
-from app.assembly.time_notes import time_notes
+from app.assembly.time_notes import longest_wait_ms, time_notes
 from app.run.policy import LivePolicy, Policy
 from calibration.frames import Frame, FrameSet
 from calibration.rig import SyncSettings
@@ -218,15 +217,16 @@ class Synchroniser:
         members = {camera_id: self._nearest(camera_id, centre, last_keys[camera_id]) for camera_id in heads}
         members = {camera_id: member for camera_id, member in members.items() if member is not None}
         first_ns = min(member.arrival_ns for member in members.values())
+        longest_ns = first_ns + longest_wait_ms(self._settings, self._policy) * 1e6
         waiting = [
             lane
             for camera_id, lane in self._lanes.items()
             if camera_id not in heads
             and self._may_deliver(lane, last_keys[camera_id], now_ns)
-            and not (lane.delay_known and centre + lane.least_delay_ns > self._longest_ns(first_ns))
+            and not (lane.delay_known and centre + lane.least_delay_ns > longest_ns)
         ]
         if waiting:
-            self._deadline_ns = self._deadline_of(first_ns, centre, waiting)
+            self._deadline_ns = self._deadline_of(first_ns, longest_ns, centre, waiting)
             if now_ns < self._deadline_ns:
                 return None
         return self._close(members, first_key, now_ns)
@@ -259,22 +259,15 @@ class Synchroniser:
                 lane.pending.popleft()
                 lane.counters.dropped += 1
 
-    def _longest_ns(self, first_ns: int) -> float:
-        """Until when a set whose first frame came at `first_ns` waits at most, whoever is missing."""
-        if self._policy.waits_for_all:
-            return math.inf
-        deadline_ms = self._settings.deadline_ms
-        return first_ns + (self._policy.longest_wait_ms if deadline_ms is None else deadline_ms) * 1e6
-
-    def _deadline_of(self, first_ns: int, centre: float, waiting: Iterable[Lane]) -> float:
+    def _deadline_of(self, first_ns: int, longest_ns: float, centre: float, waiting: Iterable[Lane]) -> float:
         """Until when a set waits: for each camera until its frame is due by its usual delay, and half a period more."""
         if self._policy.waits_for_all or self._settings.deadline_ms is not None:
-            return self._longest_ns(first_ns)
+            return longest_ns
         usual_ns = first_ns + self._policy.deadline_periods * self.period_ns
         if self._settings.mode == "trigger":
             return usual_ns
         due_ns = centre + max(lane.delay_ns for lane in waiting) + 0.5 * self.period_ns
-        return max(usual_ns, min(due_ns, self._longest_ns(first_ns)))
+        return max(usual_ns, min(due_ns, longest_ns))
 
     def _may_deliver(self, lane: Lane, last_key: float, now_ns: int) -> bool:
         """Whether this camera may still bring a frame of the set that ends at `last_key`."""

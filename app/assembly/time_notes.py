@@ -7,6 +7,13 @@ from app.run.policy import Policy
 from calibration.rig import SyncSettings
 
 
+def longest_wait_ms(settings: SyncSettings, policy: Policy) -> float:
+    """After its first frame a set waits no longer, whoever is missing; infinite where it waits for all."""
+    if policy.waits_for_all or settings.deadline_ms is None:
+        return policy.longest_wait_ms
+    return settings.deadline_ms
+
+
 def time_notes(
     lanes: Mapping[str, Lane], settings: SyncSettings, policy: Policy, same_rate: Callable[[float, float], bool]
 ) -> dict[str, str]:
@@ -14,7 +21,7 @@ def time_notes(
     notes: dict[str, str] = {}
     live = {camera_id: lane for camera_id, lane in lanes.items() if lane.live}
     periods_ns = {camera_id: lane.period_ns for camera_id, lane in live.items() if lane.period_ns}
-    longest_ms = policy.longest_wait_ms if settings.deadline_ms is None else settings.deadline_ms
+    longest_ms = longest_wait_ms(settings, policy)
     least_ns = min((lane.delay_ns for lane in live.values()), default=0)
     for camera_id, lane in live.items():
         behind_ms = (lane.delay_ns - least_ns) / 1e6
