@@ -1,7 +1,6 @@
 """The takes of a recording: begun, gone on with in a session of their own where they must be, ended, finished."""
 
 import logging
-import shutil
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from app.recording.encoders import Encoders
 from app.recording.take import Take
 from app.run.record_settings import RecordSettings
 from calibration.errors import UserError, pasted
+from calibration.found_files import remove_folder
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Takes:
             else:
                 if take.ended and not take.frames:
                     log.warning("%s: no camera delivered a frame; it is not kept", path)
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove_folder(path)
                     continue
             self._finished.append(_summary_of(take))
 
