@@ -1,6 +1,6 @@
 """The messages between processes: typed, versioned, msgpack on the wire. docs/messages.md is their documentation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -296,15 +296,16 @@ def encode_plain(value: dict) -> bytes:
 def decode_request(data: bytes) -> dict[str, str | int | float | bool | None]:
     """A command. Raises MessageRefused for anything that is not a map of single values: what is nested by the hundred
     cannot even be told in an error."""
-    try:
-        return msgspec.msgpack.decode(data, type=dict[str, str | int | float | bool | None])
-    except (ValueError, RecursionError) as error:
-        raise MessageRefused(str(error)) from None
+    return _decode_map(data, dict[str, str | int | float | bool | None])
 
 
 def decode_plain(data: bytes) -> dict:
     """An answer. Raises MessageRefused for anything that is not a map."""
+    return _decode_map(data, dict)
+
+
+def _decode_map(data: bytes, kind: Any) -> Any:
     try:
-        return msgspec.msgpack.decode(data, type=dict)
+        return msgspec.msgpack.decode(data, type=kind)
     except (ValueError, RecursionError) as error:
         raise MessageRefused(str(error)) from None
