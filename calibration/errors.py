@@ -1,8 +1,10 @@
 """Errors that a user can mend."""
 
+import difflib
 import errno
 import os
 import shlex
+from collections.abc import Iterable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -33,6 +35,12 @@ def write_error(text: str, error: Exception) -> UserError:
 def reason_of(error: Exception) -> str:
     """What it says, of an OSError without the number and the path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def did_you_mean(got: object, known: Iterable[str]) -> str:
+    """Ends a sentence with a question where something known is spelled much like what was got, else nothing."""
+    near = difflib.get_close_matches(str(got), sorted(known), n=1)
+    return f". Did you mean `{near[0]}`?" if near else ""
 
 
 def pasted(path: object) -> str:

@@ -1,16 +1,14 @@
 """Typed YAML files: read into msgspec structs with errors a person can act on, written atomically."""
 
-import difflib
 import re
 import types
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
 
-from calibration.errors import UserError, reason_of
+from calibration.errors import UserError, did_you_mean, reason_of
 from calibration.found_files import read_found_text
 from calibration.plain_yaml import parse_yaml, resolve_numbers
 from calibration.written_files import write_atomic
@@ -79,13 +77,7 @@ def _refuse_unknown_tag(structs: list[type[msgspec.Struct]], data: dict, name: s
         return
     got = f"`{field}: {data[field]}`" if field in data else f"no `{field}`"
     listed = "; ".join(f"`{tag}` ({what})" if what else f"`{tag}`" for tag, what in known.items())
-    raise UserError(f"{name}: {got} in `{where}`{_nearest(data.get(field), known)} Give one of {listed}.")
-
-
-def _nearest(got: Any, known: Iterable[str]) -> str:
-    """The end of a sentence, with a question where something known is spelled much like what was got."""
-    near = difflib.get_close_matches(str(got), sorted(known), n=1, cutoff=0.6)
-    return f". Did you mean `{near[0]}`?" if near else "."
+    raise UserError(f"{name}: {got} in `{where}`{did_you_mean(data.get(field), known) or '.'} Give one of {listed}.")
 
 
 def _refuse_unknown_keys(data: Any, annotation: Any, name: str, where: str) -> None:
@@ -112,7 +104,8 @@ def _refuse_unknown_keys(data: Any, annotation: Any, name: str, where: str) -> N
         if key not in known:
             place = f" in `{where}`" if where else ""
             raise UserError(
-                f"{name}: unknown key `{key}`{place}{_nearest(key, known)} Known keys: {', '.join(sorted(known))}."
+                f"{name}: unknown key `{key}`{place}{did_you_mean(key, known) or '.'} Known keys: "
+                f"{', '.join(sorted(known))}."
             )
         _refuse_unknown_keys(item, fields.get(key), name, f"{where}.{key}".lstrip("."))
 

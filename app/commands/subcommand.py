@@ -1,9 +1,9 @@
 """What every subcommand has. It needs no package beside Python itself, for `doctor` runs where none can be imported."""
 
 import argparse
-import difflib
-from collections.abc import Iterable
 from typing import Any
+
+from calibration.errors import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -12,7 +12,7 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            near = _nearest(unknown[0].partition("=")[0], self._option_string_actions)
+            near = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return parsed, unknown
 
@@ -20,13 +20,8 @@ class CommandParser(argparse.ArgumentParser):
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            near = _nearest(str(value), map(str, action.choices or ()))
+            near = did_you_mean(str(value), map(str, action.choices or ()))
             raise argparse.ArgumentError(action, f"{error.message}{near}") from None
-
-
-def _nearest(got: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(got, list(known), n=1)
-    return f". Did you mean `{near[0]}`?" if near else ""
 
 
 def add_command(subparsers, name: str, run, help: str, example: str) -> argparse.ArgumentParser:
