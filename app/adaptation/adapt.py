@@ -25,6 +25,7 @@ from app.adaptation.judgement import (
     ADAPTED,
     MEDIAPIPE,
     PACKAGED,
+    forgets,
     measure_footage,
     measure_simulated,
     refusal,
@@ -95,10 +96,12 @@ class Adaptation:
         summary["rounds"] = [each.figures() for each in rounds]
         if best is None:
             return self._refused(summary, "what it learned does not lower the error on sets that it did not learn")
+        best, reason = self._remembering(best, rounds, summary)
+        if reason is not None:
+            return self._refused(summary, reason)
         result = self.work.step("result", lambda folder: self._export(folder, best))
         summary["held_out"] = self.work.figures("held_out", lambda: self._measure_footage(result))
-        summary["simulated"] = self.work.figures("simulated", lambda: self._measure_simulated(result))
-        reason = refusal(summary["held_out"], summary["simulated"], self.settings.judgement)
+        reason = refusal(summary["held_out"], self.settings.judgement)
         if reason is not None:
             return self._refused(summary, reason)
         summary |= {"refused": None, "seconds": rounded(time.monotonic() - self.began)}
@@ -198,7 +201,7 @@ class Adaptation:
         """What the result of a round and the detector say together."""
         if teacher == MEDIAPIPE:
             return self._with_student(hands, best)
-        checkpoint = self.work.step(f"checkpoint_{number}", lambda out: self._put(out / WEIGHTS, best))
+        checkpoint = self.work.step(f"checkpoint_{number}", partial(self._put, best))
         again = [self._find(f"again_{number}", each, str(checkpoint / WEIGHTS)) for each in range(len(hands))]
         later = [seen_again(*each) for each in zip(hands, again, strict=True)]
         return [taught_by_all(*each) for each in zip(later, by_views, self.labels, strict=True)]
@@ -256,14 +259,32 @@ class Adaptation:
         before, *after = errors.mean(1).tolist()
         return CheckedRound(before=before, after=dict(zip(self.settings.round.shares, after, strict=True)))
 
-    def _put(self, out: Path, best: tuple[Path, float]) -> None:
+    def _remembering(
+        self, best: tuple[Path, float], rounds: Sequence[CheckedRound], summary: dict[str, Any]
+    ) -> tuple[tuple[Path, float], str | None]:
+        """The way of a round, as far as it forgets no other hands: `summary` gets its share and what that is worth on
+        simulated hands. With the reason where even the first step forgets."""
+        weights, most = best
+        of_round = rounds[int(weights.parent.name.removeprefix("round_"))]
+        reason = None
+        for share in of_round.better(most):
+            checkpoint = self.work.step(f"checked_{share}", partial(self._put, (weights, share)))
+            simulated = self.work.figures(f"simulated_{share}", partial(self._measure_simulated, checkpoint / WEIGHTS))
+            summary |= {"share": share, "simulated": simulated}
+            reason = forgets(simulated, self.settings.judgement)
+            if reason is None:
+                return (weights, share), None
+            log.info("%.0f %% of the way: %s", 100 * share, reason)
+        return best, reason
+
+    def _put(self, best: tuple[Path, float], folder: Path) -> None:
         """The checkpoint with the landmark network of a round."""
         weights, share = best
-        self._run("models.training.put_landmarks", str(self.weights), str(weights), str(share), str(out))
+        self._run("models.training.put_landmarks", str(self.weights), str(weights), str(share), str(folder / WEIGHTS))
 
     def _export(self, folder: Path, best: tuple[Path, float]) -> None:
         """The checkpoint, exported, with its weights beside."""
-        self._put(folder / WEIGHTS, best)
+        self._put(best, folder)
         self._run("deploy.export", str(folder / WEIGHTS), str(folder))
 
     def _measure_footage(self, result: Path) -> dict[str, Any]:
@@ -277,13 +298,14 @@ class Adaptation:
         advance = partial(self.progress, f"measuring: {title}", 1, None)
         return measure_footage(stretches, checkpoints, settings.judgement, settings.hands, advance)
 
-    def _measure_simulated(self, result: Path) -> dict[str, Any]:
-        data = self._simulated(TEST, None)
-        found = {}
-        for name, checkpoint in ((PACKAGED, self.weights), (ADAPTED, result / WEIGHTS)):
-            found[name] = measure_simulated(str(checkpoint), data)
-            if found[name] is None:
-                raise StepFailed("the evaluation on simulated hands failed")
+    def _measure_simulated(self, adapted: Path) -> dict[str, Any]:
+        packaged = self.work.figures("simulated", lambda: self._error_mm(self.weights))
+        return {PACKAGED: packaged, ADAPTED: self._error_mm(adapted)}
+
+    def _error_mm(self, checkpoint: Path) -> dict[str, Any]:
+        found = measure_simulated(str(checkpoint), self._simulated(TEST, None))
+        if found is None:
+            raise StepFailed("the evaluation on simulated hands failed")
         return found
 
     def _simulated(self, settings: GenerateSettings, weights: Path | None) -> Path:

@@ -95,8 +95,8 @@ def measure_simulated(checkpoint: str, data: Path) -> dict[str, float | None] | 
     return {"mpjpe_mm": rounded(ours["mpjpe_mm"])}
 
 
-def refusal(held: Mapping[str, Any], simulated: Mapping[str, Any], settings: JudgementSettings) -> str | None:
-    """Why the adapted network is not better, None where it is."""
+def refusal(held: Mapping[str, Any], settings: JudgementSettings) -> str | None:
+    """Why the adapted network is not better on the stretch that was held out, None where it is."""
     before, after = held[PACKAGED], held[ADAPTED]
     was, now = before["withheld_percent_with_missed"], after["withheld_percent_with_missed"]
     if was is None or now is None:
@@ -112,6 +112,11 @@ def refusal(held: Mapping[str, Any], simulated: Mapping[str, Any], settings: Jud
         return (
             f"it misses {after['withheld_missed']:.1%} of the hands that were held out, {missed:.1%} more than before"
         )
+    return None
+
+
+def forgets(simulated: Mapping[str, Any], settings: JudgementSettings) -> str | None:
+    """Why the adapted network is worse on other hands than those it learned from, None where it is not."""
     was, now = (simulated[name]["mpjpe_mm"] for name in (PACKAGED, ADAPTED))
     if now > (1 + settings.forgotten) * was:
         return f"on simulated hands its error is {now} mm, and was {was} mm before: it forgets other hands"

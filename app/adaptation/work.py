@@ -14,7 +14,7 @@ from calibration.found_files import hash_found, read_found, remove_folder
 from calibration.session import Session
 from calibration.written_files import write_atomic
 
-_VERSION = 1
+_VERSION = 2
 _PLAN = "plan.json"
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from app import cli
-from app.adaptation.adapt import WEIGHTS
+from app.adaptation.adapt import WEIGHTS, Adaptation
+from app.adaptation.check import CheckedRound
+from app.adaptation.settings import AdaptSettings
+from app.adaptation.work import WorkFolder
 from app.commands import adapt as command
 from tests.support.live_run import last_json
 
@@ -29,3 +32,32 @@ def test_adapting_lowers_the_true_error_on_what_was_held_out(tmp_path: Path, mon
     assert (out / WEIGHTS).is_file()
 
     assert held["adapted"]["true_mm"] < 0.97 * held["packaged"]["true_mm"]
+
+
+@pytest.mark.parametrize(
+    ("grown_mm", "share", "reason"),
+    [({}, 1.0, None), ({1.0: 0.4}, 0.75, None), ({0.25: 0.3, 0.5: 0.3, 0.75: 0.3, 1.0: 0.3}, 0.25, "it forgets")],
+)
+def test_only_so_much_of_the_way_is_gone_as_forgets_no_other_hands(
+    tmp_path: Path, monkeypatch, grown_mm: dict[float, float], share: float, reason: str | None
+) -> None:
+    adaptation = Adaptation(
+        footages=[], weights=tmp_path / "packaged", engine="", work=WorkFolder(tmp_path / "mine", {}), labels=[],
+        settings=AdaptSettings(), cache=tmp_path, workers=1, progress=lambda *_: None,
+    )  # fmt: skip
+
+    def put(best: tuple[Path, float], folder: Path) -> None:
+        (folder / WEIGHTS).write_text(str(best[1]))
+
+    def error_mm(checkpoint: Path) -> dict[str, float]:
+        way = 0.0 if checkpoint == adaptation.weights else float(checkpoint.read_text())
+        return {"mpjpe_mm": 8.0 + grown_mm.get(way, 0.0)}
+
+    monkeypatch.setattr(adaptation, "_put", put)
+    monkeypatch.setattr(adaptation, "_error_mm", error_mm)
+    of_round = CheckedRound(before=14.0, after={0.25: 13.0, 0.5: 12.0, 0.75: 11.0, 1.0: 10.0})
+    summary: dict = {}
+    best, said = adaptation._remembering((tmp_path / "round_0" / "weights", 1.0), [of_round], summary)
+    assert (best[1], summary["share"]) == (share if reason is None else 1.0, share)
+    assert said is None if reason is None else said is not None and reason in said
+    assert summary["simulated"]["adapted"]["mpjpe_mm"] == 8.0 + grown_mm.get(share, 0.0)
