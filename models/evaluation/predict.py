@@ -14,6 +14,7 @@ from models.hand.bone_lengths import BoneLengths
 from models.hand.definition import convert
 from models.hand.fit import are_usable
 from models.hand.pose_prior import as_a_hand
+from models.hand.seen_points import towards_points, triangulate_points
 from models.network.lifting import triangulate
 from models.network.ust_hand import UstHand, draw_latents
 
@@ -107,11 +108,20 @@ def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) 
         "keypoint": keypoint[mask].flatten(),
         "label": label[trust > 0],
         "widest": widest_angle_deg(P, mask),
+        **({"points": _points_m(**stage1, P_crop=P, mask=mask)} if network.config.landmarks else {}),
     }
 
 
+def _points_m(keypoints_px: Tensor, confidence: Tensor, P_crop: Tensor, mask: Tensor) -> Tensor:
+    """Joints (n, J, 3) from each window's 2D points alone, of the views that it has."""
+    arrays = (each.double().numpy() for each in (P_crop, keypoints_px, confidence))
+    by_window = zip(*arrays, mask.numpy(), strict=True)
+    return torch.from_numpy(np.stack([triangulate_points(P[m], px[m], sure[m]) for P, px, sure, m in by_window]))
+
+
 def _as_hands(data: WindowDataset, numbers: np.ndarray, joined: dict[str, np.ndarray]) -> np.ndarray:
-    """The network's joints (n, 21, 3) with the bones that are learnt along each hand's windows, and poses of a hand.
+    """The network's joints (n, 21, 3) with the bones that are learnt along each hand's windows, and poses of a hand;
+    where `points` are given, half-way to those.
 
     Crops of left hands are mirrored, so that all hands are right ones here.
     """
@@ -122,7 +132,10 @@ def _as_hands(data: WindowDataset, numbers: np.ndarray, joined: dict[str, np.nda
         joints_m, covariance_m2 = given_m[index], joined["covariance"][index]
         if are_usable(joints_m) and np.isfinite(covariance_m2).all():
             of_hand.add(joints_m)
-            given_m[index], _ = as_a_hand(joints_m, covariance_m2, int(joined["views"][index]), of_hand)
+            views = int(joined["views"][index])
+            if "points" in joined:
+                joints_m = towards_points(joints_m, joined["points"][index], views)
+            given_m[index], _ = as_a_hand(joints_m, covariance_m2, views, of_hand)
     return given_m
 
 

@@ -30,6 +30,7 @@ from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR_X, hand_box
 from models.hand.pose_prior import PosePriorSettings, as_a_hand
+from models.hand.seen_points import towards_points, triangulate_points
 
 
 class _CropsInSet(NamedTuple):
@@ -303,6 +304,9 @@ class UstHandEstimator:
             return None
         if sized:
             track.bones.add(joints_m)
+        if self.pipeline.engine.shape.upright:
+            points_m = triangulate_points(np.stack(views.P_crop), keypoints_px, confidence)
+            joints_m = towards_points(joints_m, views.to_world_m(points_m), len(show))
         # Of two views of a quick hand the network errs in depth, and says so: the hand's bones then say where it is.
         joints_m, pose = as_a_hand(joints_m, covariance_m2, len(show), track.bones, track.side, track.pose, self._prior)
         if not sized:

@@ -13,6 +13,7 @@ from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations, triangulate_without_each
 from deploy.batches import CropBatch
 from models.hand.crop import MIRROR_X, Crop, make_crop, to_pixels
+from models.hand.seen_points import crop_observations
 from models.hand.upright import make_upright_crop
 
 _LEAST_CONFIDENCE = 1e-3
@@ -108,12 +109,7 @@ class HandViews:
     ) -> Observations:
         """Keypoints (V, J, 2) with deviations (V, J), crop pixels, of the views (V,) that are `seen`: in units of the
         crops' focal lengths, which is what triangulation takes, for `P_crop`."""
-        P = np.stack(self.P_crop)
-        focal_px = np.linalg.norm(P[:, 0, :3], axis=1)
-        scale = np.stack([np.diag([1 / f, 1 / f, 1.0]) for f in focal_px])
-        points = np.swapaxes(keypoints_px / focal_px[:, None, None], 0, 1)[None]
-        P_all = np.broadcast_to((scale @ P)[None, None], (*points.shape[:3], 3, 4))
-        return Observations(P_all, points, (std_px / focal_px[:, None]).T[None], np.isfinite(points).all(-1) & seen)
+        return crop_observations(np.stack(self.P_crop), keypoints_px, std_px, seen)
 
 
 def _that_see(
