@@ -24,7 +24,7 @@ from tests.support.live_run import last_json
 from tests.support.pose_files import write_pose_file
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-DEMO = ("demo", "--no-viewer", "--json", "--seconds", "5")
+DEMO = ("demo", "--no-viewer", "--json", "--seconds", "2")
 
 
 class Missing(Exception):

@@ -18,7 +18,7 @@ from tests.support.live_run import last_json
 @pytest.mark.timeout(1500)
 def test_adapting_lowers_the_true_error_on_what_was_held_out(tmp_path: Path, monkeypatch, capsys) -> None:
     session = tmp_path / "session"
-    words = ["--sets", "150", "--cameras", "4", "--fps", "10", "--seed", "71"]
+    words = ["--sets", "110", "--cameras", "4", "--fps", "10", "--seed", "71"]
     assert cli.main(["simulate", str(session), *words]) == 0
     monkeypatch.setattr(command, "user_cache", lambda: tmp_path / "cache")
     out = tmp_path / "mine"
