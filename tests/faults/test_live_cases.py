@@ -11,6 +11,7 @@ import pytest
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig, recorded_sets
 from app.estimators import make_estimator
 from calibration.frames import FrameSet
+from calibration.hand import Definition
 from calibration.session import read_session
 from deploy.artefact.cached_export import cached_export
 from models.hand.definition import convert
@@ -46,7 +47,7 @@ def replayed(session: Path, estimator: str, poses: Path, *more: str) -> dict[str
 
 def errors_mm(poses: dict[str, np.ndarray]) -> np.ndarray:
     """(n,) of each hand against the true hand of its side, whose joints are anatomical."""
-    definition = str(poses["definition"])
+    definition: Definition = "detector" if poses["definition"] == "detector" else "anatomical"
     true_m = [poses[f"true_{side}_joints_world_m"][at] for side, at in zip(poses["hand"], poses["index"], strict=True)]
     joints_m = [
         convert(joints, definition, "anatomical", side == "right")
