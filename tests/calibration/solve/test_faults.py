@@ -3,7 +3,9 @@
 `python -m tests.support.fault_outcomes 300` measures the figures of docs/calibration.md.
 """
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -43,7 +45,8 @@ def test_a_fast_board_between_few_frames_is_told_and_not_poor() -> None:
 
 @pytest.mark.slow
 def test_random_faults_are_named_and_none_is_good_with_points_off() -> None:
-    outcomes = [outcome(seed) for seed in range(COUNT)]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        outcomes = list(pool.map(outcome, range(COUNT)))
     table = summary(outcomes)
     assert not [str(one) for one in outcomes if one.verdict == "good" and one.wrong], table
     faults = [one for one in outcomes if one.recording.kind != "sound"]
