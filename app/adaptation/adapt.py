@@ -7,6 +7,7 @@ MediaPipe, and on simulated hands.
 """
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -92,14 +93,16 @@ class Adaptation:
         }
         self._check(hands, learned)
         summary["teacher"] = teacher = self._teacher()
-        rounds, best = self._rounds(hands, teacher)
+        rounds, ways = self._rounds(hands, teacher)
         summary["rounds"] = [each.figures() for each in rounds]
-        if best is None:
+        if not ways:
             return self._refused(summary, "what it learned does not lower the error on sets that it did not learn")
-        best, reason = self._remembering(best, rounds, summary)
+        checkpoint, found = self._remembering(ways)
+        summary |= found
+        reason = forgets(summary["simulated"], self.settings.judgement)
         if reason is not None:
             return self._refused(summary, reason)
-        result = self.work.step("result", lambda folder: self._export(folder, best))
+        result = self.work.step("result", lambda folder: self._export(folder, checkpoint))
         summary["held_out"] = self.work.figures("held_out", lambda: self._measure_footage(result))
         reason = refusal(summary["held_out"], self.settings.judgement)
         if reason is not None:
@@ -160,8 +163,9 @@ class Adaptation:
         log.info("in a withheld view the network is %s %% of the hand off, the detector %s %%", network, detector)
         return MEDIAPIPE if detector is not None and (network is None or detector < network) else PACKAGED
 
-    def _rounds(self, hands: Sequence[Stretch], teacher: str) -> tuple[list[CheckedRound], tuple[Path, float] | None]:
-        """The rounds, and of the best one its weights and share of the way to them; None where none is better."""
+    def _rounds(self, hands: Sequence[Stretch], teacher: str) -> tuple[list[CheckedRound], list[tuple[Path, float]]]:
+        """The rounds, and of the best one its weights with each share of the way to them that is better than none, the
+        best first; none where no round is better."""
         settings = self.settings.round
         held = self._simulated(REHEARSAL, self.weights)
         rigs = [each.rig for each in self.footages]
@@ -171,7 +175,7 @@ class Adaptation:
             taught = [taught_by_all(*each) for each in zip(hands, by_views, self.labels, strict=True)]
         cache = self.work.step("crops", lambda folder: self._cut(folder, hands, taught))
         rounds: list[CheckedRound] = []
-        best: tuple[Path, float] | None = None
+        ways: list[tuple[Path, float]] = []
         least, start = np.inf, None
         for number in range(settings.rounds):
             folder = self.work.path / f"round_{number}"
@@ -179,16 +183,16 @@ class Adaptation:
                 self._label(cache, hands, taught)
                 self._train(cache, folder, held, start)
             rounds.append(self._checked(cache, folder, hands, taught))
-            share, error = rounds[-1].best
+            _, error = rounds[-1].best
             log.info("round %d: %.2f %% of the hand's size off in a withheld view, %.2f %% before", number + 1, error,
                      rounds[-1].before)  # fmt: skip
             if error > (1 - settings.least_gain) * min(least, rounds[0].before):
                 break
             least, start = error, folder / "weights.safetensors"
-            best = start, share
+            ways = [(start, each) for each in rounds[-1].better()]
             if number + 1 < settings.rounds:
-                taught = self._taught_again(number, hands, by_views, teacher, best)
-        return rounds, best
+                taught = self._taught_again(number, hands, by_views, teacher, ways[0])
+        return rounds, ways
 
     def _taught_again(
         self,
@@ -201,7 +205,7 @@ class Adaptation:
         """What the result of a round and the detector say together."""
         if teacher == MEDIAPIPE:
             return self._with_student(hands, best)
-        checkpoint = self.work.step(f"checkpoint_{number}", partial(self._put, best))
+        checkpoint = self._checkpoint(best)
         again = [self._find(f"again_{number}", each, str(checkpoint / WEIGHTS)) for each in range(len(hands))]
         later = [seen_again(*each) for each in zip(hands, again, strict=True)]
         return [taught_by_all(*each) for each in zip(later, by_views, self.labels, strict=True)]
@@ -259,32 +263,32 @@ class Adaptation:
         before, *after = errors.mean(1).tolist()
         return CheckedRound(before=before, after=dict(zip(self.settings.round.shares, after, strict=True)))
 
-    def _remembering(
-        self, best: tuple[Path, float], rounds: Sequence[CheckedRound], summary: dict[str, Any]
-    ) -> tuple[tuple[Path, float], str | None]:
-        """The way of a round, as far as it forgets no other hands: `summary` gets its share and what that is worth on
-        simulated hands. With the reason where even the first step forgets."""
-        weights, most = best
-        of_round = rounds[int(weights.parent.name.removeprefix("round_"))]
-        reason = None
-        for share in of_round.better(most):
-            checkpoint = self.work.step(f"checked_{share}", partial(self._put, (weights, share)))
-            simulated = self.work.figures(f"simulated_{share}", partial(self._measure_simulated, checkpoint / WEIGHTS))
-            summary |= {"share": share, "simulated": simulated}
+    def _remembering(self, ways: Sequence[tuple[Path, float]]) -> tuple[Path, dict[str, Any]]:
+        """The first of the ways that forgets no other hands, or else the last: its checkpoint, `share`, and what it is
+        worth on `simulated` hands."""
+        for way in ways:
+            checkpoint = self._checkpoint(way)
+            name = f"simulated_{checkpoint.name}"
+            simulated = self.work.figures(name, partial(self._measure_simulated, checkpoint / WEIGHTS))
             reason = forgets(simulated, self.settings.judgement)
-            if reason is None:
-                return (weights, share), None
-            log.info("%.0f %% of the way: %s", 100 * share, reason)
-        return best, reason
+            if reason is None or way is ways[-1]:
+                return checkpoint, {"share": way[1], "simulated": simulated}
+            log.info("%.0f %% of the way: %s", 100 * way[1], reason)
+        raise ValueError("no way is given")
 
-    def _put(self, best: tuple[Path, float], folder: Path) -> None:
-        """The checkpoint with the landmark network of a round."""
-        weights, share = best
-        self._run("models.training.put_landmarks", str(self.weights), str(weights), str(share), str(folder / WEIGHTS))
+    def _checkpoint(self, way: tuple[Path, float]) -> Path:
+        """The folder of a checkpoint with the landmark network of a round, so much of the way to it."""
+        weights, share = way
 
-    def _export(self, folder: Path, best: tuple[Path, float]) -> None:
+        def put(folder: Path) -> None:
+            words = str(self.weights), str(weights), str(share), str(folder / WEIGHTS)
+            self._run("models.training.put_landmarks", *words)
+
+        return self.work.step(f"checkpoint_{weights.parent.name}_{share}", put)
+
+    def _export(self, folder: Path, checkpoint: Path) -> None:
         """The checkpoint, exported, with its weights beside."""
-        self._put(best, folder)
+        shutil.copyfile(checkpoint / WEIGHTS, folder / WEIGHTS)
         self._run("deploy.export", str(folder / WEIGHTS), str(folder))
 
     def _measure_footage(self, result: Path) -> dict[str, Any]:

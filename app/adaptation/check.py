@@ -33,9 +33,10 @@ class CheckedRound:
         """The share that is best, and its error."""
         return min(self.after.items(), key=lambda each: each[1])
 
-    def better(self, most: float) -> list[float]:
-        """The shares up to `most` that lower the error, the largest first."""
-        return sorted((share for share, error in self.after.items() if share <= most and error < self.before))[::-1]
+    def better(self) -> list[float]:
+        """The best share and the smaller ones that do not raise the error, the largest first."""
+        most, _ = self.best
+        return sorted((share for share, error in self.after.items() if share <= most and error <= self.before))[::-1]
 
     def figures(self) -> dict[str, Any]:
         share, error = self.best

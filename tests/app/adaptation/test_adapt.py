@@ -8,6 +8,7 @@ import pytest
 from app import cli
 from app.adaptation.adapt import WEIGHTS, Adaptation
 from app.adaptation.check import CheckedRound
+from app.adaptation.judgement import forgets
 from app.adaptation.settings import AdaptSettings
 from app.adaptation.work import WorkFolder
 from app.commands import adapt as command
@@ -46,18 +47,23 @@ def test_only_so_much_of_the_way_is_gone_as_forgets_no_other_hands(
         settings=AdaptSettings(), cache=tmp_path, workers=1, progress=lambda *_: None,
     )  # fmt: skip
 
-    def put(best: tuple[Path, float], folder: Path) -> None:
-        (folder / WEIGHTS).write_text(str(best[1]))
+    def put(module: str, packaged: str, weights: str, way: str, out: str) -> None:
+        Path(out).write_text(way)
 
     def error_mm(checkpoint: Path) -> dict[str, float]:
         way = 0.0 if checkpoint == adaptation.weights else float(checkpoint.read_text())
         return {"mpjpe_mm": 8.0 + grown_mm.get(way, 0.0)}
 
-    monkeypatch.setattr(adaptation, "_put", put)
+    monkeypatch.setattr(adaptation, "_run", put)
     monkeypatch.setattr(adaptation, "_error_mm", error_mm)
     of_round = CheckedRound(before=14.0, after={0.25: 13.0, 0.5: 12.0, 0.75: 11.0, 1.0: 10.0})
-    summary: dict = {}
-    best, said = adaptation._remembering((tmp_path / "round_0" / "weights", 1.0), [of_round], summary)
-    assert (best[1], summary["share"]) == (share if reason is None else 1.0, share)
+    ways = [(tmp_path / "round_0" / "weights", each) for each in of_round.better()]
+    checkpoint, summary = adaptation._remembering(ways)
+    assert (float((checkpoint / WEIGHTS).read_text()), summary["share"]) == (share, share)
+    said = forgets(summary["simulated"], adaptation.settings.judgement)
     assert said is None if reason is None else said is not None and reason in said
     assert summary["simulated"]["adapted"]["mpjpe_mm"] == 8.0 + grown_mm.get(share, 0.0)
+
+
+def test_a_round_of_which_nothing_can_be_checked_goes_all_the_way() -> None:
+    assert CheckedRound(before=float("inf"), after={1.0: float("inf")}).better() == [1.0]
