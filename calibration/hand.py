@@ -28,3 +28,8 @@ BONES = np.array([(0 if joint % 4 == 1 else joint - 1, joint) for joint in range
 def bone_lengths(joints_m: np.ndarray) -> np.ndarray:
     """Lengths (..., 20) of the bones of joints (..., 21, 3), in the joints' unit."""
     return np.linalg.norm(joints_m[..., BONES[:, 1], :] - joints_m[..., BONES[:, 0], :], axis=-1)
+
+
+def hand_size_px(keypoints_px: np.ndarray) -> np.ndarray:
+    """Size (...) of hands in the image: the root mean square spread of their keypoints (..., 21, 2), times two."""
+    return 2 * np.sqrt(keypoints_px.var(axis=-2).sum(-1))

@@ -11,9 +11,9 @@ import numpy as np
 
 from app.adaptation.crops import CropPlaces, to_image
 from app.adaptation.teacher import observations, without_each_view
-from app.estimators.detection import hand_size_px
 from app.labelling.stretch import Stretch
 from app.worker.statistics import rounded
+from calibration.hand import hand_size_px
 from calibration.rig import Rig
 
 _NS = 1e-9

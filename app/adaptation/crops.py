@@ -15,11 +15,10 @@ import numpy as np
 
 from app.adaptation.footage import Footage
 from app.adaptation.teacher import Keypoints, Taught
-from app.estimators.detection import hand_size_px
 from app.labelling.stretch import Stretch
 from calibration.errors import UserError
 from calibration.frames import FrameSet
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, hand_size_px
 from calibration.rig import Rig
 from models.data.crop_cache import MARGIN, CacheManifest, Shard, shard_path, write_manifest, write_shard
 from models.files.npyfile import write_npy

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.adaptation.teacher import Keypoints, Taught, combine, fuse, teach
-from app.estimators.detection import hand_size_px
 from app.labelling.agreement import joint_velocities
 from app.labelling.stretch import Stretch
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, hand_size_px
 from calibration.rig import Rig
 from models.files.labels import Labels
 from models.hand.definition import convert

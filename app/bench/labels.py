@@ -19,10 +19,11 @@ from app.estimators.multiview.estimator import MultiViewEstimator
 from app.worker.statistics import rounded
 from calibration.errors import UserError
 from calibration.frames import FrameSet
+from calibration.hand import hand_size_px
 from calibration.rig import Rig, RigCamera
 from calibration.session import Session
 from calibration.triangulation import Observations, triangulate_without_each
-from models.simulation.detector_noise import GRADES, NoiseGrade, detect, hand_size_px
+from models.simulation.detector_noise import GRADES, NoiseGrade, detect
 
 _CONFIDENCE_BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _STD_OF_SIZE = 0.036

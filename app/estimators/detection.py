@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from calibration.frames import Frame
+from calibration.hand import hand_size_px
 
 # Shares of the hand's size in the image, by which keypoints of one hand differ from crop to crop.
 _SAME_HAND, _SAME_MIDDLE = 0.3, 0.15
@@ -28,16 +29,11 @@ class Detection:
     presence: float
 
 
-def hand_size_px(keypoints_px: np.ndarray) -> float:
-    """Size of a hand in the image: the root mean square spread of its keypoints (21, 2), times two."""
-    return 2 * float(np.sqrt(keypoints_px.var(axis=0).sum()))
-
-
 def merge_duplicates(detections: Sequence[Detection]) -> list[Detection]:
     """One detection per hand: of those whose keypoints nearly coincide the likeliest hand stays."""
     kept: list[Detection] = []
     for detection in sorted(detections, key=lambda d: -d.presence):
-        size = hand_size_px(detection.keypoints_px)
+        size = float(hand_size_px(detection.keypoints_px))
         if not any(_same_hand(detection.keypoints_px, other.keypoints_px, size) for other in kept):
             kept.append(detection)
     return kept

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from app.estimators.detection import Detection, Detector, Region, hand_size_px, merge_duplicates
+from app.estimators.detection import Detection, Detector, Region, merge_duplicates
 from calibration.frames import Frame, FrameSet
+from calibration.hand import hand_size_px
 
 _SAME_PLACE = 0.25
 """Regions whose keypoints are nearer than this share of the hand's size on average get one answer: a detector that

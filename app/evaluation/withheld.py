@@ -12,11 +12,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from app.estimators.estimator import Hand
-from calibration.hand import JOINTS, Definition
+from calibration.hand import JOINTS, Definition, hand_size_px
 from calibration.rig import RigCamera
 from calibration.solve.corner_tracks import read_track
 from models.hand.definition import convert
-from models.simulation.detector_noise import hand_size_px
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.estimators.detection import hand_size_px
 from app.labelling.stretch import Stretch
+from calibration.hand import hand_size_px
 from calibration.rig import Rig
 from calibration.triangulation import (
     Observations,

@@ -14,13 +14,13 @@ import numpy as np
 
 from app.assembly.read_ahead import ReadAhead
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig, recorded_sets
-from app.estimators.detection import hand_size_px
 from app.estimators.detectors.remembered import RememberedDetector
 from app.estimators.estimator import Estimate
 from app.labelling.label_sources import LabelSource
 from app.labelling.stretch import Stretch, empty_hands
 from calibration.errors import UserError
 from calibration.frames import FrameSet
+from calibration.hand import hand_size_px
 from calibration.rig import Rig
 from calibration.session import Session
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.estimators.detection import Detection, Region, hand_size_px
+from app.estimators.detection import Detection, Region
 from calibration.errors import UserError
 from calibration.found_files import open_found
 from calibration.frames import Frame
-from calibration.hand import FINGER_JOINTS, JOINTS
+from calibration.hand import FINGER_JOINTS, JOINTS, hand_size_px
 from calibration.plain_json import parse_json
 from calibration.rig import RigCamera
 from calibration.session import Session

@@ -6,6 +6,7 @@ not, and they where it does not: half-way between the two is nearer than either 
 
 import numpy as np
 
+from calibration.hand import hand_size_px
 from calibration.triangulation import Observations, triangulate
 
 STD_OF_SIZE = 0.036
@@ -33,8 +34,7 @@ def crop_observations(
 def triangulate_points(P_crop: np.ndarray, keypoints_px: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Joints (J, 3) in hand-centred metres from keypoints (V, J, 2), crop pixels, with `confidence` (V, J) in 0..1."""
     doubt = 1 / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE))
-    size_px = 2 * np.sqrt(keypoints_px.var(axis=-2).sum(-1))
-    std_px = STD_OF_SIZE * size_px[:, None] * doubt / np.median(doubt)
+    std_px = STD_OF_SIZE * hand_size_px(keypoints_px)[:, None] * doubt / np.median(doubt)
     return triangulate(crop_observations(P_crop, keypoints_px, std_px), iterations=_ITERATIONS).points_m[0]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.hand import FINGER_JOINTS, JOINTS
+from calibration.hand import FINGER_JOINTS, JOINTS, hand_size_px
 
 _HOLD_FRAMES = 7
 _FRAME_SPREAD = 0.6
@@ -69,11 +69,6 @@ class NoisyHands:
     confidence: np.ndarray
     std_px: np.ndarray
     found: np.ndarray
-
-
-def hand_size_px(keypoints_px: np.ndarray) -> np.ndarray:
-    """Size (...) of hands in the image: the root mean square spread of their keypoints (..., 21, 2), times two."""
-    return 2 * np.sqrt(keypoints_px.var(axis=-2).sum(-1))
 
 
 def detect(

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from app.estimators.detection import Detection, Region, hand_size_px, merge_duplicates
+from app.estimators.detection import Detection, Region, merge_duplicates
 from app.estimators.detectors.hand_crop import HandCrop, crop_of_keypoints
 from app.estimators.detectors.palms import SIDE_PX, PalmSearch
 from app.estimators.detectors.sharpness import blur_px
 from calibration.frames import Frame
+from calibration.hand import hand_size_px
 from deploy.image_engines import load_image_network
 from models.weights import mediapipe_model
 

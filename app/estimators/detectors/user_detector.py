@@ -7,13 +7,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from app.estimators.detection import Detection, Detector, Region, hand_size_px, merge_duplicates
+from app.estimators.detection import Detection, Detector, Region, merge_duplicates
 from app.estimators.detectors.hand_crop import HandCrop, crop_of_keypoints
 from app.estimators.detectors.keypoint_decoding import decode
 from app.estimators.detectors.user_settings import UserDetectorSettings, read_user_settings
 from calibration.errors import UserError
 from calibration.frames import Frame
-from calibration.hand import JOINT_NAMES
+from calibration.hand import JOINT_NAMES, hand_size_px
 from deploy.image_engines import load_image_network
 
 _LEAST_STD_PX = 1.0

@@ -12,10 +12,9 @@ from app.evaluation.evaluation import Recording, evaluate_footage
 from app.evaluation.shared_detector import SharedDetector
 from calibration.errors import UserError
 from calibration.frames import FrameSet
-from calibration.hand import JOINTS, Definition
+from calibration.hand import JOINTS, Definition, hand_size_px
 from calibration.rig import Rig
 from models.hand.definition import convert
-from models.simulation.detector_noise import hand_size_px
 from models.simulation.hands import hands_at
 from tests.support.exact_footage import FPS, FRAMES, STAGGER_NS, ExactDetector, make_session
 from tests.support.live_run import last_json, usthand

@@ -11,8 +11,7 @@ from app.evaluation.withheld import (
     withheld_errors,
     withheld_figures,
 )
-from calibration.hand import JOINTS
-from models.simulation.detector_noise import hand_size_px
+from calibration.hand import JOINTS, hand_size_px
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from app.estimators.detection import hand_size_px
 from app.labelling.agreement import joint_velocities, view_agreement
 from app.labelling.stretch import Stretch, empty_hands
-from calibration.hand import JOINTS
+from calibration.hand import JOINTS, hand_size_px
 from calibration.rig import Rig
 from models.simulation.detector_noise import GRADES, detect
 from models.simulation.hands import hands_at

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import rankdata
 
 from app.bench.self_occlusion import hidden_by_own_hand
-from calibration.hand import FINGER_JOINTS
-from models.simulation.detector_noise import GRADES, NoiseGrade, detect, hand_size_px
+from calibration.hand import FINGER_JOINTS, hand_size_px
+from models.simulation.detector_noise import GRADES, NoiseGrade, detect
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 
