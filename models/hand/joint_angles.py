@@ -109,9 +109,10 @@ def pose_covariance(
     Joints (21, 3) and their covariance (21, 3, 3), whose errors are taken as independent of one another; the bones'
     lengths are taken as known. To first order, an estimate with weights W^T W has the covariance G S G^T, with
     G = (J^T W^T W J)^-1 J^T W^T W of the fit's Jacobian J (A. C. Aitken, "On least squares and linear combination of
-    observations", 1935). Where the joints lie farther from the fitted hand than their covariance S says, S is scaled by
-    so much: by the weighted residuals' mean square over the 36 degrees of freedom. An angle at its limit has the
-    deviation that it would have without. None where the covariance is not finite.
+    observations", 1935). S is scaled by how far the joints lie from the fitted hand for what S says: by the weighted
+    residuals' mean square over the 36 degrees of freedom, and half of the way, since S itself is as much evidence (the
+    variance of a normal distribution with a prior: A. Gelman et al., "Bayesian Data Analysis", section 2.6). An angle
+    at its limit has the deviation that it would have without. None where the covariance is not finite.
     """
     covariance = np.asarray(covariance_m2, np.float64)
     whiten = whitening(covariance)
@@ -127,7 +128,8 @@ def pose_covariance(
     left = whiten @ covariance @ whiten.swapaxes(1, 2)
     spread = np.einsum("ajc,jcd,bjd->ab", gain, left, gain)
     residuals = (whiten @ (joints_world_m - fit.joints_world_m)[..., None]).ravel()
-    return spread * max(1.0, residuals @ residuals / _DEGREES_OF_FREEDOM) + of_prior @ of_prior.T
+    scale = (1 + residuals @ residuals / _DEGREES_OF_FREEDOM) / 2
+    return spread * scale + of_prior @ of_prior.T
 
 
 def _joint_angles_jacobian(hinges_rad: np.ndarray) -> np.ndarray:

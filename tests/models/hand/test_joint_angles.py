@@ -128,16 +128,35 @@ def test_the_standard_deviations_are_the_spread_of_fits_to_noisy_joints(side: Si
     covariance = root @ root.swapaxes(1, 2)
     exact = fit_pose(joints, MEAN_SHAPE[:20], side, covariance)
     assert exact is not None
-    said = joint_angles_covariance(exact, joints, MEAN_SHAPE[:20], side, covariance)
-    assert said is not None
-    fitted = []
+    fitted, said = [], []
     for _ in range(400):
         noisy = joints + np.einsum("jab,jb->ja", root, generator.normal(size=(21, 3)))
         fit = fit_pose(noisy, MEAN_SHAPE[:20], side, covariance, exact)
         assert fit is not None
         fitted.append(joint_angles(fit.angles_rad))
+        of_this = joint_angles_covariance(fit, noisy, MEAN_SHAPE[:20], side, covariance)
+        assert of_this is not None
+        said.append(np.diag(of_this))
     # The deviation of 400 has itself one of 3.5 %.
-    np.testing.assert_allclose(np.std(fitted, axis=0), np.sqrt(np.diag(said)), rtol=0.15)
+    np.testing.assert_allclose(np.std(fitted, axis=0), np.sqrt(np.mean(said, axis=0)), rtol=0.15)
+
+
+def test_joints_that_lie_farther_from_the_hand_than_was_said_make_its_angles_as_unsure() -> None:
+    """Half of the way: with twice the deviation that was said, by the root of (1 + 4) / 2."""
+    generator = np.random.default_rng(8)
+    joints = BuiltinHand().joints(middle_pose(6), world_pose(7), MEAN_SHAPE)
+    covariance = np.broadcast_to(0.001**2 * np.eye(3), (21, 3, 3))
+    said: dict[float, list[np.ndarray]] = {1.0: [], 2.0: []}
+    for times, deviations in said.items():
+        for _ in range(40):
+            noisy = joints + generator.normal(0, 0.001 * times, (21, 3))
+            fit = fit_pose(noisy, MEAN_SHAPE[:20], "right", covariance)
+            assert fit is not None
+            of_this = joint_angles_covariance(fit, noisy, MEAN_SHAPE[:20], "right", covariance)
+            assert of_this is not None
+            deviations.append(np.sqrt(np.diag(of_this)))
+    ratio = np.mean(said[2.0], axis=0) / np.mean(said[1.0], axis=0)
+    assert np.median(ratio) == pytest.approx(np.sqrt(2.5), rel=0.05)
 
 
 def test_what_is_known_before_helps_where_joints_are_measured_badly_and_yields_where_they_are_measured_well() -> None:
