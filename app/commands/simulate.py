@@ -57,6 +57,8 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--no-things", action="store_false", dest="things", help="no held objects, nothing that floats before the hands"
     )
+    parser.add_argument("--touching", action="store_true", help="the two hands of a person touch")
+    parser.add_argument("--worn", action="store_true", help="each hand has rings, or a watch")
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to put behind the hands")
     parser.add_argument(
         "--labels", choices=tuple(GRADES), default="moderate", help="the detector's noise (%(default)s)"
@@ -104,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         things=args.things,
         backgrounds=args.backgrounds,
         people=args.people,
+        touching=float(args.touching),
+        worn=float(args.worn),
     )
     rigs = [given or _random_rig(args, index, fps) for index in range(args.sessions)]
     paths = [args.out] if args.sessions == 1 else [args.out / f"{index:04d}" for index in range(args.sessions)]

@@ -17,10 +17,12 @@ from models.simulation.detector_noise import GRADES
 log = logging.getLogger(__name__)
 
 _GRADES = "moderate=0.6,noisy=0.4"
-_HOLDING = {
+_SHARES = {
     "flat": "hands that hold something flat by its edge",
     "pinch": "hands with something small between thumb and finger",
     "tool": "hands with a pen or a handle",
+    "touching": "people whose two hands touch, of those with two",
+    "worn": "hands with rings or a watch",
 }
 
 
@@ -52,7 +54,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to put behind the hands")
     parser.add_argument("--hdri", type=Path, metavar="DIR", help="panoramas (.hdr, .exr, .jpg) to light the hands by")
-    for name, what in _HOLDING.items():
+    for name, what in _SHARES.items():
         parser.add_argument(f"--{name}", type=float, default=0.0, metavar="SHARE", help=f"{what} (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="everything follows from it (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
@@ -83,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         flat=args.flat,
         pinch=args.pinch,
         tool=args.tool,
+        touching=args.touching,
+        worn=args.worn,
         hdri=None if args.hdri is None else str(args.hdri.resolve()),
     )
     began = time.monotonic()

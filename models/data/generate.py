@@ -64,7 +64,8 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     crops, MARGIN times the network's; `upright` turns them as models/hand/upright.py says. `backgrounds` is a folder of
     pictures. `flat` is the share of hands that hold something flat by its edge, `pinch` of those with something small
     between thumb and finger, `tool` of those with a pen or a handle. `hdri` is a folder of panoramas that light the
-    hands instead of made-up lamps, half of the time with the place itself behind them.
+    hands instead of made-up lamps, half of the time with the place itself behind them. `touching` is the share of
+    people whose two hands touch, of those with two; `worn` that of hands with rings or a watch.
     """
 
     split: Split = "train"
@@ -83,6 +84,8 @@ class GenerateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     hdri: str | None = None
     pinch: float = 0.0
     tool: float = 0.0
+    touching: float = 0.0
+    worn: float = 0.0
 
 
 def check_settings(settings: GenerateSettings) -> None:
@@ -97,7 +100,7 @@ def check_settings(settings: GenerateSettings) -> None:
     if settings.seed < 0 or not 1 <= settings.fps <= 1000:
         raise UserError(f"`seed` {settings.seed} must be at least 0, `fps` {settings.fps:g} from 1 to 1000.")
     held = {"flat": settings.flat, "pinch": settings.pinch, "tool": settings.tool}
-    for name, share in held.items():
+    for name, share in {**held, "touching": settings.touching, "worn": settings.worn}.items():
         if not 0 <= share <= 1:
             raise UserError(f"`{name}` is {share:g}; it must be a share from 0 to 1.")
     if sum(held.values()) > 1 + 1e-9:
@@ -179,6 +182,8 @@ def person_shards(settings: GenerateSettings, person: int) -> list[Shard]:
         flat=settings.flat,
         pinch=settings.pinch,
         tool=settings.tool,
+        touching=settings.touching,
+        worn=settings.worn,
     )
     scene = random_scene(rig, seed, settings_of_scene)
     shards = []

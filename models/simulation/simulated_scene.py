@@ -28,6 +28,8 @@ from models.simulation.scene import Light, Lighting, PosedHand, PosedObject, Sce
 from models.simulation.simulated_rig import people_in
 from models.simulation.skin import hand_surface
 from models.simulation.tool_grip import random_tool_grip
+from models.simulation.touching import TouchingMotion
+from models.simulation.worn import random_worn
 
 Hands = Literal["right", "left", "both"]
 
@@ -47,7 +49,8 @@ class SceneSettings:
     `anywhere` lets hands take any orientation; else they are as before a rig on a desk. `things` are held objects and
     ones that float through the view. `backgrounds` is a folder of pictures; without one they are made up. `people` sit
     around a table, each with those hands. `flat` is the share of hands that hold something flat by its edge, `pinch`
-    that of hands with something small between thumb and finger, `tool` that of hands with a pen or a handle.
+    that of hands with something small between thumb and finger, `tool` that of hands with a pen or a handle;
+    `touching` that of people whose two hands touch, and hold nothing then; `worn` that of hands with rings or a watch.
     """
 
     hands: Hands = "both"
@@ -58,6 +61,8 @@ class SceneSettings:
     flat: float = 0.0
     pinch: float = 0.0
     tool: float = 0.0
+    touching: float = 0.0
+    worn: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +80,7 @@ class Actor:
 
     def __init__(
         self,
-        motion: HandMotion,
+        motion: HandMotion | TouchingMotion,
         person: Person,
         T_world_seat: np.ndarray,
         held: Thing | None = None,
@@ -116,6 +121,11 @@ class Actor:
         if self._held is None:
             return hand, []
         return hand, [_moved(self._held, *(pose.T_world_hand @ self._T_hand_held for pose in poses))]
+
+    def skin_hand_m(self, time_s: float) -> np.ndarray:
+        """Where its skin is (N, 3), in the hand frame."""
+        pose = self.pose(time_s)
+        return (self._vertices(pose, time_s) - pose.T_world_hand[:3, 3]) @ pose.T_world_hand[:3, :3]
 
     def _vertices(self, pose: PosedJoints, time_s: float) -> np.ndarray:
         vertices_m = self._model.pose(pose.angles_rad, pose.T_world_hand, self.shape)[1]
@@ -173,6 +183,10 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
         if len(sides) == 2 and settings.anywhere:
             # Two forearms that point anywhere would go through the hands.
             person = replace(person, forearms=False)
+        seat = T_world_seat(number, settings.people)
+        if len(sides) == 2 and np.random.default_rng([seed, 15, number]).random() < settings.touching:
+            actors |= _touching(seed, number, person, seat, settings)
+            continue
         for side in sides:
             holds = settings.things and of_person.random() < _HELD_RATE
             radius_m = of_person.uniform(*_HELD_RADII_M) if holds else None
@@ -190,8 +204,8 @@ def random_scene(rig: Rig, seed: int, settings: SceneSettings | None = None) -> 
             T_hand_held = _across_palm(radius_m or 0.0)
             if grip is not None:
                 held, T_hand_held = grip.thing, grip.T_hand_thing
-            seat = T_world_seat(number, settings.people)
-            actors[hand_name(side, number)] = Actor(motion, person, seat, held, T_hand_held)
+            dressed = _with_worn(seed, number, side, person, settings)
+            actors[hand_name(side, number)] = Actor(motion, dressed, seat, held, T_hand_held)
     floating = None
     if settings.things and random.random() < _FLOATING_RATE:
         away = random.normal(size=3)
@@ -246,6 +260,30 @@ def _grip(seed: int, number: int, side: Side, person: Person, settings: SceneSet
             return make(random, side, person.shape)
         drawn -= share
     return None
+
+
+def _touching(
+    seed: int, number: int, person: Person, T_world_seat: np.ndarray, settings: SceneSettings
+) -> dict[str, Actor]:
+    """The two hands of a person, that touch in the middle."""
+    motion = HandMotion(
+        (seed, 12, *([number] if number else [])),
+        home_world_m=home_world_m("right", 1),
+        reach_m=0.035,
+        anywhere=settings.anywhere,
+    )
+    right = Actor(motion, _with_worn(seed, number, "right", person, settings), T_world_seat)
+    other = TouchingMotion(motion, right.skin_hand_m, np.random.default_rng([seed, 17, number]))
+    left = Actor(other, _with_worn(seed, number, "left", person, settings), T_world_seat)
+    return {hand_name("left", number): left, hand_name("right", number): right}
+
+
+def _with_worn(seed: int, number: int, side: Side, person: Person, settings: SceneSettings) -> Person:
+    """The person as that hand shows it, now and then with rings or a watch."""
+    random = np.random.default_rng([seed, 16, number, int(side == "left")])
+    if random.random() >= settings.worn:
+        return person
+    return replace(person, skin=replace(person.skin, worn=random_worn(random)))
 
 
 def _across_palm(radius_m: float) -> np.ndarray:

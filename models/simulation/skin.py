@@ -10,6 +10,7 @@ from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
 from models.simulation.noise3d import fractal, noise
 from models.simulation.scene import Surface
 from models.simulation.surfaces import at_texels, flipped, pack
+from models.simulation.worn import Worn, paint_worn
 
 # Linear RGB that blood-free, pigment-free skin reflects, and how strongly pigment, blood and carotene absorb.
 _BASE = np.array([0.80, 0.62, 0.49], dtype=np.float32)
@@ -25,7 +26,8 @@ _KNUCKLES, _MIDDLES, _TIPS = [5, 9, 13, 17], [3, 6, 10, 14, 18], [4, 8, 12, 16, 
 @dataclass(frozen=True, kw_only=True)
 class Skin:
     """One person's skin. melanin: 0 the lightest, 1 the darkest. blood: 0 pale, 1 flushed. carotene: 0 to 1, yellow.
-    mottling, wrinkles, veins, gloss: 0 none to 1 strong. sleeve: linear RGB of a cuff over the forearm, None bare."""
+    mottling, wrinkles, veins, gloss: 0 none to 1 strong. sleeve: linear RGB of a cuff over the forearm, None bare.
+    worn: rings, or a watch."""
 
     melanin: float = 0.25
     blood: float = 0.5
@@ -36,6 +38,7 @@ class Skin:
     gloss: float = 0.4
     sleeve: tuple[float, float, float] | None = None
     sleeve_from_wrist_m: float = 0.02
+    worn: Worn | None = None
     seed: int = 0
 
 
@@ -93,6 +96,9 @@ def _drawn(mesh: HandMesh, skin: Skin) -> tuple[np.ndarray, np.ndarray]:
     albedo *= 1 - veins[..., None] * np.asarray([0.20, 0.07, 0.0], np.float32) - 0.12 * dark[..., None]
     gloss = skin.gloss * (1 + 0.15 * fine)
     _paint_nails(albedo, gloss, nail, skin)
+    if skin.worn is not None:
+        fingers = mesh.weights[mesh.faces].mean(axis=1)[:, 1:].reshape(-1, 5, 3).sum(axis=-1)
+        paint_worn(albedo, gloss, height, points, fingers, skin.worn)
     if skin.sleeve is not None:
         _paint_sleeve(albedo, gloss, height, points, skin)
     return pack(albedo, height), np.clip(255 * gloss, 0, 255).astype(np.uint8)
