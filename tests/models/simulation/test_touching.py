@@ -18,8 +18,8 @@ def distances_m(hand: PosedHand, points_m: np.ndarray) -> np.ndarray:
     """(N,): of points from the hand's skin, negative inside, by Open3D."""
     scene = o3d.t.geometry.RaycastingScene()
     vertices, faces = hand.vertices_start_m.astype(np.float32), hand.surface.faces.astype(np.uint32)
-    scene.add_triangles(o3d.core.Tensor(vertices), o3d.core.Tensor(faces))
-    return scene.compute_signed_distance(o3d.core.Tensor(points_m.astype(np.float32)), nsamples=3).numpy()
+    scene.add_triangles(o3d.core.Tensor.from_numpy(vertices), o3d.core.Tensor.from_numpy(faces))
+    return scene.compute_signed_distance(o3d.core.Tensor.from_numpy(points_m.astype(np.float32)), nsamples=3).numpy()
 
 
 @pytest.mark.parametrize("in_front", [True, False])
