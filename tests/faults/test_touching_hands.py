@@ -35,10 +35,11 @@ def errors_m(session: Path, poses: Path, estimator: str) -> np.ndarray:
     done = usthand("replay", session, *options, timeout=900)
     assert done.returncode == 0, done.stderr
     with np.load(session / "truth.npz") as truth, np.load(poses) as found:
+        assert found["definition"] == "detector"
         at = np.minimum(np.searchsorted(truth["times_ns"], found["time"]), _SETS - 1)
         off_m = []
         for side, index, joints_m in zip(found["hand"], at, found["joints"].astype(float), strict=True):
-            joints_m = definition.convert(joints_m, str(found["definition"]), "anatomical", side == "right")
+            joints_m = definition.convert(joints_m, "detector", "anatomical", side == "right")
             off_m.append(np.linalg.norm(joints_m - truth[f"{side}_joints_world_m"][index], axis=1))
     return np.array(off_m)
 
