@@ -156,6 +156,8 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"`--{name} {value}`: at least 1.")
     if args.sessions > _MOST_SESSIONS:
         raise UserError(f"`--sessions {args.sessions}`: at most {_MOST_SESSIONS}; run again with another seed.")
+    if args.touching and args.hands != "both":
+        raise UserError(f"`--touching` and `--hands {args.hands}`: two hands are needed. Leave one of them out.")
     if args.drop_rate >= 1:
         raise UserError(f"`--drop-rate {args.drop_rate:g}`: a share below 1.")
     if args.rig is not None and args.size is not None:

@@ -169,6 +169,7 @@ def test_a_rig_of_ones_own(tmp_path: Path) -> None:
         ("--hours 1e308", "Give more `--sessions`"),
         ("--sets 2 --rig {tmp}/away.yaml", "0 of 2 cameras look at the simulated hands"),
         ("--sets 2 --drop-rate 1", "below 1"),
+        ("--sets 2 --touching --hands left", "two hands are needed"),
         ("--sets 2 --backgrounds {tmp}", "no background image"),
         ("--sets 2 --rig {tmp}/none.yaml", "none.yaml"),
         ("--sets 2 --rig {tmp}/rig.yaml --cameras 3", "has 2"),
