@@ -154,7 +154,8 @@ def read_manifest(path: Path) -> CacheManifest:
         manifest = parse_json(read_found(path / "manifest.json"), CacheManifest)
     except FileNotFoundError:
         raise UserError(
-            f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate-crops`."
+            f"{path}: is no crop cache: it has no manifest.json. Make one with `usthand simulate-crops`, or of a "
+            "labelled session with `python -m models.data.cache_session SESSION OUT`."
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(
