@@ -22,6 +22,8 @@ _LEAST_FORWARD = 0.15
 _TURN_RAD, _SHIFT_M = np.deg2rad(12.0), 0.008
 # Skin gives way.
 _PRESSED_M = 0.0015
+# What lies so much less deep than the deepest point counts an e-th, as where they touch: no place of it jumps.
+_NEAR_M = 0.004
 
 
 class TouchingMotion:
@@ -51,11 +53,10 @@ class TouchingMotion:
 
     def T_world_hand(self, time_s: float) -> np.ndarray:
         skin_m = self._skin_hand_m(time_s)
-        depths_m = skin_m @ self._normal
-        nearest = int(depths_m.argmax())
-        n, depth_m = self._normal, depths_m[nearest] - _PRESSED_M
-        mirror = make_transform(np.eye(3) - 2 * np.outer(n, n), 2 * depth_m * n)
-        # About where they touch.
+        n, depths_m = self._normal, skin_m @ self._normal
+        deepest_m = depths_m.max()
+        mirror = make_transform(np.eye(3) - 2 * np.outer(n, n), 2 * (deepest_m - _PRESSED_M) * n)
+        touch_m = np.average(skin_m, axis=0, weights=np.exp((depths_m - deepest_m) / _NEAR_M))
         turn = rotation_from_vector(self._turn_rad * n)
-        within = make_transform(turn, skin_m[nearest] - turn @ skin_m[nearest] + self._shift_m)
+        within = make_transform(turn, touch_m - turn @ touch_m + self._shift_m)
         return self._motion.T_world_hand(time_s) @ within @ mirror @ MIRROR_Y

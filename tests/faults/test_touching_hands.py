@@ -1,6 +1,6 @@
 """Two hands that touch, rendered: both stay followed, and nearer to the truth than MediaPipe's points, triangulated.
 
-The figures of docs/training.md: run with `-s`.
+The figures of two hands that touch in docs/training.md: run with `-s`.
 """
 
 from pathlib import Path

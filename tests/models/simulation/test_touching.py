@@ -35,6 +35,16 @@ def test_two_hands_touch_and_do_not_go_through_one_another(in_front: bool, seed:
     assert np.median(apart) < 0.02, "near each other, where they were not shifted apart"
 
 
+def test_a_touching_hand_moves_without_jumps() -> None:
+    scene = random_scene(ring_rig(4), 2, SceneSettings(touching=1.0))
+    times_s = np.arange(0, 4, 0.005)
+    left, right = (
+        np.array([scene.hands(time_s)[side].joints_world_m for time_s in times_s]) for side in ("left", "right")
+    )
+    steps_m = [np.linalg.norm(np.diff(joints_m, axis=0), axis=-1).max(1) for joints_m in (left, right)]
+    assert steps_m[0].max() < 2 * steps_m[1].max()
+
+
 def test_hands_that_do_not_touch_are_as_they_were() -> None:
     rig = ring_rig(4)
     before = random_scene(rig, 5, SceneSettings()).hands(0.4)
