@@ -3,7 +3,7 @@
     half_size    by cameras of half the width and height
     far          from twice as far away: half the size in the middle of an image as large as before, the rest grey
     upside_down  by cameras that hang upside down
-    dark         by an eighth of the light, brightened again, with the noise of photons and of the sensor
+    dark         by an eighth of the light, with the noise of photons and of the sensor
     blurred      out of focus
     grey         without colour
     slow         at half the frame rate
@@ -11,6 +11,7 @@
 The rig goes with the images, so that any method can be measured on both sessions.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from calibration.errors import UserError
 from calibration.image_turn import ImageTurn
+from calibration.programs import exit_code
 from calibration.rig import RigCamera
 from calibration.rotations import make_transform
 from calibration.session import Session, read_session, write_session
@@ -95,9 +97,10 @@ KINDS = {
 
 
 def make_worse(session: Session, out: Path, kind: str) -> Session:
-    """Write the worse session, which it returns. Raises UserError where `out` exists, or a video cannot be read."""
-    if kind not in KINDS:
-        raise UserError(f"`{kind}` is no kind of worse footage; give one of: {', '.join(KINDS)}.")
+    """Write the worse session, of one of KINDS, which it returns.
+
+    Raises UserError where `out` exists, or a video cannot be read.
+    """
     if out.exists():
         raise UserError(f"{out} is there already. Give the name of a new directory.")
     out.mkdir(parents=True)
@@ -134,11 +137,23 @@ def _write_video(session: Session, camera_id: str, path: Path, worse: Worse, ran
             writer.release()
 
 
+def run(args: argparse.Namespace) -> int:
+    make_worse(read_session(args.session), args.out, args.kind)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m app.evaluation.worse_footage",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("session", type=Path, metavar="SESSION", help="recorded, of a calibrated rig")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the session to make")
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    args = parser.parse_args()
+    return exit_code(lambda: run(args), place=args.out)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(f"usage: python -m app.evaluation.worse_footage SESSION OUT {'|'.join(KINDS)}")
-    try:
-        make_worse(read_session(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3])
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        sys.exit(2)
+    sys.exit(main())
