@@ -27,7 +27,7 @@ from calibration.image_turn import ImageTurn
 from calibration.programs import exit_code
 from calibration.rig import RigCamera
 from calibration.rotations import make_transform
-from calibration.session import Session, read_session, write_session
+from calibration.session import Session, check_session, read_session, write_session
 
 _BLUR_PX = 3.0
 _LIGHT, _GAMMA = 1 / 8, 2.2
@@ -99,7 +99,7 @@ KINDS = {
 def make_worse(session: Session, out: Path, kind: str) -> Session:
     """Write the worse session, of one of KINDS, which it returns.
 
-    Raises UserError where `out` exists, or a video cannot be read.
+    Raises UserError where `out` exists, or a video cannot be read or was not written whole.
     """
     if out.exists():
         raise UserError(f"{out} is there already. Give the name of a new directory.")
@@ -113,7 +113,8 @@ def make_worse(session: Session, out: Path, kind: str) -> Session:
         cameras=tuple(replace(worse.camera(each), turn=ImageTurn(), source=None) for each in session.rig.cameras),
     )
     videos = {camera_id: f"{camera_id}.avi" for camera_id in session.camera_ids}
-    return write_session(out, rig, videos, times_ns, clock=session.clock, source=f"{session.name}, {kind}")
+    write_session(out, rig, videos, times_ns, clock=session.clock, source=f"{session.name}, {kind}")
+    return check_session(out, deep=True)  # of a video that ends early OpenCV says nothing
 
 
 def _write_video(session: Session, camera_id: str, path: Path, worse: Worse, random: np.random.Generator) -> None:

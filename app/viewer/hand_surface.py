@@ -8,7 +8,7 @@ from app.viewer import palette
 from app.viewer.shading import Shape
 from app.viewer.uncertainty import std_rgb
 from models.hand.mesh import load_mesh
-from models.hand.skeleton import BONE_JOINTS, MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
+from models.hand.skeleton import BONE_JOINTS, REST_JOINTS_M
 
 _CREASE, _LIGHTEST, _DARKEST = 0.08, 0.06, 0.22
 
@@ -58,7 +58,7 @@ def joint_weights(rest_vertices_m: np.ndarray, weights: np.ndarray) -> np.ndarra
     What belongs to a finger's bone is shared by the bone's two joints along its length; what belongs to the palm by
     the wrist and the fingers' first joints, nearest first.
     """
-    joints_m = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m
+    joints_m = REST_JOINTS_M
     result = np.zeros((len(rest_vertices_m), 21))
     palm = [0, *range(1, 21, 4)]
     near = 1 / (np.square(rest_vertices_m[:, None] - joints_m[palm]).sum(axis=2) + 1e-6)

@@ -195,3 +195,6 @@ def hinge_axes(rotations: np.ndarray) -> np.ndarray:
 
 HINGE_JOINTS = np.array([1 + 4 * (slot // 6) + slot % 6 // 2 for slot in HINGE_SLOTS])
 """(21,): the joint that each hinge lies in."""
+
+REST_JOINTS_M = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m
+"""(21, 3): where a mean hand's joints lie in the rest pose, in the hand frame."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from models.hand.mesh import HandMesh
-from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
+from models.hand.skeleton import REST_JOINTS_M
 from models.simulation.noise3d import fractal, noise
 from models.simulation.scene import Surface
 from models.simulation.surfaces import at_texels, flipped, pack
@@ -19,7 +19,7 @@ _BLOOD = np.array([0.07, 0.55, 0.45], dtype=np.float32)
 _CAROTENE = np.array([0.0, 0.04, 0.30], dtype=np.float32)
 _NAIL_BED = np.array([0.62, 0.40, 0.36], dtype=np.float32)
 # At rest. Knuckles and the middles of the fingertips redden; the other joints are those that fold.
-_JOINTS_M = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m.astype(np.float32)
+_JOINTS_M = REST_JOINTS_M.astype(np.float32)
 _KNUCKLES, _MIDDLES, _TIPS = [5, 9, 13, 17], [3, 6, 10, 14, 18], [4, 8, 12, 16, 20]
 
 
@@ -97,8 +97,7 @@ def _drawn(mesh: HandMesh, skin: Skin) -> tuple[np.ndarray, np.ndarray]:
     gloss = skin.gloss * (1 + 0.15 * fine)
     _paint_nails(albedo, gloss, nail, skin)
     if skin.worn is not None:
-        fingers = mesh.weights[mesh.faces].mean(axis=1)[:, 1:].reshape(-1, 5, 3).sum(axis=-1)
-        paint_worn(albedo, gloss, height, points, fingers, skin.worn)
+        paint_worn(albedo, gloss, height, points, _fingers(mesh), skin.worn)
     if skin.sleeve is not None:
         _paint_sleeve(albedo, gloss, height, points, skin)
     return pack(albedo, height), np.clip(255 * gloss, 0, 255).astype(np.uint8)
@@ -126,7 +125,7 @@ def _joint_lines(mesh: HandMesh, points: np.ndarray, palm: np.ndarray, skin: Ski
     """Creases across the palmar side of the fingers' joints, and wrinkles across their backs: darkness and depth, each
     (F, TEXELS)."""
     dark, deep = np.zeros(palm.shape, np.float32), np.zeros(palm.shape, np.float32)
-    fingers = mesh.weights[mesh.faces].mean(axis=1)[:, 1:].reshape(-1, 5, 3).sum(axis=-1).astype(np.float32)
+    fingers = _fingers(mesh)
     for finger in range(5):
         for joint in range(1 + 4 * finger + (finger == 0), 4 + 4 * finger):
             away = points[:, 0] - _JOINTS_M[joint]
@@ -147,6 +146,11 @@ def _joint_lines(mesh: HandMesh, points: np.ndarray, palm: np.ndarray, skin: Ski
                 crease = np.maximum(crease, 0.4 * rings)
             dark[faces] = np.maximum(dark[faces], crease)
     return dark, np.maximum(deep, dark)
+
+
+def _fingers(mesh: HandMesh) -> np.ndarray:
+    """How much each face belongs to each finger: (F, 5)."""
+    return mesh.weights[mesh.faces].mean(axis=1)[:, 1:].reshape(-1, 5, 3).sum(axis=-1).astype(np.float32)
 
 
 def _palm_creases(mesh: HandMesh, points: np.ndarray, palm: np.ndarray, skin: Skin) -> np.ndarray:

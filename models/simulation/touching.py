@@ -1,7 +1,7 @@
 """Two hands of a person that touch: the left one is the right one's image in a plane that touches the right one.
 
-Each hand stays on its side of the plane, so that they touch and never go through one another, whatever their fingers
-do: palms or fingertips laid together, thumbs side by side. Then the left one is turned and shifted within the plane.
+Each hand stays on its side of the plane, so that they never go through one another, whatever their fingers do: palms or
+fingertips laid together, thumbs side by side. The left one is turned and shifted within the plane, by some millimetres.
 """
 
 from collections.abc import Callable

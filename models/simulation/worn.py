@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
+from models.hand.skeleton import REST_JOINTS_M
 from models.simulation.noise3d import noise
 
-_JOINTS_M = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m.astype(np.float32)
+_JOINTS_M = REST_JOINTS_M.astype(np.float32)
 _METALS = ((0.72, 0.53, 0.24), (0.62, 0.62, 0.60), (0.70, 0.46, 0.36), (0.10, 0.10, 0.11))
 _EDGE_M = 0.0006
 _RING_HIGH_M, _STRAP_HIGH_M = 0.0005, 0.0004
@@ -18,7 +18,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """Its middle lies `behind_m` the wrist, on the back of the arm; `dial` is round, or as wide as the strap."""
+    """Its middle lies so far behind the wrist, on the back of the arm; `strap_m` is a width, `dial_m` a diameter."""
 
     behind_m: float
     strap: Colour
@@ -73,11 +73,9 @@ def paint_worn(
         weave = 1 + 0.1 * noise(points, 0.003, worn.seed)
         _cover(albedo, gloss, height, strap, watch.strap, 0.25, _STRAP_HIGH_M, weave)
         # The middle of the arm there; the back is where z is larger.
-        on_arm = strap > 0.5
-        if on_arm.any():
-            middle_y, middle_z = np.median(y[on_arm]), np.median(z[on_arm])
-            dial = _within(np.hypot(along_m, y - middle_y), watch.dial_m / 2) * (z > middle_z)
-            _cover(albedo, gloss, height, dial, watch.dial, 0.9, 2 * _STRAP_HIGH_M)
+        middle_y, middle_z = np.median(y[strap > 0.5]), np.median(z[strap > 0.5])
+        dial = _within(np.hypot(along_m, y - middle_y), watch.dial_m / 2) * (z > middle_z)
+        _cover(albedo, gloss, height, dial, watch.dial, 0.9, 2 * _STRAP_HIGH_M)
 
 
 def _within(distance_m: np.ndarray, radius_m: float) -> np.ndarray:

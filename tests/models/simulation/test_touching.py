@@ -5,7 +5,7 @@ import open3d as o3d
 import pytest
 
 from models.hand.mesh import load_mesh
-from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
+from models.hand.skeleton import REST_JOINTS_M
 from models.simulation.scene import PosedHand
 from models.simulation.simulated_rig import ring_rig
 from models.simulation.simulated_scene import SceneSettings, random_scene
@@ -60,8 +60,7 @@ def test_what_is_worn_covers_its_finger_and_the_wrist_alone() -> None:
     worn = Worn(rings=((3, (0.7, 0.5, 0.2)),), watch=watch)
     changed = (hand_surface(mesh, mesh.faces, Skin(worn=worn)).texels.astype(int) != plain).any(-1)
     points_m = at_texels(mesh.rest_vertices_m, mesh.faces)
-    joints_m = chain(REST_ANGLES_RAD, MEAN_BONE_LENGTHS_M).joints_m
-    from_ring_m = np.linalg.norm(points_m - (0.45 * joints_m[13] + 0.55 * joints_m[14]), axis=-1)
+    from_ring_m = np.linalg.norm(points_m - (0.45 * REST_JOINTS_M[13] + 0.55 * REST_JOINTS_M[14]), axis=-1)
     on_arm = np.abs(points_m[..., 0] + 0.025) < 0.017
     assert changed.any() and (changed <= (from_ring_m < 0.02) | on_arm).all()
     assert changed[from_ring_m < 0.009].any() and changed[on_arm].mean() > 0.5
