@@ -20,9 +20,10 @@ picture: venv
 pictures: picture
 	.venv/bin/usthand demo --pictures docs/pictures
 
+# A file's tests stay together, since they share what they make. ARGS="-n 0 -s ..." shows what a test prints.
 test: venv
 	@deploy/setup.sh tests
-	.venv/bin/python -m pytest -m "not slow" --timeout 300 $(ARGS)
+	.venv/bin/python -m pytest -m "not slow" --timeout 300 -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 # Damaged files for ten minutes.
 fuzz: venv
