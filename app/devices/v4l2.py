@@ -80,8 +80,9 @@ def list_video_devices(dev: Path = Path("/dev")) -> list[VideoDevice]:
     """The capture devices under `dev`, in order of their nodes; one that cannot be asked says why in `problem`."""
     stable = {}
     for folder in ("by-path", "by-id"):
-        for link in sorted((dev / "v4l" / folder).glob("*")):
-            stable[link.resolve()] = link
+        with contextlib.suppress(OSError):  # where it may not be read, the nodes' own names do
+            for link in sorted((dev / "v4l" / folder).glob("*")):
+                stable[link.resolve()] = link
     nodes = sorted(dev.glob("video[0-9]*"), key=lambda node: int(node.name[5:]) if node.name[5:].isdigit() else 0)
     devices = []
     for node in nodes:

@@ -83,8 +83,9 @@ def test_no_permission_on_a_camera() -> None:
     before = "import os\nif os.geteuid() == 0:\n    os.setgid(65534)\n    os.setuid(65534)"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        node = write(Path(folder), {"dev/video0": ""}) / "dev/video0"
-        node.chmod(0o000)
+        write(Path(folder), {"dev/video0": "", "dev/v4l/by-path/pci-0": ""})
+        for name in ("dev/video0", "dev/v4l"):
+            (Path(folder) / name).chmod(0o000)
         found = examined(f"cameras.check_cameras(Machine(Path({folder!r})), None)", before)
     denied = only(found, "problem")
     assert "video0: you may not open it (Permission denied)" in denied.text
