@@ -108,14 +108,30 @@ def count(stage: NetworkPart, kind: str) -> int:
     return sum(node.get_type_name() == kind for node in stage.model.get_ordered_ops())
 
 
-def test_a_network_without_convolutions_stays_one_in_float32() -> None:
+def test_without_convolutions_products_with_weights_alone_are_in_bfloat16() -> None:
+    weights = np.random.default_rng(3).normal(size=(2, 2)).astype(np.float32)
     graph = helper.make_graph(
-        [helper.make_node("Neg", ["x"], ["y"])],
-        "negative",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["hands", 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["hands", 2])],
+        [
+            helper.make_node("Neg", ["x"], ["y"]),
+            helper.make_node("MatMul", ["x", "w"], ["product"]),
+            helper.make_node("MatMul", ["product", "y"], ["square"]),
+        ],
+        "products",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["hands", 2, 2])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["hands", 2, 2])
+            for name in ("y", "product", "square")
+        ],
+        [numpy_helper.from_array(weights, "w")],
     )
     opset = helper.make_opsetid("", OPSET)
     content = helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
-    x = np.array([[1.0001, 2.0001]], np.float32)
-    assert OpenvinoNetwork(content, "bf16 convolutions")({"x": x})[0].tolist() == (-x).tolist()
+    (only,) = split_at_convolutions(openvino_core().read_model(content))
+    types = {node.get_friendly_name(): node.get_element_type().get_type_name() for node in only.model.get_ops()}
+    assert (only.precision, types["product"], types["square"]) == ("f32", "bf16", "f32")
+
+    x = np.array([[[1.0001, 2.0001], [-3.0001, 4.0001]]], np.float32)
+    y, product, square = (array.copy() for array in OpenvinoNetwork(content, "bf16 convolutions")({"x": x}))
+    assert y.tolist() == (-x).tolist()
+    assert product == pytest.approx(x @ weights, rel=0.02, abs=0.02)
+    assert square == pytest.approx(product @ y, rel=1e-5)

@@ -30,7 +30,7 @@ from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
 from models.hand.crop import MIRROR_X, hand_box
 from models.hand.pose_prior import PosePriorSettings, as_a_hand
-from models.hand.seen_points import towards_points, triangulate_points
+from models.hand.seen_points import towards_points, triangulate_seen
 
 
 class _CropsInSet(NamedTuple):
@@ -288,13 +288,14 @@ class UstHandEstimator:
         finite = np.isfinite(joints_m).all() and np.isfinite(covariance_m2).all()
         if len(show) < 2 or not (finite and show_a_hand(presence, judge)):
             return None
-        look = begun.looks.get(track.track_id) or HandLook(
-            views, said.keypoints_px[index, : len(views.cameras)].astype(np.float64), presence
-        )
+        seen_px = said.keypoints_px[index, : len(views.cameras)].astype(np.float64)
+        seen_views, views = views, views.only(show)
+        keypoints_px, confidence = seen_px[show], said.confidence[index, show].astype(np.float64)
+        alike_px = self.pipeline.engine.shape.crop_px * judge.view_agrees / 2
+        seen = triangulate_seen(np.stack(views.P_crop), keypoints_px, confidence, alike_px)
+        alike_m = views.to_world_m(seen.alike_m)
+        look = begun.looks.get(track.track_id) or HandLook(seen_views, seen_px, presence, alike_m)
         self._second_look.learn(track, look, joints_m)
-        views = views.only(show)
-        keypoints_px = said.keypoints_px[index, show].astype(np.float64)
-        confidence = said.confidence[index, show].astype(np.float64)
         apart = views.crop_distance(keypoints_px, joints_m) / self.pipeline.engine.shape.crop_px
         if np.median(apart) > judge.disagreement:
             return None
@@ -305,8 +306,7 @@ class UstHandEstimator:
         if sized:
             track.bones.add(joints_m)
         if self.pipeline.engine.shape.upright:
-            points_m = triangulate_points(np.stack(views.P_crop), keypoints_px, confidence)
-            joints_m = towards_points(joints_m, views.to_world_m(points_m), len(show))
+            joints_m = towards_points(joints_m, views.to_world_m(seen.joints_m), len(show))
         # Of two views of a quick hand the network errs in depth, and says so: the hand's bones then say where it is.
         joints_m, pose = as_a_hand(joints_m, covariance_m2, len(show), track.bones, track.side, track.pose, self._prior)
         if not sized:
@@ -316,7 +316,7 @@ class UstHandEstimator:
         track.pose = pose
         right = said.right[index, show].astype(np.float64)
         track.add_handedness_evidence(1 - right if track.mirror else right)
-        errors = errors_px(views, keypoints_px, confidence, joints_m)
+        errors = errors_px(views, keypoints_px, joints_m, seen.blind_m)
         agree = apart < 2 * np.median(apart) + 0.02
         return Hand(
             side=track.side,

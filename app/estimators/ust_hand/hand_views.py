@@ -10,13 +10,12 @@ from app.estimators.settings import JudgeSettings, ViewChoiceSettings
 from app.estimators.ust_hand.view_choice import SeenIn, best_views
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig, RigCamera
-from calibration.triangulation import Observations, triangulate_without_each
+from calibration.triangulation import Observations
 from deploy.batches import CropBatch
 from models.hand.crop import MIRROR_X, Crop, make_crop, to_pixels
 from models.hand.seen_points import crop_observations
 from models.hand.upright import make_upright_crop
 
-_LEAST_CONFIDENCE = 1e-3
 _NEAREST_M = 0.05
 
 
@@ -168,21 +167,17 @@ class ViewErrors(NamedTuple):
 
 
 def errors_px(
-    views: HandViews, keypoints_px: np.ndarray, confidence: np.ndarray, joints_world_m: np.ndarray
+    views: HandViews, keypoints_px: np.ndarray, joints_world_m: np.ndarray, blind_m: np.ndarray
 ) -> ViewErrors:
-    """Errors in image pixels of joints (J, 3) against keypoints (V, J, 2), crop pixels, with `confidence` (V, J).
+    """Errors in image pixels of joints (J, 3) against keypoints (V, J, 2), crop pixels.
 
-    Leave-one-out: each view's keypoint against the joint triangulated from the other views' keypoints.
+    Leave-one-out: each view's keypoint against the joint of the other views alone, `blind_m` (V, J, 3), hand-centred.
     """
-    count = len(views.cameras)
-    observed = views.observations(keypoints_px, 1 / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE)))
-    blind_m = triangulate_without_each(observed, iterations=2)[0, 1:]
-    image_px = np.stack([crop.to_image_px(each) for crop, each in zip(views.crops, keypoints_px, strict=True)])
     joints_m = views.to_hand_m(joints_world_m)
-
-    def error(points_m: np.ndarray) -> np.ndarray:
-        crop_px = [to_pixels(P, each) for P, each in zip(views.P_crop, points_m, strict=True)]
-        there = [crop.to_image_px(each) for crop, each in zip(views.crops, crop_px, strict=True)]
-        return np.linalg.norm(np.stack(there) - image_px, axis=-1)
-
-    return ViewErrors(image_px, error(np.broadcast_to(joints_m, (count, *joints_m.shape))), error(blind_m))
+    of_views = []
+    for crop, P, seen_px, others_m in zip(views.crops, views.P_crop, keypoints_px, blind_m, strict=True):
+        of_views.append(crop.to_image_px(np.stack([seen_px, to_pixels(P, joints_m), to_pixels(P, others_m)])))
+    image_px, joints_px, blind_px = np.stack(of_views, axis=1)
+    return ViewErrors(
+        image_px, np.linalg.norm(joints_px - image_px, axis=-1), np.linalg.norm(blind_px - image_px, axis=-1)
+    )

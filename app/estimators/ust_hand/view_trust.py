@@ -70,11 +70,15 @@ class ViewTrust:
 
 @dataclass(frozen=True)
 class HandLook:
-    """What a network said of a hand's views: `keypoints_px` (V, J, 2), crop pixels, and `presence` (V,)."""
+    """What a network said of a hand's views: `keypoints_px` (V, J, 2), crop pixels, and `presence` (V,).
+
+    `agreed_world_m` (J, 3), where it is known: the joints that the views agree on which show a hand.
+    """
 
     views: HandViews
     keypoints_px: np.ndarray
     presence: np.ndarray
+    agreed_world_m: np.ndarray | None = None
 
     def apart(self, joints_world_m: np.ndarray, crop_px: int) -> np.ndarray:
         """Median distance (V,) from the projections of joints (J, 3), as a share of the crop."""
@@ -88,7 +92,10 @@ class HandLook:
         shows = self.presence >= judge.least_presence_of_view
         apart = self.apart(joints_world_m, crop_px)
         if shows.sum() >= 3 and apart[shows].max() > judge.view_agrees / 2:
-            apart = self.apart(self._agreed_m(shows, crop_px * judge.view_agrees / 2), crop_px)
+            agreed_m = self.agreed_world_m
+            if agreed_m is None:
+                agreed_m = self._agreed_m(shows, crop_px * judge.view_agrees / 2)
+            apart = self.apart(agreed_m, crop_px)
         sights: dict[str, Sight] = {}
         for view, camera in enumerate(self.views.cameras):
             others = shows & (self.presence >= judge.least_presence) & (apart < judge.view_elsewhere)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from calibration.triangulation import triangulate
 from models.hand.crop import hand_box, make_crop
-from models.hand.seen_points import towards_points, triangulate_points
+from models.hand.seen_points import crop_observations, towards_points, triangulate_points, triangulate_seen
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 
@@ -41,6 +42,24 @@ def test_a_point_far_off_in_one_view_hardly_counts_and_a_doubted_one_counts_less
     confidence[1, 12] = 0.1
     doubted_m = np.linalg.norm(triangulate_points(P_crop, wrong_px, confidence) - joints_m, axis=1)
     assert doubted_m[12] < 0.5 * off_m[12]
+
+
+def test_what_is_triangulated_at_once_is_what_each_gives_alone() -> None:
+    P_crop, keypoints_px, _ = seen()
+    random = np.random.default_rng(0)
+    keypoints_px = keypoints_px + random.normal(0, 2, keypoints_px.shape)
+    confidence = random.uniform(0.05, 1, (4, 21))
+    found = triangulate_seen(P_crop, keypoints_px, confidence, 4.0)
+    assert found.joints_m == pytest.approx(triangulate_points(P_crop, keypoints_px, confidence), abs=1e-9)
+
+    def alone(std_px: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return triangulate(crop_observations(P_crop, keypoints_px, std_px, views), iterations=3).points_m[0]
+
+    assert found.alike_m == pytest.approx(alone(np.full((4, 21), 4.0), np.ones(4, bool)), abs=1e-9)
+    for view in range(4):
+        others = alone(1 / np.sqrt(confidence), np.arange(4) != view)
+        # Of three views the best start is looked for among other subsets of them.
+        assert np.linalg.norm(found.blind_m[view] - others, axis=1) == pytest.approx(0, abs=1e-4)
 
 
 def test_joints_go_half_way_to_the_points_that_there_are_but_of_two_views() -> None:
