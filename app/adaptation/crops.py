@@ -24,7 +24,8 @@ from models.data.crop_cache import MARGIN, CacheManifest, Shard, shard_path, wri
 from models.files.npyfile import write_npy
 from models.files.npzfile import read_npz, write_npz
 from models.hand.crop import MIRROR_X, Crop, hand_box
-from models.hand.upright import make_upright_crop
+from models.hand.crop_light import well_lit
+from models.hand.upright import is_in_front, make_upright_crop
 
 IMAGE_PX = 224
 _NEAREST_M = 0.05
@@ -99,13 +100,13 @@ def _of_set(rig: Rig, frame_set: FrameSet, hands: Stretch, taught: Taught, size_
                 continue
             lag_s = (frame.capture_time_ns - frame_set.reference_time_ns) * _NS
             there_m = joints_m + lag_s * taught.velocity_m_s[hand]
-            if not _in_image(camera, there_m):
+            if not (_in_image(camera, there_m) and is_in_front(camera, target_m, there_m)):
                 continue
             crop = make_upright_crop(camera, target_m, there_m, size_px, not right, MARGIN)
             P_crop = crop.P_crop.copy()
             turn = np.eye(3) if right else MIRROR_X
             P_crop[:, 3] += P_crop[:, :3] @ (turn @ (lag_s * taught.velocity_m_s[hand].mean(0)))
-            image_rgb = cv2.cvtColor(crop.image(frame.pixels), cv2.COLOR_BGR2RGB)
+            image_rgb = cv2.cvtColor(well_lit(crop.image(frame.pixels)), cv2.COLOR_BGR2RGB)
             yield _Cut(hand=int(hand), view=view, crop=crop, P_crop=P_crop, target_m=target_m, image_rgb=image_rgb)
 
 

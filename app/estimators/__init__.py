@@ -21,8 +21,10 @@ def make_estimator(
     engine: str = "auto",
     detector: Detector | None = None,
     hands: int = 2,
+    newest_only: bool = False,
 ) -> Estimator:
-    """The estimator of that name for a rig, for at most so many `hands`.
+    """The estimator of that name for a rig, for at most so many `hands`; `newest_only` where it gets, as live, only the
+    newest set that there is.
 
     `engine` runs the network of `ust-hand`, whose `checkpoint` may be an engine directory, or those of `mediapipe`.
     `detector` takes the place of MediaPipe's own in `mediapipe`, and in what finds hands for `ust-hand`.
@@ -40,7 +42,7 @@ def make_estimator(
 
         return MultiViewEstimator(rig, SimulatedDetector(rig, seed=seed), hands, definition="anatomical")
     if name == "ust-hand":
-        return _ust_hand(rig, checkpoint, engine, detector, hands)
+        return _ust_hand(rig, checkpoint, engine, detector, hands, newest_only)
     raise UserError(f"unknown estimator `{name}`; known: {', '.join(ESTIMATORS)}.")
 
 
@@ -57,7 +59,9 @@ def make_detector(path: str | None, engine: str = "auto") -> Detector | None:
     return UserDetector(Path(path), MediaPipeHands(engine=engine), engine)
 
 
-def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | None, hands: int) -> Estimator:
+def _ust_hand(
+    rig: Rig, checkpoint: str, engine_name: str, detector: Detector | None, hands: int, newest_only: bool
+) -> Estimator:
     from app.estimators.ust_hand.estimator import UstHandEstimator
     from app.estimators.ust_hand.hand_finder import DetectorFinder, VolumeSearch
     from deploy.engines import live_engines
@@ -76,4 +80,4 @@ def _ust_hand(rig: Rig, checkpoint: str, engine_name: str, detector: Detector | 
     except UserError as error:
         log.info("worker: hands are first searched for by the network itself, since %s", error)
         finder = VolumeSearch(rig, pipeline)
-    return UstHandEstimator(rig, pipeline, finder)
+    return UstHandEstimator(rig, pipeline, finder, newest_only=newest_only)

@@ -12,6 +12,8 @@ class TrackerSettings:
     """m2/s3, of the joints' white acceleration: how soon the motion filter forgets a speed."""
     start_speed_sd_m_s: float = 0.5
     """Of a joint whose hand was just found, along each axis: an unhurried gesture."""
+    coast_s: float = 0.5
+    """For so long a joint that is not seen goes on at its speed."""
     measured_sd_m: float = 0.004
     """The least error that a joint's measurement is believed to have: that of a good triangulation."""
     sure_sd_m: float = 0.02

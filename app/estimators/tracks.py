@@ -40,7 +40,7 @@ class Motion:
         )
 
     def predict(self, time_ns: int) -> "Motion":
-        """The state at a later time."""
+        """The state at a later time. Joints stop after a while, since each at its own speed they would fly apart."""
         dt = max((time_ns - self.time_ns) * 1e-9, 1e-4)
         noise = self.settings.acceleration_psd * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
         # F V F' with F = [[1, dt], [0, 1]], written out.
@@ -51,7 +51,7 @@ class Motion:
         variance[:, 1, 0] += speed
         return Motion(
             time_ns=time_ns,
-            position_m=self.position_m + dt * self.velocity_m_s,
+            position_m=self.position_m + min(dt, self.settings.coast_s) * self.velocity_m_s,
             velocity_m_s=self.velocity_m_s,
             variance=variance,
             settings=self.settings,
@@ -122,9 +122,18 @@ class HandTrack:
         self.sure = middle(variance_m2) < settings.sure_sd_m**2
 
     def restart(self, time_ns: int, joints_m: np.ndarray, variance_m2: float) -> None:
-        """The hand was found elsewhere than its motion says: it goes on from there, and is not seen by that yet."""
-        self.motion = Motion.start(time_ns, joints_m, variance_m2, self.motion.settings)
+        """The hand was found at a place, by which it is not seen yet: it goes on from there, and at its speed where the
+        place is about where its motion says."""
+        settings, expected = self.motion.settings, self.motion.predict(time_ns)
+        if same_hand(expected.position_m, joints_m, settings):
+            self.motion = expected.update(joints_m, np.full(len(joints_m), variance_m2))
+        else:
+            self.motion = Motion.start(time_ns, joints_m, variance_m2, settings)
         self.joints_m = joints_m
+
+    def apart_m(self, now_ns: int, joints_m: np.ndarray) -> float:
+        """How far the middle of joints (21, 3) is from where this hand is expected now."""
+        return float(np.linalg.norm(self.motion.predict(now_ns).position_m.mean(0) - joints_m.mean(0)))
 
     def miss(self) -> None:
         self.misses += 1

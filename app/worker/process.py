@@ -97,6 +97,7 @@ class Worker:
             settings.engine,
             make_detector(settings.detector, settings.engine if settings.estimator == "mediapipe" else "auto"),
             settings.hands,
+            self._policy.newest_only,
         )
         if self._poses is not None:
             self._poses.begin(self._estimator.definition)

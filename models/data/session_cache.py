@@ -18,6 +18,7 @@ from models.data.hand_sequence import HandSequence, crops_of, to_shard
 from models.files.labels import Labels, read_labels
 from models.files.truth import Truth, read_truth
 from models.hand.crop import Crop
+from models.hand.crop_light import well_lit
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ def _cut(
                 if image is None or crop is None:
                     planned[index][0][at][view] = None
                 else:
-                    cut[index][at].append(np.ascontiguousarray(crop.image(image)[..., ::-1]))
+                    cut[index][at].append(np.ascontiguousarray(well_lit(crop.image(image))[..., ::-1]))
     shards = []
     for (sequence, _), (crops, targets_m), pictures in zip(sequences, planned, cut, strict=True):
         joints_m = visible = None

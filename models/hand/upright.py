@@ -18,6 +18,7 @@ PALM = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
 
 _PLAIN_HALF_WIDTH_M = 0.15
 _LEAST_SIDE_PX = 1.0
+_NEAREST_JOINT_M = 0.01
 
 
 class Square(NamedTuple):
@@ -39,6 +40,13 @@ def square_around(keypoints_px: np.ndarray) -> Square:
     return Square(centre_px, max(2.0 * float((high - low).max()), _LEAST_SIDE_PX), angle_rad)
 
 
+def is_in_front(camera: RigCamera, target_world_m: np.ndarray, joints_world_m: np.ndarray) -> bool:
+    """Whether a camera that turns towards the target (3,) has all joints (21, 3) before it."""
+    towards = target_world_m - camera.centre_world_m
+    along_m = (joints_world_m - camera.centre_world_m) @ (towards / np.linalg.norm(towards))
+    return bool(along_m.min() > _NEAREST_JOINT_M)
+
+
 def make_upright_crop(
     camera: RigCamera,
     target_world_m: np.ndarray,
@@ -49,7 +57,7 @@ def make_upright_crop(
 ) -> Crop:
     """The crop that shows `margin` times the square around the joints (21, 3), with its zero at the target (3,).
 
-    Raises ValueError where the target or a joint is not in front of the camera.
+    Raises ValueError where the target or a joint is not in front of the camera, see `is_in_front`.
     """
     plain = make_crop(camera, target_world_m, _PLAIN_HALF_WIDTH_M, size_px)
     keypoints_px = plain.project(joints_world_m - target_world_m)

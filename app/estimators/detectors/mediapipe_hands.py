@@ -17,6 +17,7 @@ from app.estimators.detectors.sharpness import blur_px
 from calibration.frames import Frame
 from calibration.hand import hand_size_px
 from deploy.image_engines import load_image_network
+from models.hand.crop_light import well_lit
 from models.weights import mediapipe_model
 
 CROP_PX = 224
@@ -108,9 +109,8 @@ class MediaPipeHands:
         if not candidates:
             return []
         crops_bgr = [candidate.crop.cut(images[candidate.view], CROP_PX) for candidate in candidates]
-        landmarks, presence, handedness = self._landmarks(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) for crop in crops_bgr)[
-            :3
-        ]
+        crops_rgb = (cv2.cvtColor(well_lit(crop), cv2.COLOR_BGR2RGB) for crop in crops_bgr)
+        landmarks, presence, handedness = self._landmarks(crops_rgb)[:3]
         return [
             detection_of(
                 self.settings,

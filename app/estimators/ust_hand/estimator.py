@@ -23,7 +23,7 @@ from app.estimators.ust_hand.shared_pictures import made_of_others
 from app.estimators.ust_hand.view_trust import HandLook, ViewTrust
 from app.estimators.view_watch import ViewWatch
 from calibration.frames import FrameSet
-from calibration.hand import Definition, bone_lengths
+from calibration.hand import Definition, Side, bone_lengths
 from calibration.rig import Rig
 from deploy.batches import Refined, Stage1Keypoints, empty_crops
 from deploy.engines.engine import HandRing
@@ -59,7 +59,8 @@ class _BegunSet:
 class UstHandEstimator:
     """Hands, as many as the pipeline has slots for, from any two or more views of a rig.
 
-    `finder` looks for the hands that are not followed; it is asked now and then while some are.
+    `finder` looks for the hands that are not followed; it is asked now and then while some are. `newest_only`: sets are
+    left out that come while one is estimated.
     """
 
     name = "ust-hand"
@@ -73,6 +74,7 @@ class UstHandEstimator:
         search: FinderSettings = FinderSettings(),  # noqa: B008 - frozen
         judge: JudgeSettings = JudgeSettings(),  # noqa: B008 - frozen
         prior: PosePriorSettings = PosePriorSettings(),  # noqa: B008 - frozen
+        newest_only: bool = False,
     ) -> None:
         self.rig = rig
         self.pipeline = pipeline
@@ -82,7 +84,7 @@ class UstHandEstimator:
         self._tracks: HandTracks[HandInCrops] = HandTracks(pipeline.hands, tracker)
         self._lost: list[tuple[int, np.ndarray]] = []
         self._asked_ns: int | None = None
-        self._sequences: dict[str, int] = {}
+        self._newest_only, self._last_index = newest_only, -1
         self._begun_ns: int | None = None
         self._watch = ViewWatch()
         self._second_look = SecondLook(rig, pipeline, self._watch, judge)
@@ -105,7 +107,7 @@ class UstHandEstimator:
             if len(frame_set.frames) < 2:
                 self._skip(self._tracks)
                 unseen = self._unseen([], now_ns, looked=False)
-                return lambda: Estimate(hands=[], looked=False, unseen=unseen)
+                return lambda: Estimate(hands=[], looked=False, unseen=unseen, notes=self._watch.notes())
             keeps_up = self._keeps_up(frame_set)
             seen_by = self._find(frame_set, keeps_up)
             find_ms = _since(clock)
@@ -126,7 +128,9 @@ class UstHandEstimator:
         stage_ms = {"find": find_ms, "crop": _since(clock)}
         if not seen:
             unseen = self._unseen([], now_ns, looked=True)
-            return lambda: Estimate(hands=[], unseen=unseen, views_with_hand=seen_by, stage_ms=stage_ms)
+            return lambda: Estimate(
+                hands=[], unseen=unseen, notes=self._watch.notes(), views_with_hand=seen_by, stage_ms=stage_ms
+            )
 
         clock = time.perf_counter()
         slots = [track.slot for track in seen]
@@ -172,6 +176,7 @@ class UstHandEstimator:
             hand = self._judge(crops.track, crops.views, begun, index, joints_m, covariance_m2)
             judged.append((crops, hand, covariance_m2))
         found = self._one_of_each([hand for _, hand, _ in judged if hand is not None])
+        self._turn_round()
         published = {hand.track_id for hand in found} - made_of_others(found, self.rig, self._judging.same_picture)
         hands = []
         for (track, _, ring, frame), hand, covariance_m2 in judged:
@@ -192,6 +197,17 @@ class UstHandEstimator:
             self._drop_lost(begun.now_ns)
         return hands
 
+    def _turn_round(self) -> None:
+        """Hands that turned out to be of the other side begin anew as those."""
+        tracks = list(self._tracks)
+        rights = decide_sides([track.right_log_odds for track in tracks], self._tracks.settings)
+        for track, right in zip(tracks, rights, strict=True):
+            surely = abs(track.right_log_odds) >= self._tracks.settings.evidence_limit / 2
+            if surely and right == (track.right_log_odds > 0) and right != (track.side == "right"):
+                track.side, track.pose = "right" if right else "left", None
+                self.pipeline.remove_hand(track.slot)
+                track.slot = self.pipeline.add_hand(_mirror_of(track.side))
+
     def close(self) -> None:
         self.finder.close()
         self.pipeline.close()
@@ -204,7 +220,7 @@ class UstHandEstimator:
         now_ns, search = frame_set.reference_time_ns, self._search
         recent = self._asked_ns is not None and 0 <= now_ns - self._asked_ns < search.period_s * 1e9
         unseen = [track for track in self._tracks if now_ns - track.seen_time_ns >= search.missed_for_s * 1e9]
-        missed = [track for track in unseen if keeps_up or track.misses]
+        missed = [track for track in unseen if keeps_up or track.misses or self._paused(track, now_ns)]
         if (self._tracks.full and not missed) or (len(self._tracks) and recent):
             return 0
         self._asked_ns = now_ns
@@ -215,7 +231,8 @@ class UstHandEstimator:
         for found in self.finder.find(trusted, followed_m, lost_m):
             if any(same_hand(track.joints_m, found.joints_m, self._tracks.settings) for track in followed):
                 continue
-            same = next((track for track in missed if track.side == found.side), None)
+            of_side = [track for track in missed if track.side == found.side]
+            same = min(of_side, key=lambda track: track.apart_m(now_ns, found.joints_m), default=None)
             evidence = [*(track.right_log_odds for track in self._tracks), found.right_log_odds]
             rights = decide_sides(evidence, self._tracks.settings)
             if same is not None:
@@ -233,17 +250,20 @@ class UstHandEstimator:
             self._search.found_sd_m**2,
             side=found.side,
             right_log_odds=found.right_log_odds,
-            slot=self.pipeline.add_hand(MIRROR_X if found.side == "left" else np.eye(3)),
+            slot=self.pipeline.add_hand(_mirror_of(found.side)),
             half_width_m=hand_box(found.joints_m)[1],
             trust=ViewTrust(self._judging),
         )
         self._tracks.add(track)
 
+    def _paused(self, track: HandInCrops, now_ns: int) -> bool:
+        """Whether it was not looked for for so long that it may be anywhere."""
+        return now_ns - track.seen_time_ns >= self._tracks.settings.keep_s * 1e9
+
     def _keeps_up(self, frame_set: FrameSet) -> bool:
-        """Whether each camera's frame is the one after the last set's."""
-        before, now = self._sequences, {name: frame.sequence for name, frame in frame_set.frames.items()}
-        self._sequences = before | now
-        return all(sequence - before.get(name, sequence - 1) <= 1 for name, sequence in now.items())
+        """Whether no set was left out since the last one because that took long."""
+        last, self._last_index = self._last_index, frame_set.index
+        return not self._newest_only or frame_set.index == last + 1
 
     def _places(self, now_ns: int, frame_set: FrameSet, keeps_up: bool) -> dict[int, np.ndarray]:
         """Where the joints (21, 3) of each slot's hand are to be expected: where its motion says or, where that is
@@ -374,6 +394,10 @@ class UstHandEstimator:
         for track in self._tracks.drop_lost(now_ns):
             self._lost = [*self._lost, (now_ns, track.joints_m)][-self._tracks.limit :]
             self.pipeline.remove_hand(track.slot)
+
+
+def _mirror_of(side: Side) -> np.ndarray:
+    return MIRROR_X if side == "left" else np.eye(3)
 
 
 def _since(start_s: float) -> float:

@@ -13,8 +13,9 @@ from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations
 from deploy.batches import CropBatch
 from models.hand.crop import MIRROR_X, Crop, make_crop, to_pixels
+from models.hand.crop_light import well_lit
 from models.hand.seen_points import crop_observations
-from models.hand.upright import make_upright_crop
+from models.hand.upright import is_in_front, make_upright_crop
 
 _NEAREST_M = 0.05
 
@@ -55,19 +56,19 @@ class HandViews:
         views = cls(target_world_m=target_world_m, mirror=mirror)
         size_px = into.crops_rgb.shape[1]
         into.view_mask[:] = False
-        for camera, frame in _that_see(rig, frame_set, target_world_m, half_width_m, into, seen_in):
+        for camera, frame in _that_see(rig, frame_set, target_world_m, joints_world_m, half_width_m, into, seen_in):
             if joints_world_m is None:
                 crop = make_crop(camera, target_world_m, half_width_m, size_px, mirror=mirror)
             else:
                 crop = make_upright_crop(camera, target_world_m, joints_world_m, size_px, mirror=mirror)
             at = len(views.cameras)
-            crop.image(frame.pixels, into.crops_rgb[at])
+            pixels = well_lit(crop.image(frame.pixels, into.crops_rgb[at]))
             if not frame.intact():
                 continue
             moved_m = views.turn @ velocity_m_s * (frame.capture_time_ns - frame_set.reference_time_ns) * 1e-9
             P_crop = crop.P_crop.copy()
             P_crop[:, 3] += P_crop[:, :3] @ moved_m
-            cv2.cvtColor(into.crops_rgb[at], cv2.COLOR_BGR2RGB, into.crops_rgb[at])
+            cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, into.crops_rgb[at])
             into.P_crop[at] = P_crop
             into.view_mask[at] = True
             views.cameras.append(camera)
@@ -115,12 +116,14 @@ def _that_see(
     rig: Rig,
     frame_set: FrameSet,
     target_m: np.ndarray,
+    joints_m: np.ndarray | None,
     half_width_m: float,
     into: CropBatch,
     seen_in: SeenIn | None,
     choice: ViewChoiceSettings = ViewChoiceSettings(),  # noqa: B008 - frozen
 ) -> list[tuple[RigCamera, Frame]]:
-    """Of the cameras that have the target (3,) in their image the best ones, as many as `into` has room for."""
+    """Of the cameras that have the target (3,) in their image, and joints (21, 3) where they are given in front, the
+    best ones, as many as `into` has room for."""
     seen, places = [], []
     for camera in rig.cameras:
         frame = frame_set.frames.get(camera.camera_id)
@@ -130,6 +133,8 @@ def _that_see(
         middle_px = camera.project(target_m[None])[0]
         depth_m = camera.T_cam_world[2] @ np.append(target_m, 1)
         if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < size_px)).all():
+            continue
+        if joints_m is not None and not is_in_front(camera, target_m, joints_m):
             continue
         seen.append((camera, frame))
         places.append((middle_px, depth_m, size_px))

@@ -77,6 +77,20 @@ def test_a_wrong_view_shows_in_its_own_leave_one_out_error():
     assert errors.leave_one_out_px[:, :8] == pytest.approx(0, abs=1e-4)
 
 
+def test_a_camera_that_a_hand_reaches_behind_is_left_out_of_upright_crops():
+    """A hand of 20 cm whose middle is 7 cm from a lens: the finger behind that is in no image of it."""
+    camera = RIG.cameras[0]
+    forward = camera.T_cam_world[2, :3]
+    joints = hands_at(1.0)["right"]
+    stretched = np.linspace(-0.1, 0.1, 21)[:, None] * forward + 0.05 * (joints - joints.mean(0))
+    joints = camera.centre_world_m + 0.07 * forward + stretched
+    into = empty_crops(1, 4, 128).hand(0)
+    views = HandViews.look(RIG, frame_set(), joints.mean(0), np.zeros(3), 0.1, False, into, joints)
+    assert camera.camera_id not in [each.camera_id for each in views.cameras]
+    plain = HandViews.look(RIG, frame_set(), joints.mean(0), np.zeros(3), 0.1, False, into)
+    assert camera.camera_id in [each.camera_id for each in plain.cameras]
+
+
 def test_a_camera_that_is_late_sees_a_moving_hand_where_it_was_then():
     velocity = np.array([0.4, -0.8, 0.3])
     views, joints = look("left", velocity, cam_1=12.0)
