@@ -41,14 +41,14 @@ class RollingCameraRates:
         for camera_id, report in message.cameras.items():
             past = self._past.setdefault(camera_id, deque())
             past.append((now_ns, report.frames, _latency_ms(report, message.hops_ns.get("published"))))
+            _forget(past, now_ns)
             self._lost[camera_id] = report.dropped + report.late + report.stale + report.corrupt
 
     def figures(self, camera_id: str, now_ns: int) -> CameraRates:
         past = self._past.get(camera_id)
         if past is None:
             return CameraRates()
-        while past and past[0][0] < now_ns - _WINDOW_NS:
-            past.popleft()
+        _forget(past, now_ns)
         lost = self._lost[camera_id]
         if len(past) < 2:
             return CameraRates(lost=lost)
@@ -59,6 +59,12 @@ class RollingCameraRates:
             latency_ms=float(np.median(latencies)) if latencies else None,
             lost=lost,
         )
+
+
+def _forget(past: deque[tuple[int, int, float | None]], now_ns: int) -> None:
+    """What is older than the window; not every view asks for figures."""
+    while past and past[0][0] < now_ns - _WINDOW_NS:
+        past.popleft()
 
 
 def _latency_ms(report: CameraReport, published_ns: int | None) -> float | None:

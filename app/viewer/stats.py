@@ -50,6 +50,7 @@ class RollingStats:
             self._times.append((hops["published"], (hops["published"] - hops["grab"]) / 1e6))
             if "light" in hops:
                 self._photons.append((hops["published"], (hops["published"] - hops["light"]) / 1e6))
+            self._forget(hops["published"])
         for name, ms in pose_set.stage_ms.items():
             self._stages[name].append(ms)
 
@@ -64,8 +65,7 @@ class RollingStats:
 
     def figures(self, now_ns: int) -> Figures:
         """Figures at `now_ns`, monotonic. The rate counts the whole window, so that it falls when poses stop."""
-        while self._times and self._times[0][0] < now_ns - self._window_ns:
-            self._times.popleft()
+        self._forget(now_ns)
         if self._newest is None:
             return Figures()
         reports = self._newest.cameras.values()
@@ -80,9 +80,13 @@ class RollingStats:
         latencies_ms = [latency for _, latency in self._times]
         p50, p99 = np.percentile(latencies_ms, [50, 99])
         rate = (len(self._times) - 1) / span_s if span_s > 0 else None
-        while self._photons and self._photons[0][0] < now_ns - self._window_ns:
-            self._photons.popleft()
         photon_ms = float(np.median([ms for _, ms in self._photons])) if self._photons else None
         return replace(
             figures, rate_hz=rate, latency_p50_ms=float(p50), latency_p99_ms=float(p99), photon_p50_ms=photon_ms
         )
+
+    def _forget(self, now_ns: int) -> None:
+        """What is older than the window; not every view asks for figures."""
+        for past in (self._times, self._photons):
+            while past and past[0][0] < now_ns - self._window_ns:
+                past.popleft()

@@ -1,6 +1,7 @@
 """The viewer's parts that need no window: figures, state, geometry, drawing on images, video."""
 
 import itertools
+import tracemalloc
 
 import msgspec
 import numpy as np
@@ -24,7 +25,7 @@ from calibration.hand import Side
 from calibration.rig import RigCamera
 from models.hand.mesh import load_mesh
 from models.simulation.hands import hands_at
-from tests.support.viewer_scene import TARGET_M, make_meshed_pose, make_pose, make_rig, make_set
+from tests.support.viewer_scene import TARGET_M, make_meshed_pose, make_pose, make_rig, make_set, report
 
 SECOND = 1_000_000_000
 
@@ -89,6 +90,30 @@ def test_a_heartbeat_brings_camera_states_but_no_pose():
     assert shown.fresh() is None
     assert shown.reports()["a"].state == "lost"
     assert shown.is_stale(SECOND) and not shown.is_gone(SECOND) and shown.is_gone(4 * SECOND)
+
+
+def test_old_messages_take_no_memory_where_nobody_asks_for_figures():
+    shown = Shown()
+
+    def run(first_s: int, last_s: int) -> int:
+        """Memory after messages of eight cameras, ten a second, in bytes."""
+        for number in range(10 * first_s, 10 * last_s):
+            now_ns = number * SECOND // 10
+            cameras = {
+                f"cam_{each}": msgspec.structs.replace(report(each), frames=number, capture_time_ns=now_ns)
+                for each in range(8)
+            }
+            message = make_set(now_ns, cameras=cameras)
+            hops_ns = {**message.hops_ns, "light": message.hops_ns["grab"]}
+            shown.take(msgspec.structs.replace(message, hops_ns=hops_ns), now_ns)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        soon = run(0, 30)
+        assert run(30, 330) - soon < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_pause_keeps_the_pose_and_lets_the_end_through():
