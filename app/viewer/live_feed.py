@@ -22,12 +22,17 @@ class LiveFeed:
         self._subscriber = Subscriber(backlog)
         self._addresses = [folder.poses_address, *([folder.recording_address] if with_recorder else [])]
         self._reader = RingReader()
+        self._pids: dict[str, int] = {}
 
     def poll(self) -> Sequence[PoseSet | End | RecordingStatus]:
         while self._addresses:
             self._subscriber.connect(self._addresses.pop())
         received = self._subscriber.receive()
-        return [message for message, _ in received if isinstance(message, PoseSet | End | RecordingStatus)]
+        messages = [message for message, _ in received if isinstance(message, PoseSet | End | RecordingStatus)]
+        for message in messages:
+            if isinstance(message, PoseSet):
+                self._forget_ended(message)
+        return messages
 
     def image(self, slot: SlotRef, width: int) -> np.ndarray | None:
         view = self._reader.view(slot)
@@ -36,6 +41,16 @@ class LiveFeed:
         height = round(slot.height * width / slot.width)
         small = reduced(view, width, height)
         return small if self._reader.intact(slot) else None
+
+    def _forget_ended(self, pose_set: PoseSet) -> None:
+        """Give back the memory of a camera's last grabber where another has taken its place."""
+        for camera_id, report in pose_set.cameras.items():
+            if report.slot is None:
+                continue
+            pid = self._pids.setdefault(camera_id, report.slot.pid)
+            if pid != report.slot.pid:
+                self._reader.forget(pid)
+                self._pids[camera_id] = report.slot.pid
 
     def close(self) -> None:
         self._subscriber.close()
