@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app.run.settings import MOST_HANDS
 from app.transport.messages import HandPose
 from app.viewer import palette
 from app.viewer.measure import Distance
 from app.viewer.sheet import Sheet
 
-_WIDTH, _ROW, _MOST_ROWS = 252, 26, 8
+_WIDTH, _ROW = 252, 26
 
 
 def hand_card(hands: Sequence[HandPose], now_ns: int, views: int, old: bool, scale: float) -> Sheet:
@@ -17,8 +18,8 @@ def hand_card(hands: Sequence[HandPose], now_ns: int, views: int, old: bool, sca
 
     `now_ns` is the set's time on the clock of the hands' capture times; `old` that the set is no longer true.
     """
-    sheet = Sheet(_WIDTH, _ROW * min(len(hands), _MOST_ROWS) + 8, scale)
-    for row, hand in enumerate(hands[:_MOST_ROWS]):
+    sheet = Sheet(_WIDTH, _ROW * min(len(hands), MOST_HANDS) + 8, scale)
+    for row, hand in enumerate(hands[:MOST_HANDS]):
         y = 4 + _ROW * (row + 0.5)
         sheet.text(hand.hand, 12, y, 15, palette.STALE if old else palette.HANDS[hand.hand])
         sheet.text(str(hand.track_id), 76, y, 13, palette.QUIET, align=1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import open3d as o3d
 
+from app.run.settings import MOST_HANDS
 from app.transport.messages import HandPose
 from app.viewer import palette
 from app.viewer.arm_lines import ArmLines
@@ -22,7 +23,6 @@ from app.viewer.uncertainty import cloud
 from app.viewer.view import Viewpoint
 from calibration.rig import Rig, RigCamera
 
-_MOST_HANDS = 4
 _FAR = 40.0
 _NEAR = 0.01
 _BACKDROP = 25.0
@@ -126,15 +126,15 @@ class Scene:
 
     def pass_by(self, poses: list[HandPose]) -> None:
         """The hands of a set, for their trails, whether or not it is the one that is then drawn."""
-        self._trails.add(poses[:_MOST_HANDS])
+        self._trails.add(poses[:MOST_HANDS])
 
     def restart_trails(self, past: Sequence[Sequence[HandPose]]) -> None:
         """The hands of these sets, the newest last, and of none before."""
-        self._trails.restart(past)
+        self._trails.restart([poses[:MOST_HANDS] for poses in past])
 
     def set_hands(self, poses: list[HandPose]) -> None:
         """New hands; replaces all that were there."""
-        self._poses = poses[:_MOST_HANDS]
+        self._poses = poses[:MOST_HANDS]
         self._trails.renew()
         while len(self._hands) < len(self._poses):
             self._hands.append(HandItems(self._window, self.stage, self._surface))

@@ -7,6 +7,7 @@ import numpy as np
 import viser
 import viser.transforms
 
+from app.run.settings import MOST_HANDS
 from app.transport.messages import HandPose
 from app.viewer import palette
 from app.viewer.feed import Feed
@@ -20,7 +21,6 @@ from app.viewer.view import home_view
 from app.web.figures import figures_html
 from calibration.rig import Rig, RigCamera
 
-_MOST_HANDS = 8
 _TRAIL_SETS = 12
 _TRAIL_JOINTS = (4, 8, 12, 16, 20)
 _PICTURE_WIDTH = 320
@@ -176,7 +176,7 @@ class WebScene:
             thickness_units="screen",
         )  # fmt: skip
         surface = HandSurface()
-        self._hands = [_WebHand(server, number, surface) for number in range(_MOST_HANDS)]
+        self._hands = [_WebHand(server, number, surface) for number in range(MOST_HANDS)]
         self._cameras = {camera.camera_id: _WebCamera(server, rig, camera) for camera in rig.cameras}
         self._pictures_ns = self._figures_ns = -(10**18)
         self._drawn_for: tuple[bool, bool] | None = None

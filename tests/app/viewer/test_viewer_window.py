@@ -1,5 +1,6 @@
 """The viewer's window, really opened: on a private X display, and without any display."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from app.run.settings import MOST_HANDS
 from app.transport.messages import CameraReport, HandPose
 from app.viewer import palette
 from app.viewer.replay import Replay
@@ -22,6 +24,7 @@ from app.viewer.show import run_viewer
 from app.viewer.skeleton import FINGER_OF_JOINT
 from app.viewer.window import ViewerWindow
 from calibration.errors import UserError
+from calibration.hand import Side
 from calibration.rotations import rotation_angle
 from models.hand.mesh import load_mesh
 from models.simulation.hands import hands_at
@@ -147,6 +150,36 @@ def test_two_meshes_are_drawn_in_skin_where_they_project_and_go_when_switched_of
         changed = np.abs(both[mask].astype(int) - picture[mask]).max(axis=1) > 25
         assert 0.1 < changed.mean() < 0.7, pose.hand
         assert empty[mask].max(axis=1).mean() < 60, pose.hand
+
+
+def test_as_many_hands_as_may_be_followed_are_drawn_and_measured_and_have_trails(open_window):
+    sides: list[Side] = ["left", "right"]
+
+    def hands(x_m: float) -> list[HandPose]:
+        return [
+            msgspec.structs.replace(
+                make_meshed_pose(sides[number % 2], TARGET_M + [x_m + 0.2 * column, 0, 0.25 * row]), track_id=number
+            )
+            for number, (row, column) in enumerate(itertools.product((0, 1), (-1.5, -0.5, 0.5, 1.5)))
+        ]
+
+    feed = ListFeed([make_set(0, 0, hands(x_m), LIVE) for x_m in (-0.02, 0.0)], ends=False)
+    window = open_window(feed)
+    window.toggles.frusta = window.toggles.images = False
+    show(window, feed, 0)
+    with_meshes = show(window, feed, 1)
+    window.toggles.mesh = False
+    with_trails = show(window, feed, 2)
+    window.toggles.trail = False
+    empty = show(window, feed, 3)
+    assert len(hands(0.0)) == MOST_HANDS
+    for number, pose in enumerate(hands(0.0)):
+        mask = covered(window, pose)
+        assert mask.sum() > 100
+        assert (np.abs(with_meshes.astype(int) - empty).max(axis=2) > 25)[mask].mean() > 0.9
+        assert (np.abs(with_trails.astype(int) - empty).max(axis=2) > 25)[mask].sum() > 10
+        window.click(window.view.project(np.array(pose.joints_world_m))[9])
+        assert window.measure.joints[-1] == (number, 9)
 
 
 @pytest.mark.parametrize("number", [1, 3])
