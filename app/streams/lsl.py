@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +49,36 @@ def _arm_channels() -> list[tuple[str, str, str]]:
     return labels + [(f"{angle}_std", "degrees", "StandardDeviation") for angle in WRIST_ANGLE_NAMES]
 
 
+Place = tuple[Side, int]
+"""An outlet's: its side, and the number of the person, from 0."""
+
+
+class Places:
+    """Which hand each outlet sends, with as many outlets of each side as `people`.
+
+    A hand keeps its outlet while it is followed as one of that side. One that finds none free waits until one is.
+    """
+
+    def __init__(self, people: int) -> None:
+        sides: tuple[Side, ...] = ("left", "right")
+        self.all: list[Place] = [(side, person) for person in range(people) for side in sides]
+        self._tracks: dict[Place, int] = {}
+
+    def of(self, hands: Sequence[StreamedHand]) -> dict[Place, StreamedHand]:
+        """The hands of the next set, where they are."""
+        there = {(hand.side, hand.track_id): hand for hand in hands}
+        self._tracks = {place: track for place, track in self._tracks.items() if (place[0], track) in there}
+        for hand in hands:
+            free = [place for place in self.all if place[0] == hand.side and place not in self._tracks]
+            if free and hand.track_id not in self._tracks.values():
+                self._tracks[free[0]] = hand.track_id
+        return {place: there[place[0], track] for place, track in self._tracks.items()}
+
+
 class LslSender:
     """A StreamSender. Each set is a sample of every outlet, NaN where its hand is not there.
 
-    Outlets are called `usthand_left` and `usthand_right`; of more people's, `usthand_left_2` and on. A hand keeps its
-    outlet while it is followed.
+    Outlets are called `usthand_left` and `usthand_right`; of more people's, `usthand_left_2` and on.
     """
 
     def __init__(self, address: StreamAddress, context: StreamContext) -> None:
@@ -61,8 +87,8 @@ class LslSender:
 
         self._lsl, self._context = pylsl, context
         self._clock = LslClock(pylsl.local_clock)
-        self._outlets: dict[str, pylsl.StreamOutlet] = {}
-        self._slots: dict[str, int] = {}
+        self._places = Places(-(-context.hands // 2))
+        self._outlets: dict[Place, pylsl.StreamOutlet] = {}
         markers = pylsl.StreamInfo(
             "usthand_events", "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, self._id("events")
         )
@@ -72,13 +98,11 @@ class LslSender:
 
     def send(self, poses: StreamedSet) -> None:
         if not self._outlets:
-            people = -(-self._context.hands // 2)
-            names = [_name(side, person) for person in range(people) for side in ("left", "right")]
-            self._outlets = {name: self._outlet(name, poses) for name in names}
-        hands = {self._slot(hand, poses): hand for hand in poses.hands}
+            self._outlets = {place: self._outlet(_name(*place), poses) for place in self._places.all}
+        hands = self._places.of(poses.hands)
         time_s = self._clock.lsl_s(poses.clock_ns)
-        for name, outlet in self._outlets.items():
-            outlet.push_sample(_sample(hands.get(name), self._context.arms), time_s)
+        for place, outlet in self._outlets.items():
+            outlet.push_sample(_sample(hands.get(place), self._context.arms), time_s)
 
     def tell(self, event: Event) -> None:
         said = (event.kind, event.subject, event.hand, event.state, event.detail)
@@ -87,18 +111,6 @@ class LslSender:
     def close(self) -> None:
         self._outlets.clear()
         del self._markers
-
-    def _slot(self, hand: StreamedHand, poses: StreamedSet) -> str:
-        """The outlet of a hand: the one that its track has, else the first of its side that no other hand here has."""
-        there = {each.track_id for each in poses.hands}
-        self._slots = {name: track for name, track in self._slots.items() if track in there}
-        for name, track_id in self._slots.items():
-            if track_id == hand.track_id and name.startswith(f"usthand_{hand.side}"):
-                return name
-        free = (name for name in self._outlets if name.startswith(f"usthand_{hand.side}") and name not in self._slots)
-        name = next(free, f"usthand_{hand.side}_more")
-        self._slots[name] = hand.track_id
-        return name
 
     def _id(self, name: str) -> str:
         """So that an inlet finds the outlet again after a restart."""

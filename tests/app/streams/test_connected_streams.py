@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from paho.mqtt.client import Client
@@ -18,10 +19,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from app.streams.lsl import LslClock
+from app.streams.lsl import LslClock, Place, Places
 from app.streams.mqtt import MqttSender
 from app.streams.websocket import WebSocketSender
 from calibration.errors import UserError
+from calibration.hand import Side
 from tests.conftest import ROOT
 from tests.support.live_run import free_port
 from tests.support.streamed_hands import TRACKS, arm_set, pinch_event, pose_set, sender, streamed, true_joints_m
@@ -179,6 +181,64 @@ marker, marker_s = markers.pull_sample(60)
 about = {key: info.desc().child_value(key) for key in ("rig", "definition", "estimator")}
 print(json.dumps([labels, sample, time_s + correction, marker[0], about]), flush=True)
 """
+
+
+SIDES = """
+import json, time, pylsl
+import msgspec
+from tests.support.streamed_hands import CONTEXT, pose_set, sender, streamed
+
+def swapped(poses):
+    sides = {"left": "right", "right": "left"}
+    return msgspec.structs.replace(
+        poses, hands=[msgspec.structs.replace(hand, hand=sides[hand.hand]) for hand in poses.hands]
+    )
+
+with sender("lsl://") as stream:
+    stream.send(streamed(pose_set()))
+    inlets = {}
+    for side in ("left", "right"):
+        inlets[side] = pylsl.StreamInlet(pylsl.resolve_bypred(f"name='usthand_{side}'", 1, 60)[0])
+        inlets[side].open_stream(60)
+    for poses in (pose_set(), swapped(pose_set()), swapped(pose_set()), pose_set()):
+        stream.send(streamed(poses))
+        said = {side: inlet.pull_sample(60)[0][-2:] for side, inlet in inlets.items()}
+        print(json.dumps(said), flush=True)
+"""
+
+
+def test_hands_whose_sides_are_swapped_go_on_in_the_other_lsl_outlet() -> None:
+    told = subprocess.run([sys.executable, "-c", SIDES], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    seen = [json.loads(line) for line in told.stdout.splitlines()]
+    left, right = [TRACKS["left"], 1.0], [TRACKS["right"], 1.0]
+    straight, swapped = {"left": left, "right": right}, {"left": right, "right": left}
+    assert seen == [straight, swapped, swapped, straight]
+
+
+def tracks(places: Places, hands: dict[int, Side]) -> dict[Place, int]:
+    """By outlet, of a set of hands with these tracks and sides."""
+    poses = pose_set()
+    made = [msgspec.structs.replace(poses.hands[0], hand=side, track_id=track) for track, side in hands.items()]
+    given = places.of(streamed(msgspec.structs.replace(poses, hands=made)).hands)
+    assert all(hand.side == side for (side, _), hand in given.items())
+    return {place: hand.track_id for place, hand in given.items()}
+
+
+def test_an_lsl_outlet_is_free_as_soon_as_its_hand_is_of_the_other_side_or_gone() -> None:
+    places = Places(1)
+    assert tracks(places, {1: "left", 2: "right"}) == {("left", 0): 1, ("right", 0): 2}
+    assert tracks(places, {1: "right", 2: "right", 3: "left"}) == {("left", 0): 3, ("right", 0): 2}
+    assert tracks(places, {1: "right", 3: "left"}) == {("left", 0): 3, ("right", 0): 1}
+    assert tracks(places, {1: "left", 3: "left"}) == {("left", 0): 3}
+    assert tracks(places, {1: "left"}) == {("left", 0): 1}
+
+
+def test_hands_of_two_people_keep_their_lsl_outlets_while_others_come_and_go() -> None:
+    places = Places(2)
+    assert places.all == [("left", 0), ("right", 0), ("left", 1), ("right", 1)]
+    assert tracks(places, {1: "left", 2: "left", 3: "left"}) == {("left", 0): 1, ("left", 1): 2}
+    assert tracks(places, {2: "left", 1: "right"}) == {("left", 1): 2, ("right", 0): 1}
+    assert tracks(places, {4: "left", 2: "left", 1: "right"}) == {("left", 0): 4, ("left", 1): 2, ("right", 0): 1}
 
 
 def through_lsl(poses: str = "pose_set", context: str = "CONTEXT") -> tuple[int, list]:
