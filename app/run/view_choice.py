@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from app.transport.sockets import host_in_url, is_loopback
+from app.transport.sockets import host_in_url, is_host, is_loopback
 from calibration.errors import UserError, pasted
 
 ViewKind = Literal["window", "web", "rerun"]
@@ -87,9 +87,9 @@ def _choice(text: str) -> ViewChoice:
 def _web(text: str) -> ViewChoice:
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
-        host = port = None
-    if not host or port is None or parts.path not in ("", "/") or parts.query or parts.username:
+        host, port = "", None
+    if not is_host(host) or port is None or parts.path not in ("", "/") or parts.query or parts.username:
         raise UserError(f"`--view {text}` is no address. Give web://HOST:PORT, for example web://0.0.0.0:8080.")
     return ViewChoice(kind="web", host=host, port=port)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from app.transport.sockets import host_in_url, is_loopback
+from app.transport.sockets import host_in_url, is_host, is_loopback
 from calibration.errors import UserError, reason_of
 
 LOOPBACK = "127.0.0.1"
@@ -108,7 +108,10 @@ def parse_stream(text: str) -> StreamAddress:
         host, port, extra = "", None, None
     if not host or extra or (port is not None and not 0 < port < 65536):
         raise UserError(f"`--stream {text}` is no address. Give {name}://HOST:PORT, for example {_example(name)}.")
-    return StreamAddress(name, host, port or STREAMS[name].port)
+    address = StreamAddress(name, host, port or STREAMS[name].port)
+    if not is_host(host):
+        raise _unknown_host(address, "it is no name of a host")
+    return address
 
 
 def _example(name: str) -> str:
@@ -162,7 +165,7 @@ def _check_host(address: StreamAddress) -> None:
         else:
             socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise _unknown_host(address, error) from None
+        raise _unknown_host(address, reason_of(error)) from None
     try:
         if listens:
             with socket.socket(listening_family(address)) as probe:
@@ -171,7 +174,7 @@ def _check_host(address: StreamAddress) -> None:
         elif address.kind.does == "joins":
             socket.create_connection((address.host, address.port), timeout=_BROKER_S).close()
     except socket.gaierror as error:
-        raise _unknown_host(address, error) from None
+        raise _unknown_host(address, reason_of(error)) from None
     except OSError as error:
         if not listens:
             raise UserError(
@@ -189,9 +192,9 @@ def _check_host(address: StreamAddress) -> None:
         ) from None
 
 
-def _unknown_host(address: StreamAddress, error: OSError) -> UserError:
+def _unknown_host(address: StreamAddress, why: str) -> UserError:
     every = ", or 0.0.0.0 for every network" if address.kind.does == "listens at" else ""
     return UserError(
-        f"`--stream {address}`: the host `{address.host}` is not known ({error.strerror}). Give another, such as "
+        f"`--stream {address}`: the host `{address.host}` is not known ({why}). Give another, such as "
         f"{LOOPBACK}{every}."
     )

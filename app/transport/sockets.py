@@ -59,6 +59,14 @@ def host_in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def is_host(host: str) -> bool:
+    """Whether it can be a host's name or number: between its dots there are 1 to 63 letters."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address can be reached from this host only."""
     try:
@@ -82,7 +90,7 @@ def check_address(address: str, keys: Keys | None, of_grabbers: bool = False) ->
     try:
         parts = urlsplit(address)
         good = parts.scheme == "ipc" and bool(parts.path or parts.netloc) and not of_grabbers
-        good = good or (parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None)
+        good = good or (parts.scheme == "tcp" and is_host(parts.hostname or "") and parts.port is not None)
     except ValueError:
         good = False
     if not good:
@@ -141,7 +149,10 @@ def _connect(socket: zmq.Socket, address: str, keys: Keys | None) -> None:
     if keys is not None:
         keys.join(socket)
     _prepare(socket, address)
-    socket.connect(address)
+    try:
+        socket.connect(address)
+    except zmq.ZMQError as error:
+        raise UserError(f"cannot connect to `{address}`: {error.strerror}. Give another address.") from None
 
 
 def _check_ipc(path: Path) -> None:

@@ -41,6 +41,10 @@ def test_addresses_are_completed(given: str, full: str) -> None:
         ("osc://127.0.0.1:port", "is no address"),
         ("osc://a/b", "is no address"),
         ("osc://[::1", "is no address"),
+        ("osc://192.168.1..5:9000", "the host `192.168.1..5` is not known"),
+        ("ws://a..b", "the host `a..b` is not known"),
+        ("lsl://.local", "the host `.local` is not known"),
+        (f"mqtt://{'a' * 70}", f"the host `{'a' * 70}` is not known"),
         ("udp://no-such-host.invalid:9000", "the host `no-such-host.invalid` is not known"),
     ],
 )

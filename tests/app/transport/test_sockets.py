@@ -161,9 +161,17 @@ def test_the_network_asks_for_keys(tmp_path):
     check_address("tcp://0.0.0.0:5555", Keys(tmp_path / "keys"))
     with pytest.raises(UserError, match="usthand keys"):
         check_address("tcp://0.0.0.0:5555", None)
-    for wrong in ("tcp://host", "udp://127.0.0.1:1", "127.0.0.1:5", "tcp://127.0.0.1:99999999"):
+    nowhere = ("tcp://10.0.0..5:5555", f"tcp://{'a' * 70}:5555", "tcp://ä..b:5555")
+    for wrong in ("tcp://host", "udp://127.0.0.1:1", "127.0.0.1:5", "tcp://127.0.0.1:99999999", *nowhere):
         with pytest.raises(UserError, match="no address"):
             check_address(wrong, None)
+
+
+def test_what_zeromq_takes_for_no_host_is_named(tmp_path):
+    make_keys(tmp_path / "keys")
+    done = usthand("grab", "cam_0", "--connect", "tcp://my worker:5600", "--keys", tmp_path / "keys")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "cannot connect to `tcp://my worker:560" in done.stderr and "Give another address" in done.stderr
 
 
 def test_grabbers_connect_to_two_ports_and_so_to_no_file(tmp_path):

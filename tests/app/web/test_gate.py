@@ -102,7 +102,7 @@ def test_which_views_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "webb", "web:", "web://", "web://host", "web://h:x", "web://h:99999", "web://h:1/p"]
+    "text", ["", "webb", "web:", "web://", "web://host", "web://h:x", "web://h:99999", "web://h:1/p", "web://a..b:1"]
 )
 def test_what_is_no_view_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="--view"):
