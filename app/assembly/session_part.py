@@ -1,5 +1,6 @@
 """The part of a recorded session that is to be played."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,9 @@ from calibration.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class SessionPart:
-    """From and to are seconds from the session's first frame; `every` takes one set of so many; `cameras` some of its
-    cameras; `published` only the frames of the sets that the live run estimated when it was recorded."""
+    """From and to are seconds from the session's first frame, to its end at most; `every` takes one set of so many;
+    `cameras` some of its cameras; `published` only the frames of the sets that the live run estimated when it was
+    recorded."""
 
     from_s: float | None = None
     to_s: float | None = None
@@ -34,8 +36,8 @@ class SessionPart:
         if self.every < 1:
             raise UserError(f"`--every {self.every}`: at least 1.")
         begin_s, end_s = self.from_s or 0.0, self.to_s
-        length_s = (max(self._ends_ns(session)) - self._first_ns(session)) / 1e9
-        if begin_s < 0 or (end_s is not None and end_s <= begin_s) or begin_s > length_s:
+        length_s = self._length_s(session)
+        if not 0 <= begin_s <= length_s or (end_s is not None and not begin_s < end_s < math.inf):
             until = "" if end_s is None else f", `--to {end_s:g}`"
             raise UserError(
                 f"`--from {begin_s:g}`{until}: the session has {length_s:.1f} s. Give seconds from its start, the "
@@ -49,7 +51,9 @@ class SessionPart:
         rig = recorded_rig(session)
         first_ns = self._first_ns(session)
         begin_ns = None if self.from_s is None else first_ns + round(self.from_s * 1e9)
-        end_ns = None if self.to_s is None else first_ns + round(self.to_s * 1e9)
+        end_ns = None
+        if self.to_s is not None and self.to_s <= self._length_s(session):
+            end_ns = first_ns + round(self.to_s * 1e9)
         cameras = []
         for camera in rig.cameras:
             if self.cameras and camera.camera_id not in self.cameras:
@@ -85,5 +89,6 @@ class SessionPart:
     def _first_ns(self, session: Session) -> int:
         return min(int(session.frame_times_ns(camera_id)[0]) for camera_id in session.camera_ids)
 
-    def _ends_ns(self, session: Session) -> list[int]:
-        return [int(session.frame_times_ns(camera_id)[-1]) for camera_id in session.camera_ids]
+    def _length_s(self, session: Session) -> float:
+        last_ns = max(int(session.frame_times_ns(camera_id)[-1]) for camera_id in session.camera_ids)
+        return (last_ns - self._first_ns(session)) / 1e9

@@ -1,5 +1,6 @@
 """Parts of a session, the sets as they were published, and the hands drawn into the images."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from app.assembly.session_part import SessionPart
 from app.viewer.pose_overlay import write_pose_overlay
 from calibration.errors import UserError
 from calibration.frames import FrameSet
+from calibration.rig import read_rig, write_rig
 from calibration.session import Session, write_session
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
@@ -51,6 +53,17 @@ def test_a_part_has_the_whole_ones_sets(session: Session) -> None:
     assert part.sets(session, part.rig(session)) == len(sets)
 
 
+@pytest.mark.parametrize("to_s", [1.967, 2.0, 1e12, 1e308])
+def test_beyond_its_last_frame_is_a_sessions_end(session: Session, tmp_path: Path, to_s: float) -> None:
+    part = SessionPart(from_s=1.0, to_s=to_s)
+    part.check(session)
+    write_rig(tmp_path / "rig.yaml", part.rig(session))
+    rig = read_rig(tmp_path / "rig.yaml")  # so are the processes of a run told of it
+    times_ns = [each.reference_time_ns for each in recorded_sets(session, rig, part.phases_ns(session, rig))]
+    assert times_ns == [each.reference_time_ns for each in played(session, SessionPart(from_s=1.0))]
+    assert max(times_ns) == START_NS + (SETS - 1) * PERIOD_NS
+
+
 @pytest.mark.parametrize(
     ("part", "says"),
     [
@@ -59,6 +72,11 @@ def test_a_part_has_the_whole_ones_sets(session: Session) -> None:
         (SessionPart(every=0), "--every 0"),
         (SessionPart(from_s=1.5, to_s=1.0), "--to 1"),
         (SessionPart(from_s=99.0), "has 2.0 s"),
+        (SessionPart(from_s=math.nan), "--from nan"),
+        (SessionPart(from_s=math.inf), "--from inf"),
+        (SessionPart(to_s=math.nan), "--to nan"),
+        (SessionPart(to_s=math.inf), "--to inf"),
+        (SessionPart(to_s=-math.inf), "--to -inf"),
         (SessionPart(published=True), "--as-published"),
     ],
 )
