@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.seconds <= 0 or not 0 < args.port < 65535:
+    if not 0 < args.seconds < math.inf or not 0 < args.port < 65535:
         raise UserError(f"`--seconds {args.seconds:g} --port {args.port}`: give seconds above 0, and a port to 65534.")
     if args.private and args.bundle is None:
         raise UserError("`--private` is of a bundle: give `--bundle OUT.zip` as well.")

@@ -254,7 +254,13 @@ def test_the_command_examines_a_rig_and_gathers_a_bundle(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [(["--private"], "--bundle"), (["--bundle", "out.txt"], ".zip"), (["--seconds", "0"], "seconds above 0")],
+    [
+        (["--private"], "--bundle"),
+        (["--bundle", "out.txt"], ".zip"),
+        (["--seconds", "0"], "seconds above 0"),
+        (["--seconds", "nan"], "seconds above 0"),
+        (["--seconds", "inf"], "seconds above 0"),
+    ],
 )
 def test_flags_that_do_not_fit_are_refused(flags: list[str], said: str) -> None:
     done = usthand("doctor", *flags)
