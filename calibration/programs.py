@@ -3,8 +3,10 @@
 Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 """
 
+import argparse
 import atexit
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -104,6 +106,17 @@ def _end(
             child.wait(None if limit_s is None else max(0.0, began + limit_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             return
+
+
+def finite(text: str) -> float:
+    """An argparse type: a number that is neither infinite nor NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
 
 
 def say(message: str) -> None:

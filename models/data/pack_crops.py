@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import UserError
-from calibration.programs import exit_code
+from calibration.programs import exit_code, finite
 from calibration.written_files import write_atomic
 from models.data.crop_cache import MARGIN, Shard, is_upright, read_cache
 from models.data.fused_labels import in_definition
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("caches", type=Path, nargs="+", help="crop caches to train on; single views are left out")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], help="crop caches to validate on")
-    parser.add_argument("--mib", type=float, default=48, help="the largest size (default: %(default)s)")
+    parser.add_argument("--mib", type=finite, default=48, help="the largest size (default: %(default)s)")
     parser.add_argument("--size", type=int, default=_SIZE_PX, help="side of the pictures, even (default: %(default)s)")
     args = parser.parse_args()
     return exit_code(lambda: pack(args.out, args.caches, args.validation, args.mib, args.size), place=args.out)

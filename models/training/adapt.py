@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from calibration.hand import JOINTS
-from calibration.programs import exit_code
+from calibration.programs import exit_code, finite
 from models.data.crop_cache import read_cache
 from models.data.landmark_maps import add_maps
 from models.files.npzfile import write_npz
@@ -221,12 +221,12 @@ def main() -> int:
     parser.add_argument("--original", type=Path, required=True, help="weights that are held on to")
     parser.add_argument("--start", type=Path, help="weights to begin from (default: the original's)")
     parser.add_argument("--hold", type=Path, nargs="*", default=[], help="caches of which the answers are held fast")
-    parser.add_argument("--shares", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--shares", type=finite, nargs="+", default=[1.0])
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--hold-share", type=float, default=0.25)
-    parser.add_argument("--hold-features", type=float, default=0.05)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--hold-share", type=finite, default=0.25)
+    parser.add_argument("--hold-features", type=finite, default=0.05)
+    parser.add_argument("--learning-rate", type=finite, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

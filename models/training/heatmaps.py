@@ -31,7 +31,7 @@ from torch import Tensor
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
-from calibration.programs import exit_code
+from calibration.programs import exit_code, finite
 from models.data.crop_cache import MARGIN, Shard, read_cache, read_manifest
 from models.data.fused_labels import in_definition
 from models.data.session_cache import cache_of
@@ -256,7 +256,7 @@ def main() -> int:
     parser.add_argument("--compared", type=int, default=400, help="crops of each held-out cache, at most")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=finite, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

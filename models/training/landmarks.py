@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
-from calibration.programs import exit_code
+from calibration.programs import exit_code, finite
 from models.data.crop_cache import read_cache
 from models.data.fused_labels import in_definition
 from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
@@ -162,9 +162,9 @@ def main() -> int:
     parser.add_argument("--start", type=Path, help="weights to begin from instead; WEIGHTS are held on to all the same")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--share", type=float, default=1.0, help="of the way to the trained weights")
-    parser.add_argument("--real-part", type=float, default=1.0, help="of each real cache; the rest is held out")
+    parser.add_argument("--learning-rate", type=finite, default=3e-4)
+    parser.add_argument("--share", type=finite, default=1.0, help="of the way to the trained weights")
+    parser.add_argument("--real-part", type=finite, default=1.0, help="of each real cache; the rest is held out")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

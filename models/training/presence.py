@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from calibration.programs import exit_code
+from calibration.programs import exit_code, finite
 from models.data.crop_cache import MARGIN, read_cache
 from models.data.handless import without_hand
 from models.data.session_cache import cache_of
@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument("--train", type=Path, nargs="+", required=True)
     parser.add_argument("--held-out", type=Path, nargs="+", required=True)
     parser.add_argument("--crops", type=int, default=400, help="pictures of each cache, at most (default: %(default)s)")
-    parser.add_argument("--held", type=float, default=1e-3, help="the price of the change (default: %(default)s)")
+    parser.add_argument("--held", type=finite, default=1e-3, help="the price of the change (default: %(default)s)")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return exit_code(lambda: run(args))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from calibration.errors import UserError
-from calibration.programs import exit_code
+from calibration.programs import exit_code, finite
 from models.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from models.network.landmark_net import INSIDE, HeatmapLandmarkNet, LandmarkNet, read_landmark_net
 from models.network.ust_hand import UstHand
@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m models.training.put_landmarks")
     parser.add_argument("checkpoint")
     parser.add_argument("weights", type=Path)
-    parser.add_argument("share", type=float)
+    parser.add_argument("share", type=finite)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
