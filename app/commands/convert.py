@@ -23,7 +23,8 @@ def add_parser(subparsers) -> None:
         "  usthand convert poses.npz hands.glb                  (Blender, Unity, a browser: with a mesh)\n"
         "  usthand convert poses.npz hands.c3d --fill 100       (gaps up to 100 ms are interpolated)\n"
         "  usthand convert poses.npz hands.trc                  (OpenSim; hands.mot has the joint angles)\n"
-        "  usthand convert poses.npz hands.csv --smooth         (pandas, R, MATLAB)\n\n"
+        "  usthand convert poses.npz hands.csv --smooth         (pandas, R, MATLAB)\n"
+        "  usthand convert poses.npz hands.bvh --join           (one person: one left and one right hand)\n\n"
         f"{_FORMATS_HELP}",
     )
     parser.add_argument(
@@ -51,6 +52,12 @@ def add_parser(subparsers) -> None:
         action="store_true",
         help="smooth over time, each joint by its covariance, without delay (default: as measured)",
     )
+    parser.add_argument(
+        "--join",
+        action="store_true",
+        help="of one person: what was followed under several numbers, since it was lost and found again, is one hand "
+        "of each side (default: each number is a hand)",
+    )
 
 
 def _milliseconds(text: str) -> float:
@@ -61,7 +68,7 @@ def _milliseconds(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    summary = convert(args.poses, args.out, fill_ms=args.fill or 0.0, smoothed=args.smooth, up=args.up)
+    summary = convert(args.poses, args.out, fill_ms=args.fill or 0.0, smoothed=args.smooth, up=args.up, join=args.join)
     print_conversion(summary)
     if args.json:
         print(json.dumps(summary))

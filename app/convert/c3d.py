@@ -16,7 +16,7 @@ from calibration.errors import UserError
 from calibration.hand import JOINTS
 from models.hand.joint_angles import JOINT_ANGLES, TURNS
 
-_MOST_FRAMES = 65535
+_MOST_FRAMES, _MOST_OF_PARAMETER = 65535, 255
 _RESIDUAL_STEP_MM, _LARGEST_RESIDUAL_MM = 0.1, 12.7
 """A residual has one byte, whose unit is POINT:SCALE; minus says that points are floats."""
 _TURNING = tuple(dict.fromkeys(angle.joint for angle in JOINT_ANGLES))
@@ -25,8 +25,13 @@ _TURNING = tuple(dict.fromkeys(angle.joint for angle in JOINT_ANGLES))
 def write_c3d(path: Path, recording: HandRecording) -> None:
     """Millimetres in the rig's axes. A residual is a joint's deviation, 0 where it is interpolated, -1 in a gap.
 
-    Raises UserError for more frames than the format can count, OSError where not all of it is on the disk.
+    Raises UserError for more frames or hands than the format can count, OSError where not all of it is on the disk.
     """
+    if len(recording.hands) > _MOST_OF_PARAMETER:
+        raise UserError(
+            f"{len(recording.hands)} hands are more than a C3D file can count, {_MOST_OF_PARAMETER}. Of one person "
+            "`--join` makes one hand of each side; else convert to .csv."
+        )
     if recording.frames > _MOST_FRAMES:
         raise UserError(
             f"{recording.frames} frames are more than a C3D file can count, {_MOST_FRAMES}. Convert to .trc or .csv."
@@ -52,8 +57,9 @@ def write_c3d(path: Path, recording: HandRecording) -> None:
     parameters["POINT"]["SCALE"]["value"] = [-_RESIDUAL_STEP_MM]
     parameters["POINT"]["RATE"]["value"] = [recording.rate_hz]
     parameters["POINT"]["LABELS"]["value"] = names + angle_names
-    parameters["POINT"]["DESCRIPTIONS"]["value"] = ["joint"] * len(names) + [" ".join(TURNS)] * len(angle_names)
-    file.add_parameter("POINT", "ANGLES", angle_names)
+    del parameters["POINT"]["DESCRIPTIONS"]
+    _add_texts(file, "DESCRIPTIONS", ["joint"] * len(names) + [" ".join(TURNS)] * len(angle_names))
+    _add_texts(file, "ANGLES", angle_names)
     file.add_parameter("POINT", "ANGLE_UNITS", ["deg"])
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
@@ -67,6 +73,13 @@ def write_c3d(path: Path, recording: HandRecording) -> None:
     # The library does not tell of a full disk.
     if path.stat().st_size < 4 * 4 * points.shape[1] * points.shape[2]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _add_texts(file: ezc3d.c3d, name: str, texts: list[str]) -> None:
+    """As the library does with LABELS: of more than a parameter can have, NAME2 has the next."""
+    for number, begin in enumerate(range(0, len(texts), _MOST_OF_PARAMETER), start=1):
+        part = texts[begin : begin + _MOST_OF_PARAMETER]
+        file.add_parameter("POINT", name if number == 1 else f"{name}{number}", part)
 
 
 def _angles_deg(hand: RecordedHand) -> np.ndarray:

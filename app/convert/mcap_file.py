@@ -91,7 +91,7 @@ def _hand_numbers(hand: RecordedHand, frame: int) -> dict:
         "filled": bool(hand.filled[frame]),
         "joints_world_m": np.round(hand.joints_world_m[frame], 7).tolist(),
         "std_m": [None if not np.isfinite(row).all() else np.round(row, 7).tolist() for row in std_m],
-        "confidence": np.round(hand.confidence[frame], 4).tolist(),
+        "confidence": np.round(np.nan_to_num(hand.confidence[frame]), 4).tolist(),
         "angles_deg": {
             name: None if not np.isfinite(angle) else round(float(angle), 4)
             for name, angle in zip(JOINT_ANGLE_NAMES, angles_deg, strict=True)

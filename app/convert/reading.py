@@ -7,9 +7,10 @@ from typing import cast, get_args
 import numpy as np
 
 from app.convert.hand_recording import ARM_POINTS, HandRecording, RecordedArm, RecordedHand
+from app.convert.tracks import joined, one_side_each
 from app.convert.up import UPS
 from app.run.pose_rows import VERSION
-from calibration.errors import UserError
+from calibration.errors import UserError, reason_of
 from calibration.hand import JOINTS, Definition, Side
 from models.files.npzfile import read_npz
 
@@ -36,7 +37,7 @@ _DONE = ("filled_gaps_up_to_ms", "smoothed")
 """A file that `usthand convert` wrote has these, and `filled`."""
 _NUMBERS = ("joints", "covariance", "confidence")
 # What all hands may take in memory, each with a place for every frame: so much, or more of a file that is large itself.
-_MOST_BYTES = 400_000_000
+_MOST_BYTES = 1_000_000_000
 _MOST_OF_ARRAYS = 8
 _FRAME_BYTES = 8 * JOINTS * (3 + 9 + 1)
 _ALONE_HZ = 30.0
@@ -47,16 +48,20 @@ class NoHand(UserError):
     """A pose file in which no hand was seen."""
 
 
-def read_recording(path: Path) -> HandRecording:
-    """The hands of a pose file.
+def read_recording(path: Path, join: bool = False) -> HandRecording:
+    """The hands of a pose file; with `join` one of each side, whatever numbers it was followed under.
 
-    Raises UserError where the file is missing, damaged, of another version, or no pose file, NoHand where no hand is
-    in it.
+    Raises UserError where the file is missing, damaged, of another version, or no pose file, or its hands cannot be
+    joined, NoHand where no hand is in it.
     """
     path = Path(path)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise UserError(f"{path}: the file cannot be opened ({reason_of(error)}). {_ADVICE}") from None
+    if is_folder:
         raise UserError(f"`{path}` is a folder. Give the file of poses in it, such as {path / 'poses.npz'}.")
-    if not path.is_file():
+    if not is_file:
         raise UserError(f"{path}: no such file. {_ADVICE}")
     arrays = read_npz(
         path, "poses", _ADVICE, {*_SHAPES, *_ARM_SHAPES, *_DONE, "definition", "up_in_rig", "version", "set_time"}
@@ -72,20 +77,25 @@ def read_recording(path: Path) -> HandRecording:
     if not there.any():
         raise NoHand(f"{path}: there is no hand in it, so there is nothing to convert. {_ADVICE}")
     set_times_ns = arrays.get("set_time", np.empty(0, np.int64))
-    arrays = {name: arrays[name][there] for name in _SHAPES} | {"definition": arrays["definition"]}
-    named = sorted({(int(track), str(side)) for track, side in zip(arrays["track"], arrays["hand"], strict=True)})
-    stored = sum(array.nbytes for array in arrays.values())
+    definition = cast(Definition, str(arrays["definition"]))
+    rows = {name: arrays[name][there] for name in _SHAPES}
+    one_side_each(rows, arms)
+    if join:
+        rows = joined(path, rows, arms)
+    named = sorted({(int(track), str(side)) for track, side in zip(rows["track"], rows["hand"], strict=True)})
+    stored = sum(array.nbytes for array in rows.values())
     most = max(_MOST_BYTES, _MOST_OF_ARRAYS * stored) // (_FRAME_BYTES * len(named))
-    times_ns, frame_of, rate_hz = _time_axis(path, arrays["time"].astype(np.int64), set_times_ns, most)
+    advice = _ADVICE if len(named) <= 2 or join else "Of one person `--join` makes one hand of each side."
+    times_ns, frame_of, rate_hz = _time_axis(path, rows["time"].astype(np.int64), set_times_ns, most, advice)
     hands = []
     for track, side in named:
-        rows = np.flatnonzero((arrays["track"] == track) & (arrays["hand"] == side))
-        hand = _hand(arrays, rows, frame_of[rows], len(times_ns), cast(Side, side))
+        own = np.flatnonzero((rows["track"] == track) & (rows["hand"] == side))
+        hand = _hand(rows, own, frame_of[own], len(times_ns), cast(Side, side))
         hands.append(replace(hand, arm=_arm(arms, hand, times_ns)))
     return HandRecording(
         times_ns=times_ns,
         rate_hz=rate_hz,
-        definition=cast(Definition, str(arrays["definition"])),
+        definition=definition,
         hands=tuple(hands),
         fill_ms=float(fill_ms),
         smoothed=bool(smoothed),
@@ -110,6 +120,9 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise UserError(f"{path}: {', '.join(_NUMBERS)} are to be numbers. {_ADVICE}")
     if not all(np.issubdtype(arrays[name].dtype, np.integer) for name in ("time", "track")):
         raise UserError(f"{path}: `time` and `track` are to be whole numbers. {_ADVICE}")
+    set_times = arrays.get("set_time", np.empty(0, np.int64))
+    if set_times.ndim != 1 or not np.issubdtype(set_times.dtype, np.integer):
+        raise UserError(f"{path}: `set_time` is to be whole numbers, one for each frame set. {_ADVICE}")
     if not {str(side) for side in set(arrays["hand"].tolist())} <= set(get_args(Side)):
         raise UserError(f"{path}: `hand` is to be left or right. {_ADVICE}")
     if str(arrays["definition"]) not in get_args(Definition):
@@ -128,12 +141,12 @@ def _check_done(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _time_axis(
-    path: Path, row_times_ns: np.ndarray, set_times_ns: np.ndarray, most: int
+    path: Path, row_times_ns: np.ndarray, set_times_ns: np.ndarray, most: int, advice: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Times (F,) of all frames, the frame (n,) of each row, and the rate: that of most frames, by least squares.
 
     Frames are the frame sets (s,), as far as the file knows them; where time passes without one, as many more as fit,
-    and at most so many.
+    evenly, and at most so many.
     """
     seen_ns = np.unique(np.concatenate([row_times_ns, set_times_ns]))
     steps_ns = np.diff(seen_ns)
@@ -143,16 +156,16 @@ def _time_axis(
     if steps.sum() >= most:
         raise UserError(
             f"{path}: {(seen_ns[-1] - seen_ns[0]) / 1e9:.0f} s pass in it, so more than {most} frames of each of its "
-            f"hands. {_ADVICE}"
+            f"hands. {advice}"
         )
     frames = np.concatenate([[0], np.cumsum(steps)]).astype(int)
-    slope, offset = np.polyfit(frames, seen_ns - seen_ns[0], 1)
-    rate_hz = 1e9 / slope
+    rate_hz = 1e9 / np.polyfit(frames, seen_ns - seen_ns[0], 1)[0]
     if abs(rate_hz / round(rate_hz, 2) - 1) < _ROUND_HZ:
         rate_hz = round(rate_hz, 2)
-    times_ns = seen_ns[0] + np.round(offset + slope * np.arange(frames[-1] + 1)).astype(np.int64)
+    between_ns = np.interp(np.arange(frames[-1] + 1), frames, (seen_ns - seen_ns[0]).astype(np.float64))
+    times_ns = seen_ns[0] + np.round(between_ns).astype(np.int64)
     times_ns[frames] = seen_ns
-    return np.maximum.accumulate(times_ns), frames[np.searchsorted(seen_ns, row_times_ns)], float(rate_hz)
+    return times_ns, frames[np.searchsorted(seen_ns, row_times_ns)], float(rate_hz)
 
 
 def _hand(arrays: dict[str, np.ndarray], rows: np.ndarray, at: np.ndarray, frames: int, side: Side) -> RecordedHand:

@@ -7,6 +7,7 @@ phase. A joint moves on at its velocity, which white acceleration changes (Y. Ba
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class SmoothingSettings:
 
 
 SMOOTHING = SmoothingSettings()
+_BLOCK = 500
 
 
 def smooth(hand: RecordedHand, times_s: np.ndarray, settings: SmoothingSettings = SMOOTHING) -> RecordedHand:
@@ -54,31 +56,59 @@ def smooth(hand: RecordedHand, times_s: np.ndarray, settings: SmoothingSettings 
     return replace(hand, joints_world_m=joints, covariance_m2=covariance)
 
 
+class _Known(NamedTuple):
+    """Position and velocity of each joint (21, 6) and their covariances (21, 6, 6) at a time."""
+
+    x: np.ndarray
+    P: np.ndarray
+    time_s: float
+
+
 def _smooth(
     measured: np.ndarray, noise: np.ndarray, times_s: np.ndarray, settings: SmoothingSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (n, 21, 3) and covariances (n, 21, 3, 3), from those measured at times (n,)."""
+    """Positions (n, 21, 3) and covariances (n, 21, 3, 3), from those measured at times (n,): block after block, as no
+    frame needs more than the lag after it."""
+    lag = max(1, round(settings.lag_s / float(np.median(np.diff(times_s)))))
+    positions, covariances = np.empty_like(measured), np.empty_like(noise)
+    before: _Known | None = None
+    for begin in range(0, len(times_s), _BLOCK):
+        part = slice(begin, begin + _BLOCK + lag)
+        x, P, x_ahead, P_ahead, gain = _filter(measured[part], noise[part], times_s[part], before, settings)
+        here = len(positions[begin : begin + _BLOCK])
+        smoothed = _look_ahead(x, P, x_ahead, P_ahead, gain, lag)
+        positions[begin : begin + here], covariances[begin : begin + here] = (each[:here] for each in smoothed)
+        before = _Known(x[here - 1], P[here - 1], times_s[begin + here - 1])
+    return positions, covariances
+
+
+def _filter(
+    measured: np.ndarray, noise: np.ndarray, times_s: np.ndarray, before: _Known | None, settings: SmoothingSettings
+) -> tuple[np.ndarray, ...]:
+    """What is known of each frame from those up to it, `x` (n, 21, 6) and `P` (n, 21, 6, 6), and from those before it,
+    and the gain (n, 21, 6, 6) by which a surprise is carried back from the next."""
     n = len(times_s)
     x, P = np.empty((n, 21, 6)), np.empty((n, 21, 6, 6))
-    # As predicted from the frame before: of frame 0 not used.
     x_ahead, P_ahead, gain = np.empty_like(x), np.empty_like(P), np.empty_like(P)
-    x_ahead[0] = np.concatenate([measured[0], np.zeros((21, 3))], axis=1)
-    P_ahead[0] = _block(1e2 * np.trace(noise[0], axis1=1, axis2=2).max(), 0, settings.speed_std_mps**2)
     for i in range(n):
-        if i:
-            step = times_s[i] - times_s[i - 1]
+        if before is None:
+            x_ahead[i] = np.concatenate([measured[i], np.zeros((21, 3))], axis=1)
+            P_ahead[i] = _block(1e2 * np.trace(noise[i], axis1=1, axis2=2).max(), 0, settings.speed_std_mps**2)
+        else:
+            step = times_s[i] - before.time_s
             F = _block(1, step, 1)
             F[3:, :3] = 0
             q = settings.acceleration_density
-            x_ahead[i] = x[i - 1] @ F.T
-            P_ahead[i] = F @ P[i - 1] @ F.T + _block(q * step**3 / 3, q * step**2 / 2, q * step)
-            gain[i - 1] = np.linalg.solve(P_ahead[i], F @ P[i - 1]).swapaxes(1, 2)
+            x_ahead[i] = before.x @ F.T
+            P_ahead[i] = F @ before.P @ F.T + _block(q * step**3 / 3, q * step**2 / 2, q * step)
+            if i:
+                gain[i - 1] = np.linalg.solve(P_ahead[i], F @ before.P).swapaxes(1, 2)
         K = np.linalg.solve(P_ahead[i, :, :3, :3] + noise[i], P_ahead[i, :, :3, :]).swapaxes(1, 2)
         x[i] = x_ahead[i] + (K @ (measured[i] - x_ahead[i, :, :3])[..., None])[..., 0]
         P[i] = P_ahead[i] - K @ P_ahead[i, :, :3, :]
         P[i] = (P[i] + P[i].swapaxes(1, 2)) / 2
-    lag = max(1, round(settings.lag_s / float(np.median(np.diff(times_s)))))
-    return _look_ahead(x, P, x_ahead, P_ahead, gain, lag)
+        before = _Known(x[i], P[i], times_s[i])
+    return x, P, x_ahead, P_ahead, gain
 
 
 def _look_ahead(

@@ -14,6 +14,7 @@ from models.hand.wrist_angles import WRIST_ANGLE_NAMES
 
 Columns = dict[str, np.ndarray]
 _AXES = ("x", "y", "z")
+_ROWS_AT_ONCE = 10_000
 _OF_WRIST = TURNS[:2]
 """Where a tidy table has the wrist's flexion and deviation."""
 
@@ -135,11 +136,13 @@ def _wide_arm(hand: RecordedHand) -> Columns:
 
 def _write_csv(path: Path, columns: Columns) -> None:
     """Numbers that are not there are left empty."""
-    texts = [_texts(values) for values in columns.values()]
+    count = len(next(iter(columns.values())))
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(columns)
-        rows.writerows(zip(*texts, strict=True))
+        for begin in range(0, count, _ROWS_AT_ONCE):  # as text they take many times as much
+            texts = [_texts(values[begin : begin + _ROWS_AT_ONCE]) for values in columns.values()]
+            rows.writerows(zip(*texts, strict=True))
 
 
 def _texts(values: np.ndarray) -> list:

@@ -88,3 +88,19 @@ def test_c3d_has_joints_and_angles_and_says_what_is_missing(recording, tmp_path)
         bend = [JOINT_ANGLE_NAMES.index(f"middle_MCP_{turn}") for turn in ("flexion", "abduction")]
         got_deg = points[:2, labels.index(label)].T
         np.testing.assert_allclose(got_deg, np.rad2deg(hand.fit.angles_rad[:, bend]), atol=1e-3)
+
+
+def test_c3d_can_have_more_points_than_a_parameter_has_room_for(recording, tmp_path):
+    ezc3d = pytest.importorskip("ezc3d")
+    from app.convert.c3d import write_c3d
+
+    many = replace(recording, hands=tuple(replace(recording.hands[0], track_id=track) for track in range(1, 19)))
+    write_c3d(tmp_path / "many.c3d", many)
+    back = ezc3d.c3d(str(tmp_path / "many.c3d"))
+    points = back["parameters"]["POINT"]
+    labels = [*points["LABELS"]["value"], *points["LABELS2"]["value"], *points["LABELS3"]["value"]]
+    angles = [*points["ANGLES"]["value"], *points["ANGLES2"]["value"]]
+    assert len(labels) == 18 * 36 and angles == labels[18 * 21 :]
+    assert len(points["DESCRIPTIONS3"]["value"]) == 18 * 36 - 2 * 255
+    last = 1e3 * many.hands[-1].joints_world_m.transpose(2, 1, 0)
+    np.testing.assert_allclose(back["data"]["points"][:3, 17 * 21 : 18 * 21], last, atol=1e-3)

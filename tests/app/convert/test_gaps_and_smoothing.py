@@ -106,6 +106,14 @@ def test_smoothing_keeps_gaps_and_passes_over_them(long):
     assert np.nanmax(off) < 0.02
 
 
+def test_block_after_block_a_recording_is_smoothed_as_at_once(long, monkeypatch):
+    at_once = smooth(long.hands[0], long.times_s)
+    monkeypatch.setattr("app.convert.smoothing._BLOCK", 30)
+    in_blocks = smooth(long.hands[0], long.times_s)
+    np.testing.assert_array_equal(in_blocks.joints_world_m, at_once.joints_world_m)
+    np.testing.assert_array_equal(in_blocks.covariance_m2, at_once.covariance_m2)
+
+
 def test_the_smoother_agrees_with_one_large_least_squares():
     """For a constant rate and a lag beyond the end, the smoother's answer is that of all equations at once."""
     generator = np.random.default_rng(0)

@@ -60,6 +60,60 @@ def test_a_track_that_changes_sides_is_two_hands(tmp_path):
     assert [hand.name for hand in recording.hands] == ["left_1", "right_1"]
 
 
+def test_measured_times_stay_and_those_of_gaps_lie_between(tmp_path):
+    """Of cameras that slow down from 30 to 25 frames a second, with one set missing."""
+    steps = np.r_[np.full(150, 1 / 30), np.full(150, 1 / 25)]
+    steps[100] *= 2
+    measured_ns = START_NS + np.round(1e9 * np.cumsum(steps)).astype(np.int64)
+    one = pose_arrays(1)
+    arrays = {name: np.repeat(values[:1], 300, axis=0) if values.ndim else values for name, values in one.items()}
+    recording = read_recording(write_pose_file(tmp_path / "poses.npz", arrays, time=measured_ns))
+    assert recording.frames == 301
+    np.testing.assert_array_equal(recording.times_ns[recording.hands[0].valid], measured_ns)
+    assert recording.times_ns[100] == pytest.approx((measured_ns[99] + measured_ns[100]) / 2, abs=1)
+    assert (np.diff(recording.times_ns) > 0).all()
+
+
+def renumbered(arrays: dict[str, np.ndarray], every: int) -> dict[str, np.ndarray]:
+    """Each hand with another track number every so many frames."""
+    frames = (arrays["time"] - START_NS) // STEP_NS
+    return {**arrays, "track": arrays["track"] + 10 * (frames // every)}
+
+
+def test_a_side_that_is_corrected_while_a_hand_is_followed_makes_no_second_hand(tmp_path):
+    arrays = pose_arrays()
+    right = np.flatnonzero(arrays["hand"] == "right")
+    arrays["hand"][right[:5]] = "left"
+    recording = read_recording(write_pose_file(tmp_path / "poses.npz", arrays))
+    assert [hand.name for hand in recording.hands] == ["right_2", "left_4"]
+    assert recording.hands[0].valid.all()
+
+
+def test_hands_of_one_person_are_joined_on_request(tmp_path, caplog):
+    arrays = pose_arrays()
+    path = write_pose_file(tmp_path / "poses.npz", renumbered(arrays, 10))
+    assert len(read_recording(path).hands) == 7
+    joined = read_recording(path, join=True)
+    assert [hand.name for hand in joined.hands] == ["right_2", "left_4"]
+    for hand in joined.hands:
+        np.testing.assert_array_equal(hand.joints_world_m[hand.valid], arrays["joints"][arrays["hand"] == hand.side])
+    # One frame in which another right hand was seen, too: the one that is there longer stays.
+    more = {name: np.concatenate([v, v[arrays["hand"] == "right"][:1]]) if v.ndim else v for name, v in arrays.items()}
+    more["track"][-1], more["joints"][-1] = 99, 0.5
+    joined = read_recording(write_pose_file(path, more), join=True)
+    np.testing.assert_array_equal(joined.hands[0].joints_world_m, arrays["joints"][arrays["hand"] == "right"])
+    assert "frames with two right hands: 1;" in caplog.text
+
+
+def test_hands_of_two_people_are_not_joined(tmp_path):
+    arrays = pose_arrays()
+    twice = {name: np.concatenate([v, v]) if v.ndim else v for name, v in arrays.items()}
+    twice["track"][len(arrays["track"]) :] += 10
+    path = write_pose_file(tmp_path / "poses.npz", twice)
+    with pytest.raises(UserError, match=r"two left hands are there at once in 23 of 23 frames.*Leave `--join` out"):
+        read_recording(path, join=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -72,6 +126,8 @@ def test_a_track_that_changes_sides_is_two_hands(tmp_path):
         ({"smoothed": np.array("yes")}, "`smoothed` is to be one number"),
         ({"time": np.linspace(0, 1, 66 - 3)}, "whole numbers"),
         ({"time": np.append(np.arange(62), 1 << 40)}, "frames"),
+        ({"set_time": np.array(["5", "6"])}, "`set_time` is to be whole numbers"),
+        ({"set_time": np.zeros((2, 2), int)}, "`set_time` is to be whole numbers"),
     ],
 )
 def test_a_file_that_is_no_pose_file_is_refused(tmp_path, changes, said):
@@ -83,6 +139,8 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path, pose_file):
     path = tmp_path / "poses.npz"
     with pytest.raises(UserError, match="no such file"):
         read_recording(path)
+    with pytest.raises(UserError, match="cannot be opened"):
+        read_recording(tmp_path / (300 * "a" + ".npz"))
     path.write_bytes(pose_file.read_bytes()[:-3000])
     with pytest.raises(UserError, match="cannot be read as poses"):
         read_recording(path)

@@ -43,6 +43,13 @@ def test_tidy_csv_has_a_row_for_each_joint_hand_and_frame(recording, tmp_path):
         assert float(mine[2]["bone_m"]) == pytest.approx(hand.fit.shape[1], rel=1e-6)
 
 
+def test_a_long_table_is_written_part_after_part(recording, tmp_path, monkeypatch):
+    write_csv(tmp_path / "whole.csv", recording)
+    monkeypatch.setattr("app.convert.tables._ROWS_AT_ONCE", 100)
+    write_csv(tmp_path / "parts.csv", recording)
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
 def test_wide_csv_has_a_row_for_each_frame(recording, tmp_path):
     write_wide_csv(tmp_path / "hands.wide.csv", recording)
     with (tmp_path / "hands.wide.csv").open(newline="") as file:
