@@ -21,7 +21,7 @@ from calibration.arguments import words
 from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.programs import run_program
-from calibration.written_files import write_atomic
+from calibration.written_files import check_can_write, write_atomic
 from models.evaluation.arguments import add_arguments, to_words
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     crops, footage = _what(args)
-    if args.report and args.report.is_dir():
-        raise UserError(f"`--report {args.report}` is a folder. Give the name of a file in it.")
+    if args.report:
+        check_can_write(args.report, f"`--report {args.report}`")
     if not footage:
         return run_program(_crops_command(args, args.json))
     figures: dict[str, Any] = {}

@@ -27,7 +27,7 @@ from calibration.errors import UserError
 from calibration.hand import FINGERS
 from calibration.rig import Rig, read_rig
 from calibration.session import Session, check_session
-from calibration.written_files import write_atomic
+from calibration.written_files import check_can_write, write_atomic
 
 
 def add_parser(subparsers) -> None:
@@ -56,8 +56,8 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     if (args.rig is None) == (args.session is None):
         raise UserError("give either the rig.yaml of live cameras, or `--session DIR` of a recording.")
-    if args.report is not None and (args.report.is_dir() or not args.report.resolve().parent.is_dir()):
-        raise UserError(f"`--report {args.report}`: give the name of a file in a folder that is there.")
+    if args.report is not None:
+        check_can_write(args.report, f"`--report {args.report}`")
     board = read_printed_board(args.board)
     targets = targets_of(board, args.corners)
     if args.rig is not None:

@@ -28,7 +28,7 @@ def test_bad_input_is_one_line_and_exit_code_2(recording, tmp_path, capsys):
         (["--session", str(tmp_path), "--board", str(board)], "is not a session"),
         (["--session", path, "--board", str(tmp_path / "no.yaml")], "no such file"),
         (["--session", path, "--board", str(board), "--corners", "A1", "Z9"], "has the corners A1 to C4"),
-        (["--session", path, "--board", str(board), "--report", str(tmp_path / "no" / "r.html")], "in a folder"),
+        (["--session", path, "--board", str(board), "--report", str(tmp_path / "no" / "r.html")], "there is no folder"),
         (["--session", path, "--board", str(board)], "the board of `--board` is not seen by two cameras at once"),
     ):
         assert cli.main(["validate", *words]) == 2, words
