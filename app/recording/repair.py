@@ -6,13 +6,15 @@ before is kept beside it, in `before-repair/`.
 
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from app.recording.take import CLOCK, POSES
-from app.run.pose_rows import finish_poses, has_rows
+from app.run.file_lock import locked_folder
+from app.run.pose_rows import finish_poses, has_rows, is_written
 from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig
@@ -38,11 +40,23 @@ class Repaired:
 def repair_session(path: Path) -> Repaired:
     """Bring `frames.csv`, `rig.yaml` and `session.yaml` to what the videos hold, and poses to `poses.npz`.
 
-    Raises UserError where that cannot be done: no `rig.yaml`, or fewer than two cameras with frames.
+    Raises UserError where that cannot be done: it is still being recorded, no `rig.yaml`, or fewer than two cameras
+    with frames.
     """
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such directory. Give the session to repair.")
+    with ExitStack() as held:
+        try:
+            ours = held.enter_context(locked_folder(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}). Give a session of your own.") from None
+        if not ours or is_written(path / POSES):
+            raise UserError(f"{path}: is being recorded or repaired, or poses are written there. End that first.")
+        return _repair(path)
+
+
+def _repair(path: Path) -> Repaired:
     done = Repaired(path)
     rig, calibrated = _rig_of(path)
     session = _session_of(path, rig, calibrated, done)

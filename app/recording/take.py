@@ -4,13 +4,14 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from app.run.file_lock import locked_folder
 from app.run.logs import without_passwords
 from app.transport.messages import PoseSet, RecordedCamera
 from app.worker.pose_file import PoseFile
@@ -57,7 +58,8 @@ class _AppendedTable:
 
 
 class Take:
-    """Made as a whole session without a frame. `add` and the others raise OSError where the disk is full.
+    """Made as a whole session without a frame; its folder is locked until `close`, so that no repair replaces a table
+    while rows are appended to it. `add` and the others raise OSError where the disk is full.
 
     `sizes` are the images' (width, height); where they are not those of the rig, its lenses do not hold and are left
     out, as where it is not `calibrated`. `upright`: the images are recorded as they are turned, not as the cameras
@@ -84,8 +86,10 @@ class Take:
         self._poses: PoseFile | None = None
         self._sets: _AppendedTable | None = None
         self._marks: _AppendedTable | None = None
+        self._locked = ExitStack()
         begin_folder(path)
         try:
+            self._locked.enter_context(locked_folder(path))
             times = {camera_id: np.empty(0, np.int64) for camera_id in rig.camera_ids}
             videos = {camera_id: self.video(camera_id).name for camera_id in rig.camera_ids}
             write_session(
@@ -100,6 +104,7 @@ class Take:
             )
             self._rows = _AppendedTable(path / "frames.csv")
         except OSError as error:
+            self._locked.close()
             raise write_error(f"{path}: cannot be written ({error.strerror}). Give another folder.", error) from None
 
     def video(self, camera_id: str) -> Path:
@@ -162,6 +167,7 @@ class Take:
             for table in (self._rows, self._sets, self._marks):
                 if table is not None:
                     table.close()
+            self._locked.close()
 
 
 def begin_folder(path: Path) -> None:

@@ -3,10 +3,8 @@
 Here, and not beside the worker that writes them: the supervisor makes the file of a worker that died.
 """
 
-import fcntl
 import os
 import shutil
-from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +12,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from app.run.file_lock import lock_file
 from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.hand import Definition
@@ -72,22 +71,11 @@ def has_rows(path: Path) -> bool:
     return (part_of(path) / "about.json").is_file()
 
 
-def lock_rows(hands: FileIO) -> bool:
-    """Make the rows this process's own until their file is closed; False where they are another's."""
-    try:
-        fcntl.flock(hands, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
-
-
 def is_written(path: Path) -> bool:
     """Whether a process that lives writes rows there."""
     try:
         with (part_of(path) / "hands").open("rb", buffering=0) as hands:
-            return not lock_rows(hands)
+            return not lock_file(hands.fileno())
     except OSError:
         return False
 

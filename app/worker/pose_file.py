@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from app.estimators.estimator import Estimate, Hand
+from app.run.file_lock import lock_file
 from app.run.pose_rows import (
     AHEAD_ROW,
     ARM_ROW,
@@ -25,7 +26,6 @@ from app.run.pose_rows import (
     has_rows,
     is_written,
     keep_rows,
-    lock_rows,
     mend_rows,
     part_of,
 )
@@ -79,7 +79,7 @@ class PoseFile:
                 shutil.rmtree(self._part, ignore_errors=True)
                 self._part.mkdir()
             self._hands = (self._part / "hands").open("ab", buffering=0)
-            lock_rows(self._hands)
+            lock_file(self._hands.fileno())
             self._sets = (self._part / "sets").open("ab", buffering=0)
             # Room for the file itself, so that a full disk is noticed while what was written can still become one.
             self._room = os.open(self._part / "room", os.O_CREAT | os.O_RDWR)

@@ -1,6 +1,7 @@
 """A recording whose processes are killed: at most a second is lost, and what there is can be played."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,8 +98,10 @@ def test_the_recording_goes_on_when_a_process_of_it_is_killed(tmp_path: Path, vi
     next(child for child in family if victim in child.cmdline()).kill()
     for camera_id in ("cam_0", "cam_1"):  # on a busy machine a new encoder takes longer than the other's 60 rows
         wait_for_rows(tmp_path / "session-2", 10, camera_id)
+    assert main(["session", "repair", str(tmp_path / "session-2")]) == 2
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
+    assert main(["session", "repair", str(tmp_path / "session-2")]) == 0
     first, second = (check_session(tmp_path / name, deep=True) for name in ("session", "session-2"))
     for camera_id in first.camera_ids:
         gap_s = (second.frame_times_ns(camera_id)[0] - first.frame_times_ns(camera_id)[-1]) / 1e9
@@ -205,6 +208,24 @@ def test_what_cannot_be_repaired_says_so_and_stays(
     assert "1 of 3 cameras" in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in session.iterdir() if path.is_file()}
     assert main(["session", "repair", str(tmp_path / "nowhere")]) == 2
+
+
+def test_what_is_being_recorded_is_not_repaired(session: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Frames that come after would be written to a table that is no longer the session's."""
+    rig = ring_rig(3, 160, 120)
+    sizes = dict.fromkeys(rig.camera_ids, (160, 120))
+    path = tmp_path / "recorded"
+    take = Take(path, rig, sizes, calibrated=True, upright=True, source="a test")
+    for camera_id in rig.camera_ids:
+        shutil.copy(session / f"{camera_id}.mkv", path)
+        take.add(camera_id, range(10**9, 10**9 + 10))
+    assert main(["session", "repair", str(path)]) == 2
+    assert "is being recorded" in capsys.readouterr().err
+    for camera_id in rig.camera_ids:
+        take.add(camera_id, range(10**9 + 10, 10**9 + 20))
+    assert rows(path) == 1 + 3 * 20
+    del take  # as when its process ends
+    assert repair_session(path).frames == dict.fromkeys(rig.camera_ids, 20)
 
 
 def test_a_rig_of_another_size_is_not_taken_for_the_sessions(session: Path) -> None:
