@@ -8,6 +8,7 @@ writer sets `begin` before and `end` after writing, a reader that finds both equ
 after its use, has read a whole frame.
 """
 
+import itertools
 import mmap
 import os
 import struct
@@ -24,6 +25,10 @@ from calibration.found_files import open_found
 
 _HEADER = 64
 _ALIGN = 4096
+# A process's next ring often has the descriptor of the one before: tickets tell them apart, whose upper bits are the
+# number of the ring.
+_FRAME_BITS, _RING_BITS = 40, 22
+_numbers = itertools.count()
 
 
 class SlotRef(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -64,7 +69,7 @@ class RingWriter:
         self._images = [
             np.ndarray((height, width, 3), np.uint8, self._map, slot * self._stride + _HEADER) for slot in range(slots)
         ]
-        self._ticket = 0
+        self._ticket = next(_numbers) % 2**_RING_BITS << _FRAME_BITS
 
     @contextmanager
     def write(self) -> Iterator[tuple[np.ndarray, SlotRef]]:
@@ -107,7 +112,8 @@ class RingReader:
     """A reader of any number of rings; keeps them mapped between frames."""
 
     def __init__(self) -> None:
-        self._maps: dict[tuple[int, int, int, int, int], mmap.mmap] = {}
+        self._maps: dict[tuple[int, int], tuple[tuple[int, ...], mmap.mmap]] = {}
+        """By process and descriptor: which ring it was, and its memory."""
 
     def view(self, ref: SlotRef) -> np.ndarray | None:
         """The frame's pixels (H, W, 3), read only, without a copy; None where it is overwritten or its writer gone.
@@ -133,24 +139,28 @@ class RingReader:
     def _open(self, ref: SlotRef) -> mmap.mmap | None:
         if ref.slot >= ref.slots:
             return None
-        key = (ref.pid, ref.fd, ref.height, ref.width, ref.slots)
-        memory = self._maps.get(key)
-        if memory is None:
+        key, ring = (ref.pid, ref.fd), (ref.ticket >> _FRAME_BITS, ref.height, ref.width, ref.slots)
+        known, memory = self._maps.get(key, (None, None))
+        if memory is None or known != ring:
+            self._unmap(key)
             size = _slot_bytes(ref.height, ref.width) * ref.slots
             try:
                 with open_found(Path(f"/proc/{ref.pid}/fd/{ref.fd}")) as file:
                     memory = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
             except (OSError, ValueError):
                 return None
-            self._maps[key] = memory
+            self._maps[key] = ring, memory
         return memory
+
+    def _unmap(self, key: tuple[int, int]) -> None:
+        if key in self._maps:
+            with suppress(BufferError):
+                self._maps.pop(key)[1].close()
 
     def forget(self, pid: int) -> None:
         """Unmap the rings of a process that ended."""
         for key in [key for key in list(self._maps) if key[0] == pid]:
-            memory = self._maps.pop(key)
-            with suppress(BufferError):
-                memory.close()
+            self._unmap(key)
 
     def close(self) -> None:
         for pid in {key[0] for key in list(self._maps)}:

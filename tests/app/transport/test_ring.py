@@ -44,6 +44,22 @@ def test_an_overwritten_slot_is_refused_before_and_after_its_use():
     assert reader.intact(ref)
 
 
+def test_a_ring_is_not_taken_for_an_earlier_one_that_had_its_descriptor():
+    """As of a camera whose images change their size and back: what a reader has mapped is then no longer the ring."""
+    reader, value = RingReader(), 0
+    for height, width, frames in ((HEIGHT, WIDTH, 5), (HEIGHT // 2, WIDTH, 1), (HEIGHT, WIDTH, 5)):
+        writer = RingWriter(height, width, slots=4)
+        for _ in range(frames):
+            value += 1
+            with writer.write() as (pixels, ref):
+                pixels[:] = value
+            view = reader.view(ref)
+            assert view is not None
+            assert (view == value).all()
+            assert reader.intact(ref)
+        writer.close()
+
+
 def test_a_slot_that_is_being_written_is_refused():
     writer, reader = RingWriter(HEIGHT, WIDTH, slots=2), RingReader()
     with writer.write() as (pixels, ref):
