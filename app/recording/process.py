@@ -80,14 +80,22 @@ class RecorderProcess:
         threading.Thread(target=self._keep_synced, daemon=True).start()
         try:
             if not self._record.takes:
-                if (self._place / SESSION_FILE).exists():  # of a recorder of this run that died
-                    repair_session(self._place)
+                self._repair_earlier()
                 self._takes.begin(self._place)
             while not stop.is_set() and not self._over():
                 self._step()
             return 2 if self._takes.failed and self._record.alone else 0
         finally:
             self._finish()
+
+    def _repair_earlier(self) -> None:
+        """What a recorder of this run that died left; where that cannot be mended, it stays as it is."""
+        if not (self._place / SESSION_FILE).exists():
+            return
+        try:
+            repair_session(self._place)
+        except (OSError, UserError) as error:
+            log.error("%s: could not be repaired (%s); the recording goes on", self._place, reason_of(error))
 
     def _over(self) -> bool:
         if not self._record.alone:

@@ -20,6 +20,7 @@ from app.recording.take import Take
 from app.recording.video_encoder import VideoEncoder
 from app.recording.video_file import RecordedVideo
 from app.run.record_settings import RecordSettings
+from app.run.settings import RunSettings, run_folder
 from calibration.errors import UserError
 from calibration.session import check_session, read_session
 from models.simulation.simulated_rig import ring_rig
@@ -106,6 +107,28 @@ def test_the_recording_goes_on_when_a_process_of_it_is_killed(tmp_path: Path, vi
     for camera_id in first.camera_ids:
         gap_s = (second.frame_times_ns(camera_id)[0] - first.frame_times_ns(camera_id)[-1]) / 1e9
         assert 0 < gap_s < 10 * slowness()
+
+
+def test_a_recorder_goes_on_after_one_that_died_before_there_were_frames(tmp_path: Path) -> None:
+    """Nothing can be repaired then: that would need two cameras with frames."""
+    rig = ring_rig(2, 160, 120)
+    place = tmp_path / "session"
+    Take(place, rig, dict.fromkeys(rig.camera_ids, (160, 120)), calibrated=True, upright=True, source="a test")
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    settings = RunSettings(estimator="simulated", record=RecordSettings(folder=str(place)))
+    with run_folder(rig, settings) as folder:
+        command = [sys.executable, "-m", "app.recording.process", str(folder.path), str(os.getpid())]
+        recorder = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while not (tmp_path / "session-2" / "session.yaml").exists():
+            assert recorder.poll() is None, recorder.communicate()[1]
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        recorder.terminate()
+        _, told = recorder.communicate(timeout=60)
+    assert recorder.returncode == 0, told
+    assert "a session needs two" in told
+    assert before == {path.name: path.read_bytes() for path in place.iterdir()}
 
 
 FRAMES = 30
