@@ -410,6 +410,8 @@ class CommandClient:
     def __init__(self, address: str, keys: Keys | None = None) -> None:
         self._socket = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, 0)
+        # So many wait for a server that is away; one that comes back is not asked what nobody waits for any more.
+        self._socket.set(zmq.SNDHWM, _REQUEST_BACKLOG)
         self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST)
         _connect(self._socket, address, keys)
         self._number = 0
@@ -417,8 +419,10 @@ class CommandClient:
     def ask(self, request: dict, timeout_s: float) -> dict | None:
         """The answer, or None where none came in time."""
         self._number += 1
-        self._socket.send(encode_plain({**request, "number": self._number}))
         deadline = time.monotonic() + timeout_s
+        if not self._socket.poll(timeout_s * 1000, zmq.POLLOUT):
+            return None
+        self._socket.send(encode_plain({**request, "number": self._number}))
         while (left := deadline - time.monotonic()) > 0:
             if not self._socket.poll(left * 1000):
                 return None

@@ -222,6 +222,31 @@ def test_no_answer_is_none_in_time(ends):
     assert client.ask({"do": "clock"}, 0.1) is None
 
 
+def test_a_server_that_is_away_for_long_blocks_nobody_and_is_asked_little_when_it_is_back(ends):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    asked, answers = [], []
+
+    def ask():
+        client = CommandClient(address)
+        answers.extend(client.ask({"do": "clock"}, 0) for _ in range(3000))
+        answers.append(client.ask({"do": "clock"}, 60))
+        client.close()
+
+    asker = threading.Thread(target=ask, daemon=True)
+    asker.start()
+    end = time.monotonic() + 60
+    while len(answers) < 3000 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert answers == [None] * 3000
+    server = CommandServer(address, lambda request: asked.append(request["number"]) or {"number": request["number"]})
+    ends.append(server)
+    while asker.is_alive() and time.monotonic() < end:
+        wait([], [server], 0.05)
+        server.serve()
+    assert answers[-1] == {"number": 3001}
+    assert len(asked) < 10
+
+
 def test_a_clock_that_stood_still_is_measured_anew():
     """The other machine slept for 30 s: 64 good round trips of before say nothing any more."""
     clock = ClockOffset(None, lambda: 10**9)  # type: ignore[arg-type]
