@@ -10,11 +10,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import av
 import numpy as np
+from av.error import FFmpegError
 
 from app.recording.take import CLOCK, POSES
 from app.run.file_lock import locked_folder
 from app.run.pose_rows import finish_poses, has_rows, is_written
+from app.sources.video_file import is_video_file
+from calibration.camera_source import OpenCvSource, PylonSource, SimulatedSource
 from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig
@@ -40,8 +44,8 @@ class Repaired:
 def repair_session(path: Path) -> Repaired:
     """Bring `frames.csv`, `rig.yaml` and `session.yaml` to what the videos hold, and poses to `poses.npz`.
 
-    Raises UserError where that cannot be done: it is still being recorded, no `rig.yaml`, or fewer than two cameras
-    with frames.
+    Raises UserError where that cannot be done: it is still being recorded, no `rig.yaml`, fewer than two cameras with
+    frames, or no `session.yaml` where that alone knew whether a video is upright.
     """
     path = Path(path)
     if not path.is_dir():
@@ -60,23 +64,22 @@ def _repair(path: Path) -> Repaired:
     done = Repaired(path)
     rig, calibrated = _rig_of(path)
     session = _session_of(path, rig, calibrated, done)
-    videos = dict(session.videos) if session else _found_videos(path, rig, done)
     told = _times_told(path / "frames.csv", done)
     kept: dict[str, np.ndarray] = {}
-    for camera_id, video in videos.items():
-        camera = session.recorded_camera(camera_id) if session else rig[camera_id]
-        times = _fitting_times(path / video, told.get(camera_id, np.empty(0, np.int64)), camera, done)
+    for camera_id in session.videos:
+        told_ns = told.get(camera_id, np.empty(0, np.int64))
+        times = _fitting_times(session.video_path(camera_id), told_ns, session.recorded_camera(camera_id), done)
         if len(times):
             kept[camera_id] = times
     if len(kept) < 2:
         raise UserError(
-            f"{path}: {len(kept)} of {len(videos)} cameras have frames with times; a session needs two. "
+            f"{path}: {len(kept)} of {len(session.videos)} cameras have frames with times; a session needs two. "
             f"{' '.join(done.notes)} Nothing was changed."
         )
     _recover_poses(path, done)
     done.frames = {camera_id: len(times) for camera_id, times in kept.items()}
-    if session is None or done.notes:
-        _rewrite(path, rig, session, videos, kept, calibrated)
+    if done.notes:
+        _rewrite(session, kept)
     return done
 
 
@@ -87,12 +90,23 @@ def _rig_of(path: Path) -> tuple[Rig, bool]:
         return read_uncalibrated_rig(path / "rig.yaml"), False
 
 
-def _session_of(path: Path, rig: Rig, calibrated: bool, done: Repaired) -> Session | None:
+def _session_of(path: Path, rig: Rig, calibrated: bool, done: Repaired) -> Session:
     try:
         return read_session(path, calibrated)
     except UserError as error:
         done.notes.append(f"{SESSION_FILE} was written anew: {error}")
-        return None
+    videos = _found_videos(path, rig, done)
+    return Session(
+        path=path,
+        rig=rig,
+        name=path.resolve().name,
+        created="",
+        videos=videos,
+        clock=CLOCK,
+        source="a recording that was repaired",
+        calibrated=calibrated,
+        upright=frozenset(camera_id for camera_id, name in videos.items() if _is_upright(path / name, rig[camera_id])),
+    )
 
 
 def _found_videos(path: Path, rig: Rig, done: Repaired) -> dict[str, str]:
@@ -105,6 +119,45 @@ def _found_videos(path: Path, rig: Rig, done: Repaired) -> dict[str, str]:
         else:
             done.notes.append(f"camera {camera_id} has no video.")
     return found
+
+
+def _is_upright(video: Path, camera: RigCamera) -> bool:
+    """Whether a recorded video holds images that were turned, as far as that matters and the video can be read."""
+    try:
+        size = video_properties(video)[:2]
+    except UserError:
+        return False
+    turned_size = (camera.camera.width, camera.camera.height)
+    if not camera.turn or turned_size != camera.source_size:
+        return bool(camera.turn) and size == turned_size
+    codec = _codec(video)
+    if isinstance(camera.source, SimulatedSource | PylonSource) or video.suffix == ".mjpeg" or codec == "ffv1":
+        return True  # encoded here: what cannot be copied, a capture of the wizard, `--lossless`
+    if video.suffix == ".mkv" and codec == "mjpeg":  # no recording is encoded so
+        return False
+    if video.suffix == ".mkv" and codec == "h264" and _sends_no_h264(camera):
+        return True
+    raise UserError(
+        f"{video}: without {SESSION_FILE} nothing tells whether its images were turned upright before they were "
+        f"recorded, or are as the camera sent them (`{camera.turn}` in rig.yaml). Nothing was changed. Put "
+        f"{SESSION_FILE} back, or write it as docs/recording.md shows."
+    )
+
+
+def _codec(video: Path) -> str:
+    try:
+        with av.open(str(video)) as container:
+            return container.streams.video[0].codec.name
+    except FFmpegError:
+        return ""
+
+
+def _sends_no_h264(camera: RigCamera) -> bool:
+    """Whether no copy of its stream can be H.264."""
+    source = camera.source
+    return isinstance(source, OpenCvSource) and (
+        is_video_file(source.device) or (source.fourcc or "H264").upper() != "H264"
+    )
 
 
 def _times_told(path: Path, done: Repaired) -> dict[str, np.ndarray]:
@@ -171,14 +224,8 @@ def _recover_poses(path: Path, done: Repaired) -> None:
         done.notes.append(f"{POSES} was written from what was kept of the poses.")
 
 
-def _rewrite(
-    path: Path,
-    rig: Rig,
-    session: Session | None,
-    videos: Mapping[str, str],
-    times_ns: Mapping[str, np.ndarray],
-    calibrated: bool,
-) -> None:
+def _rewrite(session: Session, times_ns: Mapping[str, np.ndarray]) -> None:
+    path = session.path
     # A part of a copy, on a full disk, would be taken for one the next time.
     with written_together(path / KEPT) as folder:
         for name in (SESSION_FILE, "rig.yaml", "frames.csv"):
@@ -187,13 +234,13 @@ def _rewrite(
     with written_together(path, last=SESSION_FILE) as folder:
         write_session(
             folder,
-            replace(rig, cameras=tuple(camera for camera in rig.cameras if camera.camera_id in times_ns)),
-            {camera_id: videos[camera_id] for camera_id in times_ns},
+            replace(session.rig, cameras=tuple(each for each in session.rig.cameras if each.camera_id in times_ns)),
+            {camera_id: session.videos[camera_id] for camera_id in times_ns},
             times_ns,
-            name=session.name if session else path.resolve().name,
-            created=session.created if session else None,
-            clock=session.clock if session else CLOCK,
-            source=session.source if session else "a recording that was repaired",
-            calibrated=calibrated,
-            upright=session.upright if session else [camera.camera_id for camera in rig.cameras if camera.turn],
+            name=session.name,
+            created=session.created,
+            clock=session.clock,
+            source=session.source,
+            calibrated=session.calibrated,
+            upright=session.upright,
         )

@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import psutil
 import pytest
+from av.packet import Packet
 
 from app.cli import main
 from app.recording.repair import repair_session
@@ -21,7 +24,10 @@ from app.recording.video_encoder import VideoEncoder
 from app.recording.video_file import RecordedVideo
 from app.run.record_settings import RecordSettings
 from app.run.settings import RunSettings, run_folder
+from calibration.camera_source import OpenCvSource, SimulatedSource
 from calibration.errors import UserError
+from calibration.image_turn import ImageTurn
+from calibration.rig import Rig, write_rig
 from calibration.session import check_session, read_session
 from models.simulation.simulated_rig import ring_rig
 from tests.conftest import ROOT
@@ -137,24 +143,34 @@ FRAMES = 30
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three cameras, thirty frames each, as the recorder's processes write them."""
-    rig = ring_rig(3, 160, 120)
-    sizes = dict.fromkeys(rig.camera_ids, (160, 120))
     path = tmp_path_factory.mktemp("repair") / "session"
-    take = Take(path, rig, sizes, calibrated=True, upright=True, source="a test")
+    record(path, ring_rig(3, 160, 120), RecordSettings(folder=""))
+    return path
+
+
+def record(path: Path, rig: Rig, settings: RecordSettings) -> None:
+    """As the recorder's processes do; what is copied is Motion JPEG."""
+    copies = settings.codec == "copy"
+    sizes = {camera.camera_id: (camera.camera.width, camera.camera.height) for camera in rig.cameras}
+    take = Take(path, rig, sizes, calibrated=True, upright=not copies, source="a test")
     random = np.random.default_rng(2)
     times_ns = 10**12 + np.cumsum(random.integers(25_000_000, 42_000_000, FRAMES))
-    for camera_id in rig.camera_ids:
-        encoder = VideoEncoder(RecordSettings(folder=""), (160, 120), Fraction(30))
-        with RecordedVideo(take.video(camera_id), Fraction(30), encoder.stream, None) as video:
+    for camera in rig.cameras:
+        size = camera.source_size if copies else sizes[camera.camera_id]
+        encoder = VideoEncoder(settings, size, Fraction(30))
+        stream, copied = (None, ("mjpeg", *size)) if copies else (encoder.stream, None)
+        with RecordedVideo(take.video(camera.camera_id), Fraction(30), stream, copied) as video:
             for time_ns in times_ns:
-                image = random.integers(0, 255, (120, 160, 3), np.uint8)
+                image = random.integers(0, 255, (size[1], size[0], 3), np.uint8)
+                if copies:
+                    video.write(Packet(cv2.imencode(".jpg", image)[1].tobytes()))
+                    continue
                 for packed in encoder.encode(image, int(time_ns)):
                     video.write(packed.packet)
     for at in range(0, FRAMES, 3):
         for camera_id in rig.camera_ids:
             take.add(camera_id, times_ns[at : at + 3].tolist())
     take.close()
-    return path
 
 
 @pytest.fixture
@@ -249,6 +265,50 @@ def test_what_is_being_recorded_is_not_repaired(session: Path, tmp_path: Path, c
     assert rows(path) == 1 + 3 * 20
     del take  # as when its process ends
     assert repair_session(path).frames == dict.fromkeys(rig.camera_ids, 20)
+
+
+USB = OpenCvSource(device=0, fourcc="MJPG")
+NETWORK = OpenCvSource(device="rtsp://10.0.0.7/live")
+UPRIGHT_OR_NOT = {
+    "turned, by its size": (ImageTurn(rotate=90), NETWORK, "h264"),
+    "copied on its side, by its size": (ImageTurn(rotate=90), NETWORK, "copy"),
+    "copied, by its codec": (ImageTurn(mirrored=True), NETWORK, "copy"),
+    "lossless, by its codec": (ImageTurn(mirrored=True), NETWORK, "ffv1"),
+    "of a camera that sends another": (ImageTurn(rotate=180), USB, "h264"),
+    "of a simulated camera": (ImageTurn(mirrored=True), SimulatedSource(), "h264"),
+}
+
+
+@pytest.mark.parametrize("case", UPRIGHT_OR_NOT)
+def test_without_session_yaml_videos_stay_as_they_were_recorded(tmp_path: Path, case: str) -> None:
+    turn, source, codec = UPRIGHT_OR_NOT[case]
+    first, second = ring_rig(2, 160, 120).cameras
+    rig = Rig((first, replace(second, turn=turn, source=source)))
+    record(tmp_path / "session", rig, RecordSettings(folder="", codec=codec))
+    before = read_session(tmp_path / "session")
+    assert before.upright == (set() if codec == "copy" else {second.camera_id})
+    (tmp_path / "session" / "session.yaml").unlink()
+    done = repair_session(tmp_path / "session")
+    assert done.frames == dict.fromkeys(rig.camera_ids, FRAMES)
+    assert check_session(tmp_path / "session", deep=True).upright == before.upright
+
+
+def test_without_session_yaml_it_is_not_guessed_whether_a_video_is_upright(session: Path) -> None:
+    rig = read_session(session).rig
+    first, *others = rig.cameras
+    write_rig(session / "rig.yaml", Rig((replace(first, turn=ImageTurn(mirrored=True), source=NETWORK), *others)))
+    (session / "session.yaml").unlink()
+    before = {path.name: path.read_bytes() for path in session.iterdir()}
+    with pytest.raises(
+        UserError, match=r"cam_0.mkv: without session.yaml nothing tells .*`mirrored: true` in rig.yaml"
+    ):
+        repair_session(session)
+    assert before == {path.name: path.read_bytes() for path in session.iterdir()}
+    text = (ROOT / "docs" / "recording.md").read_text()
+    example = text.split("```yaml\n")[1].split("```")[0]
+    (session / "session.yaml").write_text(f"{example}  cam_2: {{video: cam_2.mkv}}\n")
+    assert repair_session(session).notes == []
+    assert check_session(session, deep=True).upright == {"cam_0"}
 
 
 def test_a_rig_of_another_size_is_not_taken_for_the_sessions(session: Path) -> None:
