@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration.csv_line import csv_fields
 from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 
@@ -37,7 +38,7 @@ def read_published_sets(session: Path) -> list[PublishedSet]:
     sets: dict[int, dict[str, int]] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
-            index, camera_id, time_ns = line.split(",")
+            index, camera_id, time_ns = csv_fields(line)
             if max(abs(int(index)), abs(int(time_ns))) > _MOST:
                 raise ValueError
         except ValueError:

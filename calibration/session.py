@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from calibration.csv_line import csv_fields
 from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.image_turn import ImageTurn
@@ -198,17 +199,17 @@ def read_frames_csv(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
-    rows = csv.reader(line.replace("\0", "\ufffd") for line in lines)
-    header = next(rows, [])
+    header = csv_fields(lines[0]) if lines else []
     if header != FRAME_COLUMNS:
         raise UserError(f"{path}: the first line must be `{','.join(FRAME_COLUMNS)}`; got `{','.join(header)}`.")
     times: dict[str, list[int]] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, line in enumerate(lines[1:], start=2):
+        row = csv_fields(line)
         try:
             camera_id, frame, time_ns = row[0], int(row[1]), int(np.int64(int(row[2])))
         except (ValueError, IndexError, OverflowError):
             raise UserError(
-                f"{path}, line {number}: expected a camera id and two whole numbers; got `{','.join(row)}`. "
+                f"{path}, line {number}: expected a camera id and two whole numbers; got `{line[:100]}`. "
                 "Correct or remove the line."
             ) from None
         of_camera = times.setdefault(camera_id, [])

@@ -75,7 +75,7 @@ def recorded_hours(session: str) -> float | None:
         return None
     head, tail = (end.split(b"\n") for end in ends)
     try:
-        return (int(tail[-2].split(b",")[2]) - int(head[1].split(b",")[2])) / 3.6e12
+        return (int(tail[-2].rpartition(b",")[2]) - int(head[1].rpartition(b",")[2])) / 3.6e12
     except (IndexError, ValueError):
         return None
 

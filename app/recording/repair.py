@@ -19,6 +19,7 @@ from app.run.file_lock import locked_folder
 from app.run.pose_rows import finish_poses, has_rows, is_written
 from app.sources.video_file import is_video_file
 from calibration.camera_source import OpenCvSource, PylonSource, SimulatedSource
+from calibration.csv_line import csv_fields
 from calibration.errors import UserError
 from calibration.found_files import read_found
 from calibration.rig import Rig, RigCamera, read_rig, read_uncalibrated_rig
@@ -188,8 +189,8 @@ def _times_told(path: Path, done: Repaired) -> dict[str, np.ndarray]:
 
 def _row(line: bytes) -> tuple[str, int, int] | None:
     try:
-        camera_id, frame, time_ns = line.decode().strip().split(",")
-        return camera_id.strip('"'), int(frame), int(np.int64(int(time_ns)))
+        camera_id, frame, time_ns = csv_fields(line.decode().strip())
+        return camera_id, int(frame), int(np.int64(int(time_ns)))
     except (ValueError, OverflowError):
         return None
 

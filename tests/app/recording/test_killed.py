@@ -293,6 +293,15 @@ def test_without_session_yaml_videos_stay_as_they_were_recorded(tmp_path: Path, 
     assert check_session(tmp_path / "session", deep=True).upright == before.upright
 
 
+def test_cameras_with_commas_in_their_names_are_repaired(tmp_path: Path) -> None:
+    first, second = ring_rig(2, 160, 120).cameras
+    rig = Rig((replace(first, camera_id="left, top"), replace(second, camera_id='the "best"')))
+    record(tmp_path / "session", rig, RecordSettings(folder=""))
+    (tmp_path / "session" / "session.yaml").unlink()
+    assert repair_session(tmp_path / "session").frames == dict.fromkeys(rig.camera_ids, FRAMES)
+    check_session(tmp_path / "session", deep=True)
+
+
 def test_without_session_yaml_it_is_not_guessed_whether_a_video_is_upright(session: Path) -> None:
     rig = read_session(session).rig
     first, *others = rig.cameras
