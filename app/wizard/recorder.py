@@ -4,6 +4,7 @@ Images are appended as JPEG to one Motion JPEG file per camera. The journal is t
 that the journal does not have is cut off when the folder is opened again.
 """
 
+import mmap
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from calibration.board.board import Board, write_board
 from calibration.errors import UserError, reason_of, write_error
-from calibration.found_files import read_found
+from calibration.found_files import open_found
 from calibration.rig import Rig
 from calibration.session import write_session
 from calibration.wizard.journal import Journal, read_journal
@@ -84,8 +85,7 @@ class Recorder:
         """Find the images in the file again and cut off what the journal does not know."""
         path = self.video_path(camera_id)
         path.touch()
-        data = read_found(path)
-        self._ends[camera_id] = _jpeg_ends(data)
+        self._ends[camera_id] = _jpeg_ends(path)
         if len(self._ends[camera_id]) < self._frames(camera_id):
             raise UserError(
                 f"{path}: has {len(self._ends[camera_id])} images; the journal has {self._frames(camera_id)} of this "
@@ -119,19 +119,23 @@ class Recorder:
         )
 
 
-def _jpeg_ends(data: bytes) -> list[int]:
-    """Where each JPEG of a concatenation ends. Only whole ones count."""
+def _jpeg_ends(path: Path) -> list[int]:
+    """Where each JPEG of a concatenation of any size ends. Only whole ones count. Raises OSError."""
     ends, at = [], 0
-    while data[at : at + 2] == _START:
-        end = _jpeg_end(data, at)
-        if end is None:
-            break
-        ends.append(end)
-        at = end
+    with open_found(path) as file:
+        if not os.fstat(file.fileno()).st_size:  # cannot be mapped
+            return ends
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            while data[at : at + 2] == _START:
+                end = _jpeg_end(data, at)
+                if end is None:
+                    break
+                ends.append(end)
+                at = end
     return ends
 
 
-def _jpeg_end(data: bytes, at: int) -> int | None:
+def _jpeg_end(data: mmap.mmap, at: int) -> int | None:
     """End of the JPEG at `at`, by its segments' lengths and then the end marker; None where it is cut short.
 
     Source: ITU-T T.81, annex B: within the scan 0xff is followed by 0x00 or a restart marker until the end marker.

@@ -1,6 +1,7 @@
 """The wizard's step machine, its coverage, hints, journal and recorder, without cameras."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -400,6 +401,26 @@ def test_the_folder_of_captures_is_a_session_with_the_same_corners(tmp_path, sma
             (view,) = (view for view in detections.views[name] if view.time_ns == truth.time_ns)
             assert view.frame == truth.frame
             assert np.abs(view.corners_px - truth.corners_px[view.corner_ids]).max() < 0.4
+
+
+def test_captures_of_more_than_half_a_gigabyte_are_gone_on_with(tmp_path, small):
+    rig, captures = small
+    folder = tmp_path / "captures"
+    recorder = Recorder(folder, rig, BOARD)
+    for capture, images in captures[:2]:
+        recorder.add(capture, images, {})
+    first, second = (images[0]["cam_0"] for _, images in captures[:2])
+    with (folder / "cam_0.mjpeg").open("wb") as file:
+        file.write(first[:-2])
+        file.seek(520_000_000, os.SEEK_CUR)  # a hole, which the disk does not have
+        file.write(first[-2:] + second)
+        whole = file.tell()
+        file.write(second[:100])
+    resumed = Recorder(folder, rig, BOARD)
+    assert [capture.number for capture in resumed.captures] == [1, 2]
+    assert (folder / "cam_0.mjpeg").stat().st_size == whole
+    resumed.undo(resumed.captures[-1])
+    assert (folder / "cam_0.mjpeg").stat().st_size == whole - len(second)
 
 
 def test_what_a_crash_left_is_cut_off_and_undo_takes_images_back(tmp_path, small):
