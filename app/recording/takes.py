@@ -1,6 +1,7 @@
 """The takes of a recording: begun, gone on with in a session of their own where they must be, ended, finished."""
 
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Takes:
         self._open: dict[Path, Take] = {}
         self._finished: list[dict] = []
         self._began_s = 0.0
+        self._wanted = Path()
         self.current: Take | None = None
         self.problem = ""
         self.failed = False
@@ -54,6 +56,7 @@ class Takes:
             source=self._source,
         )
         self._open[path] = self.current = take
+        self._wanted = wanted
         self._began_s, self.problem = time.monotonic(), ""
         for camera_id, size in self._sizes.items():
             self._encoders.send(camera_id, Order(do="start", video=str(take.video(camera_id)), size=size))
@@ -139,7 +142,7 @@ class Takes:
         path = self.current.path
         log.warning("%s: %s; the take goes on in a session of its own", path, why)
         try:
-            self.begin(path)
+            self.begin(self._wanted)
         except UserError as error:
             self.fail(str(error).rstrip("."))
 
@@ -152,12 +155,13 @@ class Takes:
 
 
 def _free_name(path: Path) -> Path:
-    """`path` where it is free, else the first of NAME-2, NAME-3 and on; a name that ends in a number counts from it."""
-    stem, _, number = path.name.rpartition("-")
-    if not (stem and number.isdigit()):
-        stem, number = path.name, "1"
-    count = int(number)
-    while path.exists() and any(path.iterdir()):
+    """`path` where it is free, else the first of NAME-2, NAME-3 and on, of the program's own `take-N` the next N.
+
+    Other names that end in a number are not counted on: 2026-07-15 is no part of 2026-07-14.
+    """
+    own = re.fullmatch(r"take-(\d+)", path.name)
+    stem, count = ("take", int(own[1])) if own else (path.name, 1)
+    while path.exists() and (not path.is_dir() or any(path.iterdir())):
         count += 1
         path = path.with_name(f"{stem}-{count}")
     return path

@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 import zmq
 
+from app.recording.encoder_link import EncoderReport
+from app.recording.encoders import Encoders
 from app.recording.take import Take
+from app.recording.takes import Takes
+from app.run.record_settings import RecordSettings
+from app.run.settings import RunSettings, run_folder
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
 from calibration.rig import read_rig
@@ -54,6 +59,34 @@ def test_a_take_keeps_no_password_of_its_cameras(tmp_path: Path) -> None:
     Take(tmp_path / "take", replace(rig, cameras=cameras), sizes, calibrated=True, upright=False, source="")
     for camera in read_rig(tmp_path / "take" / "rig.yaml").cameras:
         assert camera.source == OpenCvSource(device="rtsp://***@10.0.0.7/live?fps=5")
+
+
+@pytest.mark.parametrize(
+    ("names", "others"),
+    [
+        (["2026-07-14", "2026-07-14-2", "2026-07-14-4"], ["2026-07-14-3"]),
+        (["subject-07", "subject-07-2", "subject-07-3"], []),
+        (["take-1", "take-2", "take-4"], ["take-3"]),
+        (["plain", "plain-2", "plain-3"], []),
+    ],
+)
+def test_a_take_goes_on_under_a_name_of_its_own(tmp_path: Path, names: list[str], others: list[str]) -> None:
+    rig = read_rig(simulated_rig(tmp_path / "rig.yaml", cameras=2, **SIZE))
+    settings = RecordSettings(folder=str(tmp_path))
+    for name in others:
+        (tmp_path / name).touch()
+    with run_folder(rig, RunSettings(estimator="", record=settings)) as folder:
+        encoders = Encoders(rig, folder)
+        takes = Takes(rig, settings, encoders, "a test")
+        takes.begin(tmp_path / names[0])
+        begun = [takes.current]
+        for width in (128, 192):
+            takes.hear("cam_0", EncoderReport(size=(width, 96)))
+            begun.append(takes.current)
+        takes.end("the test is over")
+        encoders.leave()
+        encoders.wait()
+    assert [take and take.name for take in begun] == names
 
 
 def test_takes_are_asked_for_by_a_socket(tmp_path: Path) -> None:
