@@ -56,7 +56,7 @@ def prepare(recording: HandRecording, fill_ms: float = 0.0, smoothed: bool = Fal
     What was done to it before stays done; a hand that no hand fits in any frame is left out. Raises UserError where it
     is to be smoothed once more, NoHand where no hand is left.
     """
-    hands, fill_ms = recording.hands, max(fill_ms, recording.fill_ms)
+    hands, fill_ms = recording.hands, float(max(fill_ms, recording.fill_ms))
     if smoothed:
         if recording.smoothed:
             raise UserError(
