@@ -19,6 +19,7 @@ from app.estimators.estimator import Estimate, Hand
 from app.estimators.multiview.simulated import SimulatedDetector
 from app.estimators.ust_hand.estimator import UstHandEstimator
 from app.estimators.ust_hand.hand_finder import DetectorFinder, Found, VolumeSearch
+from app.estimators.view_watch import Sight
 from calibration.camera_source import MAX_CAMERAS
 from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
@@ -510,9 +511,9 @@ def test_after_a_pause_of_seconds_hands_are_searched_for_and_no_joint_has_flown_
 def test_what_is_known_of_a_camera_is_said_in_sets_without_hands_too() -> None:
     estimator, _, finder = started()
     finder.here = {}
-    estimator._watch.learn({"cam_2": "elsewhere"} | {f"cam_{number}": "agrees" for number in (0, 1, 3)})
+    sights: dict[str, Sight] = {"cam_0": "agrees", "cam_1": "agrees", "cam_2": "elsewhere", "cam_3": "agrees"}
     for _ in range(200):
-        estimator._watch.learn({"cam_2": "elsewhere"} | {f"cam_{number}": "agrees" for number in (0, 1, 3)})
+        estimator._watch.learn(sights)
     assert "cam_2" in estimator.estimate(frame_set(0, [])).notes
     assert "cam_2" in estimator.estimate(frame_set(1, [], cameras=[0])).notes
 
