@@ -1,7 +1,7 @@
 """Hands over time: who they are, how they move, which side they are and how long their bones are."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -126,7 +126,7 @@ class HandTrack:
         place is about where its motion says."""
         settings, expected = self.motion.settings, self.motion.predict(time_ns)
         if same_hand(expected.position_m, joints_m, settings):
-            self.motion = expected.update(joints_m, np.full(len(joints_m), variance_m2))
+            self.motion = replace(expected.update(joints_m, np.full(len(joints_m), variance_m2)), position_m=joints_m)
         else:
             self.motion = Motion.start(time_ns, joints_m, variance_m2, settings)
         self.joints_m = joints_m
