@@ -104,6 +104,7 @@ class UstHandEstimator:
         with pipeline.lock:
             self._begun_ns = now_ns
             self._drop_lost(now_ns)
+            self._turn_round()
             if len(frame_set.frames) < 2:
                 self._skip(self._tracks)
                 unseen = self._unseen([], now_ns, looked=False)
@@ -176,7 +177,6 @@ class UstHandEstimator:
             hand = self._judge(crops.track, crops.views, begun, index, joints_m, covariance_m2)
             judged.append((crops, hand, covariance_m2))
         found = self._one_of_each([hand for _, hand, _ in judged if hand is not None])
-        self._turn_round()
         published = {hand.track_id for hand in found} - made_of_others(found, self.rig, self._judging.same_picture)
         hands = []
         for (track, _, ring, frame), hand, covariance_m2 in judged:
@@ -335,7 +335,7 @@ class UstHandEstimator:
                 return None
         track.pose = pose
         right = said.right[index, show].astype(np.float64)
-        track.add_handedness_evidence(1 - right if track.mirror else right)
+        track.add_handedness_evidence(1 - right if views.mirror else right)
         errors = errors_px(views, keypoints_px, joints_m, seen.blind_m)
         agree = apart < 2 * np.median(apart) + 0.02
         return Hand(
