@@ -66,6 +66,7 @@ class Synchroniser:
         self._phases = Phases(self._lanes, phases_ns)
         self._index = 0
         self._closed_key: int | None = None
+        self._last_pulse: tuple[int, int] | None = None
         self._deadline_ns: float = 0.0
         self.period_ns: float = 1e9 / settings.fps if settings.fps else self._tuning.first_period_ns
 
@@ -164,15 +165,22 @@ class Synchroniser:
             return frame.capture_time_ns - self._phases.offsets_ns[frame.camera_id]
         by_time = self._pulse_by_time(frame, lane)
         if lane.trigger_base is None:
-            lane.trigger_base = frame.sequence - (
-                round(frame.capture_time_ns / self.period_ns) if by_time is None else by_time
-            )
+            lane.trigger_base = frame.sequence - (self._pulse_after_all(frame) if by_time is None else by_time)
         elif by_time is not None:
             off_ns = abs(frame.sequence - lane.trigger_base - by_time) * self.period_ns
             if off_ns > max(self._tuning.most_pulse_error_ns, 5 * self.period_ns):
                 # Its counter jumped: as it stands, the frame would lie far from every other's.
                 lane.trigger_base = frame.sequence - by_time
-        return (frame.sequence - lane.trigger_base) * _PULSE
+        pulse = frame.sequence - lane.trigger_base
+        self._last_pulse = max(self._last_pulse or (pulse, 0), (pulse, frame.capture_time_ns))
+        return pulse * _PULSE
+
+    def _pulse_after_all(self, frame: Frame) -> int:
+        """The number of a frame's pulse where no other camera's counter tells: after those before a pause of all."""
+        if self._last_pulse is None:
+            return round(frame.capture_time_ns / self.period_ns)
+        pulse, time_ns = self._last_pulse
+        return pulse + max(1, round((frame.capture_time_ns - time_ns) / self.period_ns))
 
     def _pulse_by_time(self, frame: Frame, lane: Lane) -> int | None:
         """The number of the frame's pulse as another camera's counter and the time since say; None for the first."""

@@ -299,3 +299,34 @@ def test_a_trigger_counter_that_jumps_blacks_out_nobody():
     sets = play(synchroniser, arrivals)
     assert sum(len(s.frames) == 3 for s in sets) >= 198
     assert synchroniser.counters["a"].dropped == 0
+
+
+def test_after_a_pause_of_the_trigger_sets_go_on_at_once():
+    """At 25 Hz, which no rig file says, an hour after the machine was started."""
+    period, hour = 40 * MS, 3600 * 1000 * MS
+    synchroniser = Synchroniser(["a", "bb"], SyncSettings(mode="trigger"))
+
+    def pulses(numbers: range) -> list[Arrival]:
+        return [Arrival(camera, n, hour + n * period, 5 * MS) for camera in ("a", "bb") for n in numbers]
+
+    assert len(play(synchroniser, pulses(range(250)))) == 250
+    for camera in ("a", "bb"):
+        synchroniser.stops(camera)
+    sets = play(synchroniser, pulses(range(375, 625)))
+    assert len(sets) == 250 and all(len(s.frames) == 2 for s in sets)
+    assert sum(each.late for each in synchroniser.counters.values()) == 0
+
+
+def test_the_other_cameras_go_on_together_when_the_first_one_stays_away():
+    """The phases of those that are left are still measured, also when its clock tick has long stood still."""
+    phases_ms = {"a": 0.0, "bb": 2.0, "ccc": 13.0, "dddd": 25.0}
+    seconds = 300
+    synchroniser = Synchroniser(list(phases_ms), SyncSettings(mode="time"))
+
+    def frames(cameras: list[str], ticks: int, start: int) -> list[Arrival]:
+        return [a for c in cameras for a in steady(c, ticks, phases_ms[c], jitter_ms=0.2, start=start)]
+
+    play(synchroniser, frames(list(phases_ms), 300, 0))
+    synchroniser.stops("a")
+    alone = play(synchroniser, frames(["bb", "ccc", "dddd"], 30 * seconds, 330), step_ns=5 * MS)
+    assert np.mean([len(each.frames) == 3 for each in alone[-1000:]]) > 0.98
