@@ -61,9 +61,10 @@ class Phases:
         self._arrange(period_ns)
 
     def renew(self, camera_id: str) -> None:
-        """This camera's times may start again from anywhere: its phase is measured anew."""
-        if camera_id in self._seen:
-            self._seen[camera_id] = 0
+        """This camera's times may start again from anywhere: its phase is measured anew, and another one sets the tick,
+        which would stand still if this one stayed away."""
+        self._mean.pop(camera_id, None)
+        self._seen.pop(camera_id, None)
 
     def _arrange(self, period_ns: float) -> None:
         turns = {
