@@ -30,6 +30,8 @@ class TrackerSettings:
     """A hand not seen for so long, though it was looked for, is lost: at 3 m/s it may be anywhere by then."""
     forget_s: float = 5.0
     """One that nobody looked for, in sets that are rare or of one view, is lost after so long."""
+    same_person_s: float = 30.0
+    """A hand that comes back after so long may be another person's."""
     misses_to_lose: float = math.inf
     """Sets in a row without the hand, after which it is lost."""
     evidence_per_view: float = 0.5

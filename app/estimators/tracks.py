@@ -164,13 +164,13 @@ TrackT = TypeVar("TrackT", bound=HandTrack)
 class HandTracks(Generic[TrackT]):
     """The hands that are followed, at most `limit`: each keeps its number as long as it is followed.
 
-    Up to two hands are one person's: one that comes back takes up what was learnt of the bones of that side.
+    Up to two hands are one person's: one that comes back soon takes up what was learnt of the bones of that side.
     """
 
     def __init__(self, limit: int, settings: TrackerSettings) -> None:
         self.limit, self.settings = limit, settings
         self._tracks: list[TrackT] = []
-        self._known_bones: dict[bool, BoneLengths] = {}
+        self._known_bones: dict[bool, tuple[BoneLengths, int]] = {}
         self._numbers = 0
 
     def __iter__(self) -> Iterator[TrackT]:
@@ -187,7 +187,9 @@ class HandTracks(Generic[TrackT]):
         return len(self._tracks) >= self.limit
 
     def add(self, track: TrackT) -> None:
-        track.bones = self._known_bones.pop(track.right_log_odds >= 0, track.bones)
+        bones, seen_ns = self._known_bones.pop(track.right_log_odds >= 0, (track.bones, track.seen_time_ns))
+        if track.seen_time_ns - seen_ns < self.settings.same_person_s * 1e9:
+            track.bones = bones
         self._tracks.append(track)
 
     def new(self, kind: type[TrackT], time_ns: int, joints_m: np.ndarray, variance_m2: float, **more: object) -> TrackT:
@@ -215,7 +217,7 @@ class HandTracks(Generic[TrackT]):
     def _keep(self, kept: list[TrackT], lost: list[TrackT]) -> None:
         self._tracks = kept
         if self.limit <= 2:
-            self._known_bones |= {track.right_log_odds >= 0: track.bones for track in lost}
+            self._known_bones |= {track.right_log_odds >= 0: (track.bones, track.seen_time_ns) for track in lost}
 
     def near(self, joints_m: np.ndarray) -> bool:
         """Whether a hand that is followed is where these joints (21, 3) are."""

@@ -1,12 +1,15 @@
 """What views say of a track is evidence that adds up: no single score decides that it is a hand, or which."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from app.estimators.detection import Detection
 from app.estimators.multiview.detection_batch import gather
 from app.estimators.settings import TrackerSettings
-from app.estimators.tracks import HandTrack, Motion
+from app.estimators.tracks import HandTrack, HandTracks, Motion
+from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 
 SETTINGS = TrackerSettings()
@@ -75,3 +78,25 @@ def test_what_is_hardly_a_hand_says_little_about_which() -> None:
     right = gather(cameras, found, np.ones(2)).right
     assert right[0] == pytest.approx(0.95)
     assert 0.5 < right[1] < 0.55
+
+
+@pytest.mark.parametrize(("away_s", "known"), [(5, True), (3600, False)])
+def test_a_hand_that_comes_back_soon_is_the_same_persons(away_s: int, known: bool) -> None:
+    tracks: HandTracks[HandTrack] = HandTracks(2, SETTINGS)
+    joints_m = hands_at(0.0)["right"]
+    first = tracks.new(HandTrack, 0, joints_m, 1e-4, right_log_odds=5.0)
+    tracks.add(first)
+    for _ in range(100):
+        first.bones.add(joints_m)
+    first.ended = True
+    assert tracks.drop_lost(0) == [first]
+    again = tracks.new(HandTrack, away_s * 10**9, joints_m, 1e-4, right_log_odds=5.0)
+    tracks.add(again)
+    assert (again.bones is first.bones) == again.bones.held == known
+
+
+def test_joints_that_are_not_seen_stop_after_a_while() -> None:
+    """Each goes on at its own speed, and would be metres away after a pause."""
+    motion = replace(Motion.start(0, np.zeros((21, 3)), 1e-4, SETTINGS), velocity_m_s=np.full((21, 3), 0.8))
+    assert motion.predict(200_000_000).position_m == pytest.approx(0.16)
+    assert motion.predict(5_000_000_000).position_m == pytest.approx(0.8 * SETTINGS.coast_s)
