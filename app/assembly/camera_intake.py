@@ -14,7 +14,7 @@ from app.assembly.lane import Counters
 from app.run.policy import Policy
 from app.sources.jpeg_header import jpeg_size
 from app.transport.messages import CameraReport, CameraStatus, FrameHeader
-from app.transport.ring import RingReader, RingWriter, SlotRef
+from app.transport.ring import RingReader, RingWriter, SlotRef, ring_slots
 from calibration.frames import Frame
 from calibration.rig import RigCamera
 
@@ -89,7 +89,8 @@ class CameraIntake:
             self.undecodable += 1
             return None
         if self._ingress is None:
-            self._ingress = RingWriter(lens.height, lens.width, self._slots)
+            fps = getattr(self._camera.source, "fps", None)
+            self._ingress = RingWriter(lens.height, lens.width, ring_slots(self._slots, fps, lens.height, lens.width))
         with self._ingress.write() as (pixels, slot):
             np.copyto(pixels, image.reshape(shape))
         return slot

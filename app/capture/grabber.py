@@ -37,7 +37,7 @@ from app.sources.source import (
     packets_of,
 )
 from app.transport.messages import CameraState, CameraStatus, FrameHeader, Pace
-from app.transport.ring import RingWriter
+from app.transport.ring import RingWriter, ring_slots
 from app.transport.sockets import Publisher, Subscriber, wait
 from calibration.rig import Rig
 
@@ -53,7 +53,8 @@ _SAID_S = 10.0
 
 @dataclass(frozen=True)
 class GrabberTuning:
-    """`slots` of frames until one is overwritten: at 30 Hz 0.4 s, more than a set waits and an estimate takes.
+    """`slots` of frames until one is overwritten: at 30 Hz 0.4 s, more than a set waits and an estimate takes; a faster
+    camera has more (`ring_slots`).
 
     `status_s`: a state is told again after so long, in seconds, for those who come later; a policy's `silent_s` is five
     times that. `stalled_s`: a camera without a frame, or with corrupt ones alone, for so long is stalled. `retry_s`: a
@@ -106,7 +107,8 @@ class LocalOutput:
     def open(self, mode: Mode) -> None:
         if self._ring is None or (self._ring.height, self._ring.width) != (mode.height, mode.width):
             self._close_ring()
-            self._ring = RingWriter(mode.height, mode.width, self._slots)
+            slots = ring_slots(self._slots, mode.fps, mode.height, mode.width)
+            self._ring = RingWriter(mode.height, mode.width, slots)
 
     def frame(self, source: Source, header: FrameHeader) -> None:
         assert self._ring is not None

@@ -9,6 +9,7 @@ after its use, has read a whole frame.
 """
 
 import itertools
+import math
 import mmap
 import os
 import struct
@@ -23,6 +24,8 @@ import numpy as np
 
 from calibration.found_files import open_found
 
+_KEPT_S = 0.4
+_MOST_BYTES = 128_000_000
 _HEADER = 64
 _ALIGN = 4096
 # A process's next ring often has the descriptor of the one before: tickets tell them apart, whose upper bits are the
@@ -51,6 +54,13 @@ def _fence(lock: threading.Lock = threading.Lock()) -> None:  # noqa: B008 - one
     """A full memory barrier: taking and giving back a lock is one on every platform that Python runs on."""
     with lock:
         pass
+
+
+def ring_slots(least: int, fps: float | None, height: int, width: int) -> int:
+    """Of a ring for images of a camera at `fps`, where that is known: so many, and as many as it takes for a frame to
+    stay until its set was waited for and estimated, as long as that is not much memory."""
+    fitting = _MOST_BYTES // _slot_bytes(height, width)
+    return max(least, min(math.ceil(_KEPT_S * (fps or 0.0)), fitting))
 
 
 class RingWriter:

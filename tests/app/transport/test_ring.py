@@ -6,8 +6,9 @@ import textwrap
 
 import msgspec
 import numpy as np
+import pytest
 
-from app.transport.ring import RingReader, RingWriter, SlotRef
+from app.transport.ring import RingReader, RingWriter, SlotRef, ring_slots
 from tests.conftest import ROOT
 from tests.support.live_run import named_memory
 
@@ -139,3 +140,11 @@ def test_nothing_is_left_of_a_writer_that_was_killed():
     assert held is not None
     assert (held == 7).all(), "a frame in use survives its writer"
     assert RingReader().view(ref) is None
+
+
+@pytest.mark.parametrize(
+    ("fps", "height", "width", "slots"),
+    [(None, 480, 640, 12), (30.0, 480, 640, 12), (120.0, 480, 640, 48), (120.0, 2160, 3840, 12), (1e9, 480, 640, 138)],
+)
+def test_a_fast_camera_has_a_ring_of_as_much_time_as_others(fps, height: int, width: int, slots: int) -> None:
+    assert ring_slots(12, fps, height, width) == slots
