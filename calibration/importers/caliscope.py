@@ -107,20 +107,19 @@ def _find_calibration(folder: Path) -> Path | None:
 def _read_times(path: Path, numbers: dict[str, int]) -> dict[str, np.ndarray]:
     """Times (n,) by camera id, whose numbers are `numbers`, in the order of their videos."""
     found: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers.values()}
-    rows = table_rows(path)
-    columns = list(rows.fieldnames or [])
+    columns, rows = table_rows(path)
     require_columns(columns, ["cam_id|port", "frame_time"], path)
     camera_column = "cam_id" if "cam_id" in columns else "port"
-    for row in rows:
+    for line, row in rows:
         try:
-            number, frame = int(row[camera_column]), int(row.get("frame_index", 0))
-        except (TypeError, ValueError):
+            number, frame = int(row[camera_column] or ""), int(row.get("frame_index", "0") or "")
+        except ValueError:
             raise UserError(
-                f"{path}, line {rows.line_num}: expected whole numbers for {camera_column} and frame_index; got "
+                f"{path}, line {line}: expected whole numbers for {camera_column} and frame_index; got "
                 f"`{row[camera_column]}` and `{row.get('frame_index')}`. Correct or remove the line."
             ) from None
         if number in found:
-            found[number].append((frame, to_ns(row["frame_time"] or "", 10**9, path, rows.line_num)))
+            found[number].append((frame, to_ns(row["frame_time"] or "", 10**9, path, line)))
     for number in sorted(found):
         if not found[number]:
             raise UserError(f"{path}: no rows of camera {number}. Add its times, or leave the camera out.")

@@ -119,9 +119,8 @@ def _read_time_file(path: Path) -> np.ndarray:
             raise UserError(f"{path}: cannot be read ({error.strerror}). Remove or replace it.") from None
         except ValueError:  # whose text is of pickles
             raise UserError(f"{path}: is no array of times, as numpy saves it. Remove or replace it.") from None
-    rows = table_rows(path)
-    columns = list(rows.fieldnames or [])
+    columns, rows = table_rows(path)
     require_columns(columns, ["|".join(_TIME_COLUMNS)], path)
     column = next(name for name in _TIME_COLUMNS if name in columns)
-    times = [to_ns(row[column] or "", _TIME_COLUMNS[column], path, rows.line_num) for row in rows]
+    times = [to_ns(row[column] or "", _TIME_COLUMNS[column], path, line) for line, row in rows]
     return np.array(times, dtype=np.int64)

@@ -1,10 +1,9 @@
 """What the importers share: a recording as read, and videos and times from other programs' files."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -12,6 +11,7 @@ import numpy as np
 
 from calibration.camera_names import camera_number, is_camera_id
 from calibration.camera_source import MAX_CAMERAS
+from calibration.csv_line import csv_fields
 from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.rig import Rig
@@ -80,12 +80,15 @@ def check_count(videos: int, folder: Path) -> None:
         )
 
 
-def table_rows(path: Path) -> "csv.DictReader[str]":
-    """The rows of a CSV. Raises UserError where it cannot be read as text."""
+def table_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str | None]]]]:
+    """The columns of a CSV, and of each line its number and values, None where it has fewer. Raises UserError."""
     try:
-        return csv.DictReader(io.StringIO(read_found_text(path), newline=""))
+        lines = read_found_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({reason_of(error)}).") from None
+    columns = csv_fields(lines[0]) if lines else []
+    rows = ((number, csv_fields(line)[: len(columns)]) for number, line in enumerate(lines[1:], start=2) if line)
+    return columns, ((number, dict(zip_longest(columns, fields))) for number, fields in rows)
 
 
 def require_columns(columns: list[str], wanted: list[str], path: Path) -> None:

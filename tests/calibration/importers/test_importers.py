@@ -144,9 +144,10 @@ def test_a_freemocap_recording(tmp_path: Path, write_video: Callable[..., Path])
         np.testing.assert_array_equal(session.frame_times_ns(camera_id), np.arange(FRAMES) * 40_000_000)
 
 
-def write_times(path: Path, column: str, values: list) -> None:
+def write_times(path: Path, column: str, values: list) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([f"frame_number,{column}", *(f"{n},{value}" for n, value in enumerate(values))]) + "\n")
+    return path
 
 
 def test_freemocap_times_per_camera_and_for_all(tmp_path: Path, write_video: Callable[..., Path]) -> None:
@@ -211,6 +212,11 @@ def add_recording(root: Path) -> None:
     shutil.copytree(root / "recordings" / "a", root / "recordings" / "b")
 
 
+def add_a_quote(path: Path) -> None:
+    """A line with a quote that does not end, before more than the csv module takes as one field."""
+    path.write_text(path.read_text() + '"1,2,3,4\n' + "1,2,3,4\n" * 20_000)
+
+
 HISTORY = "recordings/a/frame_time_history.csv"
 CALISCOPE_MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no video": (lambda root: (root / "recordings/a/port_1.mp4").unlink(), ["no video", "camera 1", "cam_1.mp4"]),
@@ -222,6 +228,7 @@ CALISCOPE_MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no number": (edit(HISTORY, "3.1\n", "soon\n"), [HISTORY, "line", "`soon` is not a time"]),
     "more than 64 bits": (edit(HISTORY, "3.1\n", "1e12\n"), [HISTORY, "line", "`1e12` is not a time"]),
     "more than a machine has": (edit(HISTORY, "3.1\n", "1e999999\n"), [HISTORY, "`1e999999` is not a time"]),
+    "an open quote": (lambda root: add_a_quote(root / HISTORY), [f"{HISTORY}, line 17: ", "expected whole numbers"]),
     "a row missing": (edit(HISTORY, "4,1,11,3.41\n", ""), ["port_1.mp4", "5 frames", "4 rows"]),
     "a frame twice": (edit(HISTORY, "4,1,11,", "4,1,10,"), ["camera 1", "frame_index twice"]),
     "times that fall": (edit(HISTORY, "4,1,11,3.41", "4,1,11,3.2"), [HISTORY, "`cam_1`", "must rise"]),
@@ -260,6 +267,12 @@ FREEMOCAP_MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
             root / "synchronized_videos/timestamps/r_timestamps.csv", "timestamp.utc.seconds", [1, 2, 3, 4]
         ),
         ["5 frames", "r_timestamps.csv has 4 rows"],
+    ),
+    "an open quote": (
+        lambda root: add_a_quote(
+            write_times(root / "synchronized_videos/timestamps/r_timestamps.csv", "timestamp.utc.seconds", [1])
+        ),
+        ["r_timestamps.csv, line 3: ", "is not a time"],
     ),
 }
 MISTAKES = {
