@@ -43,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
         if importlib.util.find_spec(library) is None:
             raise UserError(f"training needs {library}, which is not installed. Install the project's extra `train`.")
     config = read_train_config(args.config, args.without)
+    network = config.network_config()
     # Here already, before processes start.
     for path in (*config.data.train, *config.data.validation):
-        cache_of(Path(path), round(MARGIN * config.network_config().crop_px))
+        cache_of(Path(path), round(MARGIN * network.crop_px), network.landmarks)
     code = run_program([sys.executable, "-m", "models.training", *to_words(args)], _environments(args.processes))
     if args.json and not code:
         output = args.output or Path(config.output)

@@ -616,6 +616,15 @@ def test_the_command_trains_on_a_cache_and_says_where(tmp_path: Path) -> None:
     assert again.returncode == 2 and "holds a run already" in again.stderr and "Traceback" not in again.stderr
 
 
+def test_the_command_makes_the_caches_that_the_training_takes(tmp_path: Path, monkeypatch: Any) -> None:
+    made = []
+    monkeypatch.setattr("app.commands.train.cache_of", lambda *args: made.append(args))
+    monkeypatch.setattr("app.commands.train.run_program", lambda *_: 0)
+    path = write_config(tmp_path, "data: {train: [cache]}\nnetwork: {recipe: live}\n")
+    assert usthand_main(["train", str(path)]) == 0
+    assert made == [(tmp_path / "cache", 280, True)]
+
+
 @pytest.mark.slow
 def test_a_run_of_two_processes_that_cannot_be_ends_with_one_message(tmp_path: Path) -> None:
     write_cache(tmp_path / "cache", [shard_of(True)])
