@@ -46,7 +46,7 @@ def rig_from_content(content: dict[str, Any], path: Path, tool: str) -> FoundRig
     left_out += [f"metadata.{key}" for key in metadata if key not in _OWN_METADATA]
     left_out += [key for key in content if key not in tables and key not in ("metadata", EXTRAS_KEY)]
     error, date = metadata.get("error"), metadata.get("date_time_calibrated")
-    rmse_px = float(error) if isinstance(error, int | float) and error > 0 else None
+    rmse_px = float(error) if isinstance(error, int | float) and 0 < error < 1e6 else None
     return FoundRig(
         path=path,
         cameras=tuple(

@@ -93,7 +93,7 @@ def _numbers(path: Path, content: dict[str, Any], key: str, count: int | None = 
     values = entry.get("data", []) if isinstance(entry, dict) else entry
     try:
         numbers = np.array(values, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{path}: `{key}` must be numbers. Correct it.") from None
     if count is not None and numbers.size != count:
         raise UserError(f"{path}: `{key}` must have {count} numbers; got {numbers.size}. Correct it.")

@@ -59,7 +59,7 @@ def read_multical(path: Path) -> FoundRig:
 def _read(path: Path, tool: str, cameras: Callable[[dict[str, Any], Path], list[FoundCamera]]) -> FoundRig:
     try:
         found = cameras(parse_json(read_text(path)), path)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise UserError(f"{path}: is not as {tool} writes it ({error!r}). Write it again with {tool}.") from None
     return FoundRig(path=path, cameras=tuple(found), record=CalibrationRecord(tool=tool))
 

@@ -44,6 +44,7 @@ _OWN_KEYS = {
 }  # fmt: skip
 _CAMERA = re.compile(r"cam\d+")
 _COEFFICIENTS = {"radtan": 4, "equidistant": 4, "none": 0}
+_MOST_S = 1e6
 
 
 def read(path: Path) -> FoundRig:
@@ -143,7 +144,7 @@ def _numbers(entry: dict[str, Any], key: str, count: int, place: str) -> np.ndar
         numbers = np.array(entry[key], dtype=np.float64).reshape(-1)
     except KeyError:
         raise UserError(f"{place}: `{key}` is missing. Calibrate again, or add it.") from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{place}: `{key}` must be numbers; got {entry[key]!r}. Correct it.") from None
     if numbers.size != count:
         raise UserError(f"{place}: `{key}` must have {count} numbers; got {numbers.size}. Correct it.")
@@ -152,9 +153,12 @@ def _numbers(entry: dict[str, Any], key: str, count: int, place: str) -> np.ndar
 
 def _number(value: object, key: str, place: str) -> float:
     try:
-        return msgspec.convert(value, float)
-    except msgspec.ValidationError:
-        raise UserError(f"{place}: `{key}` must be a number; got {value!r}. Correct it.") from None
+        number = msgspec.convert(value, float)
+        if not abs(number) < _MOST_S:
+            raise ValueError
+        return number
+    except ValueError:
+        raise UserError(f"{place}: `{key}` must be a number of seconds; got {value!r}. Correct it.") from None
 
 
 def write(path: Path, rig: Rig) -> None:

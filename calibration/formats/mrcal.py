@@ -42,7 +42,10 @@ def _camera(path: Path) -> FoundCamera:
         lens, intrinsics = content["lensmodel"], np.array(content["intrinsics"], dtype=np.float64)
         width, height = content["imagersize"]
         rt_cam_ref = np.array(content.get("rt_cam_ref", content.get("extrinsics")), dtype=np.float64).reshape(6)
-    except (ValueError, TypeError, LookupError, AttributeError, SyntaxError, RecursionError, MemoryError) as error:
+    except (
+        *(ArithmeticError, AttributeError, LookupError, MemoryError),
+        *(RecursionError, SyntaxError, TypeError, ValueError),
+    ) as error:
         raise UserError(f"{path}: is not as mrcal writes it ({error!r}). Write it again with mrcal.") from None
     if not isinstance(lens, str) or lens not in _LENSES or intrinsics.shape != (4 + _LENSES[lens],):
         raise UserError(

@@ -113,7 +113,7 @@ def image_size(size: Iterable[Any], place: str) -> tuple[int, int]:
     width, height = size
     try:
         sides = float(width), float(height)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         sides = math.nan, math.nan
     if not all(1 <= side <= _MOST_PX and side.is_integer() for side in sides):
         raise UserError(

@@ -86,7 +86,7 @@ def _numbers(table: dict[str, Any], key: str, count: int | None = None) -> np.nd
         raise _Missing(f"`{key}` is missing: the camera is not calibrated. Calibrate it, or leave it out of the file.")
     try:
         numbers = np.array(value, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"`{key}` must be numbers; got {value!r}. Write the file again with its own program.") from None
     if count is not None and numbers.size != count:
         raise UserError(f"`{key}` must have {count} numbers; got {numbers.size}.")

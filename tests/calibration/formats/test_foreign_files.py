@@ -360,3 +360,45 @@ def test_what_opencvs_parser_reads_for_ever_is_refused(tmp_path: Path, damaged: 
     (tmp_path / "intri.yml").write_text(damaged)
     with pytest.raises(UserError, match=r"intri\.yml: OpenCV's FileStorage cannot read it"):
         Storage(tmp_path / "intri.yml")
+
+
+CAMERA = {"image_size": [640, 480], "K": K_MADE.tolist(), "dist": [RADTAN]}
+POSE = {"R": np.eye(3).tolist(), "T": [0, 0, 1]}
+TEXTS = {
+    "basalt.json": json.dumps(
+        {
+            "value0": {
+                "T_imu_cam": [{"px": 0, "py": 0, "pz": 0, "qx": 0, "qy": 0, "qz": 0, "qw": 1}],
+                "intrinsics": [{"camera_type": "pinhole", "intrinsics": {"fx": 613, "fy": 611, "cx": 322, "cy": 239}}],
+                "resolution": [[640, 480]],
+            }
+        }
+    ),
+    "multical.json": json.dumps({"cameras": {"left": CAMERA}, "camera_poses": {"left": POSE}}),
+    "one.cameramodel": "{'lensmodel': 'LENSMODEL_PINHOLE', 'intrinsics': [613.0, 611.0, 322.0, 239.0], "
+    "'extrinsics': [0, 0, 0, 0, 0, 1], 'imagersize': [640, 480]}",
+    "left.yaml": "image_width: 640\nimage_height: 480\ncamera_name: left\ncamera_matrix: {data: [613, 0, 322, 0, 611, "
+    "239, 0, 0, 1]}\ndistortion_model: plumb_bob\ndistortion_coefficients: {data: [0, 0, 0, 0, 0]}\n"
+    "rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}\n"
+    "projection_matrix: {data: [600, 0, 320, 0, 0, 600, 240, 0, 0, 0, 1, 0]}\n",
+    "camera_array.toml": "",
+    "calibration.toml": "",
+    "camchain.yaml": "",
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_whole_number_beyond_all_floats_is_refused_wherever_it_stands(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if TEXTS[name]:
+        path.write_text(TEXTS[name])
+    else:
+        write_any(path, make_rig(["pinhole5 without k3"] * 2, plain=True))
+    text, refused = path.read_text(), 0
+    for number in list(re.finditer(r"(?<=[ \[=])-?\d+(\.\d+)?(e-?\d+)?(?=[,\]}\n])", text)):
+        path.write_text(text[: number.start()] + "1" + "0" * 400 + text[number.end() :])
+        try:
+            read_any(path)
+        except UserError as error:
+            refused += name in str(error)
+    assert refused > 10
