@@ -121,14 +121,13 @@ class OpenPoseFolder:
                 values = person.get(key) or []
                 try:
                     points = np.array(values, dtype=np.float64).reshape(-1, 3)
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, OverflowError):
                     points = np.zeros((1, 3))
                 if not len(points):
                     continue
                 if len(points) != JOINTS or not np.isfinite(points).all():
-                    raise UserError(
-                        f"{path}: `{key}` has {len(values)} values; expected 63 numbers, 21 times x, y, confidence."
-                    )
+                    got = f"{len(values)} values" if isinstance(values, list) else repr(values)[:100]
+                    raise UserError(f"{path}: `{key}` has {got}; expected 63 numbers, 21 times x, y, confidence.")
                 hand = self._detection(points, right)
                 hands += [] if hand is None else [hand]
         return hands

@@ -14,7 +14,7 @@ import numpy as np
 
 from calibration.camera_names import camera_number
 from calibration.errors import UserError
-from calibration.found_files import open_found
+from calibration.found_files import check_file
 from calibration.importers.recording import (
     FROM_RATE,
     ForeignRecording,
@@ -113,11 +113,14 @@ def _per_camera(videos: dict[str, Path], files: list[Path]) -> dict[str, Path] |
 def _read_time_file(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         try:
-            with open_found(path) as file:
-                return np.lib.format.read_array(file, allow_pickle=False).reshape(-1).astype(np.int64)
+            check_file(path)
+            times = np.lib.format.open_memmap(path, mode="r")  # never more than the file has, whatever its header says
+            if times.dtype.kind not in "iuf" or not np.isfinite(times).all():
+                raise ValueError
+            return times.reshape(-1).astype(np.int64)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}). Remove or replace it.") from None
-        except ValueError:  # whose text is of pickles
+        except Exception:  # numpy's parser may fail in any way, and its text is of pickles
             raise UserError(f"{path}: is no array of times, as numpy saves it. Remove or replace it.") from None
     columns, rows = table_rows(path)
     require_columns(columns, ["|".join(_TIME_COLUMNS)], path)

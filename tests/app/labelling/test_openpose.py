@@ -84,6 +84,9 @@ def test_what_is_no_openpose_or_of_another_recording_is_refused(recording, tmp_p
     refused('{"people": [{"hand_left_keypoints_2d": [1, 2]}]}', "expected 63 numbers")
     refused('{"people": [{"hand_left_keypoints_2d": [NaN, 2, 3]}]}', "expected 63 numbers")
     refused('{"people": [{"hand_left_keypoints_2d": "no"}]}', "expected 63 numbers")
+    refused('{"people": [{"hand_left_keypoints_2d": 5}]}', "has 5; expected 63 numbers")
+    refused('{"people": [{"hand_left_keypoints_2d": true}]}', "has True; expected 63 numbers")
+    refused(f'{{"people": [{{"hand_left_keypoints_2d": [{"1, " * 62}{"9" * 400}]}}]}}', "has 63 values")
     refused("[" * 100_000, "is no JSON file of OpenPose")
     far = [[float(5000 + n), 3.0, 0.9] for n in range(21)]
     far_person = {"people": [{"hand_left_keypoints_2d": np.ravel(far).tolist()}] * 99}

@@ -296,6 +296,31 @@ def test_a_mistake_is_named_and_no_session_made(
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("damage", ["more than the file has", "named fields", "no number", "no header"])
+def test_times_that_numpy_did_not_save_are_named(damage: str, tmp_path: Path, write_video: Callable[..., Path]) -> None:
+    root = freemocap_tree(tmp_path / "rec", write_video)
+    stamps = root / "synchronized_videos" / "timestamps"
+    stamps.mkdir()
+    for number in range(3):
+        np.save(stamps / f"camera_{number}.npy", np.arange(FRAMES) * 40_000_000)
+    assert import_recording(root, tmp_path / "whole").frame_times_ns("cam_1").tolist() == [
+        number * 40_000_000 for number in range(FRAMES)
+    ]
+    damaged = stamps / "camera_1.npy"
+    with damaged.open("wb") as file:
+        if damage == "more than the file has":
+            header = {"descr": "<i8", "fortran_order": False, "shape": (10**13,)}
+            np.lib.format.write_array_header_1_0(file, header)
+        elif damage == "named fields":
+            np.save(file, np.zeros(FRAMES, [("camera", "i8"), ("time", "i8")]))
+        elif damage == "no number":
+            np.save(file, np.full(FRAMES, np.nan))
+        else:
+            file.write(b"\x93NUMPY\x01\x00\x04\x00{((\n")
+    with pytest.raises(UserError, match=r"camera_1\.npy: is no array of times"):
+        import_recording(root, tmp_path / "s")
+
+
 def test_a_calibration_from_elsewhere(tmp_path: Path, write_video: Callable[..., Path]) -> None:
     root = freemocap_tree(tmp_path / "rec", write_video)
     moved = (root / "hands_camera_calibration.toml").rename(tmp_path / "moved.toml")
