@@ -59,7 +59,7 @@ def load_checkpoint(name: str | Path, expected: NetworkConfig | None = None) -> 
     try:
         network = config_from(header["network"], str(path))
         info = CheckpointInfo(network, int(header["step"]), dict(header["provenance"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: its header lacks or spoils {error}. Train or download it again.") from None
     if expected is not None and network != expected:
         differing = [
@@ -68,8 +68,10 @@ def load_checkpoint(name: str | Path, expected: NetworkConfig | None = None) -> 
             if getattr(network, field) != getattr(expected, field)
         ]
         raise UserError(f"{path}: a checkpoint of another network: {', '.join(differing)}. Give one of this config.")
+    # First without memory: a damaged header may ask for any amount.
+    with torch.device("meta"):
+        check_names(path, tensors, UstHand(network).state_dict())
     model = UstHand(network)
-    check_names(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval(), info
 

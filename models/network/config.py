@@ -14,6 +14,9 @@ hand is looked at in the best of them."""
 PARTS = ("casa", "gcn", "flow", "spatial", "temporal", "cross", "stpt")
 """What an ablation can switch off."""
 
+_MOST = {"frames": 64, "blocks": 32, "flow_layers": 64, "robust_rounds": 64}
+_MOST_OF_OTHERS = 4096
+
 
 class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Sizes and switches of both stages; the defaults are the recipe `paper`.
@@ -77,9 +80,9 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            least = 0 if name == "robust_rounds" else 1
-            if type(value) is int and value < least:
-                raise ValueError(f"{name} is {value}, expected {least} or more")
+            least, most = 0 if name == "robust_rounds" else 1, _MOST.get(name, _MOST_OF_OTHERS)
+            if type(value) is int and not least <= value <= most:
+                raise ValueError(f"{name} is {value}, expected {least} to {most}")
         if not 0 <= self.correction_share <= 1:
             raise ValueError(f"correction_share is {self.correction_share}, expected 0 to 1")
         if not 0 < self.trust_exponent <= 1:

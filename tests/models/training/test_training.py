@@ -24,8 +24,8 @@ from torch import Tensor
 
 from app.cli import main as usthand_main
 from calibration.errors import UserError
-from models.network.checkpoint import CheckpointInfo, load_checkpoint, read_tensors, save_checkpoint
-from models.network.config import recipe
+from models.network.checkpoint import CheckpointInfo, load_checkpoint, read_tensors, save_checkpoint, write_tensors
+from models.network.config import NetworkConfig, recipe
 from models.network.ust_hand import UstHand, draw_latents
 from models.training.__main__ import main as training_main
 from models.training.config import DataConfig, LossConfig, TrainConfig, read_train_config
@@ -475,6 +475,30 @@ def test_a_checkpoint_of_another_config_a_torn_one_and_a_strange_one_are_refused
         load_checkpoint(tmp_path / "absent.safetensors")
 
 
+def test_a_checkpoint_that_says_it_is_huge_takes_no_memory(tmp_path: Path, checkpoint: Path, monkeypatch: Any) -> None:
+    tensors, header = read_tensors(checkpoint)
+    built = []
+
+    def build(config: NetworkConfig) -> UstHand:
+        built.append(torch.empty(0).device.type)
+        return UstHand(config)
+
+    monkeypatch.setattr("models.network.checkpoint.UstHand", build)
+    for field, value, message in (
+        ("width", 2048, "has shape"),
+        ("width", 10**12, "width is 1000000000000, expected 1 to 4096"),
+        ("blocks", 10**9, "blocks is 1000000000, expected 1 to 32"),
+        ("robust_rounds", 10**9, "robust_rounds is 1000000000, expected 0 to 64"),
+    ):
+        write_tensors(checkpoint, tensors, header | {"network": header["network"] | {field: value}})
+        with pytest.raises(UserError, match=message):
+            load_checkpoint(checkpoint)
+    assert built == ["meta"]
+    write_tensors(checkpoint, tensors, header | {"step": math.inf})
+    with pytest.raises(UserError, match="its header lacks or spoils"):
+        load_checkpoint(checkpoint)
+
+
 def write_config(folder: Path, text: str) -> Path:
     (folder / "cache").mkdir(exist_ok=True)
     path = folder / "run.yaml"
@@ -489,6 +513,7 @@ BAD_CONFIGS = {
     "data: {train: [absent]}": "absent`: no such folder",
     "data: {train: [cache]}\nnetwork: {recipe: large}": "'large': unknown; choose one of",
     "data: {train: [cache]}\nnetwork: {widht: 3}": "widht",
+    "data: {train: [cache]}\nnetwork: {flow_layers: 100000}": "flow_layers is 100000, expected 1 to 64",
     "data: {train: [cache]}\nlosses: {nll: -1}": "nll is -1",
     "data: {train: [cache]}\nbackbone_weights: r.pth": "r.pth`: no such file",
     "data: {train: [cache]}\nnetwork: {name: small}": "unknown field `name`",
