@@ -148,6 +148,11 @@ def shard_path(path: Path, index: int) -> Path:
     return path / f"shard_{index:05d}"
 
 
+def shard_folders(path: Path) -> list[Path]:
+    """Those that are there, in order."""
+    return sorted(path.glob("shard_*"))
+
+
 def read_manifest(path: Path) -> CacheManifest:
     """Raises UserError where the directory is no crop cache, or one of another version."""
     try:
@@ -194,10 +199,33 @@ def read_cache(path: Path, truth: bool = False) -> tuple[CacheManifest, list[Sha
     manifest = read_manifest(path)
     if truth and not manifest.truth:
         raise UserError(f"{path}: the true joints are not known here. Evaluate on simulated data.")
-    shards = [_read_shard(folder, manifest, truth) for folder in sorted(path.glob("shard_*"))]
+    shards = [_read_shard(folder, manifest, truth) for folder in shard_folders(path)]
     if not shards:
         raise UserError(f"{path}: the cache has no shard. Make it again; it was interrupted at its beginning.")
     return manifest, shards
+
+
+def read_beside(folder: Path, program: str, pictures: int, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
+    """Arrays (R, A, *shape) by the names of `shapes` that a program keeps beside a shard of R pictures.
+
+    The first is memory-mapped; where it is missing, the program makes all of them. Raises UserError where one is
+    missing, damaged or has another shape.
+    """
+    arrays: list[np.ndarray] = []
+    for name, shape in shapes.items():
+        file = folder / f"{name}.npy"
+        try:
+            array = read_npy(file, mapped=not arrays)
+            expected = (pictures, *(arrays[0].shape[1:2] if arrays else array.shape[1:2] or (1,)), *shape)
+            if array.shape != expected or array.dtype.kind != "f":
+                raise ValueError(f"{array.shape} {array.dtype}, expected {expected}")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{file}: damaged ({reason_of(error)}). Remove {folder / next(iter(shapes))}.npy and run "
+                f"python -m {program} WEIGHTS {folder.parent}"
+            ) from None
+        arrays.append(array)
+    return arrays
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.data.crop_cache import Shard, read_cache
+from models.data.crop_cache import Shard, read_beside, read_cache, shard_folders
 from models.data.landmark_command import add_to_cache
 from models.data.sightings import draw_variants, variant_image
 from models.files.npyfile import write_npy
@@ -45,7 +45,7 @@ def add_maps(
     manifest, shards = read_cache(cache)
     network = network.eval()
     count = 0
-    for index, (folder, shard) in enumerate(zip(sorted(cache.glob("shard_*")), shards, strict=True)):
+    for index, (folder, shard) in enumerate(zip(shard_folders(cache), shards, strict=True)):
         if (folder / "maps.npy").exists():
             continue
         random = np.random.default_rng([_SEED, index])
@@ -86,6 +86,14 @@ def _of_shard(
             maps[row, which], answers[row, which] = level, answer
         progress(len(some))
     return maps, answers
+
+
+def read_maps(folder: Path, pictures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a shard's R pictures: maps, memory-mapped, answers and variants. Raises UserError where they are damaged."""
+    side = IMAGE_PX // STRIDE
+    shapes = {"maps": (CHANNELS[LEVEL], side, side), "map_answers": (65,), "map_variants": (3, 3)}
+    maps, answers, variants = read_beside(folder, "models.data.landmark_maps", pictures, shapes)
+    return maps, answers, variants
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from calibration.hand import JOINTS
-from models.data.crop_cache import Shard, read_cache
+from models.data.crop_cache import Shard, read_cache, shard_folders
 from models.data.sightings import read_sightings
 from models.hand.definition import measure
 from models.network.landmark_features import Sightings
@@ -44,8 +44,8 @@ def main() -> int:
     ours, theirs = [], []
     for cache in map(Path, sys.argv[1:]):
         manifest, shards = read_cache(cache, truth=True)
-        for index, shard in enumerate(shards):
-            found = read_sightings(cache, index)
+        for folder, shard in zip(shard_folders(cache), shards, strict=True):
+            found = read_sightings(folder, len(shard.crops_rgb))
             if found is None or shard.joints_m is None:
                 continue
             joints_m, views = fused_points(shard, *found, manifest.size_px)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from models.data.crop_cache import Shard, read_cache, shard_path
+from models.data.crop_cache import Shard, read_beside, read_cache, shard_folders
 from models.data.landmark_command import add_to_cache
 from models.data.spectrum import RealCrops, towards_real
 from models.files.npyfile import write_npy
@@ -39,7 +39,7 @@ def add_sightings(cache: Path, network: LandmarkNet, variants: int = VARIANTS, r
     manifest, shards = read_cache(cache)
     network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     count = 0
-    for index, (folder, shard) in enumerate(zip(sorted(cache.glob("shard_*")), shards, strict=True)):
+    for index, (folder, shard) in enumerate(zip(shard_folders(cache), shards, strict=True)):
         if (folder / "sightings.npy").exists():
             continue
         random = np.random.default_rng([_SEED, index])
@@ -163,12 +163,14 @@ def _cover(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return image
 
 
-def read_sightings(cache: Path, index: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Of a cache's shard: sightings (R, A, SIGHTING), memory-mapped, and variants (R, A, 3, 3); None where not made."""
-    folder = shard_path(cache, index)
+def read_sightings(folder: Path, pictures: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Of a shard's R pictures: sightings (R, A, SIGHTING), memory-mapped, and variants (R, A, 3, 3); None where not
+    made. Raises UserError where they are damaged."""
     if not (folder / "sightings.npy").exists():
         return None
-    return np.load(folder / "sightings.npy", mmap_mode="r"), np.load(folder / "variants.npy")
+    shapes = {"sightings": (SIGHTING,), "variants": (3, 3)}
+    sightings, variants = read_beside(folder, "models.data.sightings", pictures, shapes)
+    return sightings, variants
 
 
 def _add(cache: Path, network: LandmarkNet, args: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from calibration.errors import UserError
 from calibration.hand import Definition
 from models.data.augmentation import NO_AUGMENTATION, AugmentationConfig, WindowChange, draw
-from models.data.crop_cache import CacheManifest, Shard, read_cache
+from models.data.crop_cache import CacheManifest, Shard, read_cache, shard_folders
 from models.data.fused_labels import fuse, in_definition
 from models.data.sightings import read_sightings
 from models.network.config import MAX_VIEWS
@@ -85,7 +85,7 @@ class WindowDataset(Dataset):
         for cache in caches:
             manifest, shards = read_cache(cache, truth) if isinstance(cache, Path) else cache
             if sightings and isinstance(cache, Path):
-                self._sightings += _read_all_sightings(cache, len(shards))
+                self._sightings += _read_all_sightings(cache, shards)
             for shard in (in_definition(each, manifest.definition, definition) for each in shards):
                 newest = _newest_frames(shard, frames, 1 if manifest.views == 1 else 2)
                 windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))
@@ -223,8 +223,10 @@ def _end_later() -> None:
     end.start()
 
 
-def _read_all_sightings(cache: Path, shards: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    found = [read_sightings(cache, index) for index in range(shards)]
+def _read_all_sightings(cache: Path, shards: list[Shard]) -> list[tuple[np.ndarray, np.ndarray]]:
+    found = [
+        read_sightings(folder, len(shard.crops_rgb)) for folder, shard in zip(shard_folders(cache), shards, strict=True)
+    ]
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         raise UserError(

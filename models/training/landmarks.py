@@ -23,8 +23,9 @@ from torch.nn import functional
 from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.programs import exit_code, finite
-from models.data.crop_cache import read_cache
+from models.data.crop_cache import read_cache, shard_folders
 from models.data.fused_labels import in_definition
+from models.data.landmark_maps import read_maps
 from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
 
 log = logging.getLogger(__name__)
@@ -46,16 +47,16 @@ class Maps:
     def __init__(self, cache: Path, part: float = 1.0) -> None:
         manifest, shards = read_cache(cache)
         self.shards, self.places = [], []
-        for number, (folder, read) in enumerate(zip(sorted(cache.glob("shard_*")), shards, strict=True)):
+        for number, (folder, read) in enumerate(zip(shard_folders(cache), shards, strict=True)):
             if not (folder / "maps.npy").exists():
                 raise UserError(f"{cache}: lacks maps. Run: python -m models.data.landmark_maps WEIGHTS {cache}")
             shard = in_definition(read, manifest.definition, "detector")
-            maps = np.load(folder / "maps.npy", mmap_mode="r")
-            affine = np.load(folder / "map_variants.npy").astype(np.float64)
+            maps, answers, affine = read_maps(folder, len(read.crops_rgb))
+            affine = affine.astype(np.float64)
             kept = int(part * len(maps))
             points = np.einsum("rvab,rjb->rvja", affine[:, :, :2, :2], shard.labels_px[: len(maps)].astype(np.float64))
             points += affine[:, :, None, :2, 2]
-            self.shards.append((maps, np.load(folder / "map_answers.npy"), points.astype(np.float32)))
+            self.shards.append((maps, answers, points.astype(np.float32)))
             whole = (shard.label_confidence[:kept] > 0).all(1)
             self.places += [(number, int(row)) for row in np.flatnonzero(whole)]
 

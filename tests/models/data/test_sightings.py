@@ -1,5 +1,6 @@
 """Kept sightings: their variants' labels, what is refused, and that nothing but what was kept reaches a window."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_windows_hold_what_was_kept_with_labels_moved_as_the_pictures_were(cache
     torch.manual_seed(0)
     assert add_sightings(cache, LandmarkNet(), variants=2) == FRAMES * VIEWS * 2
     assert add_sightings(cache, LandmarkNet(), variants=2) == 0  # they are there
-    kept = read_sightings(cache, 0)
+    kept = read_sightings(cache / "shard_00000", FRAMES * VIEWS)
     assert kept is not None
     sightings, variants = kept
     assert sightings.shape == (FRAMES * VIEWS, 2, SIGHTING) and variants.shape == (FRAMES * VIEWS, 2, 3, 3)
@@ -72,3 +73,33 @@ def test_a_harm_of_no_strength_changes_nothing() -> None:
     assert np.abs(same.astype(int) - image).max() <= 1
     harmed = [np.abs(degrade(image, np.random.default_rng(seed), 1.0).astype(int) - image).mean() for seed in range(8)]
     assert min(harmed) > 1
+
+
+@pytest.mark.parametrize("damage", ["no variants", "torn", "too short", "no numbers"])
+def test_damaged_sightings_are_named_with_what_makes_them_again(cache: Path, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "cache"
+    shutil.copytree(cache, path)
+    folder = path / "shard_00000"
+    count = FRAMES * VIEWS
+    np.save(folder / "sightings.npy", np.zeros((count - (damage == "too short"), 2, SIGHTING), np.float16))
+    np.save(folder / "variants.npy", np.tile(np.eye(3, dtype=np.float32), (count, 2, 1, 1)))
+    if damage == "no variants":
+        (folder / "variants.npy").unlink()
+    elif damage == "torn":
+        (folder / "sightings.npy").write_bytes((folder / "sightings.npy").read_bytes()[:5000])
+    elif damage == "no numbers":
+        (folder / "variants.npy").write_bytes(b"nothing")
+    name = "variants" if damage.startswith("no ") else "sightings"
+    advice = rf"Remove .*shard_00000/sightings\.npy and run python -m models\.data\.sightings WEIGHTS {path}$"
+    with pytest.raises(UserError, match=rf"{name}\.npy: damaged \(.*\)\. {advice}"):
+        WindowDataset([path], 224, FRAMES, sightings=True)
+
+
+def test_sightings_are_those_of_the_shards_that_are_there(cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    shutil.copytree(cache, path)
+    folder = (path / "shard_00000").rename(path / "shard_00003")
+    np.save(folder / "sightings.npy", np.zeros((FRAMES * VIEWS, 1, SIGHTING), np.float16))
+    np.save(folder / "variants.npy", np.tile(np.eye(3, dtype=np.float32), (FRAMES * VIEWS, 1, 1, 1)))
+    item = WindowDataset([path], 224, FRAMES, PLAIN, sightings=True)[(0, 3, VIEWS)]
+    assert item["crops_rgb"].shape == (FRAMES, VIEWS, SIGHTING)

@@ -70,7 +70,7 @@ def test_sightings_are_of_changed_pictures_with_labels_where_they_were(tmp_path:
     kept = []
     for name, of in (("plain", None), ("spectrum", real)):
         assert add_sightings(cache(tmp_path / name, crops), network, real=of) == 4
-        found = read_sightings(tmp_path / name, 0)
+        found = read_sightings(tmp_path / name / "shard_00000", 2)
         assert found is not None
         kept.append(found)
     np.testing.assert_array_equal(kept[0][1], kept[1][1])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from calibration.errors import UserError
 from models.data.crop_cache import CacheManifest, single_crops, write_manifest, write_shard
 from models.data.landmark_maps import add_maps
 from models.network.landmark_net import LandmarkNet, read_landmark_net
@@ -80,3 +81,12 @@ def test_a_cache_without_maps_is_refused_in_words(cache: Path, weights: Path, tm
     monkeypatch.setattr(sys, "argv", ["landmarks", *map(str, words)])
     assert landmarks.main() == 2
     assert "python -m models.data.landmark_maps" in capsys.readouterr().err
+
+
+def test_damaged_maps_are_named_with_what_makes_them_again(cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    shutil.copytree(cache, path)
+    answers = path / "shard_00000" / "map_answers.npy"
+    np.save(answers, np.load(answers)[1:])
+    with pytest.raises(UserError, match=r"map_answers\.npy: damaged .*Remove .*maps\.npy and run python -m models"):
+        Maps(path)
