@@ -1,5 +1,6 @@
 """Folders that take long to make and are kept: rendered images, exported networks."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,8 @@ def cached_folder(
     """
     folder = cache / f"{kind}-{key}"
     if is_whole(folder):
-        folder.touch()
+        with contextlib.suppress(OSError):  # another user's, or on a disk that is only read
+            folder.touch()
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     temporary = cache / f".making-{kind}-{key}-{os.getpid()}"

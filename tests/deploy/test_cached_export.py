@@ -1,5 +1,6 @@
 """A checkpoint's export is made once, kept for its content, and done without where it cannot be."""
 
+import errno
 import importlib.util
 import logging
 from pathlib import Path
@@ -96,3 +97,13 @@ def test_a_cache_keeps_the_last_few_of_a_kind(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         cached_folder(tmp_path, "kind", "bad", is_whole, lambda folder: 1 / 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_cached_folder_that_only_another_may_write_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    whole = tmp_path / "kind-key"
+    whole.mkdir()
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert cached_folder(tmp_path, "kind", "key", Path.is_dir, refuse) == whole
