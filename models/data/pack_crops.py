@@ -49,7 +49,8 @@ def main() -> int:
 def pack(out: Path, caches: list[Path], validation: list[Path], mib: float, size_px: int = _SIZE_PX) -> int:
     """Hands are drawn until the file is full, of the validation's at most a fifth.
 
-    Raises UserError as `read_cache`, and where some caches are of upright crops and others of plain ones.
+    Raises UserError as `read_cache`, where some caches are of upright crops and others of plain ones, and where
+    no hand is packed.
     """
     upright = _kind([*caches, *validation])
     random, parts = np.random.default_rng(_SEED), []
@@ -61,6 +62,11 @@ def pack(out: Path, caches: list[Path], validation: list[Path], mib: float, size
             if sum(each[1] for each in parts) + size > share * mib * _MIB:
                 break
             parts.append((part, size))
+    if not parts:
+        raise UserError(
+            f"{out}: no hand to pack: none that two views show is in {', '.join(map(str, [*caches, *validation]))}, or "
+            f"the first is larger than `--mib {mib:g}`. Give caches of several views, or more MiB."
+        )
     arrays = _join([part for part, _ in parts])
     content = io.BytesIO()
     np.savez_compressed(content, **arrays, margin=np.float32(MARGIN), upright=np.int8(upright))  # type: ignore[arg-type]

@@ -101,6 +101,13 @@ def test_the_file_keeps_to_its_size_and_what_is_none_is_refused(packed: Path, tm
         PackedCrops(cache / "manifest.json", CPU)
 
 
+def test_that_there_is_nothing_to_pack_is_said(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "cache", [shard_of(True)])
+    with pytest.raises(UserError, match=r"no hand to pack: .*/cache, .*`--mib 0\.001`"):
+        pack(tmp_path / "out.npz", [cache], [], mib=0.001)
+    assert not (tmp_path / "out.npz").exists()
+
+
 @pytest.mark.slow
 def test_the_whole_path_goes_on_a_processor_without_what_a_gpu_machine_lacks(packed: Path, tmp_path: Path) -> None:
     """No OpenCV, no OpenVINO and the like: the recipe is trained, kept, checked and timed, the rest named."""
