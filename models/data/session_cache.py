@@ -22,7 +22,8 @@ from models.hand.crop_light import well_lit
 
 log = logging.getLogger(__name__)
 
-_SHARD_FRAMES = 512
+# Of a shard, which is held in memory as a whole: of all cameras together, and at least of each.
+_SHARD_IMAGES, _LEAST_SHARD_FRAMES = 2048, 64
 _FEWEST_FRAMES = 5
 _MAY_LACK = 3
 
@@ -50,10 +51,11 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160, upright: boo
     frames, times_ns = match_frames(session)
     hands = [(right, *_place_labels(session, labels, frames, right)) for right in (False, True)]
     images = _Videos(session)
+    at_once = max(_LEAST_SHARD_FRAMES, _SHARD_IMAGES // len(session.camera_ids))
     crops = shards = 0
     try:
-        for start in range(0, len(frames), _SHARD_FRAMES):
-            part = slice(start, start + _SHARD_FRAMES)
+        for start in range(0, len(frames), at_once):
+            part = slice(start, start + at_once)
             sequences = [
                 (
                     HandSequence(

@@ -329,6 +329,15 @@ def test_a_session_becomes_a_cache(labelled_session: Path, tmp_path: Path) -> No
         cache_session(labelled_session, tmp_path / "cache")
 
 
+def test_a_shard_of_more_cameras_has_fewer_frames(labelled_session: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(session_cache, "_SHARD_IMAGES", 6 * VIEWS)
+    monkeypatch.setattr(session_cache, "_LEAST_SHARD_FRAMES", 1)
+    cache_session(labelled_session, tmp_path / "cache")
+    _, shards = read_cache(tmp_path / "cache")
+    assert len(shards) > 1
+    assert all(len(np.unique(shard.time_ns)) <= 6 for shard in shards)
+
+
 def test_a_session_is_cut_once_and_again_when_its_labels_change(labelled_session: Path) -> None:
     cache = cache_of(labelled_session)
     written = (cache / "manifest.json").stat().st_mtime_ns
