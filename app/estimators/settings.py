@@ -148,3 +148,7 @@ class JudgeSettings:
     """Of the joints' mean stated error: from there on the hand's bones may correct joints that lie too far apart."""
     certain_sd_m: float = 0.03
     """Of a joint whose confidence is halved."""
+
+    def alike_px(self, crop_px: int) -> float:
+        """Deviation of keypoints that all count alike, where views are asked what they agree on."""
+        return crop_px * self.view_agrees / 2

@@ -133,7 +133,7 @@ class HandTrack:
 
     def apart_m(self, now_ns: int, joints_m: np.ndarray) -> float:
         """How far the middle of joints (21, 3) is from where this hand is expected now."""
-        return float(np.linalg.norm(self.motion.predict(now_ns).position_m.mean(0) - joints_m.mean(0)))
+        return middles_apart_m(self.motion.predict(now_ns).position_m, joints_m)
 
     def miss(self) -> None:
         self.misses += 1
@@ -248,7 +248,12 @@ class HandTracks(Generic[TrackT]):
 
 def same_hand(joints_m: np.ndarray, other_m: np.ndarray, settings: TrackerSettings) -> bool:
     """Whether joints (21, 3) and others are one hand's, by how near their middles are."""
-    return bool(np.linalg.norm(joints_m.mean(0) - other_m.mean(0)) < settings.same_hand_m)
+    return middles_apart_m(joints_m, other_m) < settings.same_hand_m
+
+
+def middles_apart_m(joints_m: np.ndarray, other_m: np.ndarray) -> float:
+    """How far the middles of joints (21, 3) and others are apart."""
+    return float(np.linalg.norm(joints_m.mean(0) - other_m.mean(0)))
 
 
 def decide_sides(right_log_odds: Sequence[float], settings: TrackerSettings) -> list[bool]:

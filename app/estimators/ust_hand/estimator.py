@@ -199,11 +199,17 @@ class UstHandEstimator:
 
     def _turn_round(self) -> None:
         """Hands that turned out to be of the other side begin anew as those."""
-        tracks = list(self._tracks)
-        rights = decide_sides([track.right_log_odds for track in tracks], self._tracks.settings)
-        for track, right in zip(tracks, rights, strict=True):
-            surely = abs(track.right_log_odds) >= self._tracks.settings.evidence_limit / 2
-            if surely and right == (track.right_log_odds > 0) and right != (track.side == "right"):
+        surely = self._tracks.settings.evidence_limit / 2
+        doubted = [
+            track
+            for track in self._tracks
+            if abs(track.right_log_odds) >= surely and (track.right_log_odds > 0) != (track.side == "right")
+        ]
+        if not doubted:
+            return
+        rights = decide_sides([track.right_log_odds for track in self._tracks], self._tracks.settings)
+        for track, right in zip(list(self._tracks), rights, strict=True):
+            if track in doubted and right == (track.right_log_odds > 0):
                 track.side, track.pose = "right" if right else "left", None
                 self.pipeline.remove_hand(track.slot)
                 track.slot = self.pipeline.add_hand(_mirror_of(track.side))
@@ -311,7 +317,7 @@ class UstHandEstimator:
         seen_px = said.keypoints_px[index, : len(views.cameras)].astype(np.float64)
         seen_views, views = views, views.only(show)
         keypoints_px, confidence = seen_px[show], said.confidence[index, show].astype(np.float64)
-        alike_px = self.pipeline.engine.shape.crop_px * judge.view_agrees / 2
+        alike_px = judge.alike_px(self.pipeline.engine.shape.crop_px)
         seen = triangulate_seen(np.stack(views.P_crop), keypoints_px, confidence, alike_px)
         alike_m = views.to_world_m(seen.alike_m)
         look = begun.looks.get(track.track_id) or HandLook(seen_views, seen_px, presence, alike_m)

@@ -94,7 +94,7 @@ class HandLook:
         if shows.sum() >= 3 and apart[shows].max() > judge.view_agrees / 2:
             agreed_m = self.agreed_world_m
             if agreed_m is None:
-                agreed_m = self._agreed_m(shows, crop_px * judge.view_agrees / 2)
+                agreed_m = self._agreed_m(shows, judge.alike_px(crop_px))
             apart = self.apart(agreed_m, crop_px)
         sights: dict[str, Sight] = {}
         for view, camera in enumerate(self.views.cameras):
