@@ -23,7 +23,7 @@ from calibration.rig import Rig
 from models.data.crop_cache import MARGIN, CacheManifest, Shard, shard_path, write_manifest, write_shard
 from models.files.npyfile import write_npy
 from models.files.npzfile import read_npz, write_npz
-from models.hand.crop import MIRROR_X, Crop, hand_box
+from models.hand.crop import Crop, hand_box, hand_turn
 from models.hand.crop_light import well_lit
 from models.hand.upright import is_in_front, make_upright_crop
 
@@ -104,7 +104,7 @@ def _of_set(rig: Rig, frame_set: FrameSet, hands: Stretch, taught: Taught, size_
                 continue
             crop = make_upright_crop(camera, target_m, there_m, size_px, not right, MARGIN)
             P_crop = crop.P_crop.copy()
-            turn = np.eye(3) if right else MIRROR_X
+            turn = hand_turn(not right)
             P_crop[:, 3] += P_crop[:, :3] @ (turn @ (lag_s * taught.velocity_m_s[hand].mean(0)))
             image_rgb = cv2.cvtColor(well_lit(crop.image(frame.pixels)), cv2.COLOR_BGR2RGB)
             yield _Cut(hand=int(hand), view=view, crop=crop, P_crop=P_crop, target_m=target_m, image_rgb=image_rgb)

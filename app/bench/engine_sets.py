@@ -19,7 +19,7 @@ from deploy.batches import CloudWindow, CropBatch, empty_crops
 from deploy.engines import make_engine
 from deploy.engines.engine import Engine
 from deploy.pipeline.pipeline import Pipeline
-from models.hand.crop import MIRROR_X, hand_box
+from models.hand.crop import hand_box, hand_turn
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 
@@ -180,7 +180,7 @@ class _RingSets(_Sets):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         self._pipeline = Pipeline(self.engine, case.views, case.hands)
-        self._slots = [self._pipeline.add_hand(MIRROR_X if side == "left" else np.eye(3)) for side in self._sides]
+        self._slots = [self._pipeline.add_hand(hand_turn(side == "left")) for side in self._sides]
 
     def _crops(self, hand: int) -> CropBatch:
         return self._pipeline.crops.hand(self._slots[hand])

@@ -24,6 +24,11 @@ _BEYOND_BORDER = 1.1
 _OUTSIDE_PX = -1e4
 
 
+def hand_turn(mirrored: bool) -> np.ndarray:
+    """(3, 3): world directions to hand-centred ones, of crops that are mirrored or not; its own inverse."""
+    return MIRROR_X if mirrored else np.eye(3)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Crop:
     """One crop of one camera's image.

@@ -23,12 +23,12 @@ from app.estimators.ust_hand.shared_pictures import made_of_others
 from app.estimators.ust_hand.view_trust import HandLook, ViewTrust
 from app.estimators.view_watch import ViewWatch
 from calibration.frames import FrameSet
-from calibration.hand import Definition, Side, bone_lengths
+from calibration.hand import Definition, bone_lengths
 from calibration.rig import Rig
 from deploy.batches import Refined, Stage1Keypoints, empty_crops
 from deploy.engines.engine import HandRing
 from deploy.pipeline.pipeline import Pipeline
-from models.hand.crop import MIRROR_X, hand_box
+from models.hand.crop import hand_box, hand_turn
 from models.hand.pose_prior import PosePriorSettings, as_a_hand
 from models.hand.seen_points import towards_points, triangulate_seen
 
@@ -212,7 +212,7 @@ class UstHandEstimator:
             if track in doubted and right == (track.right_log_odds > 0):
                 track.side, track.pose = "right" if right else "left", None
                 self.pipeline.remove_hand(track.slot)
-                track.slot = self.pipeline.add_hand(_mirror_of(track.side))
+                track.slot = self.pipeline.add_hand(hand_turn(track.mirror))
 
     def close(self) -> None:
         self.finder.close()
@@ -256,7 +256,7 @@ class UstHandEstimator:
             self._search.found_sd_m**2,
             side=found.side,
             right_log_odds=found.right_log_odds,
-            slot=self.pipeline.add_hand(_mirror_of(found.side)),
+            slot=self.pipeline.add_hand(hand_turn(found.side == "left")),
             half_width_m=hand_box(found.joints_m)[1],
             trust=ViewTrust(self._judging),
         )
@@ -400,10 +400,6 @@ class UstHandEstimator:
         for track in self._tracks.drop_lost(now_ns):
             self._lost = [*self._lost, (now_ns, track.joints_m)][-self._tracks.limit :]
             self.pipeline.remove_hand(track.slot)
-
-
-def _mirror_of(side: Side) -> np.ndarray:
-    return MIRROR_X if side == "left" else np.eye(3)
 
 
 def _since(start_s: float) -> float:

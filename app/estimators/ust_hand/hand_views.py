@@ -12,7 +12,7 @@ from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig, RigCamera
 from calibration.triangulation import Observations
 from deploy.batches import CropBatch
-from models.hand.crop import MIRROR_X, Crop, make_crop, to_pixels
+from models.hand.crop import Crop, hand_turn, make_crop, to_pixels
 from models.hand.crop_light import well_lit
 from models.hand.seen_points import crop_observations
 from models.hand.upright import is_in_front, make_upright_crop
@@ -89,7 +89,7 @@ class HandViews:
     @property
     def turn(self) -> np.ndarray:
         """(3, 3): world directions to hand-centred ones and, being its own inverse, back."""
-        return MIRROR_X if self.mirror else np.eye(3)
+        return hand_turn(self.mirror)
 
     def to_hand_m(self, points_world_m: np.ndarray) -> np.ndarray:
         """World metres (..., 3) to the hand-centred, mirrored where the hand is, metres of P_crop."""
