@@ -63,7 +63,8 @@ REACHED_BY = {
     "models/data/crop_cache.py": ["simulate-crops"],
     "models/evaluation": ["evaluate"],
     "models/training": ["train"],
-    # A program of its own, python -m models.training.gpu_run.
+    # Programs of their own, python -m models.data.pack_crops and models.training.gpu_run.
+    "models/data/pack_crops.py": [],
     "models/training/gpu_run.py": [],
 }
 
