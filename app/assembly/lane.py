@@ -36,7 +36,9 @@ class LaneTuning:
     the median by a smaller share. `burst`: an interval shorter than this share of the mean is within a burst; where a
     quarter of them are, the mean counts. `delays`: so many frames make the usual delay, 1.5 s at 30 Hz, of which this
     `share` comes as soon: a hiccup of ten frames does not change it, every second frame that comes late does. `seldom`:
-    a delay that so small a share falls short of is the least that a set can count on.
+    a delay that so small a share falls short of is the least that a set can count on. `pulses`: so many of a trigger's
+    are kept, a second at 30 Hz, and so many frames beside another camera's of the same pulse tell whether both count
+    alike.
     """
 
     intervals: int = 16
@@ -46,6 +48,7 @@ class LaneTuning:
     delays: int = 45
     share: float = 0.75
     seldom: float = 0.1
+    pulses: int = 31
 
 
 _TUNING = LaneTuning()
@@ -66,6 +69,8 @@ class Lane:
         self.next_key: int | None = None
         self.member_key: int | None = None
         self.period_ns: float | None = None
+        self.pulse_times_ns: dict[int, int] = {}
+        self.pulses_off: deque[float] = deque(maxlen=_TUNING.pulses)
         self._intervals: deque[float] = deque(maxlen=_TUNING.intervals)
         self._delays: deque[int] = deque(maxlen=_TUNING.delays)
         self._ordered_ns: list[int] | None = None
@@ -73,6 +78,16 @@ class Lane:
     def add_interval(self, interval_ns: float) -> None:
         self._intervals.append(interval_ns)
         self.period_ns = self._period_ns()
+
+    def keep_pulse(self, pulse: int, time_ns: int) -> None:
+        self.pulse_times_ns[pulse] = time_ns
+        if len(self.pulse_times_ns) > _TUNING.pulses:
+            del self.pulse_times_ns[next(iter(self.pulse_times_ns))]
+
+    @property
+    def usual_pulses_off(self) -> float:
+        """How much later, in pulses, its frames are than the others' of the same number; 0 while that is not known."""
+        return median(self.pulses_off) if len(self.pulses_off) == _TUNING.pulses else 0.0
 
     def add_delay(self, delay_ns: int) -> None:
         """How long after its moment a frame came."""
@@ -102,6 +117,8 @@ class Lane:
         """Its clock or counter may start again from anywhere."""
         self.sequence = self.trigger_base = self.period_ns = None
         self._intervals.clear()
+        self.pulse_times_ns.clear()
+        self.pulses_off.clear()
         self._delays.clear()
         self._ordered_ns = None
 

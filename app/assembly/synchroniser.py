@@ -9,6 +9,7 @@ or at its deadline; then what comes is late. In a replay there is no deadline an
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import copysign
 from statistics import median
 
 from app.assembly.lane import Counters, Lane, Pending
@@ -32,7 +33,9 @@ class SyncTuning:
     set that ends before need not wait for it; the rest is for jitter. `same_rate`: periods that differ by a smaller
     share are one rate. `fastest_period_ns`: no camera is faster than 500 Hz, whatever its time stamps say.
     `most_pulse_error_ns`: a counter that differs by more from what the time says has jumped: half a second is more than
-    any driver delays a frame.
+    any driver delays a frame. `most_pulses_off`: a camera whose frames lie farther from the others' of the same pulses,
+    in the median, counts pulses wrongly, as after a first frame that was delayed; constant delays of up to half a
+    period are left.
     """
 
     first_period_ns: int = 33_333_333
@@ -41,6 +44,7 @@ class SyncTuning:
     same_rate: float = 0.1
     fastest_period_ns: int = 2_000_000
     most_pulse_error_ns: int = 500_000_000
+    most_pulses_off: float = 0.6
 
 
 class Synchroniser:
@@ -171,7 +175,9 @@ class Synchroniser:
             if off_ns > max(self._tuning.most_pulse_error_ns, 5 * self.period_ns):
                 # Its counter jumped: as it stands, the frame would lie far from every other's.
                 lane.trigger_base = frame.sequence - by_time
+        lane.trigger_base -= self._pulses_off(frame, lane)
         pulse = frame.sequence - lane.trigger_base
+        lane.keep_pulse(pulse, frame.capture_time_ns)
         self._last_pulse = max(self._last_pulse or (pulse, 0), (pulse, frame.capture_time_ns))
         return pulse * _PULSE
 
@@ -181,6 +187,27 @@ class Synchroniser:
             return round(frame.capture_time_ns / self.period_ns)
         pulse, time_ns = self._last_pulse
         return pulse + max(1, round((frame.capture_time_ns - time_ns) / self.period_ns))
+
+    def _pulses_off(self, frame: Frame, lane: Lane) -> int:
+        """By how many pulses this camera's count is behind the others', as its frames' times have long said.
+
+        One at a time where pulses come unevenly, as what a number of them lasts is not known there.
+        """
+        assert lane.trigger_base is not None
+        pulse = frame.sequence - lane.trigger_base
+        for other in self._lanes.values():
+            if other is not lane and pulse in other.pulse_times_ns:
+                off = (frame.capture_time_ns - other.pulse_times_ns[pulse]) / self.period_ns
+                lane.pulses_off.append(off)
+                other.pulses_off.append(-off)
+        off = lane.usual_pulses_off
+        if abs(off) <= self._tuning.most_pulses_off:
+            return 0
+        is_even = max(lane.pulses_off) - min(lane.pulses_off) < 1
+        lane.pulse_times_ns.clear()
+        for each in self._lanes.values():
+            each.pulses_off.clear()
+        return round(off) if is_even else round(copysign(1, off))
 
     def _pulse_by_time(self, frame: Frame, lane: Lane) -> int | None:
         """The number of the frame's pulse as another camera's counter and the time since say; None for the first."""

@@ -301,6 +301,30 @@ def test_a_trigger_counter_that_jumps_blacks_out_nobody():
     assert synchroniser.counters["a"].dropped == 0
 
 
+def triggered(cameras: dict[str, dict], ticks: int, fps: float) -> list[Arrival]:
+    """Of each camera every pulse from its `first` on; its first frame comes `held_ms` late, `lost` ones nobody counts.
+    The last camera's frames come before the others'."""
+    arrivals = []
+    for sooner_ms, (camera, of) in enumerate(cameras.items()):
+        seen = [tick for tick in range(of.get("first", 0), ticks) if tick not in of.get("lost", ())]
+        for count, tick in enumerate(seen):
+            late_ns = of.get("held_ms", 0) * MS if count == 0 else 0
+            arrivals.append(Arrival(camera, tick, 1_000 * MS + tick * 1e9 / fps + late_ns, (5 - sooner_ms) * MS, count))
+    return arrivals
+
+
+@pytest.mark.parametrize("settings_fps", [None, 30.0])
+@pytest.mark.parametrize(
+    "wrong", [{"first": 12, "held_ms": 25}, {"held_ms": 40}, {"lost": range(60, 61)}, {"lost": range(60, 69)}]
+)
+def test_pulses_that_one_camera_counts_wrongly_are_counted_anew(settings_fps: float | None, wrong: dict):
+    """Its first frame is delayed, or it loses frames without counting them: it was a pulse behind to the end."""
+    arrivals = triggered({"a": {}, "bb": wrong, "ccc": {"first": 5}}, 250, fps=30)
+    synchroniser = Synchroniser(["a", "bb", "ccc"], SyncSettings(mode="trigger", fps=settings_fps))
+    settled = play(synchroniser, arrivals)[-100:]
+    assert all(len(s.frames) == 3 and len(set(ticks_of(s, arrivals).values())) == 1 for s in settled)
+
+
 def test_after_a_pause_of_the_trigger_sets_go_on_at_once():
     """At 25 Hz, which no rig file says, an hour after the machine was started."""
     period, hour = 40 * MS, 3600 * 1000 * MS
