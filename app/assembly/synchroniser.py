@@ -145,7 +145,7 @@ class Synchroniser:
     def _measure_period(self) -> None:
         """Of time stamps of a camera that are nonsense another camera's are none: no single one decides."""
         given_ns = 1e9 / self._settings.fps if self._settings.fps else None
-        if given_ns and (self._policy.waits_for_all or self._settings.mode == "trigger"):
+        if given_ns and self._policy.waits_for_all:
             return
         periods = sorted(lane.period_ns for lane in self._lanes.values() if lane.period_ns)
         if not periods:

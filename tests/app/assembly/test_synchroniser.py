@@ -325,6 +325,14 @@ def test_pulses_that_one_camera_counts_wrongly_are_counted_anew(settings_fps: fl
     assert all(len(s.frames) == 3 and len(set(ticks_of(s, arrivals).values())) == 1 for s in settled)
 
 
+@pytest.mark.parametrize("fps", [15, 25, 120])
+def test_a_trigger_at_another_rate_than_the_rig_file_says_makes_whole_sets(fps: float):
+    """At half of it no set had two views."""
+    arrivals = triggered({"a": {}, "bb": {"first": 12}, "ccc": {"first": 24}}, 250, fps)
+    settled = play(Synchroniser(["a", "bb", "ccc"], SyncSettings(mode="trigger", fps=30.0)), arrivals)[-100:]
+    assert all(len(s.frames) == 3 and len(set(ticks_of(s, arrivals).values())) == 1 for s in settled)
+
+
 def test_after_a_pause_of_the_trigger_sets_go_on_at_once():
     """At 25 Hz, which no rig file says, an hour after the machine was started."""
     period, hour = 40 * MS, 3600 * 1000 * MS
