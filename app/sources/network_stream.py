@@ -36,8 +36,9 @@ _TOLERANCE = 0.01
 _OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
 _JOIN_S = 1.0
 _COPIED = ("mjpeg", "h264")
-# The demuxers that count pictures at 25 a second, whatever their rate.
+# The demuxers that count pictures at 25 a second, whatever their rate, as do those of single pictures in a row.
 _WITHOUT_TIMES = ("mpjpeg", "mjpeg", "mjpeg_2000", "h264", "hevc", "m4v")
+_SINGLE_PICTURES = "_pipe"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,7 @@ class NetworkStream:
         require_size(self._camera, self._name, stream.width, stream.height)
         rate = stream.average_rate or stream.guessed_rate
         # A network stream often states no rate, and its clock's 90000 instead.
-        known = rate is not None and 0 < rate < 1000 and container.format.name not in _WITHOUT_TIMES
+        known = rate is not None and 0 < rate < 1000 and _has_times(container)
         fps = float(rate) if known and rate else None
         if self._source.fps is not None and fps is not None:
             require_value(self._camera, self._name, "fps", self._source.fps, fps, _TOLERANCE)
@@ -192,7 +193,7 @@ class _Reader:
         # With more threads FFmpeg holds back one frame for each.
         self._stream.codec_context.thread_count = 1
         self._whole_pictures = bool(self._stream.codec.intra_only)
-        self._has_times = container.format.name not in _WITHOUT_TIMES
+        self._has_times = _has_times(container)
         size = self._stream.width, self._stream.height
         self._packet_size = PacketSize(self._stream.codec.canonical_name, size)
         self._clock = DeviceClock()
@@ -316,6 +317,11 @@ class _Reader:
             self._clock = DeviceClock()
             taken_ns = self._clock.to_host_ns(device_ns, arrival_ns)
         return min(taken_ns, arrival_ns)
+
+
+def _has_times(container: InputContainer) -> bool:
+    name = container.format.name
+    return name not in _WITHOUT_TIMES and not name.endswith(_SINGLE_PICTURES)
 
 
 def without_password(url: str) -> str:

@@ -23,13 +23,18 @@ def numbered_jpeg(number: int, width: int = WIDTH, height: int = HEIGHT, samplin
 
 
 class MjpegServer:
-    """An MJPEG camera over HTTP, of as many clients as come. `picture` makes the JPEG with a number.
+    """An MJPEG camera over HTTP, of as many clients as come. `picture` makes the JPEG with a number, which is
+    said to be of `kind`.
 
-    Frames are taken `phase_s` after whole periods of the host's monotonic clock, and come `delay_s` later.
+    Frames are taken `phase_s` after whole periods of the host's monotonic clock, and come `delay_s` later. Where they
+    are not `multipart`, one picture follows another with nothing between them.
     """
 
-    def __init__(self, fps: float = 30.0, *, phase_s: float = 0.0, delay_s: float = 0.0) -> None:
+    def __init__(
+        self, fps: float = 30.0, *, phase_s: float = 0.0, delay_s: float = 0.0, multipart: bool = True
+    ) -> None:
         self.picture: Callable[[int], bytes] = numbered_jpeg
+        self.kind = b"image/jpeg"
         camera = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +43,8 @@ class MjpegServer:
 
             def do_GET(self) -> None:
                 self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                kind = "multipart/x-mixed-replace; boundary=frame" if multipart else "image/jpeg"
+                self.send_header("Content-Type", kind)
                 self.end_headers()
                 first, number = math.ceil((time.monotonic() - phase_s) * fps), 0
                 with contextlib.suppress(OSError):
@@ -47,8 +53,8 @@ class MjpegServer:
                         if camera._closed.wait(max(0.0, due_s - time.monotonic())):
                             return
                         data = camera.picture(number)
-                        head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
-                        self.wfile.write(head + data + b"\r\n")
+                        head = b"--frame\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (camera.kind, len(data))
+                        self.wfile.write(head + data + b"\r\n" if multipart else data)
                         number += 1
 
         self._closed = threading.Event()

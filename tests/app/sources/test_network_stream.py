@@ -143,6 +143,21 @@ def test_a_rate_that_jpeg_pictures_over_http_do_not_tell_is_not_held_against_the
         source.close()
 
 
+def test_pictures_one_after_another_are_stamped_when_they_come() -> None:
+    """Without parts between them they were taken for 25 a second: at 15, soon all were older than any age limit."""
+    with MjpegServer(fps=15, multipart=False) as server:
+        server.picture = lambda number: numbered_jpeg(number) + bytes(400_000)  # what FFmpeg looks at is soon there
+        source = source_of(OpenCvSource(device=server.url, fps=15))
+        assert source.open().fps is None
+        ages_ns: list[int] = []
+        frames_until(
+            source,
+            lambda stamp, image: ages_ns.append(stamp.grab_time_ns - stamp.capture_time_ns) or len(ages_ns) > 40,
+        )
+        source.close()
+    assert max(ages_ns) == 0
+
+
 def test_a_damaged_picture_costs_itself_only() -> None:
     with MjpegServer() as server:
         whole = numbered_jpeg
