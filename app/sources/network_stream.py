@@ -161,6 +161,11 @@ class NetworkStream:
                 f"{self._label}: {self._name} sends {stream.codec.canonical_name}, which cannot be copied, as "
                 f"{' and '.join(_COPIED)} can. Set one of them in the camera, or leave `--copy` out."
             )
+        if not stream.width or not stream.height:
+            raise SourceError(
+                f"{self._label}: what the stream {self._name} sends cannot be read as pictures. Choose another codec "
+                "in the camera; JPEG over HTTP has to say `Content-Type: image/jpeg` before each picture."
+            )
         require_size(self._camera, self._name, stream.width, stream.height)
         rate = stream.average_rate or stream.guessed_rate
         # A network stream often states no rate, and its clock's 90000 instead.

@@ -206,6 +206,14 @@ def test_frames_that_a_network_delays_are_known_to_be_old(video: Path) -> None:
     assert np.abs(off_s).max() < 0.1
 
 
+def test_what_cannot_be_read_as_pictures_is_named() -> None:
+    """It was said to be of 0x0 pixels, for which the rig could be calibrated."""
+    with MjpegServer() as server:
+        server.kind = b"image/jpg"
+        with pytest.raises(SourceError, match=r"cannot be read as pictures.*`Content-Type: image/jpeg`"):
+            source_of(OpenCvSource(device=server.url)).open()
+
+
 def test_a_password_in_the_address_is_not_shown() -> None:
     assert without_password("rtsp://admin:hunter2@10.0.0.1:554/a?b=c@d") == "rtsp://admin:***@10.0.0.1:554/a?b=c@d"
     assert without_password("http://10.0.0.1/video") == "http://10.0.0.1/video"
