@@ -276,8 +276,11 @@ class _Reader:
         skips = True
         for packet in self._container.demux(self._stream):
             arrival_ns = time.monotonic_ns()
-            if self._stopping or packet.size == 0:
+            if self._stopping:
                 return
+            if packet.size == 0:  # nothing where a picture should be; after the last one, too
+                self.next_sequence += 1
+                continue
             if skips:
                 # What queued up while the stream was opened comes at once: those frames are old.
                 now = arrival_ns / 1e9

@@ -158,10 +158,12 @@ def test_pictures_one_after_another_are_stamped_when_they_come() -> None:
     assert max(ages_ns) == 0
 
 
-def test_a_damaged_picture_costs_itself_only() -> None:
+@pytest.mark.parametrize("damaged", [b"\xff\xd8 no picture \xff\xd9", b""])
+def test_a_damaged_picture_costs_itself_only(damaged: bytes) -> None:
+    """Where nothing came, the stream was lost."""
     with MjpegServer() as server:
         whole = numbered_jpeg
-        server.picture = lambda number: b"\xff\xd8 no picture \xff\xd9" if number % 10 == 5 else whole(number)
+        server.picture = lambda number: damaged if number % 10 == 5 else whole(number)
         source = source_of(OpenCvSource(device=server.url))
         source.open()
         image, corrupt, shown = new_image(), 0, 0
