@@ -206,6 +206,7 @@ class Grabber:
         self._pacer = pacer
         self._state: CameraState = "starting"
         self._detail = ""
+        self._said: set[str] = set()
         self._corrupt = self._lost = 0
         self._sequence = -1
         self._first_time_ns: int | None = None
@@ -313,7 +314,11 @@ class Grabber:
         detail = without_passwords(detail)  # it is published, and the summary has it
         if (state, detail) == (self._state, self._detail):
             return
-        if state != self._state:
+        if state == "streaming":
+            self._said.clear()
+        # Why it is not there may change, as of one that comes back with images of another size: each is said once.
+        if state != self._state or detail not in self._said:
+            self._said.add(detail)
             level = logging.INFO if state in ("streaming", "ended") else logging.WARNING
             log.log(level, "camera %s: %s%s", self._camera_id, state, f": {detail}" if detail else "")
         self._state, self._detail = state, detail
