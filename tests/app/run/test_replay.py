@@ -53,6 +53,22 @@ def test_every_set_is_estimated_once_and_written(simulated_session, tmp_path, pa
     assert summary["mpjpe_mm"] == pytest.approx(np.mean(errors) * 1e3, rel=0.01)
 
 
+@pytest.mark.parametrize("within_ns", [200_000, 3_000_000])
+def test_a_camera_whose_frames_came_in_bursts_makes_no_sets_of_its_own_rate(tmp_path, write_video, within_ns):
+    """As over Wi-Fi: the time between most of its frames was taken for the rig's period, and nearly no set had two
+    views; a traceback, where that was more than 1000 frames/s."""
+    session = write_simulated_session(tmp_path / "session", write_video)
+    times = {camera_id: session.frame_times_ns(camera_id) for camera_id in session.camera_ids}
+    number = np.arange(SETS)
+    times["cam_1"] = times["cam_1"] + 12_000_000
+    times["cam_2"] = times["cam_2"][number // 3 * 3 + 2] + number % 3 * within_ns
+    videos = {camera_id: f"{camera_id}.mp4" for camera_id in session.camera_ids}
+    bursting = write_session(session.path, session.rig, videos, times)
+    done = replay(bursting, "--no-viewer", "--fast")
+    assert done.returncode == 0, done.stderr
+    assert last_json(done.stdout)["sets_with_hand"] > 0.8 * SETS
+
+
 def test_two_replays_give_the_same_poses(simulated_session, tmp_path):
     for name in ("first.npz", "second.npz"):
         assert replay(simulated_session, "--no-viewer", "--fast", "--poses", tmp_path / name).returncode == 0
