@@ -235,6 +235,14 @@ def test_times_in_another_unit_are_named(unit: str, factor: float, tmp_path: Pat
     assert import_recording(folder, tmp_path / "s").frame_times_ns("cam_0")[-1] == 2_000_000_000
 
 
+def test_times_of_frames_that_came_in_bursts_are_in_no_other_unit(tmp_path: Path, write_video: WriteVideo) -> None:
+    folder = caliscope_videos(tmp_path / "w", write_video)
+    seconds = [0.1 * (frame // 3 * 3 + 2) + 1e-4 * (frame % 3) for frame in range(FRAMES)]
+    lines = [f"{number},{each:.4f}" for number in range(2) for each in seconds]
+    (folder / "timestamps.csv").write_text("\n".join(["cam_id,frame_time", *lines]) + "\n")
+    assert import_recording(folder, tmp_path / "s").frame_times_ns("cam_0")[-1] == round(seconds[-1] * 1e9)
+
+
 def test_the_command_says_what_to_do_next(
     tmp_path: Path, write_video: WriteVideo, capsys: pytest.CaptureFixture
 ) -> None:
