@@ -47,7 +47,10 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{_STREAM}::test_frames_that_a_network_delays_are_known_to_be_old",
         f"{_STREAM}::test_what_a_stream_queued_while_it_was_opened_is_not_shown_as_new",
     ),
-    "10 bursts": (f"{_SYNC}::test_a_camera_whose_frames_come_in_bursts_costs_its_own_view_only",),
+    "10 bursts": (
+        f"{_SYNC}::test_a_camera_whose_frames_come_in_bursts_costs_its_own_view_only",
+        "tests/app/run/test_replay.py::test_a_camera_whose_frames_came_in_bursts_makes_no_sets_of_its_own_rate",
+    ),
     "11 password": (f"{_STREAM}::test_a_password_in_the_address_is_not_shown", "tests/app/run/test_logs.py"),
     "13 two grabbers": ("tests/faults/test_senders.py",),
     "18 poses lost": (
@@ -56,6 +59,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "19 wrong sync.fps": (
         f"{_SYNC}::test_a_rate_in_the_rig_file_that_the_cameras_contradict_is_named_and_not_gone_by",
+        f"{_SYNC}::test_a_trigger_at_another_rate_than_the_rig_file_says_makes_whole_sets",
         f"{_LIVE}::test_streams_at_half_the_rate_of_the_rig_file_make_whole_sets_and_are_named",
     ),
 }
