@@ -16,6 +16,8 @@ from calibration.solve.intrinsics import Intrinsics, choose_intrinsics
 from calibration.solve.mirrored_cameras import check_mirrored
 from calibration.solve.rig_result import make_result
 from calibration.solve.rig_solve import RigSolve
+from calibration.solve.start_times import find_starts_s
+from calibration.solve.view_poses import view_poses
 from calibration.solve.view_table import BoardTable, make_table
 
 
@@ -44,10 +46,16 @@ def calibrate(
     table = make_table(detections, board, camera_ids)
     intrinsics = choose_intrinsics(table, options.lens, given)
     check_mirrored(table, intrinsics, board)
+    starts_s: dict[str, float] = {}
+    if options.time_offsets:
+        starts_s = find_starts_s(view_poses(table, intrinsics.lens, intrinsics.fisheye))
+    if starts_s:
+        table = make_table(detections, board, camera_ids, starts_s)
     solve = _solve(table, intrinsics, options)
-    late_s = find_frame_shift_s(solve)
+    late_s = find_frame_shift_s(solve) if options.time_offsets else {}
     if late_s:
-        solve = _solve(make_table(detections, board, camera_ids, late_s), intrinsics, options)
+        shift_s = {name: starts_s.get(name, 0.0) + late_s.get(name, 0.0) for name in camera_ids}
+        solve = _solve(make_table(detections, board, camera_ids, shift_s), intrinsics, options)
     result = make_result(solve, board, given_rig, options, started)
     notes = [*two_boards(detections, camera_ids), *exchanged_lenses(table, given)]
     return replace(result, warnings=[*notes, *result.warnings])

@@ -55,7 +55,7 @@ def _late_by_s(poses: ViewPoses, camera: int) -> float:
 
 def late_cameras(solve: RigSolve) -> list[str]:
     """A warning for each camera whose stamps are nearly a frame or more off the others'."""
-    table, offset_s = solve.problem.table, solve.state.offset_s
+    table, offset_s = solve.table, solve.state.offset_s
     periods = frame_periods_s(table.time_s, table.camera, len(table.camera_ids))
     away = offset_s - np.median(offset_s)
     if len(offset_s) == 2:

@@ -126,8 +126,9 @@ def check_linked(table: BoardTable, groups: list[list[int]]) -> None:
 
 def short_recordings(table: BoardTable) -> list[str]:
     """A warning for each camera that stopped seeing the board long before the others."""
-    last = np.array([table.time_s[table.camera == camera].max() for camera in range(len(table.camera_ids))])
-    first, end = table.time_s.min(), last.max()
+    time_s = table.time_s - table.offset_s[table.camera]
+    last = np.array([time_s[table.camera == camera].max() for camera in range(len(table.camera_ids))])
+    first, end = time_s.min(), last.max()
     return [
         f"camera {table.camera_ids[camera]} has no board view after {last[camera] - first:.1f} s of {end - first:.1f} "
         "s: if its video was cut short, copy it again"

@@ -156,12 +156,13 @@ class RigSolve:
     def free_offsets(self) -> "RigSolve":
         """With a constant time offset per camera, if it is significant and frames that were not used fit better."""
         settings = self.settings
+        stay = "stay as found from whole frames" if self.table.offset_s.any() else "stay zero"
         trial = self._freed(OFFSET, True).adjust()
         std_s = trial.offset_std_s
         if np.min(std_s) > settings.max_offset_std_s or not np.isfinite(std_s).all():
             least = 1000 * float(np.min(std_s))
             return self.noting(
-                f"the board moved too slowly to tell time offsets (uncertain by {least:.0f} ms or more); they stay zero"
+                f"the board moved too slowly to tell time offsets (uncertain by {least:.0f} ms or more); they {stay}"
             )
         unsure = std_s > settings.max_offset_std_s
         if unsure.any():
@@ -170,19 +171,19 @@ class RigSolve:
         if not (np.abs(trial.state.offset_s - self.table.offset_s) > settings.significant * std_s).any():
             return self.noting(
                 "the cameras' time stamps agree within their uncertainty "
-                f"({1000 * np.nanmax(std_s):.1f} ms); offsets stay zero"
+                f"({1000 * np.nanmax(std_s):.1f} ms); offsets {stay}"
             )
         if self.heldout is None or trial.heldout is None:
-            return self.noting("too few moments to test time offsets; they stay zero")
+            return self.noting(f"too few moments to test time offsets; they {stay}")
         old, new = (one.errors.trimmed_rmse_px for one in (self.heldout, trial.heldout))
         if not new < settings.gain * old:
             return self.noting(
-                f"time offsets do not improve frames that were not used ({old:.3f} to {new:.3f} pixels); they stay zero"
+                f"time offsets do not improve frames that were not used ({old:.3f} to {new:.3f} pixels); they {stay}"
             )
         note = f"time offsets improve frames that were not used from {old:.3f} to {new:.3f} pixels (trimmed RMSE)"
         if unsure.any():
             names = ", ".join(self.table.camera_ids[camera] for camera in np.flatnonzero(unsure))
-            note += f"; the board moved too slowly in front of {names}, whose offset stays zero"
+            note += f"; the board moved too slowly in front of {names}, whose offsets {stay}"
         return trial.noting(note)
 
     def free_shape(self) -> "RigSolve":
