@@ -198,7 +198,7 @@ def _judge_agreement(evidence: Evidence, findings: _Findings) -> None:
     if least > _NOT_THE_BOARD_PX:
         findings.add(
             "poor",
-            f"every camera misses the board's corners by {least:.1f} pixels or more, even alone",
+            f"every camera misses the board's corners by {_pixels(least)} or more, even alone",
             "compare `columns`, `rows` and `square_m` in board.yaml with the print: this is likely not the board that "
             "was filmed",
         )
@@ -208,7 +208,10 @@ def _judge_agreement(evidence: Evidence, findings: _Findings) -> None:
     if cause is None and not apart:
         return
     reason = f"camera {name} fits to {alone:.2f} pixels alone, but to {_pixels(joint)} with the others" if apart else ""
-    remedy = "look at its time stamps, whether a camera moved or focused anew, and whether the board is stiff"
+    remedy = (
+        "look at its time stamps, whether a camera moved, focused anew or stabilises its image, and whether the board "
+        "is stiff"
+    )
     if cause is not None:
         reason += (
             f"{': ' if apart else ''}{cause.text}; that explains {100 * cause.share:.0f} % of what cameras miss by"
@@ -225,8 +228,8 @@ def _judge_cameras(evidence: Evidence, findings: _Findings) -> None:
         if rmse > 1.5 and rmse > 2.5 * evidence.median_rmse_px * evidence.pixel_scale:
             findings.add(
                 "poor" if rmse > 4 else "usable",
-                f"camera {camera_id} misses by {figures.rmse_px:.1f} pixels, the others by "
-                f"{evidence.median_rmse_px:.1f}",
+                f"camera {camera_id} misses by {_pixels(figures.rmse_px)}, the others by "
+                f"{_pixels(evidence.median_rmse_px)}",
                 f"check {camera_id}: its time stamps, that it did not move, that its image is not stabilised",
             )
         if evidence.converged:

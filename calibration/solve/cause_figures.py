@@ -23,6 +23,9 @@ class CauseSettings:
     """Share of the cost that it must explain, times the number of cameras: of one camera's part."""
     least_share_apart: float = 0.05
     """The same where a camera fits far better alone than with the others."""
+    least_change_apart: float = 0.25
+    """But there a camera that changed once must remove this share of all that cameras miss by: had it changed, it would
+    remove most, and less is had by any change amid a larger fault."""
     least_gain: float = 40.0
     """And by how much the cost must fall: noise alone reaches about 25 over all cameras and moments."""
     least_motion_share: float = 0.5
@@ -37,8 +40,11 @@ _SETTINGS = CauseSettings()
 
 
 def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
-    """The explanation of what the solution leaves over; None where none is large enough. `apart`: a camera fits far
-    better alone than with the others, so that there is something to explain."""
+    """The explanation of what the solution leaves over; None where none is large enough, and where the fit has not
+    settled. `apart`: a camera fits far better alone than with the others, so that there is something to explain."""
+    if not solve.converged:
+        # The quadratic holds at the least cost alone: elsewhere it names what is not, or is not finite.
+        return None
     found, cameras = causes(solve.problem, solve.state), len(solve.table.camera_ids)
     best = found[0]
     enough = best.gain > _SETTINGS.least_gain
@@ -57,7 +63,8 @@ def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
         both = (exchange.first, exchange.second)
         return _told(solve, "exchanged", both, exchange.time_s, best.share, "cameras {} are exchanged{}", " and ")
     changed = _changed_camera(solve, found)
-    return changed if changed.share * cameras > _SETTINGS.least_share_apart else None
+    least = max(_SETTINGS.least_share_apart / cameras, _SETTINGS.least_change_apart * apart)
+    return changed if changed.share > least else None
 
 
 def _changed_camera(solve: RigSolve, found: list[Cause]) -> CauseFigures:

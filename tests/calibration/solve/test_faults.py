@@ -101,3 +101,32 @@ def test_a_camera_that_fits_alone_and_not_with_the_others_is_told(
             f"{max(alone_px, 0.03):.2f} pixels alone, but to {joint_px:.2f} pixels with the others"
             in judge(evidence)[1][0]
         )
+
+
+def test_an_image_that_is_stabilised_is_no_camera_that_moved() -> None:
+    """Every image shifted by itself: a change of the camera at one moment would remove a few percent of it."""
+    rig, rng = arc_rig(4), np.random.default_rng(2)
+    path = board_path(BOARD, 60, np.random.default_rng(1))
+    seen = observe(rig, BOARD, path, 60, rng, fps=1.0, noise_px=0.2)
+    shaken = [replace(view, corners_px=view.corners_px + rng.normal(0, 6, 2)) for view in seen.views["cam_1"]]
+    seen = replace(seen, views=seen.views | {"cam_1": shaken})
+    result = calibrate(seen, BOARD, options=CalibrationOptions(lens="pinhole5", max_sets=60, final_sets=120))
+    assert result.verdict == "poor"
+    assert result.cause is None, result.cause
+    assert any("alone, but to" in reason for reason in result.reasons), result.reasons
+    assert any("stabilises its image" in remedy for remedy in result.remedies), result.remedies
+
+
+def test_a_fit_that_did_not_settle_names_no_cause() -> None:
+    """Clocks that are seconds apart and taken as they are: what a quadratic about such a fit says is nothing."""
+    rig = arc_rig(3, span_deg=80)
+    path = board_path(BOARD, 25, np.random.default_rng(1), pace_s=1.5)
+    seen = observe(rig, BOARD, path, 250, np.random.default_rng(2), fps=10.0, noise_px=0.1)
+    views = {
+        name: [replace(view, time_ns=view.time_ns + round(1e9 * late_s)) for view in seen.views[name]]
+        for name, late_s in (("cam_0", 0.0), ("cam_1", 3.7), ("cam_2", -5.0))
+    }
+    options = CalibrationOptions(lens="pinhole5", max_sets=40, final_sets=80, time_offsets=False)
+    result = calibrate(replace(seen, views=views), BOARD, options=options)
+    assert any("not settled" in reason for reason in result.reasons), result.reasons
+    assert result.cause is None, result.cause
