@@ -95,7 +95,7 @@ class CauseFigures:
     """Why cameras disagree. `cameras` are those that it may be, `after_s` the time since the first view from which on
     it holds, None for all the time; `share` of the cost that it explains."""
 
-    kind: Literal["moved", "focus", "clock", "board", "exchanged", "motion"]
+    kind: Literal["moved", "focus", "clock", "board", "exchanged", "motion", "lens"]
     cameras: tuple[str, ...]
     after_s: float | None
     share: float

@@ -11,7 +11,7 @@ from calibration.solve.misfit import Cause, causes
 from calibration.solve.rig_solve import RigSolve
 from calibration.solve.split_fit import fit_change
 
-CauseKind = Literal["moved", "focus", "clock", "board", "exchanged", "motion"]
+CauseKind = Literal["moved", "focus", "clock", "board", "exchanged", "motion", "lens"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,9 @@ def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
             return None
     if best.kind == "board":
         return _told(solve, best.kind, (), None, best.share, "the board is not flat, or not square")
+    if best.kind == "lens":
+        text = "what was filmed does not fit the given lens of {}{}"
+        return _told(solve, best.kind, _misfitting_lenses(found, best.gain), None, best.share, text, " and of ")
     if best.kind == "clock":
         assert best.camera is not None
         return _told(solve, best.kind, (best.camera,), best.time_s, best.share, _clock_text(best))
@@ -65,6 +68,11 @@ def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
     changed = _changed_camera(solve, found)
     least = max(_SETTINGS.least_share_apart / cameras, _SETTINGS.least_change_apart * apart)
     return changed if changed.share > least else None
+
+
+def _misfitting_lenses(found: list[Cause], most: float) -> tuple[int, ...]:
+    lenses = [one for one in found if one.kind == "lens" and one.gain > _SETTINGS.likely * most]
+    return tuple(one.camera for one in lenses if one.camera is not None)
 
 
 def _changed_camera(solve: RigSolve, found: list[Cause]) -> CauseFigures:
@@ -138,5 +146,7 @@ _REMEDIES = {
     "motion": "move the board more slowly, or film more frames a second",
     "exchanged": "open each camera by a name that stays, such as its serial number or its port, and record again",
     "clock": "check how its frames are stamped, and that none are dropped without a gap in their times",
+    "lens": "leave `--intrinsics` out, so that the lens is found from this footage, or give one that was calibrated at "
+    "the same image size, zoom and focus",
     "board": "glue the board to something flat and stiff, measure a row and a column of its squares, and record again",
 }

@@ -15,7 +15,7 @@ from calibration.solve.normal_equations import NormalEquations, ReducedSystem
 from calibration.solve.problem import CAUCHY, Problem, robust_weights
 from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, OFFSET, POSE, SHAPE, RigState
 
-CauseKind = Literal["moved", "focus", "clock", "board"]
+CauseKind = Literal["moved", "focus", "clock", "board", "lens"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class Cause:
     `grows` with time, from the middle on.
 
     `gain`: by how much the cost falls, and which `share` of it that is. `change` of the parameters: pose (6,), share of
-    the focal length (1,), time offset in s, or in s per s where it grows (1,), or the board's shape (5,). `effect_px`:
-    how far corners are displaced by it, RMS.
+    the focal length (1,), time offset in s, or in s per s where it grows (1,), the board's shape (5,), or all of a
+    given lens (12,), its focal lengths by their shares. `effect_px`: how far corners are displaced by it, RMS.
     """
 
     kind: CauseKind
@@ -45,6 +45,8 @@ _ALIKE = 0.93
 # What is thinkable: standard deviations of a camera's turn and shift, of a focal length's change, of an
 # offset and of a clock's rate.
 _TURN_STD_RAD, _SHIFT_STD_M, _FOCUS_STD, _OFFSET_STD_S, _RATE_STD = 0.3, 0.3, 0.05, 0.2, 0.05
+# And of a given lens: of its centre as a share of the image's width, and of its coefficients.
+_CENTRE_STD, _COEFFICIENT_STD = 0.03, 0.2
 
 
 def causes(problem: Problem, state: RigState) -> list[Cause]:
@@ -121,6 +123,7 @@ class _Score:
         after = tuple(np.cumsum(each[::-1], axis=0)[::-1][splits] for each in of_views)
         pose, focal, offset = (np.zeros((CAMERA_PARAMETERS, count)) for count in (6, 1, 1))
         pose[POSE], offset[OFFSET] = np.eye(6), 1.0
+        all_the_time = tuple(each.sum(0)[None] for each in of_views)
         focal[LENS.start : LENS.start + 2, 0] = self.state.lens[camera, :2]
         clocks = [self._best("clock", camera, moments, after, offset, _OFFSET_STD_S)]
         away = times - times.mean()
@@ -128,9 +131,15 @@ class _Score:
         growing = tuple(np.tensordot(away**power, each, 1)[None] for power, each in powers)
         clocks.append(self._best("clock", camera, None, growing, offset, _RATE_STD, grows=True))
         if not self.problem.free[camera, OFFSET]:
-            all_the_time = tuple(each.sum(0)[None] for each in of_views)
             clocks.append(self._best("clock", camera, None, all_the_time, offset, _OFFSET_STD_S))
+        lenses = []
+        if not self.problem.free[camera, LENS].any():
+            lens, stds = np.zeros((CAMERA_PARAMETERS, 12)), np.full(12, _COEFFICIENT_STD)
+            lens[LENS] = np.diag([*self.state.lens[camera, :2], *np.ones(10)])
+            stds[:4] = _FOCUS_STD, _FOCUS_STD, *2 * [_CENTRE_STD * table.image_size[camera][0]]
+            lenses.append(self._best("lens", camera, None, all_the_time, lens, stds))
         return [
+            *lenses,
             self._best("moved", camera, moments, after, pose, np.repeat([_TURN_STD_RAD, _SHIFT_STD_M], 3)),
             self._best("focus", camera, moments, after, focal, _FOCUS_STD),
             max(clocks, key=lambda clock: clock.gain),

@@ -14,7 +14,7 @@ import pytest
 from calibration.result.result import CalibrationOptions, ImageFigures
 from calibration.result.verdict import Evidence, judge
 from calibration.solve.calibrate import calibrate
-from tests.support.board_scene import BOARD, arc_rig, board_path, observe
+from tests.support.board_scene import BOARD, arc_rig, board_path, observe, tour
 from tests.support.calibration_scene import synthetic_result
 from tests.support.fault_outcomes import outcome, summary
 from tests.support.random_faults import FAULTS, random_fault
@@ -130,3 +130,32 @@ def test_a_fit_that_did_not_settle_names_no_cause() -> None:
     result = calibrate(replace(seen, views=views), BOARD, options=options)
     assert any("not settled" in reason for reason in result.reasons), result.reasons
     assert result.cause is None, result.cause
+
+
+@pytest.mark.parametrize(
+    ("focal", "centre_px", "distorted"), [(1.01, 0, True), (1.5, 0, True), (1.0, 25, True), (1.0, 0, False)]
+)
+def test_a_given_lens_that_is_not_the_one_that_filmed_is_named(focal: float, centre_px: float, distorted: bool) -> None:
+    """Of no camera it is said that it moved, which sends the user to film again with the same lens."""
+    rig = arc_rig(4)
+    path, seconds = tour(rig, BOARD, np.random.default_rng(3), near_poses=5)
+    seen = observe(rig, BOARD, path, int(seconds), np.random.default_rng(0), fps=1.0, noise_px=0.2)
+    given = {camera.camera_id: camera.camera for camera in rig.cameras}
+    matrix = given["cam_1"].matrix * np.array([[focal, 1, 1], [1, focal, 1], [1, 1, 1]])
+    matrix[0, 2] += centre_px
+    given["cam_1"] = replace(given["cam_1"], matrix=matrix, distortion=given["cam_1"].distortion * distorted)
+    options = CalibrationOptions(lens="pinhole5", max_sets=60, final_sets=120)
+    result = calibrate(seen, BOARD, given_intrinsics=given, options=options)
+    assert result.verdict != "good"
+    assert result.cause is not None, result.reasons
+    assert (result.cause.kind, result.cause.cameras) == ("lens", ("cam_1",)), result.cause
+    assert any("leave `--intrinsics` out" in remedy for remedy in result.remedies), result.remedies
+
+
+@pytest.mark.parametrize(("kind", "cause"), [("bump", "moved"), ("rate", "clock"), ("sound", None)])
+def test_given_lenses_that_are_right_are_not_blamed(kind: str, cause: str | None) -> None:
+    recording = random_fault(201, kind)
+    given = {camera.camera_id: camera.camera for camera in recording.rig.cameras}
+    options = CalibrationOptions(max_sets=60, final_sets=120)
+    result = calibrate(recording.detections, BOARD, given_intrinsics=given, options=options)
+    assert (None if result.cause is None else result.cause.kind) == cause, result.reasons
