@@ -7,8 +7,9 @@ import numpy as np
 
 from calibration.result.result import CauseFigures
 from calibration.solve.midway_exchange import find_exchange
-from calibration.solve.misfit import Cause, causes
+from calibration.solve.misfit import Cause, causes, row_times
 from calibration.solve.rig_solve import RigSolve
+from calibration.solve.rig_state import ROW
 from calibration.solve.split_fit import fit_change
 
 CauseKind = Literal["moved", "focus", "clock", "board", "exchanged", "motion", "lens"]
@@ -34,6 +35,10 @@ class CauseSettings:
     """Cameras that explain this share as much by the quadratic are tried."""
     alike: float = 0.97
     """Those that explain this share as much by a fit are all named: of two, nobody can tell which moved."""
+    least_rows_share: float = 0.05
+    """Share of the cost that rows must explain which are read one after the other: far less comes by chance."""
+    row_s: tuple[float, float] = (5e-6, 1e-4)
+    """From a fast sensor's time between two rows to that of one with few rows and a slow rate."""
 
 
 _SETTINGS = CauseSettings()
@@ -68,6 +73,19 @@ def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
     changed = _changed_camera(solve, found)
     least = max(_SETTINGS.least_share_apart / cameras, _SETTINGS.least_change_apart * apart)
     return changed if changed.share > least else None
+
+
+def rolling_shutter(solve: RigSolve) -> list[str]:
+    """A note where the board moved so fast that sensors which read row after row show, and that was not asked for."""
+    if solve.problem.free[:, ROW].any():
+        return []
+    row_s, share = row_times(solve.problem, solve.state)
+    usual_s, (least_s, most_s) = float(np.median(row_s)), _SETTINGS.row_s
+    if not (share > _SETTINGS.least_rows_share and least_s < usual_s < most_s):
+        return []
+    told = f"about {1e6 * usual_s:.0f} µs apart, which explains {100 * share:.0f} % of what cameras miss by"
+    rows = f"the board moved fast and sensors read their rows one after the other, {told}"
+    return [f"{rows}: `--session DIR --rolling-shutter` solves for that; or move the board more slowly"]
 
 
 def _misfitting_lenses(found: list[Cause], most: float) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ told by the quadratic about the solution (a score test: C. R. Rao, "Large sample
 concerning several parameters", 1948), without a fit for each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from calibration.solve.bundle_adjustment import estimate_shape
 from calibration.solve.normal_equations import NormalEquations, ReducedSystem
 from calibration.solve.problem import CAUCHY, Problem, robust_weights
-from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, OFFSET, POSE, SHAPE, RigState
+from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, OFFSET, POSE, ROW, SHAPE, RigState
 
 CauseKind = Literal["moved", "focus", "clock", "board", "lens"]
 
@@ -62,6 +62,22 @@ def causes(problem: Problem, state: RigState) -> list[Cause]:
     return [first, *sorted((cause for cause in found if cause is not first), key=lambda cause: -cause.gain)]
 
 
+def row_times(problem: Problem, state: RigState) -> tuple[np.ndarray, float]:
+    """The times from one row to the next (C,), in seconds, where the cost would be least had they been free, and the
+    share of the cost that they explain."""
+    free = problem.free.copy()
+    free[:, ROW] = True
+    normal = NormalEquations(replace(problem, free=free), state)
+    step = ReducedSystem(normal, 0.0).solve(normal.descent)
+    return state.row_s + step.cameras[:, ROW], 0.5 * float(normal.descent @ step) / _cost(problem, normal.residual)
+
+
+def _cost(problem: Problem, residual: np.ndarray) -> float:
+    """Of residuals (V, N, 2), as the quadratic has it."""
+    squared = robust_weights(problem, residual)[0][problem.table.seen]
+    return 0.5 * float((squared / (1 + squared / CAUCHY**2)).sum())
+
+
 class _Score:
     """The quadratic cost of a solution, view by view, with the boards' poses eliminated.
 
@@ -88,9 +104,7 @@ class _Score:
             self.cross[of_camera, :, place] += H[of_camera, own, parameter % n]
         self.cross[..., len(free) :] += H[:, own, SHAPE]
         self.inverse_S = np.linalg.pinv(system.S, hermitian=True)
-        squared, _ = robust_weights(problem, normal.residual)
-        squared = squared[table.seen]
-        self.cost = 0.5 * float((squared / (1 + squared / CAUCHY**2)).sum())
+        self.cost = _cost(problem, normal.residual)
         self.joint = np.bincount(table.set, minlength=table.set_count)[table.set] >= 2
 
     def board(self) -> Cause:

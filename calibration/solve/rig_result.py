@@ -22,6 +22,7 @@ from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
 from calibration.rotations import make_transform
 from calibration.solve.board_figures import board_figures, corners_as_solved_m
 from calibration.solve.camera_figures import FoldDifferences, camera_figures, image_figures
+from calibration.solve.cause_figures import rolling_shutter
 from calibration.solve.distances import camera_distances, scale_bias
 from calibration.solve.evidence import gather_evidence
 from calibration.solve.frame_shift import late_cameras
@@ -73,6 +74,7 @@ def make_result(
             *solve.intrinsics.notes,
             *late_cameras(solve),
             *short_recordings(table),
+            *([] if evidence.cause else rolling_shutter(solve)),
             *_bend_note(shape),
             *_scale_note(board, bias),
             *_world_note(options),

@@ -17,7 +17,7 @@ from calibration.solve.calibrate import calibrate
 from tests.support.board_scene import BOARD, arc_rig, board_path, observe, tour
 from tests.support.calibration_scene import synthetic_result
 from tests.support.fault_outcomes import outcome, summary
-from tests.support.random_faults import FAULTS, random_fault
+from tests.support.random_faults import FAULTS, measured_errors, random_fault
 
 # How many random faults the slow test makes; 300 are those of the docs.
 COUNT = int(os.environ.get("USTHAND_TEST_FAULTS", "60"))
@@ -159,3 +159,17 @@ def test_given_lenses_that_are_right_are_not_blamed(kind: str, cause: str | None
     options = CalibrationOptions(max_sets=60, final_sets=120)
     result = calibrate(recording.detections, BOARD, given_intrinsics=given, options=options)
     assert (None if result.cause is None else result.cause.kind) == cause, result.reasons
+
+
+@pytest.mark.parametrize(("row_s", "asked", "noted"), [(3e-5, False, True), (0.0, False, False), (3e-5, True, False)])
+def test_rows_that_are_read_one_after_the_other_are_noted(row_s: float, asked: bool, noted: bool) -> None:
+    """With the flag that the note names the rig is better."""
+    rig = arc_rig(4)
+    path, seconds = tour(rig, BOARD, np.random.default_rng(3), near_poses=1, shared_poses=14, pace_s=2.0)
+    rng = np.random.default_rng(1)
+    seen = observe(rig, BOARD, path, int(10 * seconds), rng, fps=10.0, noise_px=0.2, row_time_s=row_s)
+    options = CalibrationOptions(lens="pinhole5", max_sets=40, final_sets=60, rolling_shutter=asked)
+    result = calibrate(seen, BOARD, options=options)
+    assert any("--rolling-shutter" in warning for warning in result.warnings) == noted, result.warnings
+    off_mm = measured_errors(result.rig, rig, 0.15)[0]
+    assert (off_mm > 0.09) == noted, off_mm
