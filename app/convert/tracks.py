@@ -37,7 +37,8 @@ def one_side_each(rows: Rows, arms: Rows) -> None:
 def joined(path: Path, rows: Rows, arms: Rows) -> Rows:
     """The rows with one hand on each side, under its first track's number, which its arm's rows get in place.
 
-    Where two are there at once, the one that is there in more frames stays. Raises UserError where that is often.
+    Where two are there at once, the one that is there in more frames stays, with its arm. Raises UserError where that
+    is often.
     """
     keep = np.ones(len(rows["time"]), bool)
     for side in get_args(Side):
@@ -55,9 +56,21 @@ def joined(path: Path, rows: Rows, arms: Rows) -> Rows:
             )
         if len(twice):
             log.warning("frames with two %s hands: %d; the one that is there longer is taken", side, len(twice))
+            _leave_out(arms, side, rows["time"][twice], rows["track"][twice])
         keep[twice] = False
         first = rows["track"][ordered[0]]
         for each in (rows, arms):
             if each:
                 each["track"] = np.where(each["hand"] == side, first, each["track"])
     return {name: values[keep] for name, values in rows.items()}
+
+
+def _leave_out(arms: Rows, side: Side, times_ns: np.ndarray, tracks: np.ndarray) -> None:
+    """Take out, in place, the arms of these hands (n,) of a side."""
+    if not arms:
+        return
+    out = set(zip(times_ns.tolist(), tracks.tolist(), strict=True))
+    of = zip(arms["hand"].tolist(), arms["time"].tolist(), arms["track"].tolist(), strict=True)
+    stays = np.array([hand != side or (time_ns, track) not in out for hand, time_ns, track in of], bool)
+    for name in arms:
+        arms[name] = arms[name][stays]

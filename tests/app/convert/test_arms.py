@@ -88,6 +88,28 @@ def test_npz_can_be_converted_again_with_its_arms(converted, elbows_m: np.ndarra
                 np.testing.assert_array_equal(first[name], second[name])
 
 
+def test_a_hand_that_is_not_joined_leaves_its_arm_out(poses: Path, elbows_m: np.ndarray, tmp_path: Path) -> None:
+    """In three frames another right hand is there, with an arm of its own."""
+    with np.load(poses) as file:
+        arrays = dict(file)
+    right, arms = arrays["hand"] == "right", arrays["arm_hand"] == "right"
+    times = np.unique(arrays["arm_time"])[2:5]
+    for end, of_side, rows in (("", right, "time"), ("arm_", arms, "arm_time")):
+        other = of_side & np.isin(arrays[rows], times)
+        arrays |= {
+            name: np.concatenate([values, values[other]])
+            for name, values in arrays.items()
+            if values.ndim and name.startswith("arm_") == bool(end)
+        }
+        arrays[f"{end}track"][-3:] = 99
+    arrays["joints"][-3:] += 0.3
+    arrays["arm_elbow"][-3:] += 0.3
+    joined = read_recording(write_pose_file(tmp_path / "poses.npz", arrays), join=True)
+    arm = joined.hands[0].arm
+    assert arm is not None
+    np.testing.assert_allclose(arm.points_world_m[list(WITH_ARM), 0], elbows_m)
+
+
 def test_json_lines_have_the_arm_of_each_hand_that_has_one(converted, elbows_m: np.ndarray) -> None:
     header, *frames = map(json.loads, converted("hands.jsonl").read_text().splitlines())
     assert header["wrist_angles"] == ["wrist_flexion", "wrist_deviation"]
