@@ -23,7 +23,8 @@ _TURNING = tuple(dict.fromkeys(angle.joint for angle in JOINT_ANGLES))
 
 
 def write_c3d(path: Path, recording: HandRecording) -> None:
-    """Millimetres in the rig's axes. A residual is a joint's deviation, 0 where it is interpolated, -1 in a gap.
+    """Millimetres in the rig's axes. A residual is a joint's deviation, the largest where that is not known, 0 where
+    it is interpolated, -1 in a gap.
 
     Raises UserError for more frames or hands than the format can count, OSError where not all of it is on the disk.
     """
@@ -44,8 +45,11 @@ def write_c3d(path: Path, recording: HandRecording) -> None:
     angle_names = [f"{hand.name}_{NODE_NAMES[joint]}_angles" for hand, joint in turning]
     points = np.concatenate([*joints_mm, *angles_deg], axis=1).transpose(2, 1, 0)
     # The library cuts off what is below a step.
-    least_mm, half_mm = 1.5 * _RESIDUAL_STEP_MM, _RESIDUAL_STEP_MM / 2
-    std_mm = [np.clip(each + half_mm, least_mm, _LARGEST_RESIDUAL_MM) for each in std_mm]
+    half_mm = _RESIDUAL_STEP_MM / 2
+    least_mm, most_mm = _RESIDUAL_STEP_MM + half_mm, _LARGEST_RESIDUAL_MM + half_mm
+    # It takes a joint whose residual is NaN for missing.
+    std_mm = [np.nan_to_num(each, nan=most_mm) for each in std_mm]
+    std_mm = [np.clip(each + half_mm, least_mm, most_mm) for each in std_mm]
     for hand, each in zip(recording.hands, std_mm, strict=True):
         each[hand.filled] = 0  # as the format has it of what was not measured
     residuals = np.concatenate([*std_mm, *(np.zeros(each.shape[:2]) for each in angles_deg)], axis=1).T

@@ -58,6 +58,17 @@ def test_a_joint_that_is_very_sure_is_no_interpolated_one_in_c3d(recording, tmp_
     np.testing.assert_allclose(residuals, 0.1, atol=1e-6)
 
 
+def test_a_joint_whose_deviation_is_not_known_is_not_missing_in_c3d(recording, tmp_path):
+    ezc3d = pytest.importorskip("ezc3d", reason="needs ezc3d: pip install 'usthand-live[c3d]'")
+    from app.convert.c3d import write_c3d
+
+    right = replace(recording.hands[0], covariance_m2=np.full_like(recording.hands[0].covariance_m2, np.nan))
+    write_c3d(tmp_path / "hands.c3d", replace(recording, hands=(right,)))
+    data = ezc3d.c3d(str(tmp_path / "hands.c3d"))["data"]
+    np.testing.assert_allclose(data["points"][:3, :21].T, 1e3 * right.joints_world_m, atol=1e-3)
+    np.testing.assert_allclose(data["meta_points"]["residuals"][0, :21], 12.7, atol=1e-5)
+
+
 def test_c3d_has_joints_and_angles_and_says_what_is_missing(recording, tmp_path):
     ezc3d = pytest.importorskip("ezc3d", reason="needs ezc3d: pip install 'usthand-live[c3d]'")
     from app.convert.c3d import write_c3d
