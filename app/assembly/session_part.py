@@ -1,5 +1,6 @@
 """The part of a recorded session that is to be played."""
 
+import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,15 @@ from calibration.played_frames import played_frames
 from calibration.published_sets import read_published_sets
 from calibration.rig import Rig
 from calibration.session import Session
+
+
+def cameras_named(text: str) -> tuple[str, ...]:
+    """The cameras of `--cameras A,B`: as in a session's tables, one with a comma in its name stands in quotes."""
+    try:
+        names = next(csv.reader([text], skipinitialspace=True))
+    except csv.Error:  # of more than one line
+        names = [text]
+    return tuple(name.strip() for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +40,9 @@ class SessionPart:
         known = session.camera_ids
         for camera_id in self.cameras:
             if camera_id not in known:
-                raise UserError(f"`--cameras`: the session has no camera `{camera_id}`; it has {', '.join(known)}.")
+                named = ", ".join(f'"{name}"' if "," in name else name for name in known)
+                quotes = " One with a comma is to be in such quotes." if '"' in named else ""
+                raise UserError(f"`--cameras`: the session has no camera `{camera_id}`; it has {named}.{quotes}")
         if self.cameras and len(set(self.cameras)) < 2:
             raise UserError("`--cameras`: two cameras at least, since hands are triangulated.")
         if self.every < 1:

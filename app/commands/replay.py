@@ -11,7 +11,7 @@ import msgspec
 from tqdm import tqdm
 
 from app.assembly.recorded_sets import recorded_sets
-from app.assembly.session_part import SessionPart
+from app.assembly.session_part import SessionPart, cameras_named
 from app.commands.common import (
     add_body_flag,
     add_command,
@@ -57,7 +57,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--from", type=float, metavar="S", dest="from_s", help="begin S seconds from the first frame")
     parser.add_argument("--to", type=float, metavar="S", dest="to_s", help="end S seconds from the first frame")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="play one of N sets")
-    parser.add_argument("--cameras", metavar="A,B", help="play these cameras only, two at least")
+    parser.add_argument(
+        "--cameras", metavar="A,B", help="play these cameras only, two at least; a name with a comma in double quotes"
+    )
     parser.add_argument(
         "--as-published",
         action="store_true",
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         from_s=args.from_s,
         to_s=args.to_s,
         every=args.every,
-        cameras=tuple(name.strip() for name in args.cameras.split(",")) if args.cameras else (),
+        cameras=cameras_named(args.cameras) if args.cameras else (),
         published=args.as_published,
     )
     part.check(session)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from app.assembly.recorded_sets import recorded_sets
-from app.assembly.session_part import SessionPart
+from app.assembly.session_part import SessionPart, cameras_named
+from app.cli import main
 from app.viewer.pose_overlay import write_pose_overlay
 from calibration.errors import UserError
 from calibration.frames import FrameSet
@@ -83,6 +85,34 @@ def test_beyond_its_last_frame_is_a_sessions_end(session: Session, tmp_path: Pat
 def test_what_is_no_part_is_refused(session: Session, part: SessionPart, says: str) -> None:
     with pytest.raises(UserError, match=says):
         part.check(session)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cam_0,cam_2", ("cam_0", "cam_2")),
+        ("cam_2, cam_0", ("cam_2", "cam_0")),
+        ('"left, front",cam_2', ("left, front", "cam_2")),
+        ('cam_2, "left, front"', ("cam_2", "left, front")),
+        ("cam_0\ncam_2", ("cam_0\ncam_2",)),
+    ],
+)
+def test_cameras_are_named_as_in_the_tables_of_a_session(text: str, names: tuple[str, ...]) -> None:
+    assert cameras_named(text) == names
+
+
+def test_a_camera_with_a_comma_in_its_name_can_be_chosen(
+    tmp_path: Path, write_video: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig, path = ring_rig(3, 64, 48), tmp_path / "session"
+    cameras = (replace(rig.cameras[0], camera_id="left, front"), *rig.cameras[1:])
+    rig = replace(rig, cameras=cameras)
+    videos = {name: write_video(path / f"{name}.mp4", 64, 48, 3).name for name in rig.camera_ids}
+    session = write_session(path, rig, videos, dict.fromkeys(rig.camera_ids, np.arange(3) * PERIOD_NS))
+    sets = played(session, SessionPart(cameras=cameras_named('"left, front",cam_2')))
+    assert {tuple(each.frames) for each in sets} == {("left, front", "cam_2")}
+    assert main(["replay", str(path), "--cameras", "left, front,cam_2", "--no-viewer"]) == 2
+    assert 'no camera `left`; it has "left, front", cam_1, cam_2. One with a comma' in capsys.readouterr().err
 
 
 def test_sets_are_formed_as_they_were_published(session: Session) -> None:
