@@ -10,15 +10,16 @@ log = logging.getLogger(__name__)
 
 
 class Datagrams:
-    """Raises UserError where the address's host is not known."""
+    """By IPv4 where the host has it. Raises UserError where the address's host is not known."""
 
     def __init__(self, address: StreamAddress) -> None:
         try:
-            family, kind, protocol, _, self._place = socket.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_DGRAM
-            )[0]
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
         except OSError as error:
             raise UserError(f"{address}: the host is not known ({error.strerror}).") from None
+        # `localhost` can be ::1 first, where most receivers do not listen, and no datagram says so.
+        found.sort(key=lambda each: each[0] != socket.AF_INET)
+        family, kind, protocol, _, self._place = found[0]
         self._socket = socket.socket(family, kind, protocol)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

@@ -122,6 +122,20 @@ def test_udp_carries_a_line_of_json_in_each_datagram() -> None:
     assert end["type"] == "end"
 
 
+def test_a_host_of_both_kinds_of_address_gets_datagrams_by_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `localhost` is of Debian, while receivers listen at 127.0.0.1."""
+    datagram = (socket.SOCK_DGRAM, socket.IPPROTO_UDP, "")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(30)
+        port = receiver.getsockname()[1]
+        both = [(socket.AF_INET6, *datagram, ("::1", port, 0, 0)), (socket.AF_INET, *datagram, ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(both))
+        with sender(f"udp://localhost:{port}") as stream:
+            stream.tell(pinch_event())
+        assert json.loads(receiver.recv(65536))["detail"] == "pinch"
+
+
 @pytest.mark.parametrize("name", ["osc", "udp", "vmc"])
 def test_who_sends_to_nobody_or_to_one_who_does_not_read_is_not_held_up(name: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
