@@ -13,7 +13,8 @@ JobName = Literal["replay", "label", "evaluate", "calibrate", "convert", "data",
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A column of the summary: where it stands in the JSON that the command prints (`/` between keys).
+    """A column of the summary: where it stands in the JSON that the command prints (`/` between keys; of a list, the
+    mean).
 
     `worse` is the side on which an outlier is one: +1 high, -1 low, 0 neither. `per`: divided by that figure.
     """
@@ -36,13 +37,14 @@ class Figure:
         return float(value) / float(whole) if isinstance(whole, (int, float)) and whole else None
 
 
-def _at(printed: Mapping[str, Any], key: str) -> Any:
-    value: Any = printed
-    for part in key.split("/"):
-        if isinstance(value, list):
-            value = value[0] if value else None
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+def _at(value: Any, key: str) -> Any:
+    """What stands there; of a list, such as that of the hands, the mean over all in it."""
+    if isinstance(value, list):
+        each = [number for number in (_at(one, key) for one in value) if isinstance(number, (int, float))]
+        return sum(each) / len(each) if each else None
+    part, _, rest = key.partition("/")
+    value = value.get(part) if isinstance(value, Mapping) else None
+    return _at(value, rest) if rest else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ JOBS: dict[JobName, Job] = {
             figures=(
                 Figure(key="frames", title="frames"),
                 Figure(key="hands/missing", per="frames", title="share missing", worse=1),
-                Figure(key="hands/gaps", title="gaps", worse=1),
+                Figure(key="hands/gaps", title="gaps a hand", worse=1),
             ),
         ),
         Job(

@@ -391,6 +391,12 @@ def test_a_figure_of_a_share_needs_its_whole() -> None:
     assert Figure(key="a/b", title="").of({"a": [{"b": 3}]}) == 3.0
 
 
+def test_the_figures_of_a_conversion_are_of_all_its_hands() -> None:
+    hands = [{"name": "left_1", "missing": 0, "gaps": 0}, {"name": "right_2", "missing": 80, "gaps": 6}]
+    figures = {figure.title: figure.of({"frames": 100, "hands": hands}) for figure in JOBS["convert"].figures}
+    assert figures == {"frames": 100.0, "share missing": 0.4, "gaps a hand": 3.0}
+
+
 def test_a_torn_record_is_no_record(tmp_path: Path) -> None:
     place = TaskPlace(tmp_path, "task")
     place.result.mkdir(parents=True)
