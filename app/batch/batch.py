@@ -72,11 +72,17 @@ class Batch:
 
 
 def plan_batch(job: Job, sessions: Sequence[str], settings: BatchSettings) -> Batch:
-    """The tasks, with what is known of them from before. Raises UserError for a session that cannot be read."""
+    """The tasks, with what is known of them from before. Raises UserError for a session that cannot be read, or has
+    the results in it."""
     run, folder, version = secrets.token_hex(6), str(Path.cwd()), code_version()
     tasks: dict[str, BatchTask] = {}
     given = [(session, 0) for session in sessions] or [("", settings.seed + part) for part in range(settings.parts)]
     for session, seed in given:
+        if session and Path(session).is_dir() and settings.out.resolve().is_relative_to(Path(session).resolve()):
+            raise UserError(
+                f"`-o {settings.out}`: lies in the session {session}, which would be another one after each run. Give "
+                "a folder beside it."
+            )
         manifest = manifest_of(session, job.writes) if session else None
         key = task_key(job, manifest, settings.flags, f"{settings.to} {settings.results}".strip(), seed)
         name = f"{session_name(session) if session else f'part_{seed:05d}'}-{key}"

@@ -329,6 +329,20 @@ def test_a_url_is_no_folder_of_a_batch(
     assert [path.name for path in tmp_path.iterdir()] == ["session.yaml"]
 
 
+def test_results_do_not_go_into_a_session_of_which_they_would_be_a_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = tmp_path / "monday"
+    session.mkdir()
+    write_pose_file(session / "poses.npz")
+    monkeypatch.chdir(session)
+    for out in ("out", str(session), "."):
+        assert main(["batch", "convert", ".", "-o", out, "--dry-run"]) == 2
+        assert f"`-o {out}`: lies in the session {session}" in capsys.readouterr().err
+    assert main(["batch", "convert", ".", "-o", "../monday-out", "--dry-run"]) == 0
+    assert [path.name for path in session.iterdir()] == ["poses.npz"]
+
+
 def test_an_ending_that_is_no_format_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
