@@ -169,8 +169,18 @@ def _fill(keypoints_px: np.ndarray, found: np.ndarray) -> None:
 
 
 def openpose_folders(folder: Path, sessions: Sequence[Session]) -> dict[Path, OpenPoseFolder]:
-    """By session, the files in `folder`; of several sessions, in the folder of the session's name there."""
-    several = len(sessions) > 1
-    return {
-        each.path: OpenPoseFolder(folder / each.path.resolve().name if several else folder, each) for each in sessions
-    }
+    """By session, the files in `folder`; of several sessions, in the folder of the session's name there.
+
+    Raises UserError also where two sessions have one name.
+    """
+    if len(sessions) == 1:
+        return {sessions[0].path: OpenPoseFolder(folder, sessions[0])}
+    named: dict[str, Path] = {}
+    for each in sessions:
+        name = each.path.resolve().name
+        if (other := named.setdefault(name, each.path)) != each.path:
+            raise UserError(
+                f"`--from openpose {folder}`: {other} and {each.path} are both called `{name}`, and would both take "
+                f"the files of {folder / name}. Label one session at a time."
+            )
+    return {each.path: OpenPoseFolder(folder / each.path.resolve().name, each) for each in sessions}

@@ -59,6 +59,13 @@ def test_folders_are_found_by_camera_and_by_video_and_of_several_sessions_by_nam
     assert set(openpose_folders(tmp_path / "all", [session, session])) == {session.path}
 
 
+def test_sessions_of_one_name_do_not_take_the_same_files(recording, tmp_path, write_video):
+    other = make_session(tmp_path / "tuesday" / "session", write_video).session
+    write_openpose(tmp_path / "all" / "session", recording.session)
+    with pytest.raises(UserError, match=r"are both called `session`.*all/session\. Label one session at a time"):
+        openpose_folders(tmp_path / "all", [recording.session, other])
+
+
 def test_a_frame_without_a_file_has_no_hand(recording, tmp_path):
     session = recording.session
     folder = write_openpose(tmp_path / "json", session)
