@@ -1,7 +1,8 @@
 """What a batch keeps in its folder OUT, and what is sent to a worker and back.
 
     OUT/results/TASK/        the files of a finished session, and task.json; with `--results URL` task.json alone
-    OUT/tasks/TASK/          log.txt of its command, attempts.jsonl, and failed.json where it failed
+    OUT/tasks/TASK/          log.txt of its command, attempts.jsonl, and failed.json where it failed; before/ has what
+                             lay in the place of the results without a record that can be read
     OUT/summary.html, .parquet
 
 TASK is the session's name with its key. A task is finished when its folder of results is there.
@@ -88,6 +89,10 @@ class TaskPlace:
     @property
     def making(self) -> Path:
         return self.work / "making"
+
+    @property
+    def before(self) -> Path:
+        return self.work / "before"
 
     @property
     def claim(self) -> Path:

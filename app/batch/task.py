@@ -263,5 +263,8 @@ def _commit(place: TaskPlace, outcome: TaskOutcome, elsewhere: str) -> None:
         place.making.mkdir()
         write_atomic(place.making / "task.json", encode_outcome(outcome))
     place.result.parent.mkdir(parents=True, exist_ok=True)
+    if place.result.exists():  # its record is gone or cannot be read
+        remove_folder(place.before)
+        place.result.rename(place.before)
     place.making.rename(place.result)
     place.failed.unlink(missing_ok=True)

@@ -80,6 +80,21 @@ def test_a_task_is_the_command_and_is_not_done_twice(tmp_path: Path) -> None:
     assert _only(again).state == "done"
 
 
+@pytest.mark.parametrize("record", [None, b'{"name": "ta'])
+def test_results_whose_record_is_lost_are_made_again_and_kept(record: bytes | None, tmp_path: Path) -> None:
+    poses, out = write_pose_file(tmp_path / "poses.npz"), tmp_path / "out"
+    batch = _plan(out, poses)
+    result = _result(out, batch)
+    result.mkdir(parents=True)
+    (result / "notes.txt").write_text("by hand")
+    if record is not None:
+        (result / "task.json").write_bytes(record)
+    assert run_batch(batch, out, InlineEngine)
+    assert _only(batch).state == "done" and (result / "hands.csv").is_file()
+    assert (TaskPlace(out, batch.tasks[0].name).before / "notes.txt").read_text() == "by hand"
+    assert not _plan(out, poses).left
+
+
 def test_bad_input_fails_once_with_its_reason(tmp_path: Path) -> None:
     bad = tmp_path / "bad.npz"
     bad.write_bytes(b"no poses")
