@@ -137,10 +137,19 @@ class _WebCamera:
         )
         self.label = server.scene.add_label(f"{name}/label", camera.camera_id, position=points_m[5])
         self._undistort = Undistorter(camera.camera)
+        self._image: np.ndarray | None = None
+        self._live = False
 
-    def set(self, image: np.ndarray, live: bool) -> None:
-        image = self._undistort(image)
-        self.picture.image = cv2.cvtColor(image if live else greyed(image), cv2.COLOR_BGR2RGB)
+    def update(self, image: np.ndarray | None, live: bool) -> None:
+        """A new image, if there is one; the last one turns grey where the camera is not `live` any more."""
+        if image is not None:
+            self._image = self._undistort(image)
+        elif live or not self._live:
+            return
+        if self._image is not None:
+            self._live = live
+            self.picture.image = cv2.cvtColor(self._image if live else greyed(self._image), cv2.COLOR_BGR2RGB)
+            _show(self.picture, True)
 
 
 class Switches:
@@ -223,12 +232,9 @@ class WebScene:
             return
         for camera_id, report in shown.reports().items():
             camera = self._cameras.get(camera_id)
-            if camera is None or report.slot is None:
-                continue
-            image = self._feed.image(report.slot, _PICTURE_WIDTH)
-            if image is not None:
-                camera.set(image, report.state == "streaming")
-                _show(camera.picture, True)
+            if camera is not None:
+                image = None if report.slot is None else self._feed.image(report.slot, _PICTURE_WIDTH)
+                camera.update(image, report.state == "streaming")
 
 
 def _show(item: viser.SceneNodeHandle, visible: bool) -> None:
