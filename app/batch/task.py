@@ -8,6 +8,7 @@ rename, or not at all.
 import contextlib
 import fcntl
 import os
+import re
 import resource
 import signal
 import socket
@@ -44,6 +45,7 @@ _POLL_S = 0.2
 _END_S = 40.0
 """A replay closes its files within seconds of being told to end; a label's stretch is kept."""
 _MOST_REASON = 400
+_WORD = re.compile(r"\{(session|out|to|seed)\}")
 
 
 def run_task(data: bytes) -> bytes:
@@ -158,13 +160,8 @@ def command_words(job: Job, task: BatchTask, session: str, out: Path) -> list[st
     if job.name == "convert" and Path(session).is_dir():
         session = str(Path(session, "poses.npz"))
     filled = {"session": session, "out": str(out), "to": task.to, "seed": str(task.seed)}
-    return [_fill(word, filled) for word in (*job.words, *task.flags)]
-
-
-def _fill(word: str, filled: dict[str, str]) -> str:
-    for name, value in filled.items():
-        word = word.replace(f"{{{name}}}", value)
-    return word
+    # All at once: a session's path may have such a word in it.
+    return [_WORD.sub(lambda found: filled[found[1]], word) for word in (*job.words, *task.flags)]
 
 
 def command_environment() -> dict[str, str]:

@@ -21,7 +21,7 @@ from app.batch.record import BatchTask, TaskAttempts, TaskOutcome, TaskPlace, de
 from app.batch.sessions import find_sessions, manifest_of
 from app.batch.storage import fetch, store
 from app.batch.summary import robust_z, summary_rows, write_summary
-from app.batch.task import CORES, run_task
+from app.batch.task import CORES, command_words, run_task
 from app.cli import main
 from app.convert.conversion import convert
 from calibration.errors import UserError
@@ -93,6 +93,16 @@ def test_results_whose_record_is_lost_are_made_again_and_kept(record: bytes | No
     assert _only(batch).state == "done" and (result / "hands.csv").is_file()
     assert (TaskPlace(out, batch.tasks[0].name).before / "notes.txt").read_text() == "by hand"
     assert not _plan(out, poses).left
+
+
+def test_words_of_a_command_are_filled_and_those_in_a_path_stay(tmp_path: Path) -> None:
+    session, out = tmp_path / "{out} {seed}", tmp_path / "{to}"
+    session.mkdir()
+    batch = _plan(tmp_path / "batch", write_pose_file(session / "poses.npz"), flags=("--note={out}/{session}",))
+    (task,) = batch.tasks
+    words = command_words(batch.job, task, task.session, out)
+    poses = f"{session}/poses.npz"
+    assert words == ["convert", poses, f"{out}/hands.csv", "--json", f"--note={out}/{poses}"]
 
 
 def test_bad_input_fails_once_with_its_reason(tmp_path: Path) -> None:
