@@ -7,8 +7,10 @@ https://github.com/rly/ndx-pose
 # pynwb makes these classes and methods as it is loaded.
 
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
+import h5py
 import numpy as np
 from ndx_pose import PoseEstimation, PoseEstimationSeries, Skeleton, Skeletons
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
@@ -66,8 +68,11 @@ def write_nwb(path: Path, recording: HandRecording) -> None:
                 description="Whether the hand is there",
             )
         )
-    with NWBHDF5IO(str(path), "w") as io:
+    # In memory first: where a disk is full, HDF5 fails once more as the program ends, which ends it by a signal.
+    whole = BytesIO()
+    with h5py.File(whole, "w") as content, NWBHDF5IO(file=content, mode="w") as io:
         io.write(file)
+    path.write_bytes(whole.getbuffer())
 
 
 def _skeleton(hand: RecordedHand) -> Skeleton:

@@ -11,12 +11,16 @@ import rerun as rr
 from app.convert.hand_recording import HandRecording, RecordedHand
 from app.rerun_view.hands import log_arm, log_hand
 from app.rerun_view.log import APPLICATION, TIMELINE
+from app.rerun_view.whole_log import check_whole
 from models.hand.joint_angles import JOINT_ANGLE_NAMES
 from models.hand.wrist_angles import WRIST_ANGLE_NAMES
 
 
 def write_rrd(path: Path, recording: HandRecording) -> None:
-    """Metres in the rig's axes; the timeline `capture_time` is the recording's clock. In gaps a hand is cleared."""
+    """Metres in the rig's axes; the timeline `capture_time` is the recording's clock. In gaps a hand is cleared.
+
+    Raises OSError where not all of it is on the disk.
+    """
     stream = rr.RecordingStream(APPLICATION)
     stream.save(path)
     try:
@@ -27,6 +31,7 @@ def write_rrd(path: Path, recording: HandRecording) -> None:
             _log_angles(stream, hand, recording.times_ns)
     finally:
         stream.disconnect()
+    check_whole(path)
 
 
 def _log_frames(stream: rr.RecordingStream, hand: RecordedHand, times_ns: np.ndarray) -> None:

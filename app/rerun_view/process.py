@@ -14,12 +14,14 @@ import rerun as rr
 
 from app.rerun_view.log import APPLICATION, RerunLog
 from app.rerun_view.viewer import URL, RerunViewer
+from app.rerun_view.whole_log import check_whole
 from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.messages import PoseSet
 from app.viewer.live_feed import LiveFeed
 from app.viewer.state import Shown
+from calibration.errors import WriteError
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,10 @@ def main() -> int:
                 partial.replace(args.file)
             finally:
                 partial.unlink(missing_ok=True)
+            try:
+                check_whole(args.file)
+            except OSError as error:
+                raise WriteError(f"{args.file}: what came last is missing ({error.strerror}). Make room.") from None
             log.info("rerun: %s is written", args.file)
         finally:
             feed.close()

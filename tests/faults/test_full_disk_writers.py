@@ -203,18 +203,29 @@ def test_a_video_of_the_viewer(disk: Path) -> None:
     assert left_on(disk) == []
 
 
+@pytest.mark.parametrize("room", [0, 8192])
 @pytest.mark.parametrize("ending", sorted(FORMATS))
-def test_every_format(ending: str, disk: Path, tmp_path: Path) -> None:
+def test_every_format(ending: str, room: int, disk: Path, tmp_path: Path) -> None:
     poses = write_pose_file(tmp_path / "poses.npz", pose_arrays(40))
     out = disk / f"hands{ending}"
     out.write_text("from before")
-    fill(disk)
+    fill(disk, room)
     try:
         with pytest.raises(WriteError, match=f"hands.*{FULL}"):
             convert(poses, out)
     except ImportError as error:
         pytest.skip(str(error))
     assert left_on(disk) == ["filler", out.name] and out.read_text() == "from before"
+
+
+@pytest.mark.parametrize("ending", [".nwb", ".rrd"])
+def test_a_library_that_writes_ends_no_program_its_own_way(ending: str, disk: Path, tmp_path: Path) -> None:
+    FORMATS[ending].writer()
+    poses = write_pose_file(tmp_path / "poses.npz", pose_arrays(40))
+    fill(disk, 8192)
+    done = usthand("convert", poses, disk / f"hands{ending}")
+    assert done.returncode == 1 and f"hands{ending}: the file could not be written ({FULL})" in done.stderr
+    assert left_on(disk) == ["filler"]
 
 
 def test_an_engine_directory(

@@ -51,6 +51,21 @@ def test_arms_are_drawn_while_they_are_known_and_then_cleared(tmp_path) -> None:
     assert sorted(cleared) == [(2, f"{place}/arm"), (4, place)]
 
 
+def test_a_file_of_which_the_end_is_missing_is_not_whole(tmp_path) -> None:
+    from app.rerun_view.whole_log import check_whole
+
+    recording = rr.RecordingStream("usthand")
+    recording.save(tmp_path / "run.rrd")
+    recording.log("points", rr.Points3D(np.zeros((1000, 3))))
+    recording.disconnect()
+    check_whole(tmp_path / "run.rrd")
+    content = (tmp_path / "run.rrd").read_bytes()
+    for size in (0, len(content) // 2, len(content) - 20):
+        (tmp_path / "run.rrd").write_bytes(content[:size])
+        with pytest.raises(OSError, match="No space left"):
+            check_whole(tmp_path / "run.rrd")
+
+
 def shown(poses: PoseSet) -> Any:
     """What a viewer shows of a set."""
     return SimpleNamespace(drawn_hands=lambda: poses.hands)
