@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import struct
 import termios
 from abc import ABC, abstractmethod
@@ -57,8 +58,11 @@ class FileLed(Led):
 
 def open_led(text: str) -> Led:
     """By what the user gave for `--led`. Raises UserError where it is none, or cannot be switched."""
-    path, _, line = text.partition(":")
-    line = line.lower() or "rts"
+    path, line = text, "rts"
+    named = re.fullmatch(r"(.+):(\w*)", text)
+    # Names of LEDs, and of ports by their place, have colons of their own.
+    if named and not Path(text).exists():
+        path, line = named[1], named[2].lower() or "rts"
     if line not in _LINES:
         raise UserError(f"`--led {text}`: a serial port has the lines rts and dtr, not `{line}`. {_KNOWN}")
     if not Path(path).exists():

@@ -177,6 +177,31 @@ def test_a_serial_port_and_an_led_of_linux_are_told_and_others_refused(
             open_led(text)
 
 
+def test_colons_in_the_name_of_an_led_or_a_port_are_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "input3::capslock"
+    folder.mkdir()
+    (folder / "max_brightness").write_text("1\n")
+    (folder / "brightness").write_text("0\n")
+    led = open_led(str(folder / "brightness"))
+    led.switch(True)
+    assert (folder / "brightness").read_text() == "1\n"
+    led.close()
+
+    near, far = pty.openpty()
+    by_path = tmp_path / "pci-0000:00:14.0-usb-0:2:1.0-port0"
+    by_path.symlink_to(os.ttyname(far))
+    masks = []
+    monkeypatch.setattr("app.latency.led.fcntl.ioctl", lambda file, what, mask: masks.append(mask))
+    for text in (f"{by_path}", f"{by_path}:dtr"):
+        open_led(text).close()
+    assert [int.from_bytes(mask, "little") for mask in masks[::2]] == [termios.TIOCM_RTS, termios.TIOCM_DTR]
+    for file in (near, far):
+        os.close(file)
+    gone = tmp_path / "input9::capslock" / "brightness"
+    with pytest.raises(UserError, match=f"there is no {gone}"):
+        open_led(str(gone))
+
+
 @pytest.mark.slow
 def test_the_command_recovers_the_delays_of_cameras_that_film_an_led_on_a_serial_port(tmp_path: Path) -> None:
     write_led_picture(tmp_path / "picture")
