@@ -108,10 +108,13 @@ def grab_remotely(
     """
     source = make_source(*_ask_for_camera(camera_id, address, keys))
     output = RemoteOutput(address, keys, encoding, quality)
+    end = threading.Timer(seconds or 0.0, stop.set)
     if seconds is not None:
-        threading.Timer(seconds, stop.set).start()
-    grabber = Grabber(camera_id, source, output)
-    grabber.run()
+        end.start()
+    try:
+        Grabber(camera_id, source, output).run()
+    finally:
+        end.cancel()  # else the program, told to end before, would wait for it
     return {
         "camera": camera_id,
         "frames": output.frames,

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 import yaml
 
+from app.capture import remote
+from models.simulation.simulated_rig import ring_rig
 from tests.support.live_run import ROOT, LiveRun, free_port, last_json, simulated_rig, usthand
 
 
@@ -74,6 +77,17 @@ def test_a_grabber_without_the_right_keys_is_refused(tmp_path, remote_rig):
         assert unknown.returncode == 2
         assert "cam_9" in unknown.stderr
         assert "cam_0, cam_1, cam_2" in unknown.stderr
+
+
+def test_a_grabber_that_is_told_to_end_does_not_wait_for_its_seconds(monkeypatch):
+    rig = ring_rig(2)
+    monkeypatch.setattr(remote, "_ask_for_camera", lambda *_: (rig.cameras[0], rig))
+    monkeypatch.setattr(remote.Grabber, "run", lambda self: None)
+    remote.grab_remotely("cam_0", f"tcp://127.0.0.1:{free_port()}", None, "jpeg", 90, 3600.0)
+    for each in threading.enumerate():
+        if isinstance(each, threading.Timer):
+            each.join(30.0)
+            assert not each.is_alive()
 
 
 def test_a_remote_camera_needs_an_address_to_come_to(tmp_path, remote_rig):
