@@ -29,7 +29,7 @@ def mjpeg_cameras(rig: Rig) -> Iterator[Rig]:
     """The rig with each camera over HTTP from this host, until the context ends."""
     camera = rig.cameras[0].camera
     words = [sys.executable, "-m", __name__, str(camera.width), str(camera.height), str(rig.sync.fps)]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
     try:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}/camera.mjpg"

@@ -9,6 +9,7 @@ import msgspec
 
 from app.bench.cpu_watch import CpuWatch
 from app.bench.mjpeg_cameras import mjpeg_cameras
+from app.run.process import stop
 from app.run.record_settings import RecordSettings
 from app.run.settings import RunSettings
 from app.run.supervisor import Outcome
@@ -34,7 +35,10 @@ def bench(
     folder: Path,
     run: Callable[[Rig, RunSettings], Outcome],
 ) -> dict | None:
-    """The figures of one recording, which is removed afterwards; None where it failed."""
+    """The figures of one recording, which is removed afterwards; None where it failed.
+
+    Raises KeyboardInterrupt where it was told to end before its `seconds`, by which its bytes are divided.
+    """
     record = RecordSettings(folder=str(folder), alone=True, calibrated=False, reserve_mb=1)
     settings = RunSettings(estimator="", record=msgspec.structs.replace(record, **SETTINGS[name]))
     with mjpeg_cameras(ring_rig(cameras, *size, fps)) as rig:
@@ -44,6 +48,8 @@ def bench(
         finally:
             cores = watch.end()
             shutil.rmtree(folder, ignore_errors=True)
+    if stop.is_set():
+        raise KeyboardInterrupt
     takes = outcome.summary.get("recording", {}).get("takes", ())
     if outcome.exit_code or not takes:
         return None

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from app.bench.stream_receivers import HANDS, RECEIVERS, Receiver, broker, free_port
-from app.run.process import start_process
+from app.run.process import start_process, stop
 from app.run.settings import RunSettings, run_folder
 from app.run.supervisor import Supervisor
 from app.streams.kinds import LOOPBACK, STREAMS
@@ -44,7 +44,10 @@ def installed() -> list[str]:
 
 
 def bench(names: Sequence[str], seconds: float, rate_hz: float) -> dict:
-    """`latency` has a row for each stream, `worker` one for each way of reading them all."""
+    """`latency` has a row for each stream, `worker` one for each way of reading them all.
+
+    Raises KeyboardInterrupt where this process is told to end, UserError where a run fails.
+    """
     start_process("usthand")
     latency = [_latency(name, seconds, rate_hz) for name in names]
     return {
@@ -94,6 +97,8 @@ def _measure(publisher: Publisher, receiver: Receiver, sets: int, rate_hz: float
     latencies_ms = []
     next_s = time.monotonic()
     for index in range(_WARM_UP + sets):
+        if stop.is_set():
+            raise KeyboardInterrupt
         next_s = max(next_s + 1 / rate_hz, time.monotonic())
         time.sleep(max(0.0, next_s - time.monotonic()))
         message = _pose_set(index)
@@ -174,7 +179,11 @@ def _worker(names: Sequence[str], reads: str, seconds: float, rate_hz: float) ->
     done.set()
     for thread in threads:
         thread.join()
+    if stop.is_set():
+        raise KeyboardInterrupt
     summary = outcome.summary
+    if "latency_ms" not in summary:
+        raise UserError("a run beside the streams failed, for the reason above.")
     return {
         "receivers": reads,
         "sets_per_s": summary["fps"],

@@ -1,7 +1,13 @@
 """`usthand bench streams` and `predict`: that they measure what they say; the speeds themselves are not asserted."""
 
+import threading
+
 import pytest
 
+from app.bench import streams
+from app.run.supervisor import Outcome
+from app.transport.sockets import Publisher
+from calibration.errors import UserError
 from tests.support.live_run import last_json, usthand
 
 
@@ -32,3 +38,43 @@ def test_forecasts_are_nearer_than_poses_that_are_taken_for_later_ones() -> None
             assert row[kept]["mean_mm"] < row["none"]["mean_mm"]
             assert row[kept]["mean_mm"] < row["constant velocity"]["mean_mm"]
             assert 0.5 < row["rms_over_sd"] < 1.5
+
+
+class _Hears:
+    """A receiver that got every set, until somebody tells the bench to end after the second."""
+
+    def __init__(self, told: threading.Event) -> None:
+        self._told, self.sets = told, 0
+
+    def connect(self) -> None: ...
+
+    def receive(self, timeout_s: float) -> bool:
+        self.sets += 1
+        if self.sets == 2:
+            self._told.set()
+        return True
+
+    def close(self) -> None: ...
+
+
+def test_a_bench_of_streams_ends_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+    monkeypatch.setattr(streams, "stop", told)
+    publisher, receiver = Publisher(), _Hears(told)
+    with pytest.raises(KeyboardInterrupt):
+        streams._measure(publisher, receiver, 100, 1000.0)
+    publisher.close()
+    assert receiver.sets == 2
+
+
+@pytest.mark.parametrize("told_to_end", [True, False])
+def test_a_run_beside_the_streams_that_has_no_figures_is_said(
+    monkeypatch: pytest.MonkeyPatch, told_to_end: bool
+) -> None:
+    told = threading.Event()
+    if told_to_end:
+        told.set()
+    monkeypatch.setattr(streams, "stop", told)
+    monkeypatch.setattr(streams.Supervisor, "run", lambda *_: Outcome(1))
+    with pytest.raises(KeyboardInterrupt if told_to_end else UserError):
+        streams._worker([], "no streams", 1.0, 30.0)
