@@ -33,16 +33,18 @@ class CameraNeeds:
 
 @dataclass(frozen=True)
 class RigNeeds:
-    """`remote`: some of its cameras are grabbed on other machines. `said`: whose needs they are."""
+    """`cameras` are this machine's. `remote`: some of its cameras are grabbed on other machines; `elsewhere` are those,
+    which are recorded here, too. `said`: whose needs they are."""
 
     cameras: tuple[CameraNeeds, ...]
     remote: bool
     said: str
+    elsewhere: tuple[CameraNeeds, ...] = ()
 
     def recorded_mbyte(self, limits: DoctorLimits, lossless: bool) -> float:
         """In a second, by the recorder."""
         each = limits.ffv1_bytes if lossless else limits.h264_bytes
-        return sum(camera.pixel_rate for camera in self.cameras) * each / 1e6
+        return sum(camera.pixel_rate for camera in (*self.cameras, *self.elsewhere)) * each / 1e6
 
 
 USUAL_RIG = RigNeeds(

@@ -26,10 +26,11 @@ _TIMEOUT_S, _SETTLE_S = 3.0, 1.0
 
 
 def rig_needs(rig: Rig, path: Path) -> RigNeeds:
-    """Of the cameras of this machine."""
-    cameras = [_camera_needs(camera) for camera in rig.cameras if not camera.remote]
-    remote = any(camera.remote for camera in rig.cameras)
-    return RigNeeds(tuple(cameras), remote, f"the {len(cameras)} local cameras of {path}")
+    """Of the cameras of this machine, and of what others send it."""
+    here, elsewhere = (
+        tuple(_camera_needs(camera) for camera in rig.cameras if camera.remote == remote) for remote in (False, True)
+    )
+    return RigNeeds(here, bool(elsewhere), f"the {len(rig.cameras)} cameras of {path}", elsewhere)
 
 
 def _camera_needs(camera: RigCamera) -> CameraNeeds:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from app.doctor.bundle import Private, write_bundle
+from app.doctor.disk import check_disk
 from app.doctor.examination import Examination, examine
 from app.doctor.finding import Finding, Machine
 from app.doctor.limits import DoctorLimits
@@ -112,6 +113,16 @@ def test_a_remote_camera_is_not_tried_here(tmp_path: Path) -> None:
     assert [each.text for each in tried(path, 0.5)["cam_2"]] == ["is grabbed on another machine: not tried here"]
     needs = rig_needs(read_rig(path), path)
     assert needs.remote and [each.camera_id for each in needs.cameras] == ["cam_0", "cam_1"]
+
+
+def test_the_disk_is_held_against_cameras_of_other_machines_as_well(tmp_path: Path) -> None:
+    """A live run records them here: 0.15 of a byte for a pixel, of 640x480 at 30 frames/s."""
+    rig = read_rig(simulated_rig(tmp_path / "rig.yaml", cameras=4))
+    for others in (0, 1, 4):
+        cameras = tuple(replace(each, remote=number < others) for number, each in enumerate(rig.cameras))
+        needs = rig_needs(replace(rig, cameras=cameras), tmp_path / "rig.yaml")
+        assert needs.recorded_mbyte(LIMITS, lossless=False) == pytest.approx(4 * 640 * 480 * 30 * 0.15 / 1e6)
+        assert "min of the 4 cameras of " in next(check_disk(LIMITS, needs, tmp_path)).text
 
 
 @pytest.mark.parametrize(
