@@ -11,21 +11,29 @@ from app.doctor.limits import DoctorLimits
 from app.doctor.needs import RigNeeds
 
 _TRIAL_MB, _BLOCK = 64, 4 * 10**6
+_ANOTHER = "usthand doctor --folder DIR   (the folder in which you record)"
 
 
 def check_disk(limits: DoctorLimits, needs: RigNeeds, folder: Path) -> Findings:
     need = needs.recorded_mbyte(limits, lossless=False)
     lossless = needs.recorded_mbyte(limits, lossless=True)
+    name = shlex.quote(str(folder))
     try:
         found = os.statvfs(folder)
+    except FileNotFoundError as error:
+        yield Finding("disk", "problem", f"{folder}: {error.strerror}", f"mkdir -p {name}")
+        return
     except OSError as error:
-        yield Finding("disk", "problem", f"{folder}: {error.strerror}", f"mkdir -p {folder}")
+        yield Finding("disk", "problem", f"{folder}: {error.strerror}", _ANOTHER)
+        return
+    if not folder.is_dir():
+        yield Finding("disk", "problem", f"{folder}: is no folder", _ANOTHER)
         return
     free_mb = found.f_bavail * found.f_frsize / 1e6 - limits.reserve_mb
     minutes = max(0.0, free_mb) / need / 60
     told = f"room for {minutes:.0f} min of {needs.said} at {need:.0f} MB/s ({lossless:.0f} MB/s with --lossless)"
     level = "problem" if free_mb <= 0 else "ok" if minutes >= limits.room_minutes else "warning"
-    remedy = "" if level == "ok" else f"df -h {folder}   (free some, or record elsewhere: usthand record RIG DIR)"
+    remedy = "" if level == "ok" else f"df -h {name}   (free some, or record elsewhere: usthand record RIG DIR)"
     free = max(0.0, free_mb + limits.reserve_mb) / 1e3
     yield Finding("disk", level, f"{folder}: {free:.1f} GB free, {told}", remedy)
     if free_mb > 2 * _TRIAL_MB:
@@ -40,7 +48,7 @@ def _check_speed(limits: DoctorLimits, need: float, lossless: float, folder: Pat
             "disk",
             "problem",
             f"{folder}: cannot be written to ({error.strerror})",
-            f"sudo chown $USER {folder}   (or a folder of your own: usthand record RIG DIR)",
+            f"sudo chown $USER {shlex.quote(str(folder))}   (or a folder of your own: usthand record RIG DIR)",
         )
         return
     told = f"{folder}: writes {speed:.0f} MB/s"

@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -98,7 +99,7 @@ def _mend(text: str, name: str) -> str:
     if library is not None and library[1] in LIBRARIES:
         return f"sudo apt-get install {LIBRARIES[library[1]]}"
     version = pins().get(name, ("", None))[0]
-    return f"{sys.executable} -m pip install --force-reinstall --no-deps '{name}=={version}'"
+    return f"{_python()} -m pip install --force-reinstall --no-deps '{name}=={version}'"
 
 
 LIBRARIES = {
@@ -122,7 +123,7 @@ def _check_opencv(found: Mapping[str, str]) -> Findings:
         "packages",
         "problem",
         f"{' and '.join(several)} are both installed: each puts its own files into the one folder cv2",
-        f"{sys.executable} -m pip uninstall -y {others} && {_install({'opencv-contrib-python': ours})}",
+        f"{_python()} -m pip uninstall -y {others} && {_install({'opencv-contrib-python': ours})}",
     )
 
 
@@ -193,4 +194,9 @@ def _version(found: Mapping[str, str]) -> str:
 
 def _install(versions: Mapping[str, str]) -> str:
     named = " ".join(f"'{name}=={version}'" for name, version in versions.items())
-    return f"{sys.executable} -m pip install {named}"
+    return f"{_python()} -m pip install {named}"
+
+
+def _python() -> str:
+    """This one, to paste into a shell."""
+    return shlex.quote(sys.executable)

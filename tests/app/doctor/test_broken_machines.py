@@ -2,19 +2,23 @@
 
 import importlib.metadata
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.doctor import disk, packages
 from app.doctor.cameras import check_cameras, check_usb
+from app.doctor.disk import check_disk
 from app.doctor.finding import Finding, Machine
 from app.doctor.graphics import check_gpu
 from app.doctor.limits import DoctorLimits
-from app.doctor.needs import CameraNeeds, RigNeeds
+from app.doctor.needs import USUAL_RIG, CameraNeeds, RigNeeds
 from app.doctor.system import check_cache, check_governor, check_ports
 from tests.support.broken_machine import examined, fake_package, needs_mounts, usb_cameras, write
 from tests.support.v4l2_kernel import Kernel
@@ -176,6 +180,37 @@ def test_a_disk_that_is_too_slow(tmp_path: Path) -> None:
     assert "writes 20 MB/s, and 17 are recorded" in found.text
     refused = "def refuse(folder): raise OSError(30, 'Read-only file system')\ndisk.write_mbyte_s = refuse"
     assert "Read-only file system" in only(examined(check, refused), "problem").text
+
+
+def pasted_words(found: Finding) -> list[str]:
+    """What a shell makes of the command that mends it, without the words in brackets."""
+    return shlex.split(found.remedy.partition("   (")[0])
+
+
+def test_what_mends_a_folder_names_it_as_a_shell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "Grüße, a disk's"
+    missing = only(list(check_disk(LIMITS, USUAL_RIG, place)), "problem")
+    assert pasted_words(missing) == ["mkdir", "-p", str(place)]
+    place.mkdir()
+
+    def refuse(folder: Path) -> float:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(disk, "write_mbyte_s", refuse)
+    assert pasted_words(only(list(check_disk(LIMITS, USUAL_RIG, place)), "problem"))[-1] == str(place)
+    full = only(list(check_disk(replace(LIMITS, reserve_mb=10**12), USUAL_RIG, place)), "problem")
+    assert pasted_words(full) == ["df", "-h", str(place)]
+    file = write(place, {"session.yaml": ""}) / "session.yaml"
+    for no_folder in (file, file / "below"):
+        found = only(list(check_disk(LIMITS, USUAL_RIG, no_folder)), "problem")
+        assert found.remedy.startswith("usthand doctor --folder ")
+
+
+def test_what_mends_a_package_names_python_as_a_shell_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages.sys, "executable", "/home/a/My lab/.venv/bin/python")
+    monkeypatch.setattr(packages, "installed", dict)
+    missing = next(each for each in packages.check_packages() if each.text.startswith("not installed"))
+    assert pasted_words(missing)[:2] == ["/home/a/My lab/.venv/bin/python", "-m"]
 
 
 def test_no_gl_library(tmp_path: Path) -> None:
