@@ -54,14 +54,22 @@ SET_BY_HAND = {"auto_exposure": 0x009A0901, "exposure": 0x009A0902, "gain": 0x00
 MANUAL_EXPOSURE = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VideoMode:
-    """A pixel format and size, with the rates in frames a second; no rates where the driver gives none or a range."""
+    """A pixel format and size, with the rates in frames a second; no rates where the driver gives none or a range.
+
+    Of a range of sizes it is the largest, and `least` the smallest."""
 
     fourcc: str
     width: int
     height: int
     fps: tuple[float, ...]
+    least: tuple[int, int] | None = None
+
+    def has_size(self, width: int, height: int) -> bool:
+        """Whether a picture can be of that size, as far as the driver tells."""
+        least_width, least_height = self.least or (self.width, self.height)
+        return least_width <= width <= self.width and least_height <= height <= self.height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,14 +174,16 @@ def _modes(file: int) -> Iterator[VideoMode]:
         fourcc = _fourcc(pixel_format)
         for _, _, kind, *size in _each(file, ENUM_FRAMESIZES, _FRAME_SIZE, pixel_format):
             # A range of sizes is min, max and step of the width, then of the height: its largest stands for it.
-            width, height = (size[0], size[1]) if kind == _DISCRETE else (size[1], size[4])
+            ranges = kind != _DISCRETE
+            width, height = (size[1], size[4]) if ranges else (size[0], size[1])
             rates = []
             for _, _, _, _, interval_kind, *interval in _each(
                 *(file, ENUM_FRAMEINTERVALS, _FRAME_INTERVAL, pixel_format, width, height)
             ):
                 if interval_kind == _DISCRETE and interval[0]:
                     rates.append(interval[1] / interval[0])
-            yield VideoMode(fourcc, width, height, tuple(rates))
+            least = (size[0], size[3]) if ranges else None
+            yield VideoMode(fourcc=fourcc, width=width, height=height, fps=tuple(rates), least=least)
 
 
 def _each(file: int, request: int, layout: struct.Struct, *key: int) -> Iterator[tuple]:

@@ -92,11 +92,14 @@ def _check_mode(title: str, device: VideoDevice, need: CameraNeeds | None) -> Fi
         largest = f", up to {best.width}x{best.height}" if best else ""
         yield Finding("cameras", "ok", f"{title}: {len(sizes)} modes{largest}")
         return
-    fitting = [mode for mode in device.modes if (mode.width, mode.height) == (need.width, need.height)]
-    fitting = [mode for mode in fitting if mode.fourcc.upper() == need.fourcc.upper()] or fitting
-    rates = [fps for mode in fitting for fps in mode.fps]
-    wanted = f"{need.fourcc} {need.width}x{need.height} at {need.fps:g} frames/s"
-    if not fitting or (rates and max(rates) < need.fps * 0.99):
+    fitting = [mode for mode in device.modes if mode.has_size(need.width, need.height)]
+    if need.fourcc is not None:
+        fitting = [mode for mode in fitting if mode.fourcc.upper() == need.fourcc.upper()]
+    # Of a range of sizes the rates are those of the largest.
+    rates = [fps for mode in fitting for fps in mode.fps if mode.least is None]
+    asked = [need.fourcc, f"{need.width}x{need.height}", need.fps and f"at {need.fps:g} frames/s"]
+    wanted = " ".join(filter(None, asked))
+    if not fitting or (need.fps is not None and rates and max(rates) < need.fps * 0.99):
         has = f"; the fastest of this size has {max(rates):g}" if rates else ""
         yield Finding("cameras", "problem", f"{title}: it has no {wanted}{has}", "usthand cameras   (lists its modes)")
     else:

@@ -6,29 +6,32 @@ from typing import Literal
 from app.doctor.limits import DoctorLimits
 
 _RAW_BYTES = {"YUYV": 2.0, "YUY2": 2.0, "UYVY": 2.0, "NV12": 1.5, "YU12": 1.5, "RGB3": 3.0, "BGR3": 3.0, "GREY": 1.0}
-_DEFAULT_FPS = 30.0
+# Where the rig asks for none.
+_USUAL_FPS, _USUAL_FOURCC = 30.0, "MJPG"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraNeeds:
-    """A camera in its mode. `device` as in rig.yaml; `locked`: the rig sets its exposure itself."""
+    """A camera in its mode. `device` as in rig.yaml, `fps` and `fourcc`, too, None where that asks for none; `locked`:
+    the rig sets its exposure itself."""
 
     camera_id: str
     device: str
     width: int
     height: int
-    fps: float = _DEFAULT_FPS
-    fourcc: str = "MJPG"
+    fps: float | None = None
+    fourcc: str | None = None
     locked: bool = False
     kind: Literal["usb", "other"] = "usb"
 
     @property
     def pixel_rate(self) -> float:
-        return self.width * self.height * self.fps
+        return self.width * self.height * (self.fps or _USUAL_FPS)
 
     def sent_mbyte(self, limits: DoctorLimits) -> float:
         """In a second, over its cable."""
-        return self.pixel_rate * _RAW_BYTES.get(self.fourcc.upper(), limits.mjpg_bytes) / 1e6
+        fourcc = (self.fourcc or _USUAL_FOURCC).upper()
+        return self.pixel_rate * _RAW_BYTES.get(fourcc, limits.mjpg_bytes) / 1e6
 
 
 @dataclass(frozen=True)

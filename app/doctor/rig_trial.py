@@ -35,15 +35,8 @@ def rig_needs(rig: Rig, path: Path) -> RigNeeds:
 
 def _camera_needs(camera: RigCamera) -> CameraNeeds:
     width, height = camera.source_size
-    source, more = camera.source, {}
-    fps = getattr(source, "fps", None)
-    if fps:
-        more["fps"] = fps
-    device = ""
-    if isinstance(source, OpenCvSource):
-        device = str(source.device)
-        if source.fourcc:
-            more["fourcc"] = source.fourcc
+    source = camera.source
+    device = str(source.device) if isinstance(source, OpenCvSource) else ""
     usb = device.isdigit() or device.startswith("/dev/")
     return CameraNeeds(
         camera_id=camera.camera_id,
@@ -52,7 +45,8 @@ def _camera_needs(camera: RigCamera) -> CameraNeeds:
         height=height,
         locked=getattr(source, "exposure", None) is not None,
         kind="usb" if usb else "other",
-        **more,
+        fps=getattr(source, "fps", None),
+        fourcc=getattr(source, "fourcc", None),
     )
 
 

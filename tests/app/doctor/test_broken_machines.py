@@ -21,7 +21,7 @@ from app.doctor.limits import DoctorLimits
 from app.doctor.needs import USUAL_RIG, CameraNeeds, RigNeeds
 from app.doctor.system import check_cache, check_governor, check_ports
 from tests.support.broken_machine import examined, fake_package, needs_mounts, usb_cameras, write
-from tests.support.v4l2_kernel import Kernel
+from tests.support.v4l2_kernel import Kernel, Ranges
 
 LIMITS = DoctorLimits()
 
@@ -39,9 +39,15 @@ def cameras_of(*devices: str, fourcc: str = "MJPG", locked: bool = False) -> Rig
     return RigNeeds(tuple(cameras), False, "a rig")
 
 
-def kernel(monkeypatch: pytest.MonkeyPatch, root: Path, busy: tuple[str, ...] = (), **controls: int) -> None:
+def kernel(
+    monkeypatch: pytest.MonkeyPatch,
+    root: Path,
+    busy: tuple[str, ...] = (),
+    ranges: Ranges | None = None,
+    **controls: int,
+) -> None:
     nodes = {path.name: path.stat().st_ino for path in (root / "dev").glob("video*")}
-    stand_in = Kernel(dict.fromkeys(nodes.values(), True), [nodes[name] for name in busy], controls)
+    stand_in = Kernel(dict.fromkeys(nodes.values(), True), [nodes[name] for name in busy], controls, ranges)
     monkeypatch.setattr("app.devices.v4l2.fcntl.ioctl", stand_in.ioctl)
 
 
@@ -337,13 +343,49 @@ def test_exposure_and_focus_that_are_not_locked(tmp_path: Path, monkeypatch: pyt
     assert "exposure is automatic" not in found.text and "focus is automatic" in found.text
 
 
+@pytest.mark.parametrize(
+    ("asked", "level", "text"),
+    [
+        # As the stand-in's MODES are.
+        ({"fourcc": "MJPG", "width": 640, "height": 480}, "problem", "it has no MJPG 640x480"),
+        ({"width": 640, "height": 480}, "ok", "free, and has 640x480"),
+        ({"fourcc": "YUYV", "width": 1280, "height": 720}, "ok", "free, and has YUYV 1280x720"),
+        (
+            {"fourcc": "yuyv", "fps": 30.0},
+            "problem",
+            "it has no yuyv 1280x720 at 30 frames/s; the fastest of this size",
+        ),
+        ({"fps": 60.0}, "ok", "free, and has 1280x720 at 60 frames/s"),
+    ],
+)
+def test_a_camera_is_asked_for_what_the_rig_asks_for_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict, level: str, text: str
+) -> None:
+    usb_cameras(tmp_path, 1)
+    kernel(monkeypatch, tmp_path)
+    need = CameraNeeds(**{"camera_id": "cam_0", "device": "0", "width": 1280, "height": 720, **asked})
+    (found,) = check_cameras(Machine(tmp_path), RigNeeds((need,), False, ""))
+    assert found.level == level and text in found.text
+
+
+@pytest.mark.parametrize(("size", "level"), [((1280, 720), "ok"), ((2592, 1944), "ok"), ((4000, 3000), "problem")])
+def test_a_driver_that_has_a_range_of_sizes_has_those_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], level: str
+) -> None:
+    usb_cameras(tmp_path, 1)
+    kernel(monkeypatch, tmp_path, ranges=((32, 2592, 2), (32, 1944, 2)))
+    need = CameraNeeds(camera_id="cam_0", device="0", width=size[0], height=size[1], fourcc="MJPG", fps=60.0)
+    (found,) = check_cameras(Machine(tmp_path), RigNeeds((need,), False, ""))
+    assert found.level == level
+
+
 def test_cameras_that_a_rig_asks_for_and_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usb_cameras(tmp_path, 1)
     kernel(monkeypatch, tmp_path, auto_exposure=1)
     found = only(check_cameras(Machine(tmp_path), cameras_of("0", "/dev/v4l/by-id/usb-gone")), "problem")
     assert found.text == "cam_1: there is no /dev/v4l/by-id/usb-gone" and found.remedy.startswith("usthand cameras")
-    wrong = RigNeeds((CameraNeeds(camera_id="cam_0", device="0", width=1920, height=1080, fps=60.0),), False, "")
-    slow = only(check_cameras(Machine(tmp_path), wrong), "problem")
+    wrong = replace(cameras_of("0").cameras[0], width=1920, height=1080, fps=60.0)
+    slow = only(check_cameras(Machine(tmp_path), RigNeeds((wrong,), False, "")), "problem")
     assert "it has no MJPG 1920x1080 at 60 frames/s; the fastest of this size has 30" in slow.text
     bare = write(tmp_path / "bare", {"dev/null": ""})
     assert "the rig asks for cam_0" in only(check_cameras(Machine(bare), cameras_of("0")), "problem").text
