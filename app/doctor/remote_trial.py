@@ -39,11 +39,12 @@ class ClockReading:
 
 @dataclass(kw_only=True)
 class RemoteTrial:
-    """What came of one camera."""
+    """What came of one camera. `refused`: why its grabber could not open it, until it could."""
 
     camera: CameraTrial = field(default_factory=CameraTrial)
     clock: list[ClockReading] = field(default_factory=list)
     until: float | None = None
+    refused: str = ""
 
     def take(self, message: FrameHeader | CameraStatus) -> None:
         if isinstance(message, FrameHeader):
@@ -55,6 +56,8 @@ class RemoteTrial:
         self.camera.corrupt = message.corrupt
         if message.state == "lost":
             self.camera.failure = message.detail or "lost"
+        if message.state in ("failed", "streaming"):
+            self.refused = message.detail
         if message.clock_offset_ns:
             ahead = message.date_ns - time.time_ns() if message.date_ns else None
             reading = ClockReading(time_ns=time.monotonic_ns(), offset_ns=message.clock_offset_ns,
@@ -75,6 +78,7 @@ def try_remote_cameras(
             remedy = f"usthand grab {camera_id} --connect tcp://HOST:{listen.rpartition(':')[2]}   (on its machine)"
             yield Finding(topic, "problem", text, remedy)
             continue
+        trial.camera.failure = trial.camera.failure or trial.refused
         yield from judge_trial(rig[camera_id], trial.camera, limits)
         yield judge_clock(topic, trial.clock, limits)
 

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from app.doctor.limits import DoctorLimits
-from app.doctor.remote_trial import ClockReading, judge_clock, try_remote_cameras
+from app.doctor.remote_trial import ClockReading, RemoteTrial, judge_clock, try_remote_cameras
+from app.transport.messages import CameraStatus
 from calibration.errors import UserError
 from calibration.rig import read_rig
 from tests.conftest import ROOT
@@ -53,6 +55,30 @@ def test_a_camera_of_which_nothing_comes_is_named(tmp_path: Path) -> None:
     assert finding.level == "problem" and "usthand grab cam_2 --connect" in finding.remedy
     with pytest.raises(UserError, match="no such folder of keys"):
         list(try_remote_cameras(read_rig(path), listen, tmp_path / "keys", 1.0, LIMITS))
+
+
+def test_a_camera_that_its_grabber_cannot_open_is_named_with_why(tmp_path: Path) -> None:
+    path, _ = rig_with_a_remote_camera(tmp_path / "rig.yaml")
+    data = yaml.safe_load(path.read_text())
+    data["cameras"][2]["source"] = {"kind": "opencv", "device": str(tmp_path / "no camera")}
+    path.write_text(yaml.safe_dump(data))
+    listen = f"tcp://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "app", "grab", "cam_2", "--connect", listen]
+    grabber = subprocess.Popen(command, cwd=ROOT)
+    try:
+        failed, *_ = try_remote_cameras(read_rig(path), listen, None, 1.0, LIMITS, arrive_s=120.0)
+    finally:
+        grabber.terminate()
+        grabber.wait(60)
+    assert failed.level == "problem" and "no camera" in failed.text
+
+
+def test_a_camera_that_could_be_opened_in_the_end_has_not_failed() -> None:
+    trial = RemoteTrial()
+    trial.take(CameraStatus(camera_id="cam_2", state="failed", detail="another program has it"))
+    assert trial.refused == "another program has it"
+    trial.take(CameraStatus(camera_id="cam_2", state="streaming"))
+    assert not trial.refused and not trial.camera.failure
 
 
 @pytest.mark.slow
