@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.commands.camera_count import add_camera_count, add_camera_size, check_camera_count
 from app.commands.common import add_command, positive, run_rig
+from calibration.written_files import check_can_write
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from app.bench.record import bench
 
     check_camera_count(args.cameras)
+    if args.folder is not None:
+        check_can_write(args.folder / "recording", f"`--folder {args.folder}`")
     rows = []
     print("setting    frames  dropped  encoders  all cores   MB/s")
     for name in args.settings:

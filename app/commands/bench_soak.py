@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.commands.camera_count import add_camera_count, check_camera_count
 from app.commands.common import add_command, positive
+from calibration.written_files import check_can_write
 
 
 def add_soak(parts) -> None:
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from app.bench.soak.soak import SoakSettings, soak
 
     check_camera_count(args.cameras)
+    if args.log is not None:
+        check_can_write(args.log, f"`--log {args.log}`")
     settings = SoakSettings(fps=args.fps)
     if args.hostile:
         return _run_hostile(args)

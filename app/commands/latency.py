@@ -13,6 +13,7 @@ from app.run.settings import RunSettings
 from calibration.errors import UserError
 from calibration.measured_latency import MeasuredLatency
 from calibration.rig import read_uncalibrated_rig, rig_file, write_latencies
+from calibration.written_files import check_can_write
 
 _MAX_AGE_MS = 5000.0
 # From the computer's command to the pin of a USB serial port: a frame of USB.
@@ -51,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
     rig = read_uncalibrated_rig(args.rig)
     check_cameras(rig, args)
     _check_means(args.led)
+    rig_path = rig_file(args.rig)
+    if args.write:
+        check_can_write(rig_path, f"{rig_path}, where the latency is kept unless you give `--no-write`")
     settings = RunSettings(
         estimator="none",
         policy=LivePolicy(max_age_ms=_MAX_AGE_MS),
@@ -65,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
     measured = _measured(outcome.summary)
     if not measured:
         raise UserError(_why_none(outcome.summary["delays"], args.led))
-    rig_path = rig_file(args.rig)
     if args.write:
         write_latencies(rig_path, measured)
     result = _result(outcome.summary, measured, str(rig_path) if args.write else None)

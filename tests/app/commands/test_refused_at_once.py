@@ -1,13 +1,16 @@
 """What cannot be shown, published or written is refused before a camera starts or a network is loaded."""
 
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app.bench.soak import soak
 from app.cli import main
-from app.commands import common, demo, live, replay
+from app.commands import bench_record, common, demo, latency, live, replay
+from calibration import written_files
 from tests.support.live_run import simulated_rig
 from tests.support.simulated_session import write_simulated_session
 
@@ -26,9 +29,10 @@ def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object, **__: object) -> None:
         raise AssertionError("the run was started")
 
-    for command in (demo, live, replay):
+    for command in (demo, live, replay, bench_record, latency):
         monkeypatch.setattr(command, "run_rig", started)
     monkeypatch.setattr(common, "checkpoint_of", started)
+    monkeypatch.setattr(soak, "soak", started)
     monkeypatch.delenv("DISPLAY", raising=False)
 
 
@@ -57,6 +61,33 @@ def test_a_folder_that_cannot_be_written(
     assert main([*commands[command], *view, *flags]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert flags[1] in said
+
+
+@pytest.mark.parametrize(
+    "words", [["bench", "soak", "--log", "/proc/x/log"], ["bench", "record", "--folder", "/proc/x"]]
+)
+def test_so_of_benches(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr()
+    (said,) = told.err.splitlines()
+    assert words[-1] in said and not told.out
+
+
+def test_a_rig_in_which_no_latency_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(written_files.tempfile, "NamedTemporaryFile", refuse)
+    rig, led = simulated_rig(tmp_path / "rig.yaml", cameras=2), tmp_path / "brightness"
+    led.write_text("0\n")
+    measure = ["latency", str(rig), "--led", str(led)]
+    assert main(measure) != 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"usthand: {rig}") and "Read-only" in said and "`--no-write`" in said
+    with pytest.raises(AssertionError, match="was started"):
+        main([*measure, "--no-write"])
 
 
 @pytest.mark.parametrize("flag", ["--publish", "--events"])

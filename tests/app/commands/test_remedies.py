@@ -21,6 +21,8 @@ REACHED_BY = {
     "app/assembly/session_part.py": ["replay"],
     "app/batch": ["batch"],
     "app/bench": ["bench detector"],
+    "app/commands/bench_record.py": ["bench record"],
+    "app/commands/bench_soak.py": ["bench soak"],
     "app/commands/bench_viewer.py": ["bench viewer"],
     "app/commands/calibrate": ["calibrate"],
     "app/commands/bench.py": ["bench engines"],
