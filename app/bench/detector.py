@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.bench.detector_run import SETTLED_SETS
 from app.worker.statistics import rounded
 from calibration.errors import UserError
+from calibration.session import check_session
 from deploy.image_engines import engines_here
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,14 @@ _COSTS = ("first_hand_s", "first_hand_cpu_s", "memory_mb")
 def bench(session: Path, seconds: float, rounds: int, wheel_python: Path | None) -> dict:
     """The best of `rounds` rounds of each detector, in turn, how good it is, and each engine's ratio to the wheel's.
 
-    Raises UserError where no detector can be measured, or `wheel_python` cannot run the wheel.
+    Raises UserError where no detector can be measured, `wheel_python` cannot run the wheel, or the session is too
+    short.
     """
+    recorded = check_session(session)
+    frames = max(len(recorded.frame_times_ns(camera_id)) for camera_id in recorded.camera_ids)
+    if frames <= SETTLED_SETS:
+        raise UserError(f"{session}: {frames} frames of a camera, and a bench needs more than {SETTLED_SETS}. Give a "
+                        "longer recording.")  # fmt: skip
     kinds = [*(["wheel"] if wheel_python else []), *engines_here()]
     rows: dict[str, dict] = {}
     for _ in range(rounds):
@@ -36,7 +44,7 @@ def bench(session: Path, seconds: float, rounds: int, wheel_python: Path | None)
     result: dict = {"rows": [{name: _short(value) for name, value in row.items()} for row in rows.values()]}
     if "wheel" in rows:
         result["of_wheel"] = {
-            kind: {name: rounded(row[name] / rows["wheel"][name]) for name in _RATES}
+            kind: {name: _ratio(row[name], rows["wheel"][name]) for name in _RATES}
             | {"memory_mb": rounded(row["memory_mb"] - rows["wheel"]["memory_mb"])}
             | {"leave_one_out_px": _ratio(row["leave_one_out_px"], rows["wheel"]["leave_one_out_px"])}
             for kind, row in rows.items()

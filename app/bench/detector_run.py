@@ -20,7 +20,7 @@ from calibration.frames import FrameSet
 from calibration.rig import Rig
 from calibration.session import check_session
 
-_SETTLED_SETS = 30
+SETTLED_SETS = 30
 _KEPT_SETS = 60
 
 
@@ -48,7 +48,7 @@ def measure(kind: str, session_path: Path, seconds: float) -> dict:
         if estimate.hands and first_hand["first_hand_s"] is None:
             first_hand["first_hand_s"] = time.time() - psutil.Process().create_time()
             first_hand["first_hand_cpu_s"] = time.process_time()
-        if index < _SETTLED_SETS:
+        if index < SETTLED_SETS:
             memory_mb = psutil.Process().memory_info().rss / 1e6
         elif len(kept) < _KEPT_SETS:
             kept.append(frame_set)

@@ -12,6 +12,7 @@ from app.estimators.multiview.estimator import MultiViewEstimator
 from app.estimators.multiview.simulated import SimulatedDetector
 from app.worker.look_ahead import LookAhead, LookAheadSettings
 from app.worker.statistics import rounded
+from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
 from calibration.hand import FINGER_JOINTS, JOINTS, Side
 from models.data.hand_sequence import label_std
@@ -97,8 +98,13 @@ class LabelDetector:
 
 
 def bench(people: int, seconds: float, each: Callable[[], object] = lambda: None) -> dict:
-    """Errors of fingertips in millimetres, means over all hands; `each` is called after each person."""
+    """Errors of fingertips in millimetres, means over all hands; `each` is called after each person.
+
+    Raises UserError where the motion is over before it is known.
+    """
     sets = round(seconds * FPS)
+    if sets <= _SETTLED:
+        raise UserError(f"`--seconds {seconds:g}`: a hand's motion is known after {_SETTLED / FPS:g} s. Give more.")
     result = {"people": people, "seconds": seconds, "fps": FPS, "views": len(_RIG.cameras)}
     for grade in ("moderate labels", "simulated detector"):
         errors = _Errors()

@@ -172,7 +172,6 @@ def run_engines(args: argparse.Namespace) -> int:
 def run_detector(args: argparse.Namespace) -> int:
     from app.bench.detector import bench
 
-    check_session(args.session)
     result = bench(args.session, args.seconds, args.rounds, args.wheel_python)
     print(f"{'':14} {'crops/s':>15} {'sets/s':>15} {'first hand s':>15} memory MB   (in brackets: of processor time)")
     for row in result["rows"]:
@@ -191,7 +190,7 @@ def run_detector(args: argparse.Namespace) -> int:
         )
     for kind, of in result.get("of_wheel", {}).items():
         rates = ", ".join(
-            f"{of[f'{what}_per_s']:g} ({of[f'{what}_per_cpu_s']:g}) times the {what}" for what in ("crops", "sets")
+            f"{of[f'{what}_per_s']} ({of[f'{what}_per_cpu_s']}) times the {what}" for what in ("crops", "sets")
         )
         print(f"{kind}: {rates} of the wheel, {of['memory_mb']:+g} MB, leave-one-out {of['leave_one_out_px']} of its")
     if args.json:

@@ -1,12 +1,48 @@
 """The bench of hand detection: each engine in a process of its own, and what is said where there is no wheel."""
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from app.bench import detector
+from app.bench.detector import bench
+from calibration.errors import UserError
+from calibration.session import write_session
 from deploy.image_engines import engines_here
+from models.simulation.simulated_rig import ring_rig
 from tests.support.live_run import last_json, usthand
+
+
+def recorded(path: Path, write_video: Callable[..., Path], frames: int) -> Path:
+    """A session in which nothing is to be seen."""
+    rig = ring_rig(2, 160, 120)
+    for camera_id in rig.camera_ids:
+        write_video(path / f"{camera_id}.mp4", 160, 120, frames)
+    rig = replace(rig, cameras=tuple(replace(camera, source=None) for camera in rig.cameras))
+    times_ns = 10**9 + np.arange(frames) * 33_333_333
+    videos = {camera_id: f"{camera_id}.mp4" for camera_id in rig.camera_ids}
+    return write_session(path, rig, videos, dict.fromkeys(rig.camera_ids, times_ns)).path
+
+
+def test_a_recording_without_enough_sets_is_refused(tmp_path: Path, write_video: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="30 frames of a camera"):
+        bench(recorded(tmp_path / "short", write_video, 30), 0.1, 1, None)
+
+
+def test_a_recording_without_hands_is_compared_with_the_wheel(
+    tmp_path: Path, write_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"crops_per_s": 0.0, "crops_per_cpu_s": 0.0, "sets_per_s": 20.0, "sets_per_cpu_s": 10.0, "memory_mb": 200.0}
+    none = dict.fromkeys(("first_hand_s", "first_hand_cpu_s", "leave_one_out_px"))
+    monkeypatch.setattr(detector, "engines_here", lambda: ["openvino"])
+    monkeypatch.setattr(detector, "_run", lambda _, kind, *__: {"kind": kind, **row, **none})
+    result = bench(recorded(tmp_path / "dark", write_video, 31), 0.1, 1, Path("python"))
+    of = result["of_wheel"]["openvino"]
+    assert of["sets_per_s"] == 1.0 and of["crops_per_s"] is None
 
 
 @pytest.fixture(scope="module")

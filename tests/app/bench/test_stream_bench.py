@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app.bench import streams
+from app.bench import predict, streams
 from app.run.supervisor import Outcome
 from app.transport.sockets import Publisher
 from calibration.errors import UserError
@@ -65,6 +65,11 @@ def test_a_bench_of_streams_ends_when_it_is_told_to(monkeypatch: pytest.MonkeyPa
         streams._measure(publisher, receiver, 100, 1000.0)
     publisher.close()
     assert receiver.sets == 2
+
+
+def test_a_motion_that_is_over_before_it_is_known_is_refused() -> None:
+    with pytest.raises(UserError, match=r"`--seconds 0\.5`: .* after 0\.5 s"):
+        predict.bench(1, 0.5)
 
 
 @pytest.mark.parametrize("told_to_end", [True, False])
