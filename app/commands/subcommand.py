@@ -17,6 +17,9 @@ class CommandParser(argparse.ArgumentParser):
         return parsed, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action.choices, range) and value not in action.choices:
+            ends = f"{action.choices[0]} to {action.choices[-1]}"  # not each: of pixels there are thousands
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {ends})")
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:

@@ -128,3 +128,19 @@ def test_of_a_damaged_video_there_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "cam_0.mp4: cannot be read as a video" in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["bench", "load", "--width", "32"], "--width: invalid choice: 32 (choose from 160 to 4096)"),
+        (["bench", "hand", "--frames", "0"], "--frames: invalid choice: 0 (choose from 1 to 100000)"),
+        (["live", "rig.yaml", "--hands", "9"], "--hands: invalid choice: 9 (choose from 1 to 8)"),
+    ],
+)
+def test_of_a_number_that_is_out_of_its_range_the_ends_are_said(
+    typed: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(typed)
+    assert ended.value.code == 2 and capsys.readouterr().err.rstrip().endswith(says)
