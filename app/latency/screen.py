@@ -65,7 +65,7 @@ class LatencyScreen:
 
 
 def display_period_ms() -> float | None:
-    """Of the fastest display that is on, as xrandr tells; None where it does not."""
+    """Of the slowest display that is on, as xrandr tells, for the window may be on any; None where it does not."""
     program = shutil.which("xrandr")
     if program is None:
         return None
@@ -74,6 +74,6 @@ def display_period_ms() -> float | None:
             [program, "--current"], capture_output=True, text=True, timeout=_QUERY_S, check=False
         ).stdout
         rates = [float(rate) for rate in re.findall(r"(\d+\.\d+)\*", told)]
-        if rates and 10 < max(rates) < 1000:
-            return 1e3 / max(rates)
+        if rates and 10 < min(rates) < 1000:
+            return 1e3 / min(rates)
     return None

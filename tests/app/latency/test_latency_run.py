@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from app.bench.virtual_display import virtual_display
+from app.latency.screen import display_period_ms
 from app.sources.screen import VirtualScreen
 from app.sources.source import SourceError
 from calibration.rig import read_rig
@@ -79,3 +80,18 @@ def test_a_file_that_is_no_virtual_screen_is_refused(tmp_path: Path, content: by
         (tmp_path / "screen").write_bytes(content)
     with pytest.raises(SourceError, match="Xvfb"):
         VirtualScreen(str(tmp_path / "screen"))
+
+
+def test_of_two_displays_the_slower_ones_period_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window may be on either: a code that stays for less than a period would not be seen, but be reckoned with."""
+    told = (
+        "DP-1 connected primary 2560x1440+0+0\n   2560x1440    143.97*+  59.95  \n"
+        "HDMI-1 connected 3840x2160+2560+0\n   3840x2160     30.00*+  29.97  \n   1920x1080     60.00  \n"
+    )
+    program = tmp_path / "xrandr"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{told}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert display_period_ms() == pytest.approx(1e3 / 30)
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert display_period_ms() is None
