@@ -8,16 +8,20 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
 
+from app.run.settings import socket_base
 from app.transport.messages import CameraStatus, FrameHeader
 from app.transport.ring import RingReader, RingWriter
 from app.transport.sockets import HEADER_BACKLOG, Publisher, Subscriber, ipc_address, wait
 from app.worker.statistics import Quantiles, rounded
+from calibration.errors import UserError
 
 HEIGHT, WIDTH = 720, 1280
 FRAME_BYTES = HEIGHT * WIDTH * 3
@@ -44,10 +48,13 @@ class Measured:
 
 
 def measure(path: str, producers: int, seconds: float, fps: float | None = None) -> Measured:
-    """Move frames of `producers` processes along `path` for `seconds`; `fps` paces each, None is saturation."""
+    """Move frames of `producers` processes along `path` for `seconds`; `fps` paces each, None is saturation.
+
+    Raises UserError where a producer does not begin.
+    """
     context = multiprocessing.get_context("spawn")
     results: Queue = context.Queue()
-    with tempfile.TemporaryDirectory(prefix="usthand-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="usthand-bench-", dir=socket_base()) as folder:
         start_at = time.monotonic() + _START_S + 0.4 * producers
         processes = [
             context.Process(target=_produce, args=(path, folder, number, start_at, seconds, fps, results), daemon=True)
@@ -55,7 +62,7 @@ def measure(path: str, producers: int, seconds: float, fps: float | None = None)
         ]
         for process in processes:
             process.start()
-        consumer = _Consumer(path, Path(folder), producers) if path != "memcpy" else None
+        consumer = _Consumer(path, Path(folder), processes) if path != "memcpy" else None
         if consumer is not None:
             consumer.run(start_at + seconds)
         sent, cpu_s, spans = zip(*(results.get(timeout=seconds + 60) for _ in processes), strict=True)
@@ -79,10 +86,12 @@ def measure(path: str, producers: int, seconds: float, fps: float | None = None)
 class _Consumer:
     """Takes every frame, checks that it is whole, and notes how old it is."""
 
-    def __init__(self, path: str, folder: Path, producers: int) -> None:
+    def __init__(self, path: str, folder: Path, producers: Sequence[BaseProcess]) -> None:
         self._subscriber = Subscriber(HEADER_BACKLOG if path == "ring" else _PAYLOAD_BACKLOG)
-        addresses = [folder / f"address-{number}" for number in range(producers)]
+        addresses = [folder / f"address-{number}" for number in range(len(producers))]
         while not all(address.exists() for address in addresses):
+            if not all(each.is_alive() for each in producers):
+                raise UserError(f"{path}: a producer ended before it began, for the reason above.")
             time.sleep(0.01)
         for address in addresses:
             self._subscriber.connect(address.read_text())

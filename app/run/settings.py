@@ -25,7 +25,7 @@ Overlap = Literal["auto", "on", "off"]
 OVERLAP: tuple[Overlap, ...] = get_args(Overlap)
 MOST_HANDS = 8
 _PREFIX = "usthand-"
-# The kernel takes socket paths of up to 107 characters.
+# The kernel takes socket paths of up to 107 bytes.
 _LONGEST_BASE = 60
 _YOUNG_S = 60.0
 
@@ -120,8 +120,7 @@ class RunFolder:
 @contextlib.contextmanager
 def run_folder(rig: Rig, settings: RunSettings):
     """Make a run's folder with its files; yields RunFolder. Removed at the end, and with it all sockets."""
-    bases = _bases()
-    base = next((base for base in bases if os.access(base, os.W_OK) and len(str(base)) <= _LONGEST_BASE), bases[-1])
+    base = socket_base()
     _sweep(base)
     path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=base))
     lock = os.open(path, os.O_RDONLY)
@@ -140,6 +139,13 @@ def run_folders() -> list[Path]:
     """Those of this user's runs, which may have ended."""
     found = {path for base in _bases() for path in base.glob(f"{_PREFIX}{os.getuid()}-*")}
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
+def socket_base() -> Path:
+    """Where folders with sockets in them can be made: it may be written to, and its name is short enough."""
+    bases = _bases()
+    fitting = (base for base in bases if os.access(base, os.W_OK) and len(os.fsencode(base)) <= _LONGEST_BASE)
+    return next(fitting, bases[-1])
 
 
 def _bases() -> list[Path]:

@@ -8,7 +8,6 @@ import json
 import os
 import select
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,7 +15,7 @@ from typing import Literal, get_args
 from app.bench.soak.faults import start_hostile_peer
 from app.bench.soak.observer import Observer
 from app.bench.soak.processes import cpu_s
-from app.bench.soak.rig_run import ChaosRun
+from app.bench.soak.rig_run import ChaosRun, temporary_folder
 from app.transport.keys import Keys
 from app.transport.sockets import Subscriber, wait
 from app.worker.statistics import rounded
@@ -33,7 +32,7 @@ def bench(cameras: int, fps: float, per_s: float, seconds: float) -> dict:
 
     The three come in turn, there and back, as the machine may get busier. Raises UserError where the run does not
     begin."""
-    with tempfile.TemporaryDirectory(prefix="uh-") as folder:
+    with temporary_folder() as folder:
         run = ChaosRun(Path(folder), cameras, fps, records=False)
         unread = Subscriber(1, Keys(run.keys))
         try:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,14 @@ from models.simulation.simulated_rig import ring_rig
 WIDTH, HEIGHT = 320, 240
 _ENDS_S = 60.0
 _ASKED_S = 5.0
+# In bytes: the run's own folder is made below it, as in `socket_base`.
+_LONGEST_PLACE = 40
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory:
+    """For a ChaosRun: in /tmp, where the place for temporary files has a long name."""
+    place = tempfile.gettempdir()
+    return tempfile.TemporaryDirectory(prefix="uh-", dir=place if len(os.fsencode(place)) <= _LONGEST_PLACE else "/tmp")
 
 
 class ChaosRun:

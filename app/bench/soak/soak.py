@@ -1,6 +1,5 @@
 """Chaos over a running rig, and what came of it: sets lost by cause, time to recover by kind, growth of processes."""
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from app.bench.soak.faults import do, recovered_otherwise
 from app.bench.soak.growth import Growth
 from app.bench.soak.observer import Observer
-from app.bench.soak.rig_run import ChaosRun
+from app.bench.soak.rig_run import ChaosRun, temporary_folder
 from app.bench.soak.schedule import KINDS, OF_WORKER, ChaosEvent, chaos
 from app.worker.statistics import rounded
 from calibration.errors import UserError
@@ -53,7 +52,7 @@ def soak(
 ) -> dict:
     """Run it; `told` hears of each fault, and `log` gets what the run said. Raises UserError where the run does not
     begin."""
-    with tempfile.TemporaryDirectory(prefix="uh-") as folder:
+    with temporary_folder() as folder:
         run = ChaosRun(Path(folder), cameras, settings.fps)
         growth, faults = Growth(), []
         try:

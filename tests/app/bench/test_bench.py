@@ -1,8 +1,12 @@
 """`usthand bench`: that it measures what it says; the speeds themselves are not asserted."""
 
+import multiprocessing
+
 import pytest
 
+from app.bench import transport
 from calibration.board.board import write_board
+from calibration.errors import UserError
 from tests.support.board_images import REAL_CHARUCO
 from tests.support.live_run import last_json, usthand
 
@@ -22,6 +26,14 @@ def test_transport_moves_every_paced_frame_and_compares_with_memcpy():
     assert paced["lost"] == 0
     assert paced["fps"] == pytest.approx(20, rel=0.2)
     assert 0 < paced["latency_p50_ms"] <= paced["latency_p99_ms"]
+
+
+def test_a_producer_that_ends_before_it_begins_is_said(tmp_path):
+    producer = multiprocessing.get_context("spawn").Process(target=print)
+    producer.start()
+    producer.join()
+    with pytest.raises(UserError, match="ended before it began"):
+        transport._Consumer("ring", tmp_path, [producer])
 
 
 @pytest.mark.slow
