@@ -3,11 +3,14 @@
 import time
 from collections.abc import Sequence
 
+import psutil
+
 from app.assembly.recorded_sets import recorded_sets
 from app.estimators import make_estimator
 from app.estimators.detection import Detection, Detector, Region
 from app.estimators.multiview.estimator import MultiViewEstimator
 from app.worker.statistics import Quantiles, rounded
+from calibration.errors import UserError
 from calibration.frames import Frame, FrameSet
 from calibration.rig import Rig
 from calibration.session import Session
@@ -32,7 +35,16 @@ class _RecordingDetector:
 
 
 def read_sets(session: Session, rig: Rig, phases_ns: dict[str, int] | None) -> list[FrameSet]:
-    """All frame sets of a session, decoded, in memory."""
+    """All frame sets of a session, decoded, in memory. Raises UserError where they do not fit."""
+    need = sum(
+        len(session.frame_times_ns(each.camera_id)) * each.camera.width * each.camera.height * 3 for each in rig.cameras
+    )
+    free = psutil.virtual_memory().available
+    if need > free:
+        raise UserError(
+            f"{session.path}: decoded, its images take {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
+            "free. Give a shorter recording."
+        )
     return list(recorded_sets(session, rig, phases_ns))
 
 

@@ -4,14 +4,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from app.bench import detector
+from app.assembly.recorded_sets import recorded_rig
+from app.bench import detector, live
 from app.bench.detector import bench
+from app.bench.live import read_sets
 from calibration.errors import UserError
-from calibration.session import write_session
+from calibration.session import check_session, write_session
 from deploy.image_engines import engines_here
 from models.simulation.simulated_rig import ring_rig
 from tests.support.live_run import last_json, usthand
@@ -43,6 +46,18 @@ def test_a_recording_without_hands_is_compared_with_the_wheel(
     result = bench(recorded(tmp_path / "dark", write_video, 31), 0.1, 1, Path("python"))
     of = result["of_wheel"]["openvino"]
     assert of["sets_per_s"] == 1.0 and of["crops_per_s"] is None
+
+
+def test_a_recording_whose_images_do_not_fit_into_memory_is_refused(
+    tmp_path: Path, write_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = check_session(recorded(tmp_path / "long", write_video, 20))
+    free = 2 * 20 * 160 * 120 * 3
+    monkeypatch.setattr(live.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    assert len(read_sets(session, recorded_rig(session), None)) == 20
+    free -= 1
+    with pytest.raises(UserError, match="long: decoded, its images take"):
+        read_sets(session, recorded_rig(session), None)
 
 
 @pytest.fixture(scope="module")
