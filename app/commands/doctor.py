@@ -13,6 +13,7 @@ from app.doctor.finding import Finding
 from app.run.logs import log_folder
 from calibration.cached_folder import user_cache
 from calibration.errors import UserError
+from calibration.written_files import check_can_write
 
 
 def add_parser(subparsers) -> None:
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("`--private` is of a bundle: give `--bundle OUT.zip` as well.")
     if args.bundle is not None and (args.bundle.suffix != ".zip" or not args.bundle.resolve().parent.is_dir()):
         raise UserError(f"`{args.bundle}`: give the name of a .zip file in a folder that is there.")
+    if args.bundle is not None:
+        check_can_write(args.bundle, f"`--bundle {args.bundle}`")
     port = args.port
     if args.listen is not None:
         port = _check_listen(args)

@@ -64,9 +64,14 @@ def test_a_folder_that_cannot_be_written(
 
 
 @pytest.mark.parametrize(
-    "words", [["bench", "soak", "--log", "/proc/x/log"], ["bench", "record", "--folder", "/proc/x"]]
+    "words",
+    [
+        ["bench", "soak", "--log", "/proc/x/log"],
+        ["bench", "record", "--folder", "/proc/x"],
+        ["doctor", "--bundle", "/proc/x.zip"],
+    ],
 )
-def test_so_of_benches(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_so_of_benches_and_of_a_bundle(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     told = capsys.readouterr()
     (said,) = told.err.splitlines()
