@@ -205,11 +205,11 @@ def read_cache(path: Path, truth: bool = False) -> tuple[CacheManifest, list[Sha
     return manifest, shards
 
 
-def read_beside(folder: Path, program: str, pictures: int, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
+def read_beside(folder: Path, again: str, pictures: int, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
     """Arrays (R, A, *shape) by the names of `shapes` that a program keeps beside a shard of R pictures.
 
-    The first is memory-mapped; where it is missing, the program makes all of them. Raises UserError where one is
-    missing, damaged or has another shape.
+    The first is memory-mapped; where it is missing, what is to be run `again` makes all of them. Raises UserError where
+    one is missing, damaged or has another shape.
     """
     arrays: list[np.ndarray] = []
     for name, shape in shapes.items():
@@ -221,8 +221,7 @@ def read_beside(folder: Path, program: str, pictures: int, shapes: dict[str, tup
                 raise ValueError(f"{array.shape} {array.dtype}, expected {expected}")
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{file}: damaged ({reason_of(error)}). Remove {folder / next(iter(shapes))}.npy and run "
-                f"python -m {program} WEIGHTS {folder.parent}"
+                f"{file}: damaged ({reason_of(error)}). Remove {folder / next(iter(shapes))}.npy and run {again}"
             ) from None
         arrays.append(array)
     return arrays

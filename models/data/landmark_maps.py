@@ -88,11 +88,15 @@ def _of_shard(
     return maps, answers
 
 
-def read_maps(folder: Path, pictures: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of a shard's R pictures: maps, memory-mapped, answers and variants. Raises UserError where they are damaged."""
+def read_maps(folder: Path, pictures: int, again: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a shard's R pictures: maps, memory-mapped, answers and variants.
+
+    Raises UserError where they are damaged, which says what is to be run `again`, by default this program.
+    """
+    again = again or f"python -m models.data.landmark_maps WEIGHTS {folder.parent}"
     side = IMAGE_PX // STRIDE
     shapes = {"maps": (CHANNELS[LEVEL], side, side), "map_answers": (65,), "map_variants": (3, 3)}
-    maps, answers, variants = read_beside(folder, "models.data.landmark_maps", pictures, shapes)
+    maps, answers, variants = read_beside(folder, again, pictures, shapes)
     return maps, answers, variants
 
 

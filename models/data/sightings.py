@@ -169,7 +169,8 @@ def read_sightings(folder: Path, pictures: int) -> tuple[np.ndarray, np.ndarray]
     if not (folder / "sightings.npy").exists():
         return None
     shapes = {"sightings": (SIGHTING,), "variants": (3, 3)}
-    sightings, variants = read_beside(folder, "models.data.sightings", pictures, shapes)
+    again = f"python -m models.data.sightings WEIGHTS {folder.parent}"
+    sightings, variants = read_beside(folder, again, pictures, shapes)
     return sightings, variants
 
 

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.programs import exit_code, finite
-from models.data.crop_cache import read_cache
-from models.data.landmark_maps import add_maps
+from models.data.crop_cache import read_cache, shard_folders
+from models.data.landmark_maps import add_maps, read_maps
 from models.files.npzfile import write_npz
 from models.network.checkpoint import read_tensors, write_tensors
 from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
@@ -48,11 +49,20 @@ class LookedAt:
     """
 
     def __init__(self, cache: Path) -> None:
+        """Raises UserError for maps that are damaged, or that another program made of the cache."""
         _, shards = read_cache(cache)
-        folders = sorted(cache.glob("shard_*"))
-        self.maps = [np.load(folder / "maps.npy", mmap_mode="r") for folder in folders]
-        self.answers = np.concatenate([np.load(folder / "map_answers.npy") for folder in folders])
-        self.affine = np.concatenate([np.load(folder / "map_variants.npy") for folder in folders]).astype(np.float64)
+        looked = [
+            read_maps(folder, len(shard.crops_rgb), "this again")
+            for folder, shard in zip(shard_folders(cache), shards, strict=True)
+        ]
+        self.maps = [maps for maps, _, _ in looked]
+        if any(maps.shape[1] != VARIANTS for maps in self.maps):
+            raise UserError(
+                f"{cache}: has maps of another number of variants than {VARIANTS}, as `python -m "
+                "models.data.landmark_maps` makes them. Remove its shard_*/maps.npy and run this again."
+            )
+        self.answers = np.concatenate([answers for _, answers, _ in looked])
+        self.affine = np.concatenate([affine for _, _, affine in looked]).astype(np.float64)
         self.labels_px = np.concatenate([shard.labels_px[: len(shard.crops_rgb)] for shard in shards])
         self.confidence = np.concatenate([shard.label_confidence[: len(shard.crops_rgb)] for shard in shards])
         self.place = [(number, row) for number, maps in enumerate(self.maps) for row in range(len(maps))]

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.data.crop_cache import CacheManifest, single_crops, write_manifest, write_shard
+from models.data.landmark_maps import add_maps
 from models.network.checkpoint import load_checkpoint
 from models.network.landmark_net import LandmarkNet, read_landmark_net
 from models.training import adapt, put_landmarks
-from models.training.adapt import learning_of
+from models.training.adapt import VARIANTS, learning_of
 
 SIDE_PX, CROPS = 280, 4
 SHIFT_PX = 20.0
@@ -74,6 +75,28 @@ def test_only_late_blocks_and_the_head_learn_and_held_out_crops_teach_nothing(tm
         # The middle 224 of 280 pixels, as they are.
         plain = read_landmark_net(weights)(torch.from_numpy(pixels[:, 28:-28, 28:-28].copy())).image[..., :2].numpy()
     assert points["points_px"][0] == pytest.approx(plain + 28, abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["maps", "map_answers", "map_variants"])
+def test_damaged_maps_are_named_and_made_again(tmp_path, weights, monkeypatch, capsys, name: str) -> None:
+    cache = make_cache(tmp_path / "cache", taught=CROPS)
+    given = words(cache, tmp_path / "out", weights, "--steps", 1)
+    folder = cache / "shard_00000"
+    add_maps(cache, read_landmark_net(weights), VARIANTS, plain=True)
+    (folder / f"{name}.npy").write_bytes(b"")
+    assert run(monkeypatch, adapt, *given) == 2
+    said = capsys.readouterr().err
+    assert f"{name}.npy: damaged" in said and f"Remove {folder / 'maps.npy'} and run this again" in said
+    (folder / "maps.npy").unlink()
+    assert run(monkeypatch, adapt, *given) == 0
+
+
+def test_maps_that_another_program_made_are_refused(tmp_path, weights, monkeypatch, capsys) -> None:
+    """Their first variant is a worse picture, too, and would be taken for the crop as it is."""
+    cache = make_cache(tmp_path / "cache", taught=CROPS)
+    add_maps(cache, read_landmark_net(weights))
+    assert run(monkeypatch, adapt, *words(cache, tmp_path / "out", weights, "--steps", 1)) == 2
+    assert "maps.npy and run this again." in capsys.readouterr().err
 
 
 @pytest.fixture
