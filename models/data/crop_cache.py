@@ -119,6 +119,16 @@ def join(shards: list[Shard]) -> Shard:
     return Shard(**values)
 
 
+def check_new(path: Path) -> None:
+    """Raises UserError where there is a crop cache already, or what is left of one whose making was interrupted."""
+    if (path / "manifest.json").exists():
+        raise UserError(f"{path}: is a crop cache already. Give a new directory, or remove it.")
+    if shard_folders(path):
+        raise UserError(
+            f"{path}: holds part of a crop cache whose making was interrupted. Remove it, or give a new directory."
+        )
+
+
 def write_manifest(path: Path, manifest: CacheManifest) -> None:
     """Write `manifest.json` atomically, for a person to read as well."""
     write_atomic(path / "manifest.json", json.dumps(msgspec.to_builtins(manifest), indent=2).encode())

@@ -6,6 +6,7 @@ labels, from which it is learned what is no hand: arms, faces, furniture (models
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,13 @@ from calibration.errors import UserError
 from calibration.hand import JOINTS
 from calibration.programs import exit_code
 from calibration.session import Session, check_session
-from models.data.crop_cache import MARGIN, CacheManifest, single_crops, write_manifest, write_shard
+from models.data.crop_cache import MARGIN, CacheManifest, check_new, single_crops, write_manifest, write_shard
 from models.files.labels import Labels, read_labels
 from models.hand.upright import Square, square_around
 
 _CACHED_PX = 280
 _OF_IMAGE = 3
+_SHARD = 2048  # crops, which are held in memory
 _TRIES = 40
 _MOST_OUTSIDE = 0.2
 """Of a crop may lie outside of the image: a hand's at the border does, too."""
@@ -81,14 +83,16 @@ def _draw(
 
 def cache_elsewhere(path: Path, out: Path) -> int:
     """Write the cache; returns how many crops it has. Raises UserError where the session has no labels, or no room."""
+    check_new(out)
     session = check_session(path)
     labels = read_labels(session.path / "labels.npz", len(session.camera_ids))
-    crops = list(crops_elsewhere(session, labels))
-    if not crops:
+    crops, count = crops_elsewhere(session, labels), 0
+    for index, some in enumerate(iter(lambda: list(itertools.islice(crops, _SHARD)), [])):
+        unlabelled = np.zeros((len(some), JOINTS, 2)), np.zeros((len(some), JOINTS))
+        write_shard(out, index, single_crops(np.stack(some), *unlabelled))
+        count += len(some)
+    if not count:
         raise UserError(f"{path}: no image has room beside its hands. Give a session of a wider view.")
-    count = len(crops)
-    shard = single_crops(np.stack(crops), np.zeros((count, JOINTS, 2)), np.zeros((count, JOINTS)))
-    write_shard(out, 0, shard)
     write_manifest(out, CacheManifest(size_px=_CACHED_PX, views=1, source="elsewhere", definition=labels.definition))
     return count
 

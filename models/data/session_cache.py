@@ -13,7 +13,7 @@ from calibration.errors import UserError, pasted
 from calibration.found_files import hash_found
 from calibration.hand import JOINTS
 from calibration.session import Session, check_session, read_session
-from models.data.crop_cache import MARGIN, CacheManifest, Shard, join, write_manifest, write_shard
+from models.data.crop_cache import MARGIN, CacheManifest, Shard, check_new, join, write_manifest, write_shard
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
 from models.files.labels import Labels, read_labels
 from models.files.truth import Truth, read_truth
@@ -46,8 +46,7 @@ def cache_session(session_dir: Path, out: Path, size_px: int = 160, upright: boo
     truth = read_truth(truth_file, len(session.camera_ids)) if truth_file.is_file() else None
     if truth is not None and not set(truth.hands) <= {"left", "right"}:
         raise UserError(f"{session.path}: labels do not tell several people's hands apart. Take one person's session.")
-    if (out / "manifest.json").exists():
-        raise UserError(f"{out}: is a crop cache already. Give a new directory, or remove it.")
+    check_new(out)
     frames, times_ns = match_frames(session)
     hands = [(right, *_place_labels(session, labels, frames, right)) for right in (False, True)]
     images = _Videos(session)

@@ -1,12 +1,15 @@
 """Crops in which no hand is: where they lie, and which images they are of."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from models.data.crop_cache import MARGIN
-from models.data.elsewhere import crops_elsewhere
+from calibration.errors import UserError
+from models.data import elsewhere
+from models.data.crop_cache import MARGIN, read_cache
+from models.data.elsewhere import cache_elsewhere, crops_elsewhere
 from models.files.labels import Labels
 from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
 
@@ -58,3 +61,17 @@ def test_no_joint_is_in_them_and_no_image_lacks_a_hand(shift_ns: int) -> None:
         assert there.mean() > 0.7
         u, v = (inner[there][:, channel].astype(float) * size / 255 for channel, size in ((0, 639), (1, 479)))
         assert min(np.hypot(u - x, v - y).min() for middle in middles for x, y in HAND_PX + middle) > 4
+
+
+def test_crops_are_written_shard_by_shard_into_a_new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = [np.full((280, 280, 3), number, np.uint8) for number in range(5)]
+    session = SimpleNamespace(path=tmp_path, camera_ids=("cam_0",))
+    monkeypatch.setattr(elsewhere, "check_session", lambda path: session)
+    monkeypatch.setattr(elsewhere, "read_labels", lambda path, cameras: SimpleNamespace(definition="detector"))
+    monkeypatch.setattr(elsewhere, "crops_elsewhere", lambda session, labels: iter(crops))
+    monkeypatch.setattr(elsewhere, "_SHARD", 2)
+    assert cache_elsewhere(tmp_path, tmp_path / "out") == 5
+    shards = read_cache(tmp_path / "out")[1]
+    assert [shard.crops_rgb[:, 0, 0, 0].tolist() for shard in shards] == [[0, 1], [2, 3], [4]]
+    with pytest.raises(UserError, match="out: is a crop cache already"):
+        cache_elsewhere(tmp_path, tmp_path / "out")

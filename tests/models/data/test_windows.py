@@ -338,6 +338,14 @@ def test_a_shard_of_more_cameras_has_fewer_frames(labelled_session: Path, tmp_pa
     assert all(len(np.unique(shard.time_ns)) <= 6 for shard in shards)
 
 
+def test_what_is_left_of_an_interrupted_cache_is_named_before_the_work(labelled_session: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cache_session(labelled_session, out, 80)
+    (out / "manifest.json").unlink()
+    with pytest.raises(UserError, match="out: holds part of a crop cache whose making was interrupted"):
+        cache_session(labelled_session, out, 80)
+
+
 def test_a_session_is_cut_once_and_again_when_its_labels_change(labelled_session: Path) -> None:
     cache = cache_of(labelled_session)
     written = (cache / "manifest.json").stat().st_mtime_ns
