@@ -20,8 +20,12 @@ import cv2
 import numpy as np
 import torch
 
-from calibration.errors import UserError
-from models.data.crop_cache import MARGIN, CacheManifest, Shard, join, write_manifest, write_shard
+from calibration.errors import UserError, reason_of
+from calibration.hand import JOINTS
+from calibration.programs import exit_code
+from models.data.crop_cache import MARGIN, CacheManifest, Shard, check_new, join, write_manifest, write_shard
+from models.files.npyfile import read_npy
+from models.files.npzfile import read_npz
 from models.hand.upright import Square, square_around
 from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
 
@@ -33,6 +37,8 @@ _MOST_DISAGREEMENT = 0.04
 _LEAST_LOGIT = 3.0
 _DISTANCE_M, _CROP_M = 0.6, 0.22
 _SHARD = 400
+_LABELS = {"image": (), "keypoints_px": (JOINTS, 2), "handedness_mirrored_view": (), "disagreement": ()}
+_LABELS_ADVICE = f"Give a file with {', '.join(_LABELS)}, as MediaPipe found them."
 
 
 class _Reader:
@@ -73,9 +79,16 @@ class _Reader:
 
 
 def of_images(network: LandmarkNet, folder: Path, labels: Path, every: int) -> Iterator[Shard]:
-    """A shard of each image, which stays for five frames."""
-    with np.load(labels) as file:
-        known = {name: file[name] for name in ("image", "keypoints_px", "handedness_mirrored_view", "disagreement")}
+    """A shard of each image, which stays for five frames. Raises UserError for an image, or labels, that are none."""
+    known = read_npz(labels, "labels of photographs", _LABELS_ADVICE, _LABELS)
+    if missing := [name for name in _LABELS if name not in known]:
+        raise UserError(f"{labels}: no `{missing[0]}`. {_LABELS_ADVICE}")
+    count = known["image"].shape[:1]
+    for name, end in _LABELS.items():
+        if known[name].shape != (*count, *end):
+            raise UserError(
+                f"{labels}: `{name}` has shape {known[name].shape}, expected {(*count, *end)}. {_LABELS_ADVICE}"
+            )
     for number in np.flatnonzero(known["disagreement"] < _MOST_DISAGREEMENT)[::every]:
         path = folder / str(known["image"][number])
         image = cv2.imread(str(path))
@@ -90,8 +103,14 @@ def of_images(network: LandmarkNet, folder: Path, labels: Path, every: int) -> I
 
 
 def of_video(network: LandmarkNet, video: Path, keypoints_px: np.ndarray, right: bool, every: int) -> Iterator[Shard]:
-    """Shards of runs of frames, `every`-th each, in which the hand is followed from its first keypoints (21, 2)."""
-    capture, reader = cv2.VideoCapture(str(video)), _Reader(network, not right)
+    """Shards of runs of frames, `every`-th each, in which the hand is followed from its first keypoints (21, 2).
+
+    Raises UserError for a file that is no video.
+    """
+    capture = cv2.VideoCapture(str(video)) if video.is_file() else None
+    if capture is None or not capture.isOpened():
+        raise UserError(f"{video}: cannot be read as a video.")
+    reader = _Reader(network, not right)
     crops: list[np.ndarray] = []
     points: list[np.ndarray] = []
     number = 0
@@ -108,9 +127,12 @@ def of_video(network: LandmarkNet, video: Path, keypoints_px: np.ndarray, right:
         keypoints_px = found[0]
         crops.append(found[1])
         points.append(reader.to_cached(keypoints_px))
+        if len(crops) == _SHARD:
+            yield _shard(crops, points, still=False)
+            crops, points = [], []
     capture.release()
-    for start in range(0, len(crops), _SHARD):
-        yield _shard(crops[start : start + _SHARD], points[start : start + _SHARD], still=False)
+    if crops:
+        yield _shard(crops, points, still=False)
 
 
 def _shard(crops: list[np.ndarray], points: list[np.ndarray], still: bool) -> Shard:
@@ -133,7 +155,8 @@ def _shard(crops: list[np.ndarray], points: list[np.ndarray], still: bool) -> Sh
 
 
 def write(out: Path, shards: Iterator[Shard], source: str) -> int:
-    """The cache; returns how many crops it has."""
+    """The cache; returns how many crops it has. Raises UserError where no hand was found, or a cache is there."""
+    check_new(out)
     waiting: list[Shard] = []
     count = index = 0
     for shard in shards:
@@ -144,6 +167,8 @@ def write(out: Path, shards: Iterator[Shard], source: str) -> int:
     if waiting:
         write_shard(out, index, join(waiting))
         count += sum(len(each.crops_rgb) for each in waiting)
+    if not count:
+        raise UserError(f"{source}: no hand is found in it. Give pictures of a hand that fills a part of the image.")
     write_manifest(
         out,
         CacheManifest(size_px=_CACHED_PX, views=1, source="photos", definition="detector", settings={"photos": source}),
@@ -155,25 +180,44 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m models.data.photos")
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--video", type=Path)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--video", type=Path)
     parser.add_argument("--first", type=Path, help="of a video: keypoints (21, 2) of its first frame, a .npy file")
     parser.add_argument("--left", action="store_true", help="the video shows a left hand")
-    parser.add_argument("--images", type=Path)
+    source.add_argument("--images", type=Path)
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--every", type=int, default=1)
     args = parser.parse_args()
-    try:
-        network = read_landmark_net(args.weights)
-        if args.video:
-            shards = of_video(network, args.video, np.load(args.first), not args.left, args.every)
-        else:
-            shards = of_images(network, args.images, args.labels, args.every)
-        count = write(args.out, shards, (args.video or args.images).name)
-    except UserError as error:
-        sys.stderr.write(f"usthand: {error}\n")
-        return 2
+    if args.every < 1:
+        parser.error(f"--every {args.every}: 1 or more")
+    for given, needed in (("video", "first"), ("images", "labels")):
+        if getattr(args, given) and not getattr(args, needed):
+            parser.error(f"--{given} needs --{needed}")
+    return exit_code(lambda: run(args), place=args.out)
+
+
+def run(args: argparse.Namespace) -> int:
+    network = read_landmark_net(args.weights)
+    if args.video:
+        shards = of_video(network, args.video, _first_keypoints_px(args.first), not args.left, args.every)
+    else:
+        shards = of_images(network, args.images, args.labels, args.every)
+    count = write(args.out, shards, (args.video or args.images).name)
     sys.stdout.write(f"{args.out}: {count} crops\n")
     return 0
+
+
+def _first_keypoints_px(path: Path) -> np.ndarray:
+    """(21, 2). Raises UserError where the file has no such array."""
+    try:
+        keypoints_px = read_npy(path)
+        if keypoints_px.shape != (JOINTS, 2) or not np.isfinite(keypoints_px).all():
+            raise ValueError(f"{keypoints_px.shape}, expected {(JOINTS, 2)} finite numbers")
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: no keypoints ({reason_of(error)}). Give a .npy file with those of the video's first frame."
+        ) from None
+    return keypoints_px.astype(np.float64)
 
 
 if __name__ == "__main__":
