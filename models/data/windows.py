@@ -59,8 +59,9 @@ class WindowDataset(Dataset):
     Frame T - 1 is the newest. Views and frames that are absent hold zeros, and False in the masks. V is the key's
     number of views, else `views`, else the most that a cache has and the network takes. With fewer views than a cache
     has they are drawn at random. Labels and truth are in the `definition` asked for (models/hand/definition.py); where
-    that is not the cache's own, the labels are what all views' agree on. A cache of single views gives windows of one
-    view. Raises UserError for a cache that is none, holds no window, or lacks its sightings.
+    that is not the cache's own, the labels are what all views' agree on. With None both are as in the cache, labels
+    in its `labels_definition`. A cache of single views gives windows of one view. Raises UserError for a cache that is
+    none, holds no window, or lacks its sightings.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class WindowDataset(Dataset):
         unseen: bool = False,
         fused: bool = False,
         sightings: bool = False,
-        definition: Definition = "anatomical",
+        definition: Definition | None = "anatomical",
     ) -> None:
         self.size_px, self.frames, self.augmentation, self.truth, self.seed = size_px, frames, augmentation, truth, seed
         self.unseen = unseen
@@ -86,7 +87,10 @@ class WindowDataset(Dataset):
             manifest, shards = read_cache(cache, truth) if isinstance(cache, Path) else cache
             if sightings and isinstance(cache, Path):
                 self._sightings += _read_all_sightings(cache, shards)
-            for shard in (in_definition(each, manifest.definition, definition) for each in shards):
+            if definition is not None:
+                shards = [in_definition(each, manifest.definition, definition) for each in shards]
+            self.labels_definition: Definition = definition or manifest.definition
+            for shard in shards:
                 newest = _newest_frames(shard, frames, 1 if manifest.views == 1 else 2)
                 windows.append(np.stack([np.full(len(newest), len(self._shards)), newest], axis=1))
                 self._shards.append((shard, manifest.size_px, manifest.margin))

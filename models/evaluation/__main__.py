@@ -63,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
     size = network.config
     cache = cache_of(path, round(size.crop_px * MARGIN), size.landmarks)
     check_upright(cache, size.landmarks)
-    data = WindowDataset([cache], size.crop_px, size.frames, truth=True)
+    # Labels as they are: made those of another definition, each would be what all views say, also of two.
+    data = WindowDataset([cache], size.crop_px, size.frames, truth=True, definition=None)
     if args.labels:
+        data.labels_definition = "anatomical"
         data.change_shards(lambda number, shard: relabel(shard, GRADES[args.labels], args.seed + number))
     evaluation = evaluate(network, data, args.windows, args.views, args.seed)
     provenance: dict[str, Any] = {

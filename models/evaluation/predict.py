@@ -59,7 +59,7 @@ def predict(network: UstHand, data: WindowDataset, numbers: np.ndarray, views: i
     keys = [(int(number), 0, views) for number in numbers]
     loader = DataLoader(data, batch_sampler=list(_chunks(keys)), num_workers=workers)  # type: ignore[arg-type]
     latents = draw_latents(network.config, 1, views, _SEED)
-    parts = [_predict_batch(network, batch, latents) for batch in loader]
+    parts = [_predict_batch(network, batch, latents, data.labels_definition) for batch in loader]
     joints = {name: _concatenated([part["joints"][name] for part in parts]) for name in OF_THE_NETWORK}
     joined = {name: _concatenated([part[name] for part in parts]) for name in parts[0] if name != "joints"}
     given_m = _as_hands(data, numbers, joined)
@@ -75,7 +75,7 @@ def predict(network: UstHand, data: WindowDataset, numbers: np.ndarray, views: i
     )
 
 
-def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) -> dict:
+def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor, of_labels: Definition) -> dict:
     count, crop_px = len(batch["crops_rgb"]), network.config.crop_px
     names = ("crops_rgb", "P_crop", "view_mask", "origins_m", "frame_mask")
     out = network(*(batch[name] for name in names), latents.expand(count, -1, -1, -1))
@@ -93,12 +93,12 @@ def _predict_batch(network: UstHand, batch: dict[str, Tensor], latents: Tensor) 
         "dlt_heatmaps": _converted(
             _dlt(stage1["keypoints_px"], stage1["confidence"] * mask[..., None], P, crop_px), definition, "anatomical"
         ),
-        "dlt_labels": _dlt(labels_px, trust, P, crop_px),
+        "dlt_labels": _converted(_dlt(labels_px, trust, P, crop_px), of_labels, "anatomical"),
     }
     seen_px = _projected(_converted(truth, "anatomical", definition), P, mask)
-    truth_px = _projected(truth, P, mask)
+    labelled_px = _projected(_converted(truth, "anatomical", of_labels), P, mask)
     keypoint = (stage1["keypoints_px"] - seen_px).norm(dim=-1) / crop_px
-    label = (labels_px - truth_px).norm(dim=-1) / crop_px
+    label = (labels_px - labelled_px).norm(dim=-1) / crop_px
     return {
         "joints": joints,
         "truth": truth,

@@ -5,12 +5,14 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from calibration.errors import UserError
-from models.data.crop_cache import read_cache
+from models.data.crop_cache import read_cache, write_manifest, write_shard
+from models.data.fused_labels import in_definition
 from models.data.generate import GenerateSettings, generate
 from models.data.relabel import relabel
 from models.data.windows import WindowDataset
@@ -66,6 +68,30 @@ def test_labels_of_another_grade_are_on_the_same_crops(cache):
     assert np.median(off) > 1
     again = relabel(shard, GRADES["noisy"], 3)
     assert np.array_equal(again.labels_px, noisy.labels_px)
+
+
+def test_the_dlt_of_a_detectors_labels_is_of_the_views_that_a_window_has(
+    cache, checkpoint, tmp_path, monkeypatch, capsys
+):
+    """Labels of the detector's definition are moved after they are triangulated: before, all views would have a say."""
+    manifest, (plain,) = read_cache(cache, truth=True)
+    moved = in_definition(relabel(plain, GRADES["perfect"], 0), "anatomical", "detector")
+    exact = replace(moved, joints_m=plain.joints_m)
+    noise_px = np.random.default_rng(0).normal(0, 3.0, exact.labels_px.shape).astype(np.float32)
+    errors = {}
+    for name, shard in (("exact", exact), ("noisy", replace(exact, labels_px=exact.labels_px + noise_px))):
+        write_shard(tmp_path / name, 0, shard)
+        write_manifest(tmp_path / name, msgspec.structs.replace(manifest, definition="detector"))
+        for views in (2, 4):
+            words = "--checkpoint", checkpoint, "--data", tmp_path / name, "--views", views, "--json"
+            assert command(monkeypatch, *words) == 0
+            said = json.loads(capsys.readouterr().out.splitlines()[-1])
+            assert said["windows_compared"] > 10
+            errors[name, views] = said["methods"]["dlt_labels"]["mpjpe_mm"]
+            assert name == "noisy" or said["label_error_of_crop"]["p90"] < 0.001
+    # To the detector's definition and back.
+    assert errors["exact", 4] < 2 and errors["exact", 2] == pytest.approx(errors["exact", 4], abs=0.05)
+    assert errors["noisy", 2] > 1.3 * errors["noisy", 4]
 
 
 def test_the_dlt_of_perfect_labels_is_the_truth_with_any_number_of_views(cache):
