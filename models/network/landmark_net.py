@@ -7,17 +7,19 @@ With its weights, which models/tools/landmark_weights.py reads, the module gives
 pixels wide.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from calibration.errors import UserError
 from calibration.hand import JOINTS
+from calibration.written_files import write_atomic
 from models.network.config import NetworkConfig
 from models.network.heatmap_head import HeatmapHead
 
@@ -157,6 +159,11 @@ class SameConv2d(nn.Conv2d):
         if self.after:
             x = functional.pad(x, (0, self.after, 0, self.after))
         return super().forward(x)
+
+
+def write_landmark_net(path: Path, state: Mapping[str, Tensor]) -> None:
+    """A file of weights as `read_landmark_net` takes, atomically. Raises OSError, which names the file."""
+    write_atomic(path, save({name: value.contiguous() for name, value in state.items()}))
 
 
 def read_landmark_net(path: Path) -> LandmarkNet:

@@ -11,10 +11,9 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from safetensors.torch import save_file
 from torch import Tensor
 
-from models.network.landmark_net import LandmarkNet
+from models.network.landmark_net import LandmarkNet, write_landmark_net
 from models.weights import mediapipe_model
 
 _HEADS = {"image": "landmarks", "presence": "presence", "right": "handedness", "world": "world_landmarks"}
@@ -41,7 +40,7 @@ def main() -> int:
         sys.stderr.write("usage: python -m models.tools.landmark_weights OUT\n")
         return 2
     state = read_onnx(mediapipe_model("hand_landmark"))
-    save_file({name: value.half().contiguous() for name, value in state.items()}, sys.argv[1])
+    write_landmark_net(Path(sys.argv[1]), {name: value.half() for name, value in state.items()})
     return 0
 
 

@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from calibration.errors import UserError
@@ -38,7 +37,14 @@ from models.data.session_cache import cache_of
 from models.data.sightings import draw_variants, variant_image
 from models.evaluation.withheld_points import withheld_distances_px
 from models.network.heatmap_head import HeatmapHead
-from models.network.landmark_net import CHANNELS, IMAGE_PX, HeatmapLandmarkNet, LandmarkNet, read_landmark_net
+from models.network.landmark_net import (
+    CHANNELS,
+    IMAGE_PX,
+    HeatmapLandmarkNet,
+    LandmarkNet,
+    read_landmark_net,
+    write_landmark_net,
+)
 from models.network.losses import LabelBatch, heatmap_loss, position_loss
 from models.training.config import LossConfig
 
@@ -242,7 +248,7 @@ def _train_both(network: LandmarkNet, args: argparse.Namespace, files: dict[str,
         whole.load_state_dict(network.state_dict(), strict=False)
         log.info("%s:", name)
         train(whole.heatmap_head, teaches[name], args.steps, args.batch, args.learning_rate, args.seed)
-        save_file({key: value.contiguous() for key, value in whole.state_dict().items()}, file)
+        write_landmark_net(file, whole.state_dict())
 
 
 def main() -> int:

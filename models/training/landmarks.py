@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +25,7 @@ from calibration.programs import exit_code, finite
 from models.data.crop_cache import read_cache, shard_folders
 from models.data.fused_labels import in_definition
 from models.data.landmark_maps import read_maps
-from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
+from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net, write_landmark_net
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,10 @@ _LOG_EVERY = 50
 
 
 class Maps:
-    """The maps of a cache, with the points (R, A, 21, 2) that are to be found in them; only wholly labelled crops."""
+    """The maps of a cache, with the points (R, A, 21, 2) that are to be found in them; only wholly labelled crops.
+
+    Raises UserError where there are none, or maps are missing or damaged.
+    """
 
     def __init__(self, cache: Path, part: float = 1.0) -> None:
         manifest, shards = read_cache(cache)
@@ -59,6 +61,8 @@ class Maps:
             self.shards.append((maps, answers, points.astype(np.float32)))
             whole = (shard.label_confidence[:kept] > 0).all(1)
             self.places += [(number, int(row)) for row in np.flatnonzero(whole)]
+        if not self.places:
+            raise UserError(f"{cache}: no crop has labels of all joints. Give a cache of whole hands.")
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = []
@@ -189,8 +193,9 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     before = original.state_dict()
-    state = {name: before[name].lerp(value, args.share).contiguous() for name, value in network.state_dict().items()}
-    save_file(state, args.out)
+    write_landmark_net(
+        args.out, {name: before[name].lerp(value, args.share) for name, value in network.state_dict().items()}
+    )
     log.info("%s", args.out)
     return 0
 

@@ -20,18 +20,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from calibration.errors import UserError
 from calibration.programs import exit_code, finite
 from models.data.crop_cache import MARGIN, read_cache
 from models.data.handless import without_hand
 from models.data.session_cache import cache_of
 from models.data.sightings import draw_variants, variant_image
 from models.evaluation.reliability import Said, reliability
-from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net
+from models.network.landmark_net import IMAGE_PX, LandmarkNet, read_landmark_net, write_landmark_net
 from models.training.calibrate import fit_calibration
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Looked(NamedTuple):
 
 
 def look(network: LandmarkNet, cache: Path, count: int, seed: int = _SEED) -> Looked:
-    """Of `count` pictures of the cache, or all, each as it is told above."""
+    """Of `count` pictures of the cache, or all, each as it is told above. Raises UserError where none is labelled."""
     manifest, shards = read_cache(cache)
     random = np.random.default_rng(seed)
     places = [(shard, row) for shard in shards for row in range(len(shard.crops_rgb))]
@@ -80,6 +80,8 @@ def look(network: LandmarkNet, cache: Path, count: int, seed: int = _SEED) -> Lo
             there.append(kind in ("hand", "mirrored", "worse"))
             right.append(kind in ("hand", "worse"))
             kinds.append(kind)
+    if not pictures:
+        raise UserError(f"{cache}: no crop has labels of all joints. Give a cache of whole hands.")
     pooled = []
     with torch.no_grad():
         for start in range(0, len(pictures), _SEEN_AT_ONCE):
@@ -167,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(after[None, :-1]))
             head.bias.fill_(float(after[-1]))
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, args.out)
+    write_landmark_net(args.out, network.state_dict())
     return 0
 
 

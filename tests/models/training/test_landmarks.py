@@ -66,7 +66,7 @@ def test_it_learns_and_changes_nothing_else(cache: Path, weights: Path, tmp_path
 
 
 def test_no_share_of_the_way_is_the_original(cache: Path, weights: Path, tmp_path: Path, monkeypatch) -> None:
-    out = tmp_path / "same.safetensors"
+    out = tmp_path / "made" / "same.safetensors"
     words = [weights, out, "--simulated", cache, "--real", cache, "--steps", 2, "--batch", 4, "--share", 0]
     monkeypatch.setattr(sys, "argv", ["landmarks", *map(str, words)])
     assert landmarks.main() == 0
@@ -89,4 +89,15 @@ def test_damaged_maps_are_named_with_what_makes_them_again(cache: Path, tmp_path
     answers = path / "shard_00000" / "map_answers.npy"
     np.save(answers, np.load(answers)[1:])
     with pytest.raises(UserError, match=r"map_answers\.npy: damaged .*Remove .*maps\.npy and run python -m models"):
+        Maps(path)
+
+
+def test_a_cache_without_wholly_labelled_crops_is_refused_in_words(cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "parts"
+    shutil.copytree(cache, path)
+    file = path / "shard_00000" / "label_confidence.npy"
+    confidence = np.load(file)
+    confidence[:, 20] = 0
+    np.save(file, confidence)
+    with pytest.raises(UserError, match="parts: no crop has labels of all joints"):
         Maps(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration.errors import UserError
 from models.data.crop_cache import CacheManifest, Shard, write_manifest, write_shard
 from models.hand.skeleton import MEAN_BONE_LENGTHS_M, REST_ANGLES_RAD, chain
 from models.network.landmark_net import read_landmark_net
@@ -62,15 +63,37 @@ def test_kinds_are_those_of_hands_and_of_none(tmp_path: Path) -> None:
     assert (hands.right == np.isin(hands.kind, ["hand", "worse"])).all()
 
 
+def test_crops_without_labels_of_all_joints_are_named(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path / "parts", True)
+    file = cache / "shard_00000" / "label_confidence.npy"
+    confidence = np.load(file)
+    confidence[:, 20] = 0
+    np.save(file, confidence)
+    with pytest.raises(UserError, match="parts: no crop has labels of all joints"):
+        look(read_landmark_net(WEIGHTS), cache, CROPS)
+
+
 def test_the_program_writes_weights_that_tell_what_it_learned_from_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     hands, none = cache_of(tmp_path / "hands", True), cache_of(tmp_path / "none", False)
-    words = ["presence", WEIGHTS, tmp_path / "out", "--train", hands, none, "--held-out", hands, none, "--held", 1e-7]
+    words = [
+        "presence",
+        WEIGHTS,
+        tmp_path / "made" / "out",
+        "--train",
+        hands,
+        none,
+        "--held-out",
+        hands,
+        none,
+        "--held",
+        1e-7,
+    ]
     monkeypatch.setattr(sys, "argv", [str(word) for word in words])
     assert presence.main() == 0
     assert "presence, all" in capsys.readouterr().out
-    before, after = read_landmark_net(WEIGHTS), read_landmark_net(tmp_path / "out").eval()
+    before, after = read_landmark_net(WEIGHTS), read_landmark_net(tmp_path / "made" / "out").eval()
     changed = {name for name, value in after.state_dict().items() if not value.equal(before.state_dict()[name])}
     assert changed == {"presence.weight", "presence.bias", "right.weight", "right.bias"}
     looked = look(after, hands, CROPS)
