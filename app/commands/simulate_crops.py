@@ -7,7 +7,6 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from app.commands.common import add_command
@@ -62,7 +61,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     # Open3D takes a second to import, which other commands should not wait for.
-    from models.data.crop_cache import MARGIN
+    from models.data.crop_cache import MARGIN, read_cache
     from models.data.generate import GenerateSettings, generate
     from models.simulation.rendering_pool import usable_cores
 
@@ -101,8 +100,7 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     seconds = time.monotonic() - began
-    files = (file for file in args.out.glob("shard_*/crops_rgb.npy") if file.is_file())
-    crops = sum(len(np.load(file, mmap_mode="r")) for file in files)
+    crops = sum(len(shard.crops_rgb) for shard in read_cache(args.out)[1])
     print(f"{args.out}: {crops} crops of {settings.size_px} pixels, {seconds:.0f} s")
     if args.json:
         print(json.dumps({"crops": crops, "size_px": settings.size_px, "seconds": round(seconds, 1)}))

@@ -4,13 +4,16 @@ CACHE is of simulated crops with exact labels of many views, with sightings (mod
 network's points in all views, fused, against the true joints.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from calibration.errors import UserError
 from calibration.hand import JOINTS
+from calibration.programs import exit_code
 from models.data.crop_cache import Shard, read_cache, shard_folders
 from models.data.sightings import read_sightings
 from models.hand.definition import measure
@@ -41,21 +44,32 @@ def fused_points(shard: Shard, sightings: np.ndarray, variants: np.ndarray, size
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m models.data.measure_definition", description=__doc__)
+    parser.add_argument("caches", type=Path, nargs="+", metavar="CACHE")
+    args = parser.parse_args()
+    return exit_code(lambda: run(args.caches))
+
+
+def run(caches: list[Path]) -> int:
     ours, theirs = [], []
-    for cache in map(Path, sys.argv[1:]):
+    for cache in caches:
         manifest, shards = read_cache(cache, truth=True)
         for folder, shard in zip(shard_folders(cache), shards, strict=True):
             found = read_sightings(folder, len(shard.crops_rgb))
             if found is None or shard.joints_m is None:
-                continue
+                raise UserError(
+                    f"{cache}: lacks what the landmark network says of its crops. Run: python -m "
+                    f"models.data.sightings WEIGHTS {cache}"
+                )
             joints_m, views = fused_points(shard, *found, manifest.size_px)
             kept = (views >= _FEWEST_VIEWS) & np.isfinite(joints_m).all((1, 2))
             ours.append(shard.joints_m[kept].astype(np.float64))
             theirs.append(joints_m[kept])
-    if not ours:
-        sys.stderr.write("usage: python -m models.data.measure_definition CACHE...\n")
-        return 2
     truth_m, detector_m = np.concatenate(ours), np.concatenate(theirs)
+    if not len(truth_m):
+        raise UserError(
+            f"no hand is seen in {_FEWEST_VIEWS} views. Make a cache of more: `usthand simulate-crops --views 8`."
+        )
     for name, offsets in (
         ("_TO_DETECTOR", measure(truth_m, detector_m)),
         ("_TO_ANATOMICAL", measure(detector_m, truth_m)),

@@ -187,6 +187,10 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert last_json(done.stdout)["crops"] >= 10
     assert last_json(done.stdout)["size_px"] == 60
+    pictures = tmp_path / "cache" / "shard_00000" / "crops_rgb.npy"
+    pictures.write_bytes(b"")  # as a power cut leaves it
+    torn = usthand("simulate-crops", tmp_path / "cache", *small, "--labels", "perfect=1")
+    assert torn.returncode == 2 and "shard_00000: damaged" in torn.stderr and "Remove it" in torn.stderr
     refused = usthand("simulate-crops", tmp_path / "cache", *small, "--labels", "best=1")
     assert refused.returncode == 2
     assert "perfect" in refused.stderr
