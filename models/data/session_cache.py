@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +218,9 @@ def _cut(
                 if image is None or crop is None:
                     planned[index][0][at][view] = None
                 else:
-                    cut[index][at].append(np.ascontiguousarray(well_lit(crop.image(image))[..., ::-1]))
+                    # A copy, which is not kept: its map of the image is larger than its picture.
+                    picture = replace(crop).image(image)
+                    cut[index][at].append(np.ascontiguousarray(well_lit(picture)[..., ::-1]))
     shards = []
     for (sequence, _), (crops, targets_m), pictures in zip(sequences, planned, cut, strict=True):
         joints_m = visible = None

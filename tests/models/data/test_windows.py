@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,25 @@ def test_a_shard_of_more_cameras_has_fewer_frames(labelled_session: Path, tmp_pa
     _, shards = read_cache(tmp_path / "cache")
     assert len(shards) > 1
     assert all(len(np.unique(shard.time_ns)) <= 6 for shard in shards)
+
+
+def test_pictures_alone_are_held_while_a_shard_is_cut(labelled_session: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """A crop that was cut keeps its map of the image, which is larger than its picture."""
+    cut, sizes = session_cache._cut, []
+
+    def measured(*given: Any) -> list[Shard]:
+        tracemalloc.start()
+        try:
+            shards = cut(*given)
+            sizes.append((tracemalloc.get_traced_memory()[1], sum(shard.crops_rgb.nbytes for shard in shards)))
+            return shards
+        finally:
+            tracemalloc.stop()
+
+    monkeypatch.setattr(session_cache, "_cut", measured)
+    cache_session(labelled_session, tmp_path / "out", 400)
+    ((most, pictures),) = sizes
+    assert most < 3 * pictures  # one by one, and of each hand
 
 
 def test_what_is_left_of_an_interrupted_cache_is_named_before_the_work(labelled_session: Path, tmp_path: Path) -> None:
