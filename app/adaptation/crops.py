@@ -20,10 +20,11 @@ from calibration.errors import UserError
 from calibration.frames import FrameSet
 from calibration.hand import JOINTS, hand_size_px
 from calibration.rig import Rig
+from calibration.written_files import errors_naming
 from models.data.crop_cache import MARGIN, CacheManifest, Shard, shard_path, write_manifest, write_shard
 from models.files.npyfile import write_npy
 from models.files.npzfile import read_npz, write_npz
-from models.hand.crop import Crop, hand_box, hand_turn
+from models.hand.crop import hand_box, hand_turn
 from models.hand.crop_light import well_lit
 from models.hand.upright import is_in_front, make_upright_crop
 
@@ -46,10 +47,9 @@ class CropPlaces(NamedTuple):
 class _Cut:
     hand: int
     view: int
-    crop: Crop
+    crop_from_normal: np.ndarray
     P_crop: np.ndarray
     target_m: np.ndarray
-    image_rgb: np.ndarray
 
 
 def cut_crops(
@@ -63,20 +63,30 @@ def cut_crops(
 ) -> None:
     """Write the crops of all hands whose joints are known as shard `number` of the cache, whose sessions have at most
     so many `views`. Raises UserError where there is none."""
-    rig, cuts = footage.rig, []
-    for frame_set in footage.learning_sets():
-        cuts += _of_set(rig, frame_set, hands, taught, round(MARGIN * IMAGE_PX))
-        progress()
-    if not cuts:
-        raise UserError(f"{footage.session.path}: no hand lies inside of the images. Is rig.yaml its calibration?")
-    places = CropPlaces(
-        np.array([cut.hand for cut in cuts], int),
-        np.array([cut.view for cut in cuts], int),
-        np.stack([cut.crop.H_crop_cam for cut in cuts]),
-    )
-    write_npz(_places_path(cache, number), places._asdict())
-    write_shard(cache, number, _shard(views, hands, cuts, places))
-    size_px = round(MARGIN * IMAGE_PX)
+    rig, size_px = footage.rig, round(MARGIN * IMAGE_PX)
+    cuts: list[_Cut] = []
+    cache.mkdir(parents=True, exist_ok=True)
+    # Of many cameras they are more than fits into memory.
+    pictures = cache / f".pictures_{number}"
+    try:
+        for frame_set in footage.learning_sets():
+            for cut, image_rgb in _of_set(rig, frame_set, hands, taught, size_px):
+                cuts.append(cut)
+                with errors_naming(pictures), pictures.open("ab") as stream:
+                    stream.write(image_rgb.tobytes())
+            progress()
+        if not cuts:
+            raise UserError(f"{footage.session.path}: no hand lies inside of the images. Is rig.yaml its calibration?")
+        places = CropPlaces(
+            np.array([cut.hand for cut in cuts], int),
+            np.array([cut.view for cut in cuts], int),
+            np.stack([cut.crop_from_normal for cut in cuts]),
+        )
+        write_npz(_places_path(cache, number), places._asdict())
+        crops_rgb = np.memmap(pictures, np.uint8, "r", shape=(len(cuts), size_px, size_px, 3))
+        write_shard(cache, number, _shard(views, hands, cuts, crops_rgb))
+    finally:
+        pictures.unlink(missing_ok=True)
     write_manifest(cache, CacheManifest(size_px=size_px, views=views, source="session", definition="detector"))
 
 
@@ -88,7 +98,9 @@ def _places_path(cache: Path, number: int) -> Path:
     return cache / f"crops_{number}.npz"
 
 
-def _of_set(rig: Rig, frame_set: FrameSet, hands: Stretch, taught: Taught, size_px: int) -> Iterator[_Cut]:
+def _of_set(
+    rig: Rig, frame_set: FrameSet, hands: Stretch, taught: Taught, size_px: int
+) -> Iterator[tuple[_Cut, np.ndarray]]:
     for hand in np.flatnonzero(hands.time_ns == frame_set.reference_time_ns):
         joints_m, right = taught.joints_m[hand], bool(hands.right[hand])
         if not np.isfinite(joints_m).all():
@@ -107,7 +119,9 @@ def _of_set(rig: Rig, frame_set: FrameSet, hands: Stretch, taught: Taught, size_
             turn = hand_turn(not right)
             P_crop[:, 3] += P_crop[:, :3] @ (turn @ (lag_s * taught.velocity_m_s[hand].mean(0)))
             image_rgb = cv2.cvtColor(well_lit(crop.image(frame.pixels)), cv2.COLOR_BGR2RGB)
-            yield _Cut(hand=int(hand), view=view, crop=crop, P_crop=P_crop, target_m=target_m, image_rgb=image_rgb)
+            # The crop itself would keep its map of the image, which is larger than its picture.
+            place = crop.H_crop_cam
+            yield _Cut(hand=int(hand), view=view, crop_from_normal=place, P_crop=P_crop, target_m=target_m), image_rgb
 
 
 def _in_image(camera, joints_m: np.ndarray) -> bool:
@@ -121,9 +135,9 @@ def _in_image(camera, joints_m: np.ndarray) -> bool:
     return bool(inside.mean() > 0.8)
 
 
-def _shard(views: int, hands: Stretch, cuts: list[_Cut], places: CropPlaces) -> Shard:
+def _shard(views: int, hands: Stretch, cuts: list[_Cut], crops_rgb: np.ndarray) -> Shard:
     """A frame for each hand of each set, in the order of the hands of a track, and a sequence for each track."""
-    numbers = np.unique(places.hand)
+    numbers = np.unique([cut.hand for cut in cuts])
     order = numbers[np.lexsort((hands.time_ns[numbers], hands.track[numbers]))]
     frame_of = {int(hand): frame for frame, hand in enumerate(order)}
     rows = np.full((len(order), views), -1)
@@ -134,7 +148,7 @@ def _shard(views: int, hands: Stretch, cuts: list[_Cut], places: CropPlaces) -> 
         targets_m[frame] = cut.target_m * (1.0 if hands.right[cut.hand] else -1.0, 1.0, 1.0)
     tracks = np.unique(hands.track[order], return_inverse=True)[1]
     return Shard(
-        crops_rgb=np.stack([cut.image_rgb for cut in cuts]),
+        crops_rgb=crops_rgb,
         P_crop=np.stack([cut.P_crop for cut in cuts]).astype(np.float32),
         labels_px=np.zeros((len(cuts), JOINTS, 2), np.float32),
         label_confidence=np.zeros((len(cuts), JOINTS), np.float32),

@@ -11,7 +11,7 @@ are those of models/data/sightings.py: worse pictures of the hand, or first the 
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from models.data.crop_cache import Shard, read_beside, read_cache, shard_folders
 from models.data.landmark_command import add_to_cache
 from models.data.sightings import draw_variants, variant_image
-from models.files.npyfile import write_npy
+from models.files.npyfile import write_npy, write_npy_parts
 from models.network.landmark_net import CHANNELS, IMAGE_PX, LandmarkNet
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,12 @@ def add_maps(
         affine = np.stack([
             draw_variants(random, variants, manifest.size_px, manifest.margin, plain) for _ in range(R)
         ])  # fmt: skip
-        maps, answers = _of_shard(shard, network, random, affine, plain, progress)
+        answers = np.zeros((R, variants, 65), np.float32)
+        maps = _of_shard(shard, network, random, affine, plain, answers, progress)
+        shape = (R, variants, CHANNELS[LEVEL], IMAGE_PX // STRIDE, IMAGE_PX // STRIDE)
+        write_npy_parts(folder / ".maps.npy", np.float16, shape, maps)
         write_npy(folder / "map_variants.npy", affine.astype(np.float32))
         write_npy(folder / "map_answers.npy", answers)
-        write_npy(folder / ".maps.npy", maps)
         (folder / ".maps.npy").rename(folder / "maps.npy")
         count += R * variants
         log.info("%s: %d crops seen", folder, count)
@@ -70,11 +72,11 @@ def _of_shard(
     random: np.random.Generator,
     affine: np.ndarray,
     plain: bool,
+    answers: np.ndarray,
     progress: Callable[[int], object],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Iterator[np.ndarray]:
+    """The maps, some at a time, in order; `answers` (R, A, 65) are filled in."""
     R, A = affine.shape[:2]
-    side = IMAGE_PX // STRIDE
-    maps, answers = np.zeros((R, A, CHANNELS[LEVEL], side, side), np.float16), np.zeros((R, A, 65), np.float32)
     flat = [(row, variant) for row in range(R) for variant in range(A)]
     for start in range(0, len(flat), _BATCH):
         some = flat[start : start + _BATCH]
@@ -82,10 +84,9 @@ def _of_shard(
         found = network(torch.from_numpy(np.stack(crops)))
         logits = torch.stack([found.presence_logit, found.right_logit], 1)
         said = torch.cat([found.image.flatten(1), logits], 1).numpy()
-        for (row, which), level, answer in zip(some, found.levels[LEVEL].numpy(), said, strict=True):
-            maps[row, which], answers[row, which] = level, answer
+        answers.reshape(R * A, -1)[start : start + len(some)] = said
         progress(len(some))
-    return maps, answers
+        yield found.levels[LEVEL].numpy()
 
 
 def read_maps(folder: Path, pictures: int, again: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:

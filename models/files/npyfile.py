@@ -2,10 +2,12 @@
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from calibration.found_files import open_found
 from calibration.written_files import errors_naming
@@ -41,7 +43,19 @@ def read_npy(path: Path, mapped: bool = False) -> np.ndarray:
 
 def write_npy(path: Path, array: np.ndarray) -> None:
     """Raises OSError with the file's name and the reason, of which `np.save` says neither where a disk is full."""
-    array = np.ascontiguousarray(array)
+    write_npy_parts(path, array.dtype, array.shape, [array])
+
+
+def write_npy_parts(path: Path, dtype: DTypeLike, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+    """An array of that shape, which is never whole in memory: its numbers in order, part by part. Raises as
+    `write_npy`, and ValueError where the parts are not the whole."""
+    kind, count = np.dtype(dtype), 0
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     with errors_naming(path), open(path, "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-        stream.write(array.data if array.size else b"")
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            part = np.ascontiguousarray(part, kind)
+            count += part.size
+            stream.write(part.data if part.size else b"")
+    if count != math.prod(shape):
+        raise ValueError(f"{count} numbers for {shape}")

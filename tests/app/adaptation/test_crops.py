@@ -1,6 +1,8 @@
 """Crops of all views, labelled with what is taught; hands that do not teach have no label."""
 
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,3 +102,20 @@ def test_points_of_crops_are_keypoints_of_the_images_and_are_checked_in_withheld
     )  # fmt: skip
     assert errors.shape[1] == VIEWS * 21 * (~teaches).sum()
     assert errors[0].mean() < 0.5 < 2 < errors[1].mean()
+
+
+def test_pictures_are_on_the_disk_while_they_are_cut(cut, tmp_path):
+    """Those of many cameras are more than fits into memory."""
+    footage, hands, taught, _, cache = cut
+    sets = list(footage.learning_sets())
+    decoded = SimpleNamespace(rig=footage.rig, session=footage.session, learning_sets=lambda: iter(sets))
+    tracemalloc.start()
+    try:
+        cut_crops(tmp_path / "cache", 0, VIEWS, decoded, hands, taught, lambda: None)  # type: ignore[arg-type]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    (again,), (before,) = read_cache(tmp_path / "cache")[1], read_cache(cache)[1]
+    assert np.array_equal(again.crops_rgb, before.crops_rgb)
+    assert most < again.crops_rgb.nbytes / 2
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {path.name for path in cache.iterdir()}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.files.npyfile import read_npy, write_npy
+from models.files.npyfile import read_npy, write_npy, write_npy_parts
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,14 @@ def test_an_array_comes_back(tmp_path: Path, array: np.ndarray) -> None:
         found = read(tmp_path / "a.npy")
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array)
+
+
+def test_an_array_is_written_part_by_part(tmp_path: Path) -> None:
+    whole, path = np.arange(24.0).reshape(4, 3, 2), tmp_path / "a.npy"
+    write_npy_parts(path, np.float16, whole.shape, (whole[first : first + 3] for first in (0, 3)))
+    np.testing.assert_array_equal(np.load(path), whole.astype(np.float16))
+    with pytest.raises(ValueError, match="18 numbers for"):
+        write_npy_parts(path, np.float16, whole.shape, [whole[:3]])
 
 
 def test_what_cannot_be_written_is_said_with_the_file(tmp_path: Path) -> None:
