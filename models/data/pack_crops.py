@@ -49,9 +49,11 @@ def main() -> int:
 def pack(out: Path, caches: list[Path], validation: list[Path], mib: float, size_px: int = _SIZE_PX) -> int:
     """Hands are drawn until the file is full, of the validation's at most a fifth.
 
-    Raises UserError as `read_cache`, where some caches are of upright crops and others of plain ones, and where
-    no hand is packed.
+    Raises UserError as `read_cache`, for a side that is not even, where some caches are of upright crops and others
+    of plain ones, and where no hand is packed.
     """
+    if size_px < 2 or size_px % 2:
+        raise UserError(f"`--size {size_px}`: colours are kept for two pixels by two. Give an even number.")
     upright = _kind([*caches, *validation])
     random, parts = np.random.default_rng(_SEED), []
     for paths, held, share in ((validation, True, 0.2), (caches, False, 1.0)):

@@ -108,6 +108,14 @@ def test_that_there_is_nothing_to_pack_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "out.npz").exists()
 
 
+@pytest.mark.parametrize("size_px", [0, 141])
+def test_a_side_that_could_not_be_read_again_is_refused(tmp_path: Path, size_px: int) -> None:
+    cache = write_cache(tmp_path / "cache", [shard_of(True)])
+    with pytest.raises(UserError, match=f"`--size {size_px}`: .*Give an even number"):
+        pack(tmp_path / "out.npz", [cache], [], mib=20, size_px=size_px)
+    assert not (tmp_path / "out.npz").exists()
+
+
 @pytest.mark.slow
 def test_the_whole_path_goes_on_a_processor_without_what_a_gpu_machine_lacks(packed: Path, tmp_path: Path) -> None:
     """No OpenCV, no OpenVINO and the like: the recipe is trained, kept, checked and timed, the rest named."""
