@@ -10,6 +10,7 @@ import numpy as np
 
 from calibration.hand import hand_size_px
 from calibration.triangulation import Observations, triangulate, triangulate_without_each
+from models.hand.crop import to_pixels
 
 STD_OF_SIZE = 0.036
 """Of a point that is as sure as most, as a share of the hand's size in the crop: the size is twice the root mean square
@@ -25,12 +26,14 @@ class SeenJoints(NamedTuple):
     """A hand's joints of its views' points alone, hand-centred metres, NaN where fewer than two views have one.
 
     `joints_m` (J, 3) as `triangulate_points` gives them; `alike_m` (J, 3) where every point is as sure as any other;
-    `blind_m` (V, J, 3) from all views but each, a point's deviation being one over the root of its confidence, pixels.
+    `blind_m` (V, J, 3) from all views but each, a point's deviation being one over the root of its confidence, pixels;
+    `residuals` (V, J) how far each view's point is from the joint, in deviations of a point that is as sure as most.
     """
 
     joints_m: np.ndarray
     alike_m: np.ndarray
     blind_m: np.ndarray
+    residuals: np.ndarray
 
 
 def crop_observations(
@@ -58,14 +61,17 @@ def triangulate_points(P_crop: np.ndarray, keypoints_px: np.ndarray, confidence:
 
 
 def triangulate_seen(
-    P_crop: np.ndarray, keypoints_px: np.ndarray, confidence: np.ndarray, alike_px: float
+    P_crop: np.ndarray, keypoints_px: np.ndarray, confidence: np.ndarray, alike_px: float, std_scale: np.ndarray
 ) -> SeenJoints:
     """As `triangulate_points`, with what else a hand is judged by, at once; `alike_px` is the deviation of points that
-    are all alike."""
-    doubt = _doubt(confidence)
+    are all alike, `std_scale` (V,) what those of each view are multiplied with otherwise."""
+    doubt = _doubt(confidence) * std_scale[:, None]
     std_px = np.stack([_std_px(keypoints_px, doubt), np.full_like(doubt, alike_px), doubt])
     of_views = triangulate_without_each(crop_observations(P_crop, keypoints_px, std_px), _ITERATIONS)
-    return SeenJoints(of_views[0, 0], of_views[1, 0], of_views[2, 1:])
+    joints_m = of_views[0, 0]
+    apart_px = np.stack([to_pixels(P, joints_m) for P in P_crop]) - keypoints_px
+    residuals = np.linalg.norm(apart_px, axis=-1) / (STD_OF_SIZE * hand_size_px(keypoints_px)[:, None])
+    return SeenJoints(joints_m, of_views[1, 0], of_views[2, 1:], residuals)
 
 
 def _doubt(confidence: np.ndarray) -> np.ndarray:

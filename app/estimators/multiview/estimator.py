@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from app.estimators.camera_trust import CameraTrust
 from app.estimators.detection import Detection, Detector, Region, merge_duplicates
 from app.estimators.estimator import Estimate, Hand, UnseenHand
-from app.estimators.multiview.camera_trust import CameraTrust
 from app.estimators.multiview.detection_batch import gather, views_with_hand
 from app.estimators.multiview.hand_fit import HandFit, confidence, fit_hands
 from app.estimators.multiview.matching import match

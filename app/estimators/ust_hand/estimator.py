@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.estimators.camera_trust import CameraTrust
 from app.estimators.estimator import Estimate, Hand, UnseenHand
 from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettings
 from app.estimators.tracks import HandTracks, decide_sides, same_hand
@@ -87,6 +88,7 @@ class UstHandEstimator:
         self._newest_only, self._last_index = newest_only, -1
         self._begun_ns: int | None = None
         self._watch = ViewWatch()
+        self._trust = CameraTrust()
         self._second_look = SecondLook(rig, pipeline, self._watch, judge)
 
     def estimate(self, frame_set: FrameSet) -> Estimate:
@@ -318,7 +320,10 @@ class UstHandEstimator:
         seen_views, views = views, views.only(show)
         keypoints_px, confidence = seen_px[show], said.confidence[index, show].astype(np.float64)
         alike_px = judge.alike_px(self.pipeline.engine.shape.crop_px)
-        seen = triangulate_seen(np.stack(views.P_crop), keypoints_px, confidence, alike_px)
+        ids = [camera.camera_id for camera in views.cameras]
+        std_scale = self._trust.std_scale(ids)
+        seen = triangulate_seen(np.stack(views.P_crop), keypoints_px, confidence, alike_px, std_scale)
+        self._trust.learn(ids, seen.residuals.T[None])
         alike_m = views.to_world_m(seen.alike_m)
         look = begun.looks.get(track.track_id) or HandLook(seen_views, seen_px, presence, alike_m)
         self._second_look.learn(track, look, joints_m)

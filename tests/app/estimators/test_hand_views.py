@@ -55,7 +55,7 @@ def test_the_true_joints_have_no_errors(side):
     assert len(views.cameras) == 4
     keypoints = np.stack([to_pixels(P, views.to_hand_m(joints)) for P in views.P_crop])
     assert views.crop_distance(keypoints, joints) == pytest.approx(0, abs=1e-6)
-    seen = triangulate_seen(np.stack(views.P_crop), keypoints, np.ones((4, 21)), 4.0)
+    seen = triangulate_seen(np.stack(views.P_crop), keypoints, np.ones((4, 21)), 4.0, np.ones(4))
     errors = errors_px(views, keypoints, joints, seen.blind_m)
     assert errors.reprojection_px == pytest.approx(0, abs=1e-6)
     assert errors.leave_one_out_px == pytest.approx(0, abs=1e-4)
@@ -68,7 +68,7 @@ def test_a_wrong_view_shows_in_its_own_leave_one_out_error():
     views, joints = look("right")
     keypoints = np.stack([to_pixels(P, views.to_hand_m(joints)) for P in views.P_crop])
     keypoints[2, 8] += (6.0, 8.0)
-    seen = triangulate_seen(np.stack(views.P_crop), keypoints, np.ones((4, 21)), 4.0)
+    seen = triangulate_seen(np.stack(views.P_crop), keypoints, np.ones((4, 21)), 4.0, np.ones(4))
     errors = errors_px(views, keypoints, joints, seen.blind_m)
     # Ten crop pixels, in the image as many as its pixels are finer or coarser.
     image = np.linalg.norm(errors.keypoints_px[2, 8] - RIG.cameras[2].project(joints)[8])

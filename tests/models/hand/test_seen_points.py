@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
+from calibration.hand import hand_size_px
 from calibration.triangulation import triangulate
 from models.hand.crop import hand_box, make_crop
-from models.hand.seen_points import crop_observations, towards_points, triangulate_points, triangulate_seen
+from models.hand.seen_points import (
+    STD_OF_SIZE,
+    crop_observations,
+    towards_points,
+    triangulate_points,
+    triangulate_seen,
+)
 from models.simulation.hands import hands_at
 from models.simulation.simulated_rig import ring_rig
 
@@ -49,7 +56,7 @@ def test_what_is_triangulated_at_once_is_what_each_gives_alone() -> None:
     random = np.random.default_rng(0)
     keypoints_px = keypoints_px + random.normal(0, 2, keypoints_px.shape)
     confidence = random.uniform(0.05, 1, (4, 21))
-    found = triangulate_seen(P_crop, keypoints_px, confidence, 4.0)
+    found = triangulate_seen(P_crop, keypoints_px, confidence, 4.0, np.ones(4))
     assert found.joints_m == pytest.approx(triangulate_points(P_crop, keypoints_px, confidence), abs=1e-9)
 
     def alone(std_px: np.ndarray, views: np.ndarray) -> np.ndarray:
@@ -60,6 +67,18 @@ def test_what_is_triangulated_at_once_is_what_each_gives_alone() -> None:
         others = alone(1 / np.sqrt(confidence), np.arange(4) != view)
         # Of three views the best start is looked for among other subsets of them.
         assert np.linalg.norm(found.blind_m[view] - others, axis=1) == pytest.approx(0, abs=1e-4)
+
+
+def test_a_view_that_is_doubted_counts_less_and_what_it_is_off_by_is_told_in_usual_deviations() -> None:
+    P_crop, keypoints_px, joints_m = seen()
+    wrong_px, sure = keypoints_px.copy(), np.full((4, 21), 0.7)
+    usual_px = STD_OF_SIZE * hand_size_px(keypoints_px)
+    wrong_px[1] += (usual_px[1], 0.0)
+    trusted, doubted = (triangulate_seen(P_crop, wrong_px, sure, 4.0, np.array([1, k, 1, 1])) for k in (1.0, 30.0))
+    off_m, doubted_m = (np.linalg.norm(each.joints_m - joints_m, axis=1).mean() for each in (trusted, doubted))
+    assert doubted_m < 0.02 * off_m
+    assert doubted.residuals[1] == pytest.approx(1, abs=0.02)
+    assert doubted.residuals[[0, 2, 3]] == pytest.approx(0, abs=0.02)
 
 
 def test_joints_go_half_way_to_the_points_that_there_are_but_of_two_views() -> None:
