@@ -87,9 +87,13 @@ class V4l2Copy:
         """The newest of what waits; all before it are in `packets` too."""
         if self._stream is None:
             raise SourceLost(f"{self._device} is not open")
-        newest = None
+        newest, until = None, time.monotonic() + timeout_s
         try:
-            while (picture := self._stream.read(timeout_s if newest is None else 0.0)) is not None:
+            # Of a camera whose every picture is damaged there is always a next one.
+            while newest is not None or time.monotonic() <= until:
+                left_s = until - time.monotonic() if newest is None else 0.0
+                if (picture := self._stream.read(left_s)) is None:
+                    break
                 newest = self._keep(picture) or newest
         except OSError as error:
             why = "was unplugged" if error.errno == errno.ENODEV else f"stopped delivering: {error.strerror}"

@@ -135,6 +135,19 @@ def test_an_unplugged_one_is_lost_and_a_still_one_times_out(camera: Camera) -> N
     source.close()
 
 
+def test_one_of_which_every_picture_is_damaged_times_out(camera: Camera) -> None:
+    def nothing(number: int) -> bytes:
+        filming.plugged = number < 300
+        return bytes(99)
+
+    filming = camera(picture=nothing)
+    source = copied(filming)
+    source.open()
+    with pytest.raises(SourceTimeout):
+        source.grab(0.1)
+    source.close()
+
+
 def test_h264_is_decoded_in_order_and_only_where_pixels_are_wanted(camera: Camera) -> None:
     sent = h264(WIDTH, HEIGHT, 30)
     filming = camera(fourccs=("YUYV", "H264"), picture=lambda n: sent[n % 30])
