@@ -52,7 +52,7 @@ def _camera_needs(camera: RigCamera) -> CameraNeeds:
 
 @dataclass(kw_only=True)
 class CameraTrial:
-    """What one camera did."""
+    """What one camera did; `stamps` are of frames that were not damaged."""
 
     mode: str = ""
     fps: float | None = None
@@ -101,6 +101,7 @@ def _run(camera: RigCamera, rig: Rig, seconds: float, trial: CameraTrial) -> Non
                 source.retrieve(image)
             except FrameCorrupt:
                 trial.corrupt += 1
+                continue
             if time.monotonic() > settled:
                 trial.stamps.append(stamp)
     except EndOfSource:
@@ -121,19 +122,22 @@ def judge_trial(camera: RigCamera, trial: CameraTrial, limits: DoctorLimits) -> 
         what = f"after {len(trial.stamps)} frames: {trial.failure}" if trial.mode else trial.failure
         yield Finding(topic, "problem", what, _what_shows_more(camera))
         return
+    damaged = f"; {trial.corrupt} frames were damaged" if trial.corrupt else ""
+    cable = "lsusb -t   (another cable or port; fewer cameras on its bus)"
     if len(trial.stamps) < 3:
-        yield Finding(topic, "problem", f"{len(trial.stamps)} frames came", _what_shows_more(camera))
+        what = f"{len(trial.stamps)} frames came{damaged}"
+        yield Finding(topic, "problem", what, cable if trial.corrupt else _what_shows_more(camera))
         return
     periods_ms = _periods_ms(trial.stamps)
     rate = 1e3 * len(periods_ms) / sum(periods_ms) if sum(periods_ms) > 0 else 0.0
     wanted = asked_fps or trial.fps
-    told = f"{rate:.2f} frames/s" + (f" of {wanted:g}" if wanted else "") + f"; {trial.mode}"
-    if trial.corrupt:
-        text = f"{told}; {trial.corrupt} frames were damaged"
-        yield Finding(topic, "warning", text, "lsusb -t   (another cable or port; fewer cameras on its bus)")
-    elif wanted and rate < wanted * limits.rate:
-        remedy = "v4l2-ctl -d DEVICE -c exposure_dynamic_framerate=0   (more light, a shorter exposure, another bus)"
-        yield Finding(topic, "problem", told, remedy)
+    told = f"{rate:.2f} frames/s" + (f" of {wanted:g}" if wanted else "") + f"; {trial.mode}{damaged}"
+    if wanted and rate < wanted * limits.rate:
+        light = "v4l2-ctl -d DEVICE -c exposure_dynamic_framerate=0   (more light, a shorter exposure, another bus)"
+        damage_slows = trial.corrupt > (1 - limits.rate) * (len(trial.stamps) + trial.corrupt)
+        yield Finding(topic, "problem", told, cable if damage_slows else light)
+    elif trial.corrupt:
+        yield Finding(topic, "warning", told, cable)
     else:
         yield Finding(topic, "ok", told)
     yield _judge_times(topic, trial.stamps, periods_ms, limits)
