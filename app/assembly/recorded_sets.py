@@ -17,17 +17,12 @@ from calibration.camera_source import RecordedSource
 from calibration.frames import Frame, FrameSet
 from calibration.played_frames import played_frames
 from calibration.published_sets import PublishedSet
+from calibration.recorded_period import recorded_period_ns
 from calibration.rig import Rig, RigCamera, SyncSettings
 from calibration.session import Session, read_session
 
 # A set is formed with what lies so far around it.
 _REACH_NS = 1_000_000_000
-# This share of a camera's steps is no longer than one between bursts. Within a burst are those of less than a quarter
-# of that; those of more than four times are pauses.
-_LONG = 0.9
-_WITHIN = 0.25
-# What a rig's `sync.fps` may be, as periods.
-_PERIODS_NS = 1e6, 1e12
 
 
 def recorded_rig(session: Session) -> Rig:
@@ -41,22 +36,6 @@ def recorded_rig(session: Session) -> Rig:
     fps = 1e9 / period_ns if period_ns else None
     sync = SyncSettings("time", fps, session.rig.sync.tolerance_ms, session.rig.sync.deadline_ms)
     return replace(session.rig, cameras=cameras, sync=sync)
-
-
-def recorded_period_ns(times_ns: Sequence[np.ndarray]) -> float | None:
-    """That of the fastest of a recording's cameras, of each all its times (n,); None where none has two frames.
-
-    A camera whose frames came in bursts, as over a network, or twice, tells no period: only where all are so, the mean.
-    """
-    steps_ns = [np.diff(times) for times in times_ns if len(times) > 1]
-    long_ns = [float(np.quantile(steps, _LONG)) for steps in steps_ns]
-    even = [
-        float(np.median(steps))
-        for steps, longest in zip(steps_ns, long_ns, strict=True)
-        if np.mean(steps < _WITHIN * longest) < _WITHIN
-    ]
-    means = [float(steps[steps <= longest / _WITHIN].mean()) for steps, longest in zip(steps_ns, long_ns, strict=True)]
-    return float(np.clip(min(even or means), *_PERIODS_NS)) if steps_ns else None
 
 
 def recorded_phases_of(session: Session, rig: Rig) -> dict[str, int] | None:

@@ -13,6 +13,7 @@ from calibration.cached_folder import cached_folder
 from calibration.errors import UserError, pasted
 from calibration.found_files import hash_found
 from calibration.hand import JOINTS
+from calibration.recorded_period import came_evenly, recorded_period_ns
 from calibration.session import Session, check_session, read_session
 from models.data.crop_cache import MARGIN, CacheManifest, Shard, check_new, join, write_manifest, write_shard
 from models.data.hand_sequence import HandSequence, crops_of, to_shard
@@ -32,7 +33,7 @@ _MAY_LACK = 3
 def cache_session(session_dir: Path, out: Path, size_px: int = 160, upright: bool = False) -> int:
     """Write the crops of a session's labelled hands to a new cache directory; returns how many crops there are.
 
-    Frames of the cameras are matched by time, each with the nearest of the camera that has most. A hand is followed
+    Frames of the cameras are matched by time, as `match_frames` does. A hand is followed
     while two views label it, with gaps of up to three frames. `truth.npz` is kept where the session has one. Raises
     UserError where the session or its labels do not fit, or no hand is labelled in two views for five frames.
     """
@@ -131,10 +132,13 @@ def _made_of(session: Path, rig_id: str) -> dict[str, str]:
 
 
 def match_frames(session: Session) -> tuple[np.ndarray, np.ndarray]:
-    """Frame numbers (N, V) of images taken together, -1 for none, and their capture times (N,) in nanoseconds."""
+    """Frame numbers (N, V) of images taken together, -1 for none, and their capture times (N,) in nanoseconds.
+
+    They are matched with those of the camera that has most, of which none came in bursts or twice where there is one.
+    """
     times = [session.frame_times_ns(camera.camera_id) - camera.time_offset_ns for camera in session.rig.cameras]
-    reference = max(times, key=len)
-    tolerance_ns = float(np.median(np.diff(reference))) / 2 if len(reference) > 1 else 0.0
+    reference = max([each for each in times if came_evenly(each)] or times, key=len)
+    tolerance_ns = (recorded_period_ns([reference]) or 0.0) / 2
     return np.stack([_nearest(each, reference, tolerance_ns) for each in times], axis=1), reference
 
 

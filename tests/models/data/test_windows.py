@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from calibration.errors import UserError
-from calibration.session import write_session
+from calibration.session import read_session, write_session
 from models.data import session_cache
 from models.data.augmentation import AugmentationConfig
 from models.data.crop_cache import CacheManifest, Shard, join, read_cache, write_manifest, write_shard
@@ -328,6 +328,22 @@ def test_a_session_becomes_a_cache(labelled_session: Path, tmp_path: Path) -> No
         WindowDataset([tmp_path / "cache"], truth=True)
     with pytest.raises(UserError, match="already"):
         cache_session(labelled_session, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("uneven", ["twice", "in bursts"])
+def test_a_camera_whose_frames_came_unevenly_does_not_part_the_others(tmp_path: Path, uneven: str) -> None:
+    """The others are matched as without it; of twice as many frames at each moment, one is taken."""
+    even_ns = np.arange(300) * 33_333_333
+    twice_ns = np.sort(np.concatenate([even_ns, even_ns + 1_000_000]))
+    bursts_ns = (even_ns.reshape(-1, 5)[:, -1:] + np.arange(5) * 1_000_000).ravel()
+    rig = replace(RIG, cameras=RIG.cameras[:3])
+    first_ns = twice_ns if uneven == "twice" else bursts_ns
+    times_ns = dict(zip(rig.camera_ids, (first_ns, even_ns + 5_000_000, even_ns + 9_000_000), strict=True))
+    write_session(tmp_path, rig, {name: f"{name}.mp4" for name in rig.camera_ids}, times_ns)
+    frames, _ = session_cache.match_frames(read_session(tmp_path))
+    np.testing.assert_array_equal(frames[:, 1:], np.arange(300)[:, None].repeat(2, axis=1))
+    if uneven == "twice":
+        assert (frames[:, 0] // 2 == np.arange(300)).all()
 
 
 def test_a_shard_of_more_cameras_has_fewer_frames(labelled_session: Path, tmp_path: Path, monkeypatch: Any) -> None:
