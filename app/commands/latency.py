@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         latency_led=args.led,
     )
     outcome = run_rig(rig, settings, None)
-    if "delays" not in outcome.summary:
+    if outcome.exit_code or "delays" not in outcome.summary:
         return outcome.exit_code or 1
     measured = _measured(outcome.summary)
     if not measured:

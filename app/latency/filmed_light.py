@@ -37,6 +37,7 @@ class FilmedLight(ABC):
         """When a camera saw the light first."""
         self._done, self._lock = threading.Event(), threading.Lock()
         self._random = random.Random()
+        self._failure: BaseException | None = None
         self._intake = Intake(rig, settings, folder)
 
     def run(self) -> None:
@@ -50,6 +51,8 @@ class FilmedLight(ABC):
             self._done.set()
             reader.join()
             self._close()
+        if self._failure is not None:
+            raise self._failure
 
     @abstractmethod
     def _shine(self) -> None:
@@ -93,6 +96,8 @@ class FilmedLight(ABC):
                 never = self._begun_at is None and now > self._started_at + 2 * self._seconds + 10
                 if never or (self._begun_at is not None and self._enough(now)):
                     self._done.set()
+        except BaseException as error:
+            self._failure = error
         finally:
             self._done.set()
 
