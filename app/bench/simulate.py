@@ -7,6 +7,7 @@ import pstats
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from multiprocessing import connection
 
 import cv2
 import numpy as np
@@ -94,8 +95,10 @@ def _rate(size: int, processes: int, seconds: float) -> tuple[float, float]:
         del os.environ["OMP_NUM_THREADS"]
     else:
         os.environ["OMP_NUM_THREADS"] = threads
-    for process in running:
-        process.join()
+    while alive := [process.sentinel for process in running if process.exitcode is None]:
+        connection.wait(alive)
+        if any(process.exitcode for process in running):
+            barrier.abort()  # the others would wait for it for ever
     if any(process.exitcode for process in running):
         raise RuntimeError("a rendering process failed; its message is above")
     rates, images, cpu_s = np.array([results.get() for _ in running]).T

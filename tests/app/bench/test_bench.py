@@ -1,10 +1,13 @@
 """`usthand bench`: that it measures what it says; the speeds themselves are not asserted."""
 
 import multiprocessing
+import os
+import threading
+from pathlib import Path
 
 import pytest
 
-from app.bench import transport
+from app.bench import simulate, transport
 from calibration.board.board import write_board
 from calibration.errors import UserError
 from tests.support.board_images import REAL_CHARUCO
@@ -68,6 +71,29 @@ def test_the_live_path_is_compared_with_its_detector(real_rig_dir, tmp_path):
     assert videos["sets_with_both_hands"] > 0.5 * videos["frame_sets"] > 0
     assert videos["frames"] > 4 * 30 * 5 * 0.8  # of cameras of 30 frames a second, whatever became of them
     assert "mesh" in videos["stage_ms"] and "mesh" not in result["videos_live_without_mesh"]["stage_ms"]
+
+
+def _die_or_wait(size: int, seconds: float, barrier, results) -> None:
+    """The first of two dies before the barrier; the other says that it was told."""
+    place = Path(os.environ["USTHAND_TEST_PLACE"])
+    try:
+        (place / "first").touch(exist_ok=False)
+    except FileExistsError:
+        threading.Timer(120.0, os._exit, [0]).start()
+        try:
+            barrier.wait()
+        except threading.BrokenBarrierError:
+            (place / "told").touch()
+        os._exit(0)
+    os._exit(3)
+
+
+def test_a_rendering_process_that_dies_before_all_begin_does_not_hold_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("USTHAND_TEST_PLACE", str(tmp_path))
+    monkeypatch.setattr(simulate, "_measure", _die_or_wait)
+    with pytest.raises(RuntimeError, match="a rendering process failed"):
+        simulate._rate(0, 2, 0.1)
+    assert (tmp_path / "told").exists()
 
 
 @pytest.mark.slow
