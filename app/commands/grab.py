@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 from pathlib import Path
 
 from app.capture.remote import grab_remotely
@@ -9,6 +10,8 @@ from app.commands.common import add_command, positive
 from app.run.process import start_process
 from app.transport.keys import Keys
 from app.transport.sockets import check_address
+
+log = logging.getLogger(__name__)
 
 
 def add_parser(subparsers) -> None:
@@ -34,4 +37,7 @@ def run(args: argparse.Namespace) -> int:
     result = grab_remotely(args.camera, args.connect, keys, args.encoding, args.quality, args.seconds)
     if args.json:
         print(json.dumps(result))
+    if not result["frames"]:
+        log.error("no frame of camera `%s` was sent; what is said of it above tells why.", args.camera)
+        return 1
     return 0

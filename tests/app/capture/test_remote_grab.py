@@ -79,6 +79,19 @@ def test_a_grabber_without_the_right_keys_is_refused(tmp_path, remote_rig):
         assert "cam_0, cam_1, cam_2" in unknown.stderr
 
 
+def test_a_grabber_whose_camera_never_came_says_so_and_fails(tmp_path, remote_rig):
+    data = yaml.safe_load(remote_rig.read_text())
+    data["cameras"][2]["source"] = {"kind": "opencv", "device": "/dev/no-such-camera"}
+    remote_rig.write_text(yaml.safe_dump(data))
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with LiveRun(tmp_path, "live", remote_rig, "--estimator", "simulated", "--no-viewer", "--listen", address) as run:
+        run.sets(5)
+        done = usthand("grab", "cam_2", "--connect", address, "--seconds", "1", "--json")
+    assert done.returncode == 1 and last_json(done.stdout)["frames"] == 0
+    assert "there is no /dev/no-such-camera" in done.stderr
+    assert "no frame of camera `cam_2` was sent" in done.stderr.splitlines()[-1]
+
+
 def test_a_grabber_that_is_told_to_end_does_not_wait_for_its_seconds(monkeypatch):
     rig = ring_rig(2)
     monkeypatch.setattr(remote, "_ask_for_camera", lambda *_: (rig.cameras[0], rig))
