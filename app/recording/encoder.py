@@ -111,7 +111,8 @@ class CameraEncoder:
         self._writing = _Writing(path=Path(order.video))
         self._size = order.size or self._size
         for image in self._pre_roll.take():
-            self._write(image)
+            if self._writing is not None:  # else the disk did not take the one before
+                self._write(image)
         held, self._held = self._held, deque()
         for header, payload in held:
             self._frame(header, payload)

@@ -9,10 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
+from app.recording import encoder as encoder_module
+from app.recording.encoder_link import EncoderReport, Order
+from app.recording.packers import EncodingPacker
 from app.recording.pre_roll import PreRoll
 from app.recording.video_encoder import VideoEncoder
 from app.recording.video_file import RecordedVideo
 from app.run.record_settings import Codec, RecordSettings
+from app.run.settings import RunSettings, run_folder
+from app.transport.ring import RingReader
+from models.simulation.simulated_rig import ring_rig
 from tests.conftest import ROOT
 
 FPS = Fraction(30)
@@ -91,6 +97,34 @@ def test_the_pre_roll_begins_with_a_key_frame_and_is_bounded() -> None:
     few = small.take()
     assert few == [] or few[0].is_key
     assert sum(packed.packet.size for packed in few) <= 20_000 < sum(sizes)
+
+
+class _NoLink:
+    """Instead of the recorder's standard streams."""
+
+    def __init__(self) -> None:
+        self.reports: list[EncoderReport] = []
+
+    def report(self, report: EncoderReport) -> None:
+        self.reports.append(report)
+
+
+def test_a_pre_roll_that_the_disk_does_not_take_ends_its_take_alone(tmp_path: Path, monkeypatch) -> None:
+    link = _NoLink()
+    monkeypatch.setattr(encoder_module, "RecorderLink", lambda: link)
+    rig, record = ring_rig(2), RecordSettings(folder=str(tmp_path), pre_roll_s=5.0)
+    settings = RunSettings(estimator="", record=record)
+    with run_folder(rig, settings) as folder:
+        camera = encoder_module.CameraEncoder(rig.cameras[0], rig, settings, folder)
+        packer = camera._packer = EncodingPacker(record, (64, 48), FPS, RingReader())
+        for number, image in enumerate(images(64, 48)):
+            for packed in packer._encoder.encode(image, number):
+                camera._pre_roll.add(packed)
+        camera._obey(Order(do="start", video=str(tmp_path / "no folder" / "cam_0.mkv")))
+        (problem,) = {report.problem for report in link.reports if report.problem}
+        assert "cannot be written (No such file or directory)" in problem and link.reports[-1].ended
+        camera._obey(Order(do="stop"))
+        assert camera._writing is None
 
 
 def test_a_full_disk_is_said_and_what_is_written_stays(tmp_path: Path) -> None:
