@@ -137,7 +137,8 @@ class NetworkStream:
         self._taken = None
         if self._reader is not None:
             self._reader.close()
-            self._next_sequence = self._reader.next_sequence
+            # One that nobody read: after a gap a recording waits for a picture that needs no other.
+            self._next_sequence = self._reader.next_sequence + 1
             self._reader = None
 
     def _open_container(self) -> InputContainer:

@@ -3,15 +3,29 @@
 import contextlib
 import logging
 import time
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.sources.network_stream import StreamTuning, without_password
+from app.recording.packers import CopyingPacker, FrameMissed
+from app.sources.network_stream import NetworkStream, StreamTuning, without_password
 from app.sources.source import FrameCorrupt, Source, SourceError, SourceLost, SourceTimeout, Stamp
+from app.transport.messages import FrameHeader
 from calibration.camera_source import OpenCvSource
-from tests.support.source_cases import StreamServer, new_image, number_of, read_numbers, source_of, write_video
+from tests.support.source_cases import (
+    HEIGHT,
+    WIDTH,
+    StreamServer,
+    new_image,
+    number_of,
+    read_numbers,
+    rig_camera,
+    source_of,
+    write_video,
+)
 from tests.support.stream_servers import MjpegServer, SlowRelay, numbered_jpeg
 
 
@@ -141,6 +155,32 @@ def test_a_rate_that_jpeg_pictures_over_http_do_not_tell_is_not_held_against_the
         assert source.open().fps is None
         read_numbers(source, 3)
         source.close()
+
+
+def test_what_a_stream_sends_when_it_is_opened_again_is_recorded_from_a_key_picture_on() -> None:
+    """It may begin between two of them, and the pictures before the next one would be shown over those of before."""
+    with MjpegServer() as server:
+        source = NetworkStream(rig_camera(OpenCvSource(device=server.url)), copies=True, decodes=False)
+        source.open()
+        source.grab(10.0)
+        reader = source._reader
+        assert reader is not None
+        source.close()
+        before = reader.take_packets()[-1].stamp.sequence
+        source.open()
+        source.grab(10.0)
+        after = source.packets()[0].stamp.sequence
+        source.close()
+    packer = CopyingPacker("h264", (WIDTH, HEIGHT), Fraction(30))
+    packer.pack(h264_header(before), memoryview(b"\0\0\1\x65\0"))
+    follows = h264_header(after)
+    with pytest.raises(FrameMissed):
+        packer.pack(follows, memoryview(b"\0\0\1\x41\0"))
+
+
+def h264_header(sequence: int) -> FrameHeader:
+    times: dict[str, Any] = dict.fromkeys(("capture_time_ns", "grab_time_ns", "publish_time_ns"), 0)
+    return FrameHeader(camera_id="a", sequence=sequence, width=WIDTH, height=HEIGHT, encoding="h264", **times)
 
 
 def test_pictures_one_after_another_are_stamped_when_they_come() -> None:
