@@ -86,6 +86,7 @@ class Take:
         self._poses: PoseFile | None = None
         self._sets: _AppendedTable | None = None
         self._marks: _AppendedTable | None = None
+        self._first_set, self._last_set = 0, -1
         self._locked = ExitStack()
         begin_folder(path)
         try:
@@ -127,13 +128,19 @@ class Take:
         counts.frames += len(times_ns)
 
     def add_poses(self, poses: PoseSet) -> None:
-        """What the worker published of a set, and which frames the set had."""
+        """What the worker published of a set, and which frames the set had. One that was started again counts its sets
+        and hands anew; here they go on."""
+        if self._first_set + poses.set_index <= self._last_set:
+            self._first_set = self._last_set + 1
+            if self._poses is not None:
+                self._poses.go_on()
+        self._last_set = self._first_set + poses.set_index
         if self._sets is None and self._rig.sync.mode == "time":  # a trigger's sets have one time for all
             self._sets = _AppendedTable(self.path / SETS, SET_COLUMNS)
         if self._sets is not None:
             self._sets.add(
                 [
-                    (poses.set_index, camera_id, report.capture_time_ns + self._rig[camera_id].time_offset_ns)
+                    (self._last_set, camera_id, report.capture_time_ns + self._rig[camera_id].time_offset_ns)
                     for camera_id, report in poses.cameras.items()
                     if report.slot is not None
                 ]

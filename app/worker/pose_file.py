@@ -67,13 +67,13 @@ class PoseFile:
         self._room_s = time.monotonic()
         self._more: dict[str, FileIO] = {}
         """Of rows that not every run has: opened with the first one."""
-        self._first_track = 0
+        self._first_track = self._next_track = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if is_written(self.path):
                 raise UserError(f"{self.path}: another run writes its poses there. End that, or give another path.")
             if goes_on and has_rows(self.path):
-                self._first_track = mend_rows(self.path)
+                self._first_track = self._next_track = mend_rows(self.path)
             else:
                 self._keep_others()
                 shutil.rmtree(self._part, ignore_errors=True)
@@ -97,6 +97,10 @@ class PoseFile:
             log.warning("%s", error)
         else:
             log.warning("%s: what a run that was killed had written is kept in %s: %d hands", self.path, kept, hands)
+
+    def go_on(self) -> None:
+        """What follows is of a worker that was started again: its hands have further numbers."""
+        self._first_track = self._next_track
 
     def begin(self, definition: Definition) -> None:
         """Before the first set."""
@@ -127,6 +131,7 @@ class PoseFile:
 
     def _add_hand(self, side: str, hand: Hand | HandPose, views: Iterable[str]) -> None:
         track = self._first_track + hand.track_id
+        self._next_track = max(self._next_track, track + 1)
         row = (hand.capture_time_ns, side, track, hand.joints_world_m, hand.covariance_m2, hand.confidence)
         row = np.array((*row, self._mask(views)), HAND_ROW)
         self._write(lambda: self._hands.write(row.tobytes()))

@@ -20,9 +20,11 @@ from app.run.record_settings import RecordSettings
 from app.run.settings import RunSettings, run_folder
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
+from calibration.published_sets import read_published_sets
 from calibration.rig import read_rig
 from calibration.session import check_session
 from tests.support.live_run import LiveRun, free_port, last_json, simulated_rig, usthand
+from tests.support.viewer_scene import make_pose, make_rig, make_set, report
 
 SIZE: dict[str, Any] = {"width": 160, "height": 120}
 
@@ -49,6 +51,25 @@ class Requests:
 
     def wait_for_frames(self, count: int) -> dict:
         return self.wait(lambda s: bool(s["cameras"]) and min(c["frames"] for c in s["cameras"].values()) >= count)
+
+
+def test_sets_and_hands_of_a_worker_that_was_started_again_are_not_those_of_before(tmp_path: Path) -> None:
+    rig = make_rig()
+    sizes = {camera.camera_id: (camera.camera.width, camera.camera.height) for camera in rig.cameras}
+    take = Take(tmp_path / "take", rig, sizes, calibrated=True, upright=True, source="")
+    indices = [0, 1, 3, 0, 1, 0, 2]
+    for number, index in enumerate(indices):
+        hands = [make_pose("left", np.full((21, 3), float(number)))]
+        cameras = {
+            name: msgspec.structs.replace(report(at), capture_time_ns=number) for at, name in enumerate(rig.camera_ids)
+        }
+        take.add_poses(msgspec.structs.replace(make_set(number, 0, hands, cameras), set_index=index))
+    take.close()
+    sets = read_published_sets(tmp_path / "take")
+    assert [set(each.times_ns.values()) for each in sets] == [{number} for number in range(len(indices))]
+    with np.load(tmp_path / "take" / "poses.npz") as poses:
+        assert [len(set(poses["track"][part])) for part in (slice(0, 3), slice(3, 5), slice(5, 7))] == [1, 1, 1]
+        assert len(set(poses["track"])) == 3
 
 
 def test_a_take_keeps_no_password_of_its_cameras(tmp_path: Path) -> None:
