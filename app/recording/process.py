@@ -63,6 +63,8 @@ class RecorderProcess:
         self._disk = DiskSpace(self._place, settings.record.reserve_mb * 10**6)
         self._encoders = Encoders(rig, folder)
         self._takes = Takes(rig, settings.record, self._encoders, _source(settings))
+        # Of a recorder of this run that died.
+        self._earlier: dict = json.loads(folder.recording.read_text()) if folder.recording.exists() else {}
         self._line = False
         self._worker_ended = settings.record.alone
         self._publisher = Publisher()
@@ -79,9 +81,9 @@ class RecorderProcess:
     def run(self) -> int:
         threading.Thread(target=self._keep_synced, daemon=True).start()
         try:
+            self._repair_earlier()
             if not self._record.takes:
-                self._repair_earlier()
-                self._takes.begin(self._place)
+                self._begin(self._place)
             while not stop.is_set() and not self._over():
                 self._step()
             return 2 if self._takes.failed and self._record.alone else 0
@@ -90,12 +92,22 @@ class RecorderProcess:
 
     def _repair_earlier(self) -> None:
         """What a recorder of this run that died left; where that cannot be mended, it stays as it is."""
-        if not (self._place / SESSION_FILE).exists():
-            return
-        try:
-            repair_session(self._place)
-        except (OSError, UserError) as error:
-            log.error("%s: could not be repaired (%s); the recording goes on", self._place, reason_of(error))
+        left = [Path(session) for session in self._earlier.get("unfinished", ())]
+        if not self._record.takes and self._place not in left:
+            left.append(self._place)
+        for path in left:
+            if not (path / SESSION_FILE).exists():
+                continue
+            try:
+                frames = repair_session(path).frames
+            except (OSError, UserError) as error:
+                log.error("%s: could not be repaired (%s); the recording goes on", path, reason_of(error))
+                continue
+            for take in self._earlier.get("takes", ()):
+                if take["session"] == str(path):
+                    take["frames"] = sum(frames.values())
+                    for camera_id, count in frames.items():
+                        take["cameras"][camera_id]["frames"] = count
 
     def _over(self) -> bool:
         if not self._record.alone:
@@ -145,12 +157,16 @@ class RecorderProcess:
         if self._disk.left <= 0:
             raise UserError(f"{self._place}: the disk is nearly full. Make room first.")
         if not self._record.takes:
-            self._takes.begin(self._place)
+            self._begin(self._place)
         elif name:
             check_take_name(name)
-            self._takes.begin(self._place / name, exactly=True)
+            self._begin(self._place / name, exactly=True)
         else:
-            self._takes.begin(self._place / "take-1")
+            self._begin(self._place / "take-1")
+
+    def _begin(self, wanted: Path, exactly: bool = False) -> None:
+        self._takes.begin(wanted, exactly)
+        self._write_summary()  # by which it is known where this process dies
 
     def _take_poses(self) -> None:
         for message, _ in self._poses.receive():
@@ -211,7 +227,12 @@ class RecorderProcess:
     def _write_summary(self) -> None:
         self._summary_at = time.monotonic()
         codecs = self._encoders.codecs
-        summary = {"takes": self._takes.summary(), "problem": self._takes.problem, "codecs": codecs}
+        summary = {
+            "takes": [*self._earlier.get("takes", ()), *self._takes.summary()],
+            "unfinished": self._takes.unfinished_sessions(),
+            "problem": self._takes.problem,
+            "codecs": codecs,
+        }
         write_atomic(self._folder.recording, json.dumps(summary).encode())
 
     def _keep_synced(self) -> None:

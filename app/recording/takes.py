@@ -132,6 +132,9 @@ class Takes:
                     continue
             self._finished.append(_summary_of(take))
 
+    def unfinished_sessions(self) -> list[str]:
+        return [str(path) for path in self._open]
+
     def summary(self) -> list[dict]:
         return [*self._finished, *(_summary_of(take) for take in self._open.values())]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import zmq
 
@@ -108,6 +109,31 @@ def test_a_take_goes_on_under_a_name_of_its_own(tmp_path: Path, names: list[str]
         encoders.leave()
         encoders.wait()
     assert [take and take.name for take in begun] == names
+
+
+def test_a_take_whose_recorder_is_killed_is_repaired_and_told_of(tmp_path: Path) -> None:
+    rig = simulated_rig(tmp_path / "rig.yaml", cameras=2, **SIZE)
+    control = f"tcp://127.0.0.1:{free_port()}"
+    recording = ["--record", tmp_path / "takes", "--takes", "--control", control]
+    with LiveRun(tmp_path, "live", rig, "--estimator", "simulated", "--no-viewer", *recording) as run:
+        requests = Requests(control)
+        requests.ask("start", name="first")
+        requests.wait_for_frames(60)
+        family = psutil.Process(run.process.pid).children(recursive=True)
+        recorder = next(child for child in family if "app.recording.process" in child.cmdline())
+        recorder.kill()
+        psutil.wait_procs([recorder], 60)
+        requests = Requests(control)
+        assert requests.ask("start", name="second")["take"] == "second"
+        requests.wait_for_frames(10)
+        code, summary = run.interrupt()
+    assert code == 0, run.log.read_text()
+    takes = summary["recording"]["takes"]
+    assert [Path(take["session"]).name for take in takes] == ["first", "second"]
+    first = check_session(tmp_path / "takes" / "first", deep=True)
+    assert takes[0]["frames"] == sum(len(first.frame_times_ns(camera_id)) for camera_id in first.camera_ids) >= 120
+    with np.load(first.path / "poses.npz") as poses:
+        assert len(poses["set_time"])
 
 
 def test_takes_are_asked_for_by_a_socket(tmp_path: Path) -> None:
