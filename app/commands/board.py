@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.commands.common import add_command, positive
 from app.commands.printed_board import refuse_symmetric
-from calibration.board.board import Board, check_board, read_board, write_board
+from calibration.board.board import Board, check_board, check_counts, read_board, write_board
 from calibration.board.markers import check_dictionary, marker_count
 from calibration.board.printing import PAPERS_MM, describe, layout_page, write_pdf, write_png
 from calibration.errors import UserError, reason_of, write_error
@@ -105,7 +105,9 @@ def _differs(path: Path, board: Board) -> bool:
 def _board(args: argparse.Namespace) -> Board:
     """The board that the flags ask for. Raises UserError where they contradict each other."""
     columns, rows, dictionary, marker_share = _DEFAULTS[args.type]
-    columns, rows = args.columns or columns, args.rows or rows
+    columns = columns if args.columns is None else args.columns
+    rows = rows if args.rows is None else args.rows
+    check_counts(args.type, columns, rows, "usthand board")
     if args.type == "chessboard" and (args.marker_mm or args.dictionary):
         raise UserError("a chessboard has no markers: leave out `--marker-mm` and `--dictionary`.")
     if args.legacy and args.type != "charuco":

@@ -94,11 +94,17 @@ def write_board(path: Path, board: Board) -> None:
     write_yaml(path, board)
 
 
+def check_counts(kind: BoardType, columns: int, rows: int, name: str) -> None:
+    """Raises UserError for fewer columns or rows than a board has of which the corners can be told apart."""
+    # Tags of one row fit two layouts; OpenCV finds no chessboard of two inner corners a row.
+    least = {"charuco": 3, "chessboard": 4, "aprilgrid": 2}[kind]
+    if columns < least or rows < least:
+        raise UserError(f"{name}: {columns} columns and {rows} rows; a {kind} has at least {least}.")
+
+
 def check_board(board: Board, name: str) -> None:
     """Raises UserError for a board that cannot exist."""
-    least = 1 if board.type == "aprilgrid" else 3
-    if board.columns < least or board.rows < least:
-        raise UserError(f"{name}: {board.columns} columns and {board.rows} rows; a {board.type} has at least {least}.")
+    check_counts(board.type, board.columns, board.rows, name)
     if not min(board.squares_m) > 0:
         raise UserError(f"{name}: `square_m` is {_written(board)}; it must be above zero, in metres.")
     if not _MOST_SQUARE_M / 1000 <= board.side_m <= _MOST_SQUARE_M:

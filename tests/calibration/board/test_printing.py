@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from app.cli import main
-from calibration.board.board import Board, read_board, write_board
+from calibration.board.board import Board, check_board, read_board, write_board
 from calibration.board.detector import detect_board
-from calibration.board.pattern import rasterise
+from calibration.board.pattern import pattern_origin_m, rasterise
 from calibration.board.printing import layout_page, write_pdf
 from calibration.errors import UserError
 
@@ -175,6 +175,10 @@ def test_default_board_fills_a4_and_json_tells_its_files(tmp_path, capsys):
         (["--columns", "20", "--rows", "20", "--square-mm", "5"], "needs 200 markers"),
         (["--square-mm", "20", "--marker-mm", "20"], "below `square_m`"),
         (["--columns", "2"], "at least 3"),
+        (["--columns", "0"], "0 columns and 5 rows; a charuco has at least 3"),
+        (["--rows", "0"], "7 columns and 0 rows; a charuco has at least 3"),
+        (["--type", "chessboard", "--columns", "3", "--rows", "8"], "a chessboard has at least 4"),
+        (["--type", "aprilgrid", "--columns", "1"], "aprilgrid has at least 2"),
         (["--square-mm", "0.035"], "no board has squares of 0.035 mm"),
         (["--dpi", "100000"], "at most 2400"),
     ],
@@ -183,6 +187,24 @@ def test_bad_boards_are_refused_with_the_remedy(tmp_path, capsys, flags, words):
     assert main(["board", *flags, "-o", str(tmp_path / "out")]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "rows"),
+    [("charuco", 3, 3), ("chessboard", 4, 5), ("aprilgrid", 2, 2)],
+)
+def test_the_least_board_is_found_whole_where_one_less_is_refused(kind, columns, rows):
+    marked = {} if kind == "chessboard" else {"dictionary": "DICT_APRILTAG_36h11", "marker_m": 0.03}
+    board = Board(type=kind, columns=columns, rows=rows, square_m=0.04, **marked)
+    check_board(board, "board.yaml")
+    # White all around, as paper is: half a square.
+    found = detect_board(rasterise(board, 1600, 0.04), board)
+    corners_px = (board.corners_board_m[found.corner_ids, :2] + pattern_origin_m(board) + 0.04) * 1600 - 0.5
+    assert len(found.corner_ids) == len(board.corners_board_m)
+    np.testing.assert_allclose(found.corners_px, corners_px, rtol=0, atol=0.1)
+    for narrower in ({"columns": columns - 1}, {"rows": columns - 1}):
+        with pytest.raises(UserError, match=f"has at least {columns}"):
+            check_board(msgspec.structs.replace(board, **narrower), "board.yaml")
 
 
 def test_a_board_in_millimetres_is_refused(tmp_path: Path) -> None:
