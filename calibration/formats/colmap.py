@@ -82,7 +82,7 @@ def _unposed(lenses: dict[int, FoundCamera]) -> list[FoundCamera]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return read_found_text(path).split("\n")
+        return read_found_text(path).replace("\r\n", "\n").split("\n")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file. A COLMAP model as text has cameras.txt and images.txt.") from None
     except (OSError, ValueError) as error:

@@ -115,6 +115,17 @@ def test_a_round_trip_loses_nothing(name: str, lens: str, tmp_path: Path, caplog
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_lines_that_end_as_windows_ends_them_and_a_byte_order_mark(name: str, tmp_path: Path) -> None:
+    rig = make_rig([HELD[name][0]] * 3)
+    path = tmp_path / NAMES[name]
+    write_any(path, rig)
+    for file in path.iterdir() if path.is_dir() else [path]:
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert detect_format(path) == name.split()[0]
+    assert_same(rig, read_any(path))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_mixed_lenses_and_awkward_names(name: str, tmp_path: Path) -> None:
     rig = make_rig([HELD[name][index % len(HELD[name])] for index in range(8)], AWKWARD_IDS)
     write_any(tmp_path / NAMES[name], rig)
