@@ -198,6 +198,7 @@ def _rig_camera(found: FoundCamera, camera_id: str, lens: Camera, unit_m: float)
         rmse_px=found.rmse_px if extras.rmse_px is None else extras.rmse_px,
         remote=extras.remote,
         turn=ImageTurn(extras.mirrored, extras.rotate),
+        latency=extras.latency,
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from calibration.camera import Camera, LensModel
 from calibration.camera_source import CameraSource
 from calibration.errors import UserError
+from calibration.measured_latency import MeasuredLatency
 from calibration.plain_json import parse_json
 from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings
 
@@ -38,6 +39,7 @@ class CameraExtras(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     remote: bool = False
     mirrored: bool = False
     rotate: Literal[0, 90, 180, 270] = 0
+    latency: MeasuredLatency | None = None
 
 
 class RigExtras(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -57,6 +59,7 @@ def camera_extras(camera: RigCamera, **fields: object) -> str | None:
         remote=camera.remote,
         mirrored=camera.turn.mirrored,
         rotate=camera.turn.rotate,  # pyright: ignore[reportArgumentType]
+        latency=camera.latency,
     )
     return _encode(msgspec.structs.replace(extras, **fields))
 

@@ -24,6 +24,7 @@ from calibration.camera_source import OpenCvSource, PylonSource
 from calibration.errors import UserError
 from calibration.formats import FORMATS, WRITTEN, detect_format, read_any, write_any
 from calibration.image_turn import ImageTurn
+from calibration.measured_latency import MeasuredLatency
 from calibration.rig import CalibrationRecord, Rig, RigCamera, SyncSettings, write_rig
 from tests.conftest import ROOT
 
@@ -80,7 +81,8 @@ def make_rig(lenses: list[str], ids: list[str] | None = None, plain: bool = Fals
         return rig
     extras = [
         {"time_offset_ns": -12_345_678, "source": OpenCvSource(device="rtsp://köln/a?b=1&c='2'", exposure=-6.0)},
-        {"time_offset_ns": 1, "rmse_px": 1 / 3, "remote": True, "turn": ImageTurn(mirrored=True, rotate=270)},
+        {"time_offset_ns": 1, "rmse_px": 1 / 3, "remote": True, "turn": ImageTurn(mirrored=True, rotate=270)}
+        | {"latency": MeasuredLatency(light_to_grab_ms=41.7, spread_ms=2.5, uncertainty_ms=0.3, date="2026-01-31")},
         {"source": PylonSource(serial="0815", features={f"Feature{n}": "<a & 'b'> \"c\" \\ é" for n in range(300)})},
     ]
     cameras = [replace(camera, **extra) for camera, extra in zip(cameras, (extras * 3)[: len(cameras)], strict=True)]
@@ -96,7 +98,7 @@ def assert_same(rig: Rig, back: Rig) -> None:
         np.testing.assert_allclose(b.camera.distortion, a.camera.distortion, rtol=0, atol=1e-9)
         np.testing.assert_allclose(b.T_cam_world, a.T_cam_world, rtol=0, atol=1e-9)
         assert (b.time_offset_ns, b.source, b.rmse_px, b.remote) == (a.time_offset_ns, a.source, a.rmse_px, a.remote)
-        assert b.turn == a.turn
+        assert (b.turn, b.latency) == (a.turn, a.latency)
     assert (back.sync, back.time_offsets_known) == (rig.sync, rig.time_offsets_known)
     if rig.calibration:
         assert back.calibration == rig.calibration
