@@ -264,9 +264,18 @@ def _how_to_calibrate(path: Path) -> str:
     return f"--session {pasted(path.parent)} -o {pasted(path)}" if of_session else pasted(path)
 
 
-def nominal_rig(image_sizes: Mapping[str, tuple[int, int]]) -> Rig:
-    """As `read_uncalibrated_rig`, for cameras whose images are of these sizes (width, height). Raises UserError."""
-    entries = [_CameraEntry(id=camera_id, image_size=size) for camera_id, size in image_sizes.items()]
+def nominal_rig(source_sizes: Mapping[str, tuple[int, int]], turns: Mapping[str, ImageTurn]) -> Rig:
+    """As `read_uncalibrated_rig`, for cameras whose sources' images are of these sizes (width, height), and become
+    upright by these turns. Raises UserError."""
+    entries = [
+        _CameraEntry(
+            id=camera_id,
+            image_size=turns[camera_id].exchanged(size),
+            mirrored=turns[camera_id].mirrored,
+            rotate=turns[camera_id].rotate,  # pyright: ignore[reportArgumentType]
+        )
+        for camera_id, size in source_sizes.items()
+    ]
     return Rig(tuple(_nominal_camera(entry, Path("the videos")) for entry in entries))
 
 

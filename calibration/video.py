@@ -77,6 +77,17 @@ def video_properties(video: Path) -> tuple[int, int, int]:
     return width, height, frames
 
 
+def display_turn(video: Path) -> ImageTurn:
+    """What makes the stored images upright, as the container says and players do; phones that are held upright store
+    theirs lying on their side. Raises UserError where it cannot be read."""
+    capture = open_video(video)
+    try:
+        clockwise = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+    finally:
+        capture.release()
+    return ImageTurn(rotate=clockwise if clockwise in (90, 180, 270) else 0)
+
+
 def count_frames(video: Path) -> int:
     """The number of frames that can be read from the video. Raises UserError where it cannot be opened."""
     capture = open_video(video)

@@ -1,15 +1,15 @@
 """The cameras of a recording: those of its calibration with their videos, or of its videos alone where it has none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.camera_names import match_cameras
 from calibration.errors import UserError
 from calibration.formats import detect_format, read_any, read_found_rig
 from calibration.importers.recording import check_count, listed
-from calibration.rig import Rig, nominal_rig
-from calibration.video import video_properties
+from calibration.rig import Rig, RigCamera, nominal_rig
+from calibration.video import display_turn, video_properties
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ def join(
             raise UserError("`--unit-mm` is of a calibration, and the recording has none. Leave it out.")
         check_count(len(videos), next(iter(videos.values())).parent)
         sizes = {camera_id: video_properties(video)[:2] for camera_id, video in videos.items()}
-        return VideosAndRig(rig=nominal_rig(sizes), videos=dict(videos), lenses=calibration)
+        turns = {camera_id: display_turn(video) for camera_id, video in videos.items()}
+        return VideosAndRig(rig=nominal_rig(sizes, turns), videos=dict(videos), lenses=calibration)
     rig, named = _rig_and_names(calibration, unit_mm, by_table)
     if len(videos) != len(rig.cameras):
         missing = "is missing" if len(videos) < len(rig.cameras) else "is not calibrated"
@@ -57,11 +58,20 @@ def join(
     if len(matched) < len(videos):
         matched = {name: index for index, name in enumerate(videos)}
     of_camera = {index: videos[name] for name, index in matched.items()}
+    cameras = tuple(_turned_alike(camera, of_camera[index]) for index, camera in enumerate(rig.cameras))
     return VideosAndRig(
-        rig=rig,
+        rig=replace(rig, cameras=cameras),
         videos={camera_id: of_camera[index] for index, camera_id in enumerate(rig.camera_ids)},
         calibration=calibration,
     )
+
+
+def _turned_alike(camera: RigCamera, video: Path) -> RigCamera:
+    """The camera, with its video turned where it was calibrated as players show the video, and not as it is stored."""
+    if camera.turn or video_properties(video)[:2] == camera.source_size:
+        return camera
+    turned = replace(camera, turn=display_turn(video))
+    return turned if video_properties(video)[:2] == turned.source_size else camera
 
 
 def _rig_and_names(calibration: Path, unit_mm: float | None, by_table: bool) -> tuple[Rig, list[tuple[str, ...]]]:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from app.cli import build_parser, main
 from calibration.errors import UserError
+from calibration.formats import write_any
 from calibration.importers import import_recording
 from calibration.importers.recording import FROM_RATE, ForeignRecording
 from calibration.rig import Rig, write_rig
@@ -42,6 +44,64 @@ def test_a_folder_of_videos_alone(tmp_path: Path, write_video: WriteVideo) -> No
     assert session.frame_times_ns("left").tolist() == [40_000_000 * frame for frame in range(FRAMES)]
     assert session.frame_times_ns("right").tolist() == [20_000_000 * frame for frame in range(7)]
     assert session.clock == FROM_RATE and FROM_RATE in notes[0]
+
+
+def write_phone_video(path: Path, clockwise: int) -> Path:
+    """A picture of 48 columns and 64 rows that is white at its top left, as a phone stores it that is held so that
+    players must turn it."""
+    upright = np.zeros((64, 48), np.uint8)
+    upright[:16, :16] = 255
+    stored = np.ascontiguousarray(np.rot90(upright, clockwise // 90))
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width = stored.shape
+        stream.pix_fmt = "yuv420p"
+        stream.set_display_rotation(-clockwise)
+        for _ in range(FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, "gray")))
+        container.mux(stream.encode())
+    return path
+
+
+def check_upright(session: Session) -> None:
+    for camera in session.rig.cameras:
+        assert (camera.camera.width, camera.camera.height) == (48, 64)
+        video = session.open_video(camera.camera_id)
+        assert video.grab()
+        image = video.retrieve()
+        video.close()
+        assert image is not None
+        assert image.shape == (64, 48, 3)
+        assert image[2:14, 2:14].min() > 200
+        assert image[20:].max() < 50
+
+
+def test_videos_of_phones_are_turned_as_players_turn_them(tmp_path: Path) -> None:
+    turns = {"a": 0, "b": 90, "c": 180, "d": 270}
+    for name, clockwise in turns.items():
+        write_phone_video(tmp_path / "films" / f"{name}.mp4", clockwise)
+    session = import_recording(tmp_path / "films", tmp_path / "s")
+    assert {camera.camera_id: camera.turn.rotate for camera in session.rig.cameras} == turns
+    check_upright(session)
+
+
+def test_a_calibration_of_what_players_show_fits_videos_of_phones(tmp_path: Path) -> None:
+    """And one of the images as they are stored fits as it is."""
+    for name in ("cam_0", "cam_1"):
+        write_phone_video(tmp_path / "films" / f"{name}.mp4", 90)
+    for size, rotate in (((48, 64), 90), ((64, 48), 0)):
+        rig = ring_of_cameras(2)
+        cameras = tuple(
+            replace(each, camera=replace(each.camera, width=size[0], height=size[1])) for each in rig.cameras
+        )
+        write_any(tmp_path / "calibration.toml", replace(rig, cameras=cameras))
+        session = import_recording(
+            tmp_path / "films", tmp_path / f"s{rotate}", calibration=tmp_path / "calibration.toml"
+        )
+        assert [each.turn.rotate for each in session.rig.cameras] == [rotate] * 2
+        if rotate:
+            check_upright(session)
 
 
 @pytest.mark.parametrize(
