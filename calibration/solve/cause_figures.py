@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from calibration.result.result import CauseFigures
+from calibration.solve.clock_jump import ClockJump, find_jump
 from calibration.solve.midway_exchange import find_exchange
 from calibration.solve.misfit import Cause, causes, row_times
 from calibration.solve.rig_solve import RigSolve
@@ -47,6 +48,8 @@ _SETTINGS = CauseSettings()
 def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
     """The explanation of what the solution leaves over; None where none is large enough, and where the fit has not
     settled. `apart`: a camera fits far better alone than with the others, so that there is something to explain."""
+    if apart and (jump := find_jump(solve.poses)) is not None:
+        return _told(solve, "clock", jump.cameras, jump.time_s, jump.share, _jump_text(jump))
     if not solve.converged:
         # The quadratic holds at the least cost alone: elsewhere it names what is not, or is not finite.
         return None
@@ -137,6 +140,13 @@ def _clock_text(cause: Cause) -> str:
     late = f"{1000 * abs(change):.0f} ms {'later' if change > 0 else 'earlier'}"
     if cause.time_s is None:
         return f"the time stamps of camera {{}} are wrong{{}}: they are {late} than the other cameras'"
+    return f"the time stamps of camera {{}} jump{{}}: they are {late} from then on"
+
+
+def _jump_text(jump: ClockJump) -> str:
+    if len(jump.cameras) > 1:
+        return f"the time stamps of camera {{}} jump{{}}, by about {1000 * abs(jump.late_s):.0f} ms against each other"
+    late = f"about {1000 * abs(jump.late_s):.0f} ms {'later' if jump.late_s > 0 else 'earlier'}"
     return f"the time stamps of camera {{}} jump{{}}: they are {late} from then on"
 
 

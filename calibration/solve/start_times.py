@@ -10,7 +10,7 @@ from calibration.solve.view_poses import ViewPoses
 from calibration.solve.view_table import frame_periods_s
 
 # Views of a camera that are looked for in another's time, and the fewest that must have one there.
-_SAMPLES, _LEAST = 60, 12
+_SAMPLES, LEAST_MOMENTS = 60, 12
 # Turns that differ by this are somewhat alike: single views of a board tell no better.
 _ALIKE_RAD = 0.1
 # Of the moments, a share so much alike is right; where the board alone turns as little, nothing tells.
@@ -49,35 +49,55 @@ def _connected(count: int, pairs: set[tuple[int, int]]) -> bool:
 
 def _best_shift(poses: ViewPoses, a: int, b: int) -> tuple[float, float]:
     """How much alike the turns from camera a to b are at the best shift, 0 to 1, and by how much b is late then."""
+    return best_shift(poses, posed_views(poses, a), posed_views(poses, b))
+
+
+def best_shift(poses: ViewPoses, own: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """The same of a camera's views, and of another's, in order of time."""
     table = poses.table
-    own, other = (_posed(poses, camera) for camera in (a, b))
-    if min(len(own), len(other)) < _LEAST:
+    if min(len(own), len(other)) < LEAST_MOMENTS:
         return 0.0, 0.0
-    period = float(frame_periods_s(table.time_s, table.camera, len(table.camera_ids))[[a, b]].min())
+    period = shortest_period_s(poses, own, other)
     own = own[np.unique(np.linspace(0, len(own) - 1, min(len(own), _SAMPLES)).astype(int))]
     own_s, other_s = table.time_s[own], table.time_s[other]
-    turns, others = poses.R[own, 0], poses.R[other, 0]
     best = (0.0, 0.0)
     for shift in np.arange(other_s[0] - own_s[-1], other_s[-1] - own_s[0], period):
-        after = np.clip(np.searchsorted(other_s, own_s + shift), 1, len(other_s) - 1)
-        nearest = np.where(own_s + shift - other_s[after - 1] < other_s[after] - own_s - shift, after - 1, after)
-        both = np.abs(other_s[nearest] - own_s - shift) < 0.6 * period
-        if both.sum() < max(_LEAST, 0.25 * len(own)):
+        nearest, both = nearest_views(own_s + shift, other_s, period)
+        if both.sum() < max(LEAST_MOMENTS, 0.25 * len(own)):
             continue
-        between = others[nearest[both]] @ np.swapaxes(turns[both], 1, 2)
-        alike = _alike(between)
-        if alike > best[0] and _alike(turns[both]) < _STILL:
-            best = alike, float(shift)
+        turns = poses.R[own[both], 0]
+        likeness = alike(turns_between(poses, own[both], other[nearest[both]]))
+        if likeness > best[0] and alike(turns) < _STILL:
+            best = likeness, float(shift)
     return best
 
 
-def _posed(poses: ViewPoses, camera: int) -> np.ndarray:
+def shortest_period_s(poses: ViewPoses, own: np.ndarray, other: np.ndarray) -> float:
+    """The time between two frames of the faster of two cameras, of which these are views."""
+    table = poses.table
+    periods = frame_periods_s(table.time_s, table.camera, len(table.camera_ids))
+    return float(periods[table.camera[[own[0], other[0]]]].min())
+
+
+def nearest_views(times_s: np.ndarray, other_s: np.ndarray, period: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of each time the index of the nearest of some others, and whether it is of the same moment."""
+    after = np.clip(np.searchsorted(other_s, times_s), 1, len(other_s) - 1)
+    nearest = np.where(times_s - other_s[after - 1] < other_s[after] - times_s, after - 1, after)
+    return nearest, np.abs(other_s[nearest] - times_s) < 0.6 * period
+
+
+def turns_between(poses: ViewPoses, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The turns (K, 3, 3) from one camera to the other, as views of one moment have them."""
+    return poses.R[other, 0] @ np.swapaxes(poses.R[own, 0], 1, 2)
+
+
+def posed_views(poses: ViewPoses, camera: int) -> np.ndarray:
     """The camera's views that have a pose, in order of time."""
     views = np.flatnonzero((poses.table.camera == camera) & np.isfinite(poses.rmse_px[:, 0]))
     return views[np.argsort(poses.table.time_s[views], kind="stable")]
 
 
-def _alike(turns: np.ndarray) -> float:
+def alike(turns: np.ndarray) -> float:
     """How much of the turns (K, 3, 3) is like the one that most are like."""
     flat = turns.reshape(len(turns), 9)
     angle = np.arccos(np.clip((flat @ flat.T - 1) / 2, -1, 1))
