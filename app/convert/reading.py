@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
+import psutil
 
 from app.convert.hand_recording import ARM_POINTS, HandRecording, RecordedArm, RecordedHand
 from app.convert.tracks import joined, one_side_each
@@ -40,6 +41,8 @@ _NUMBERS = ("joints", "covariance", "confidence")
 _MOST_BYTES = 1_000_000_000
 _MOST_OF_ARRAYS = 8
 _FRAME_BYTES = 8 * JOINTS * (3 + 9 + 1)
+_LEAST_MEMORY = 5
+"""Memory that the format with the least takes beside the arrays, in sizes of these: measured, as `.npz`."""
 _ALONE_HZ = 30.0
 _ROUND_HZ = 1e-5
 
@@ -84,6 +87,7 @@ def read_recording(path: Path, join: bool = False) -> HandRecording:
         rows = joined(path, rows, arms)
     named = sorted({(int(track), str(side)) for track, side in zip(rows["track"], rows["hand"], strict=True)})
     stored = sum(array.nbytes for array in rows.values())
+    _check_memory(path, _LEAST_MEMORY * stored)
     most = max(_MOST_BYTES, _MOST_OF_ARRAYS * stored) // (_FRAME_BYTES * len(named))
     advice = _ADVICE if len(named) <= 2 or join else "Of one person `--join` makes one hand of each side."
     times_ns, frame_of, rate_hz = _time_axis(path, rows["time"].astype(np.int64), set_times_ns, most, advice)
@@ -101,6 +105,16 @@ def read_recording(path: Path, join: bool = False) -> HandRecording:
         smoothed=bool(smoothed),
         up_in_rig=up,
     )
+
+
+def _check_memory(path: Path, least: int) -> None:
+    free = psutil.virtual_memory().available
+    if least > free:
+        raise UserError(
+            f"{path}: to convert its hands takes {least / 1e9:.1f} GB of memory and more, and {free / 1e9:.1f} GB are "
+            "free. Close other programs, or convert it elsewhere; of a recorded session "
+            "`usthand replay SESSION --from 0 --to 3600 --poses part.npz` writes the poses of an hour."
+        )
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +16,9 @@ from calibration.written_files import write_atomic
 from models.files.npyfile import read_header
 
 _MOST_BYTES = 2_000_000_000
-"""Of all arrays together; deflated zeros of an hour's labels take less."""
+"""Of the arrays read, together, of a file that is not large itself; deflated zeros of an hour's labels take less."""
+_MOST_OF_FILE = 8
+"""Arrays of so many times their file's size are what such a file holds: measured numbers hardly deflate."""
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -35,8 +37,9 @@ def read_npz(path: Path, what: str, advice: str, names: Container[str] | None = 
     try:
         with open_found(path) as stream:
             file = open_archive(stream)
-            _check_size(file.zip)  # pyright: ignore[reportArgumentType] - numpy says it may be None, once it is closed
             wanted = [name for name in file.files if names is None or name in names]
+            most = max(_MOST_BYTES, _MOST_OF_FILE * path.stat().st_size)
+            _check_size(file.zip, wanted, most)  # pyright: ignore[reportArgumentType] - it is None once it is closed
             return {name: _array(file, name) for name in wanted}
     except Exception as error:  # A damaged archive can fail in any way.
         raise UserError(f"{path}: cannot be read as {what} ({error}). {advice}") from None
@@ -58,15 +61,17 @@ def _array(file: NpzFile, name: str) -> np.ndarray:
         raise ValueError(f"`{name}` holds objects, expected numbers" if "pickle" in str(error) else error) from None
 
 
-def _check_size(archive: zipfile.ZipFile) -> None:
-    """Raise ValueError where the arrays would be larger than what is stored of them, or than all that is read."""
+def _check_size(archive: zipfile.ZipFile, wanted: Sequence[str], most_bytes: int) -> None:
+    """Raise ValueError where the wanted arrays would be larger than what is stored of them, or than `most_bytes`."""
     total = 0
     for member in archive.infolist():
-        if member.filename.endswith(".npy"):
+        if member.filename.removesuffix(".npy") in wanted and member.filename.endswith(".npy"):
             total += member.file_size
             with archive.open(member) as stream:
                 shape, _, dtype = read_header(stream)
             if math.prod(shape) * dtype.itemsize > member.file_size:
                 raise ValueError(f"`{member.filename}` says it is {shape}, more than what is stored of it")
-    if total > _MOST_BYTES:
-        raise ValueError(f"{total / 1e9:.1f} GB of arrays; at most {_MOST_BYTES / 1e9:g} are read")
+    if total > most_bytes:
+        raise ValueError(
+            f"{total / 1e9:.1f} GB of arrays; of a file of this size at most {most_bytes / 1e9:g} are read"
+        )

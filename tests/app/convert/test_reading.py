@@ -1,6 +1,9 @@
 """Pose files: what is in them is on one time axis, and what is none is refused with a reason."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import psutil
 import pytest
 
 from app.convert.reading import read_recording
@@ -152,4 +155,11 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path, pose_file):
         read_recording(path)
     write_pose_file(path, {name: values[:0] if values.ndim else values for name, values in pose_arrays().items()})
     with pytest.raises(UserError, match="there is no hand in it"):
+        read_recording(path)
+
+
+def test_what_does_not_fit_into_memory_is_said_before_it_is_tried(tmp_path, monkeypatch):
+    path = write_pose_file(tmp_path / "poses.npz", pose_arrays())
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000))
+    with pytest.raises(UserError, match=r"of memory and more, and 0\.0 GB are free.*`usthand replay SESSION --from"):
         read_recording(path)

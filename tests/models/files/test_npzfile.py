@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from calibration.errors import UserError
+from models.files import npzfile
 from models.files.npzfile import read_npz, write_npz
 
 ARRAYS = {"a": np.arange(5000.0).reshape(50, 100) ** 2, "b": np.array("text"), "c": np.eye(3) > 0}
@@ -56,3 +57,17 @@ def test_other_files_are_told(kind: str, tmp_path: Path) -> None:
         file.mkdir()
     with pytest.raises(UserError, match=r"x\.npz: cannot be read as numbers \(.+\)\. Try again\."):
         read_npz(file, "numbers", "Try again.")
+
+
+def test_a_file_is_read_as_long_as_it_is_itself_as_large_and_zeros_without_end_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pose file of two hands at 60 Hz has more than 2 GB after four hours."""
+    monkeypatch.setattr(npzfile, "_MOST_BYTES", 10_000)
+    measured = np.random.default_rng(0).normal(size=(5000, 3))
+    np.savez(tmp_path / "long.npz", measured=measured)
+    np.testing.assert_array_equal(read_npz(tmp_path / "long.npz", "poses", "")["measured"], measured)
+    np.savez_compressed(tmp_path / "bomb.npz", zeros=np.zeros((500_000, 3)), one=np.ones(1))
+    with pytest.raises(UserError, match=r"0\.0 GB of arrays"):
+        read_npz(tmp_path / "bomb.npz", "poses", "")
+    assert list(read_npz(tmp_path / "bomb.npz", "poses", "", {"one"})) == ["one"]
