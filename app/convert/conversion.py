@@ -41,7 +41,7 @@ def convert(
     with contextlib.ExitStack() as stack:
         write(stack.enter_context(whole_file(out)), recording)
         if not known.says_all(recording):
-            write_validity(stack.enter_context(whole_file(beside)), recording)
+            write_validity(stack.enter_context(whole_file(beside)), recording, "missing" in known.silent)
     summary = _summary(out, recording)
     if not known.says_all(recording):
         summary["validity"] = str(beside)

@@ -29,7 +29,7 @@ class PoseFormat:
     def says_all(self, recording: HandRecording) -> bool:
         """Whether its file needs no table beside it that says in which frames hands were measured."""
         filled = any(hand.filled.any() for hand in recording.hands)
-        missing = any(hand.arm is not None or not hand.valid.all() for hand in recording.hands)
+        missing = any(hand.arm is not None or not hand.posed.all() for hand in recording.hands)
         return not (("filled" in self.silent and filled) or ("missing" in self.silent and missing))
 
     def writer(self) -> Callable[[Path, HandRecording], None]:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from app.convert.arm_animation import ArmAnimation
-from app.convert.hand_recording import Y_UP, HandRecording, RecordedHand
+from app.convert.hand_recording import Y_UP, HandRecording, RecordedHand, gaps_in
 from app.convert.skeleton_animation import SkeletonAnimation, animate
 from app.convert.skinned_mesh import skinned_mesh
 
@@ -33,7 +33,10 @@ def write_glb(path: Path, recording: HandRecording) -> None:
     animations = {hand.name: animate(hand, Y_UP) for hand in recording.hands}
     roots = [root for hand in recording.hands for root in _add_hand(scene, hand, animations[hand.name], times)]
     arms = {name: _arm_notes(recording, animation.arm) for name, animation in animations.items() if animation.arm.names}
-    gaps_s = {hand.name: [recording.times_s[[a, b - 1]].tolist() for a, b in hand.gaps()] for hand in recording.hands}
+    gaps_s = {
+        hand.name: [recording.times_s[[begin, end - 1]].tolist() for begin, end in gaps_in(hand.posed)]
+        for hand in recording.hands
+    }
     filled_s = {hand.name: _spans_s(recording, hand.filled) for hand in recording.hands}
     bones_m = {hand.name: hand.fit.shape[:20].tolist() for hand in recording.hands}
     document = {
@@ -134,8 +137,8 @@ def _add_hand(scene: _Scene, hand: RecordedHand, animation: SkeletonAnimation, t
     for joint in range(len(animation.names)):
         if joint not in animation.tips:
             scene.animate(first + joint, "rotation", times, quaternions_xyzw(animation.turns[:, joint]))
-    if not hand.valid.all():
-        scene.animate(first, "scale", times, np.repeat(hand.valid[:, None], 3, axis=1), "STEP")
+    if not hand.posed.all():
+        scene.animate(first, "scale", times, np.repeat(hand.posed[:, None], 3, axis=1), "STEP")
     scene.nodes.append({"name": f"{hand.name}_mesh", "mesh": len(scene.meshes), "skin": len(scene.skins)})
     _add_mesh(scene, hand, animation, first)
     return first, len(scene.nodes) - 1

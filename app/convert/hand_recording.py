@@ -77,6 +77,11 @@ class RecordedHand:
         """(F,) bool: the hand is there, measured or interpolated."""
         return np.asarray(np.isfinite(self.joints_world_m).all(axis=(1, 2)))
 
+    @cached_property
+    def posed(self) -> np.ndarray:
+        """(F,) bool: the hand is there, and the built-in hand fits its joints, so that a skeleton has a pose."""
+        return self.valid & np.isfinite(self.fit.hinges_rad).all(axis=1)
+
     @property
     def span(self) -> tuple[int, int]:
         """First frame, and one past the last, in which the hand is there."""
@@ -85,9 +90,7 @@ class RecordedHand:
 
     def gaps(self) -> list[tuple[int, int]]:
         """First frame, and one past the last, of each gap between frames in which the hand is there."""
-        there = np.flatnonzero(self.valid)
-        after = np.flatnonzero(np.diff(there) > 1)
-        return [(int(there[i]) + 1, int(there[i + 1])) for i in after]
+        return gaps_in(self.valid)
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -120,6 +123,13 @@ class RecordedHand:
     def fit(self) -> FittedHand:
         assert self.fitted is not None, "convert fits every hand before it writes"
         return self.fitted
+
+
+def gaps_in(there: np.ndarray) -> list[tuple[int, int]]:
+    """First frame, and one past the last, of each gap between frames in which something is there (F,)."""
+    frames = np.flatnonzero(there)
+    after = np.flatnonzero(np.diff(frames) > 1)
+    return [(int(frames[i]) + 1, int(frames[i + 1])) for i in after]
 
 
 def held(there: np.ndarray) -> np.ndarray:

@@ -54,9 +54,9 @@ def _add_hand(stage: Usd.Stage, hand: RecordedHand) -> None:
     UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel().SetTargets([moving.GetPath()])
 
     seen = root.CreateVisibilityAttr()
-    changes = np.flatnonzero(np.diff(hand.valid, prepend=not hand.valid[0]))
-    for frame in changes.tolist() if not hand.valid.all() else []:
-        seen.Set(UsdGeom.Tokens.inherited if hand.valid[frame] else UsdGeom.Tokens.invisible, frame)
+    changes = np.flatnonzero(np.diff(hand.posed, prepend=not hand.posed[0]))
+    for frame in changes.tolist() if not hand.posed.all() else []:
+        seen.Set(UsdGeom.Tokens.inherited if hand.posed[frame] else UsdGeom.Tokens.invisible, frame)
     known = zip(animation.arm.names, animation.arm.known.T, strict=True)
     for name, is_so in (("filled", hand.filled), *((f"{joint}_known", each) for joint, each in known)):
         told = skeleton.GetPrim().CreateAttribute(f"userProperties:{name}", Sdf.ValueTypeNames.Bool)

@@ -59,7 +59,7 @@ def test_another_reader_sees_the_same_bvh(recording, tmp_path):
 
 
 def test_the_file_beside_a_bvh_tells_seen_from_held(recording, tmp_path):
-    write_validity(tmp_path / "hands.bvh.valid.csv", recording)
+    write_validity(tmp_path / "hands.bvh.valid.csv", recording, of_poses=True)
     rows = (tmp_path / "hands.bvh.valid.csv").read_text().split()
     assert rows[0] == "frame,right_2,left_4"
     left = [int(row.split(",")[2]) for row in rows[1:]]
