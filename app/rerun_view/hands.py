@@ -55,15 +55,15 @@ def log_arm(
 def _log_uncertainty(
     recording: rr.RecordingStream, name: str, points_world_m: np.ndarray, covariance_m2: np.ndarray, colours: np.ndarray
 ) -> None:
-    """Ellipsoids of points (J, 3) with covariances (J, 3, 3)."""
-    if np.isfinite(covariance_m2).all():
-        half_sizes, quaternions_xyzw = ellipsoids(covariance_m2)
-        recording.log(
-            f"{name}/uncertainty",
-            rr.Ellipsoids3D(
-                centers=points_world_m, half_sizes=half_sizes, quaternions=quaternions_xyzw, colors=colours
-            ),
-        )
+    """Ellipsoids of points (J, 3) with covariances (J, 3, 3); none where these are not known."""
+    if not np.isfinite(covariance_m2).all():
+        recording.log(f"{name}/uncertainty", rr.Clear(recursive=False))
+        return
+    half_sizes, quaternions_xyzw = ellipsoids(covariance_m2)
+    recording.log(
+        f"{name}/uncertainty",
+        rr.Ellipsoids3D(centers=points_world_m, half_sizes=half_sizes, quaternions=quaternions_xyzw, colors=colours),
+    )
 
 
 def log_mesh(

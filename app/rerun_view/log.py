@@ -8,7 +8,7 @@ from app.rerun_view.hands import log_arm, log_hand, log_mesh
 from app.transport.messages import HandPose, PoseSet
 from app.viewer.feed import Feed
 from app.viewer.hand_surface import HandSurface
-from app.viewer.panels import Undistorter
+from app.viewer.panels import Undistorter, greyed
 from app.viewer.stage import frustum_depth_m, stage_of
 from app.viewer.state import Shown
 from app.viewer.stats import is_heartbeat
@@ -27,6 +27,8 @@ class RerunLog:
         self._recording, self._feed = recording, feed
         self._surface = HandSurface()
         self._undistort = {camera.camera_id: Undistorter(camera.camera) for camera in rig.cameras}
+        self._pictures: dict[str, np.ndarray] = {}
+        """The last of each camera that streams."""
         self._names: set[str] = set()
         self._arms: set[str] = set()
         recording.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
@@ -63,11 +65,14 @@ class RerunLog:
         if figures.rate_hz is not None:
             recording.log("figures/rate_hz", rr.Scalars(figures.rate_hz))
         for camera_id, report in pose_set.cameras.items():
-            if report.slot is None or camera_id not in self._undistort:
+            if camera_id not in self._undistort:
                 continue
-            image = self._feed.image(report.slot, _PICTURE_WIDTH)
+            image = None if report.slot is None else self._feed.image(report.slot, _PICTURE_WIDTH)
             if image is not None:
-                self._add_picture(camera_id, image)
+                self._pictures[camera_id] = self._undistort[camera_id](image)
+                self._add_picture(camera_id, self._pictures[camera_id])
+            elif report.state != "streaming" and camera_id in self._pictures:
+                self._add_picture(camera_id, greyed(self._pictures.pop(camera_id)))
 
     def _add_hands(self, shown: Shown) -> None:
         names = set()
@@ -104,7 +109,7 @@ class RerunLog:
         self._arms = self._arms | {name} if points else self._arms - {name}
 
     def _add_picture(self, camera_id: str, image: np.ndarray) -> None:
-        good, data = cv2.imencode(".jpg", self._undistort[camera_id](image), [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
+        good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
         if good:
             image_bytes = rr.EncodedImage(contents=data.tobytes(), media_type="image/jpeg")
             self._recording.log(f"world/{camera_id}", image_bytes)

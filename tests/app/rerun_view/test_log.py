@@ -1,14 +1,18 @@
-"""A run's Rerun log: the arm of a hand is drawn while it is known and cleared once when it is not."""
+"""A run's Rerun log: arms, ellipsoids and pictures are there while they are known, and no longer."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
 
-from app.transport.messages import PoseSet
-from tests.support.streamed_hands import TRACKS, arm_set, pose_set
+from app.transport.messages import CameraReport, PoseSet
+from app.transport.ring import SlotRef
+from app.viewer.state import Shown
+from tests.support.streamed_hands import TRACKS, arm_set, pose_set, true_joints_m
 from tests.support.viewer_scene import make_rig
 
 rr = pytest.importorskip("rerun", reason="needs rerun-sdk: pip install 'usthand-live[rerun]'")
@@ -51,6 +55,45 @@ def test_arms_are_drawn_while_they_are_known_and_then_cleared(tmp_path) -> None:
     assert sorted(cleared) == [(2, f"{place}/arm"), (4, place)]
 
 
+def test_ellipsoids_are_cleared_where_the_covariance_is_not_known(tmp_path) -> None:
+    from app.rerun_view.hands import log_hand
+
+    recording = rr.RecordingStream("usthand")
+    recording.save(tmp_path / "run.rrd")
+    joints_m, known = true_joints_m("right"), np.broadcast_to(1e-6 * np.eye(3), (21, 3, 3))
+    for number, covariance_m2 in enumerate((known, np.full((21, 3, 3), np.nan))):
+        recording.set_time("capture_time", duration=np.timedelta64(number, "ns"))
+        log_hand(recording, "hand", "right", joints_m, covariance_m2)
+    recording.disconnect()
+    assert logged(tmp_path / "run.rrd", "/hand/uncertainty", "Ellipsoids3D:half_sizes").keys() == {0}
+    assert logged(tmp_path / "run.rrd", "/hand/uncertainty", "Clear:is_recursive").keys() == {1}
+
+
+def test_the_last_picture_of_a_camera_that_is_lost_turns_grey(tmp_path) -> None:
+    from app.rerun_view.log import RerunLog
+
+    recording = rr.RecordingStream("usthand")
+    recording.save(tmp_path / "run.rrd")
+    slot = SlotRef(pid=1, fd=0, slot=0, ticket=0, height=48, width=64, slots=1)
+    red: Any = SimpleNamespace(image=lambda slot, width: np.full((48, 64, 3), (0, 0, 200), np.uint8))
+    log, looked = RerunLog(recording, make_rig(), red), Shown()
+    reports = [CameraReport(state="streaming", slot=slot), CameraReport(state="streaming")]
+    reports += [CameraReport(state="lost")] * 2
+    for number, report in enumerate(reports):
+        cameras = {"cam_1": report}
+        log.add(msgspec.structs.replace(pose_set(number), cameras=cameras), looked, 0)
+    recording.disconnect()
+
+    blobs = logged(tmp_path / "run.rrd", "/world/cam_1", "EncodedImage:blob")
+    spread = {}
+    for time_ns, blob in blobs.items():
+        picture = cv2.imdecode(np.array(blob, np.uint8).ravel(), cv2.IMREAD_COLOR)
+        assert picture is not None
+        spread[time_ns] = int(np.ptp(picture.reshape(-1, 3).astype(int), axis=1).max())
+    assert sorted(spread) == [0, 2]
+    assert spread[0] > 100 and spread[2] < 5
+
+
 def test_a_file_of_which_the_end_is_missing_is_not_whole(tmp_path) -> None:
     from app.rerun_view.whole_log import check_whole
 
@@ -64,6 +107,21 @@ def test_a_file_of_which_the_end_is_missing_is_not_whole(tmp_path) -> None:
         (tmp_path / "run.rrd").write_bytes(content[:size])
         with pytest.raises(OSError, match="No space left"):
             check_whole(tmp_path / "run.rrd")
+
+
+def logged(path: Path, entity: str, component: str) -> dict[int, Any]:
+    """The values of a component by time."""
+    from rerun.chunk import RrdReader
+
+    values = {}
+    for chunk in RrdReader(path).store().stream().to_chunks():
+        if chunk.is_static or chunk.entity_path != entity:
+            continue
+        batch = chunk.to_record_batch()
+        if component in batch.schema.names:
+            times = batch.column("capture_time").cast("int64").to_pylist()
+            values |= dict(zip(times, batch.column(component).to_pylist(), strict=True))
+    return {time_ns: value for time_ns, value in values.items() if value is not None}
 
 
 def shown(poses: PoseSet) -> Any:
