@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from calibration.errors import UserError
 from calibration.found_files import hash_found
-from calibration.written_files import write_atomic
+from calibration.written_files import check_can_write, write_atomic
 from calibration.written_together import written_together
 from deploy.artefact.manifest import (
     FORMAT,
@@ -81,10 +81,13 @@ class _Refined(nn.Module):
 def export(checkpoint: str, directory: Path) -> Manifest:
     """Write the engine directory of a checkpoint, a path or `shipped`; the manifest comes last.
 
-    Raises UserError where the checkpoint cannot be read or the directory is a file.
+    Raises UserError where the checkpoint cannot be read or, before any work, the directory cannot be made.
     """
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file. Give a directory for the engine.")
+    place = directory.resolve()
+    nearest = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{nearest} is a file. Give a directory for the engine.")
+    check_can_write(nearest / MANIFEST, f"`{directory}`")
     network, info = load_checkpoint(checkpoint)
     config = network.config
     stage1, stpt = stage1_interface(config), stpt_interface(config)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from deploy import engines
 from deploy.artefact.manifest import MANIFEST, Manifest, read_file, read_manifest, stage1_interface, stpt_interface
 from deploy.engines import check_engine, engines_that_work, live_engines, make_engine, openvino_engine
 from deploy.engines.exported import ExportedEngine
+from deploy.export import onnx_export
 from deploy.export.parity import FLOAT32, LANDMARKS_LOWER, LOWER, STAGE1, compare, run_window
 from deploy.tensorrt.manifest import TENSORRT_MANIFEST
 from models.network.checkpoint import CheckpointInfo, save_checkpoint
@@ -234,6 +236,21 @@ def test_a_checkpoint_that_is_cut_is_said_to_be_so(checkpoint: Path, tmp_path: P
     for name in ("torch", "auto"):
         with pytest.raises(UserError, match=r"cut.safetensors: not safetensors, or not whole .*Copy or train it again"):
             next(live_engines(str(cut), name))
+
+
+def test_a_directory_that_cannot_be_made_is_said_before_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "load_checkpoint", lambda checkpoint: pytest.fail("the work has begun"))
+    (tmp_path / "file").touch()
+    for directory, says in (
+        ("/proc/engine", "`/proc/engine`: cannot be written"),
+        (tmp_path / "file" / "engine", f"{tmp_path / 'file'} is a file. Give a directory"),
+        (tmp_path / "file", "is a file. Give a directory"),
+    ):
+        with pytest.raises(UserError, match=re.escape(says)):
+            onnx_export.export("shipped", Path(directory))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_damaged_directory_is_what_is_said_not_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
