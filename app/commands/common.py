@@ -15,7 +15,7 @@ from app.estimators.detectors.user_settings import read_user_settings
 from app.run.process import start_process, stop
 from app.run.settings import MOST_HANDS, OVERLAP, RunSettings
 from app.run.supervisor import Outcome, Supervisor, ViewerSettings
-from app.run.view_choice import CHOICES, view_choice
+from app.run.view_choice import CHOICES, free_port, view_choice
 from app.sources import make_source
 from app.sources.same_camera import check_cameras_differ
 from app.transport.sockets import check_listen, is_loopback
@@ -212,6 +212,8 @@ def viewer_settings(args: argparse.Namespace, title: str) -> ViewerSettings | No
     choice = view_choice(args.view or "window")
     if choice.kind != "window" and (args.headless or args.snapshot):
         raise UserError(f"`--view {args.view}`: `--headless` and `--snapshot` are of the window. Leave them out.")
+    if choice.port is not None:
+        free_port(choice.host, choice.port)
     check_output(choice.file, ".rrd")
     for path, ending in ((args.headless, ".mp4"), (args.snapshot, ".png")):
         check_output(path, ending)

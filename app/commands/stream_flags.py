@@ -3,6 +3,7 @@
 import argparse
 
 from app.streams.kinds import LOOPBACK, STREAMS, check_streams
+from app.transport.sockets import next_port
 from calibration.errors import UserError
 
 _MOST_PREDICT_MS = 200.0
@@ -34,5 +35,9 @@ def stream_settings(args: argparse.Namespace) -> dict:
             f"`--predict {args.predict:g}`: expected milliseconds from 0 (off) to {_MOST_PREDICT_MS:g}. "
             "Give for example `--predict 50`."
         )
-    streams = check_streams(args.stream, {"--publish": args.publish, "--events": args.events})
+    own = {"--publish": args.publish, "--events": args.events, "--view": args.view}
+    listen = getattr(args, "listen", None)
+    if listen and listen.startswith("tcp://"):
+        own |= {"--listen": listen, "--listen's next port": next_port(listen)}
+    streams = check_streams(args.stream, own)
     return {"streams": streams, "predict_ms": args.predict}

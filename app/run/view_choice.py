@@ -1,6 +1,7 @@
 """What `--view` names: the window, a page in the browser, Rerun, or a file."""
 
 import importlib.util
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ _MODULES: dict[ViewKind, str] = {
     "rerun": "app.rerun_view.process",
 }
 _LIBRARIES: dict[ViewKind, tuple[str, str]] = {"web": ("viser", "web"), "rerun": ("rerun", "rerun")}
+_FIRST_PORT, _PORTS = 8080, 100
 CHOICES = "window, web, web://HOST:PORT, rerun or FILE.rrd"
 
 
@@ -93,3 +95,18 @@ def _web(text: str) -> ViewChoice:
     if not is_host(host) or port is None or parts.path not in ("", "/") or parts.query or parts.username:
         raise UserError(f"`--view {text}` is no address. Give web://HOST:PORT, for example web://0.0.0.0:8080.")
     return ViewChoice(kind="web", host=host, port=port)
+
+
+def free_port(host: str, port: int | None) -> int:
+    """The port, or the first free one. Raises UserError where it cannot be listened on."""
+    for tried in [port] if port is not None else range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+        try:
+            family = socket.getaddrinfo(host, tried, type=socket.SOCK_STREAM)[0][0]
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, tried))
+                return probe.getsockname()[1]
+        except OSError as error:
+            reason = error.strerror
+    place = f"web://{host_in_url(host)}:{port or _FIRST_PORT}"
+    raise UserError(f"cannot listen on `{place}`: {reason}. Give another address or port.")

@@ -121,22 +121,29 @@ def _example(name: str) -> str:
 def check_streams(texts: Sequence[str], others: Mapping[str, str | None] | None = None) -> list[str]:
     """The streams' addresses in full. Raises UserError where one cannot be: its name, address, library or port.
 
-    `others`, by flag, are addresses of which the run itself takes those that are tcp://.
+    `others`, by flag, are addresses of which the run itself takes those that are tcp:// and web://.
     """
     addresses = [parse_stream(text) for text in texts]
-    taken = {f"{flag} {other}": _tcp_place(other) for flag, other in (others or {}).items() if other}
+    taken: dict[str, tuple[str, int]] = {}
+    for flag, other in (others or {}).items():
+        if other and (place := _own_place(other)) is not None:
+            _take(taken, f"{flag} {other}", place)
     for number, address in enumerate(addresses):
         if address in addresses[:number]:
             raise UserError(f"`--stream {address}` is given twice. Leave one of the two out.")
         address.kind.check_library()
         _check_host(address)
         if address.kind.does == "listens at":
-            place = _place(address)
-            for flag, other in taken.items():
-                if other is not None and other[1] == place[1] and (other[0] == place[0] or _ALL & {other[0], place[0]}):
-                    raise UserError(f"`--stream {address}` and `{flag}` are one port. Give one of the two another.")
-            taken[f"--stream {address}"] = place
+            _take(taken, f"--stream {address}", _place(address))
     return [str(address) for address in addresses]
+
+
+def _take(taken: dict[str, tuple[str, int]], flag: str, place: tuple[str, int]) -> None:
+    """Add where a flag makes the run listen. Raises UserError where another one does already."""
+    for other, (host, port) in taken.items():
+        if port == place[1] and (host == place[0] or _ALL & {host, place[0]}):
+            raise UserError(f"`{flag}` and `{other}` are one port. Give one of the two another.")
+    taken[flag] = place
 
 
 def listening_family(address: StreamAddress) -> socket.AddressFamily:
@@ -150,11 +157,14 @@ def _place(address: StreamAddress) -> tuple[str, int]:
     return str(found[0][4][0]), address.port
 
 
-def _tcp_place(text: str) -> tuple[str, int] | None:
+def _own_place(text: str) -> tuple[str, int] | None:
     parts = urlsplit(text)
-    if parts.scheme != "tcp" or not parts.port:
+    if parts.scheme not in ("tcp", "web") or not parts.port:
         return None
-    return _place(StreamAddress("ws", parts.hostname or LOOPBACK, parts.port))
+    try:
+        return _place(StreamAddress("ws", parts.hostname or LOOPBACK, parts.port))
+    except OSError:  # what is no host is said where it is listened at
+        return None
 
 
 def _check_host(address: StreamAddress) -> None:

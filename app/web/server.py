@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import socket
 import threading
 import urllib.error
 import urllib.request
@@ -11,11 +10,11 @@ from collections.abc import Iterator
 import viser
 import websockets.asyncio.server
 
+from app.run.view_choice import free_port
 from app.transport.sockets import host_in_url
 from app.web.gate import Gate
 from calibration.errors import UserError
 
-_FIRST_PORT, _PORTS = 8080, 100
 _START_S = 30.0
 
 
@@ -31,7 +30,7 @@ def open_server(host: str, port: int | None, token: str | None, label: str) -> L
 
     Raises UserError where that cannot be listened on, or where the gate does not hold: then nothing is served.
     """
-    port = _free_port(host, port)
+    port = free_port(host, port)
     # viser prints a banner to standard output, where the run's summary is to be.
     with _gated(Gate(host, token)) as installed, contextlib.redirect_stdout(io.StringIO()):
         server = LocalServer(host=host, port=port, label=label, verbose=False)
@@ -73,17 +72,3 @@ def _refuses_strangers(host: str, port: int) -> bool:
     except OSError:
         return False
     return False
-
-
-def _free_port(host: str, port: int | None) -> int:
-    """The port, or the first free one. Raises UserError where it cannot be listened on."""
-    for tried in [port] if port is not None else range(_FIRST_PORT, _FIRST_PORT + _PORTS):
-        try:
-            family = socket.getaddrinfo(host, tried, type=socket.SOCK_STREAM)[0][0]
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, tried))
-                return probe.getsockname()[1]
-        except OSError as error:
-            reason = error.strerror
-    raise UserError(f"cannot listen on `web://{host}:{port or _FIRST_PORT}`: {reason}. Give another address or port.")

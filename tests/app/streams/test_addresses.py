@@ -1,10 +1,14 @@
 """What `--stream` takes and what it refuses, before anything starts."""
 
+import argparse
 import socket
 import sys
 
 import pytest
 
+from app.cli import build_parser
+from app.commands.common import viewer_settings
+from app.commands.stream_flags import stream_settings
 from app.streams.kinds import STREAMS, check_streams, parse_stream
 from calibration.errors import UserError
 from tests.support.live_run import free_port, usthand
@@ -82,6 +86,17 @@ def test_two_that_would_listen_at_one_port_are_refused_before_anything_starts() 
     for flag in ("--publish", "--events"):
         with pytest.raises(UserError, match=f"and `{flag} tcp://127.0.0.1:{port}` are one port"):
             check_streams([f"ws://localhost:{port}"], {flag: f"tcp://127.0.0.1:{port}"})
+    for others in (
+        {"--publish": f"tcp://127.0.0.1:{port}", "--events": f"tcp://127.0.0.1:{port}"},
+        {"--publish": f"tcp://127.0.0.1:{port}", "--view": f"web://0.0.0.0:{port}"},
+        {"--view": f"web://localhost:{port}", "--listen": f"tcp://0.0.0.0:{port}"},
+    ):
+        with pytest.raises(UserError, match="are one port"):
+            check_streams([], others)
+    with pytest.raises(UserError, match=f"and `--view web://127.0.0.1:{port}` are one port"):
+        check_streams([f"ws://localhost:{port}"], {"--view": f"web://127.0.0.1:{port}"})
+    assert check_streams([], {"--view": f"web://127.0.0.1:{port}", "--publish": "tcp://127.0.0.1:1"}) == []
+    assert check_streams([], {"--view": "web", "--publish": "ipc:///tmp/poses"}) == []
     others = {"--publish": None, "--events": "ipc:///tmp/events"}
     assert check_streams([f"ws://:{port}", f"udp://:{port}"], others) == [
         f"ws://127.0.0.1:{port}",
@@ -92,6 +107,24 @@ def test_two_that_would_listen_at_one_port_are_refused_before_anything_starts() 
 def test_loopback_is_told_from_the_network() -> None:
     assert all(parse_stream(f"ws://{host}").loopback for host in ("", "localhost", "127.0.0.5", "[::1]"))
     assert not any(parse_stream(f"ws://{host}").loopback for host in ("0.0.0.0", "192.168.0.3", "example.org"))
+
+
+def test_a_port_of_the_view_that_is_taken_is_said_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        view = f"web://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"cannot listen on `{view}`"):
+            viewer_settings(parsed("demo", "--view", view), "title")
+
+
+def test_a_port_beside_that_of_grabbers_is_theirs_too() -> None:
+    port = free_port()
+    args = parsed("live", "rig.yaml", "--listen", f"tcp://0.0.0.0:{port}", "--publish", f"tcp://127.0.0.1:{port + 1}")
+    with pytest.raises(UserError, match=r"`--listen's next port .* and `--publish .* are one port"):
+        stream_settings(args)
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    return build_parser().parse_args(words)
 
 
 @pytest.mark.parametrize("arguments", [["--stream", "midi://"], ["--predict", "-1"], ["--predict", "500"]])
