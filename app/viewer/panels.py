@@ -158,27 +158,31 @@ class Strip:
             for side, x, y in tile.sides:
                 colour = palette.HANDS_ON_IMAGE[side] if live else palette.STALE
                 draw_text(part, side[0].upper(), left + x, top + y + round(14 * scale), 15 * scale, colour, align=0.5)
-        self._draw_name(part, tile, now_ns)
+        name_ends = self._draw_name(part, tile, now_ns)
         self._draw_figures(part, tile)
         if live:
-            self._draw_hands(part, tile)
+            self._draw_hands(part, tile, name_ends)
         else:
             state = tile.report.state if tile.report else "starting"
-            across, down = part.shape[1] // 2, part.shape[0] // 2
+            across, down = part.shape[1] // 2, max(part.shape[0] // 2, round(52 * scale))  # below the figures
             message = _why_not_live(tile, state, now_ns)
             colour = tile.colour(now_ns) if tile.image is None else palette.ON_IMAGE
-            draw_text(part, message, across, down, 17 * scale, colour, align=0.5)
+            draw_text(part, message, across, down, _fitting(message, 17 * scale, part), colour, align=0.5)
             if tile.report is not None and tile.report.detail:
                 y = down + round(20 * scale)
                 colour = palette.TEXT if tile.image is None else palette.ON_IMAGE
-                draw_text(part, tile.report.detail[:48], across, y, 12 * scale, colour, align=0.5)
+                detail = tile.report.detail[:48]
+                draw_text(part, detail, across, y, _fitting(detail, 12 * scale, part), colour, align=0.5)
 
-    def _draw_name(self, part: np.ndarray, tile: Tile, now_ns: int) -> None:
+    def _draw_name(self, part: np.ndarray, tile: Tile, now_ns: int) -> int:
+        """Gives where it ends, in pixels from the left."""
         scale, name = self.scale, f"{tile.number}  {tile.camera.camera_id}"
-        _darken(part[: round(22 * scale), : text_width(name, 13 * scale) + round(32 * scale)])
+        ends = text_width(name, 13 * scale) + round(32 * scale)
+        _darken(part[: round(22 * scale), :ends])
         middle = round(11 * scale)
         cv2.circle(part, (middle, middle), round(4 * scale), bgr(tile.colour(now_ns)), cv2.FILLED, cv2.LINE_AA)
         draw_text(part, name, round(21 * scale), middle, 13 * scale, palette.ON_IMAGE)
+        return ends
 
     def _draw_figures(self, part: np.ndarray, tile: Tile) -> None:
         """Below the name: rate, latency and losses, as far as there is room."""
@@ -192,15 +196,24 @@ class Strip:
             _darken(band)
             draw_text(band, words, round(8 * scale), height // 2 - 1, 12 * scale, palette.ON_IMAGE)
 
-    def _draw_hands(self, part: np.ndarray, tile: Tile) -> None:
-        """A letter for each hand in its state's colour, grey where it is seen, but not by this camera."""
-        scale, x, y = self.scale, part.shape[1] - round(13 * self.scale), round(12 * self.scale)
+    def _draw_hands(self, part: np.ndarray, tile: Tile, left: int) -> None:
+        """A letter for each hand in its state's colour, grey where it is seen, but not by this camera; in rows from
+        the right to `left`."""
+        scale, right, y = self.scale, part.shape[1] - round(13 * self.scale), round(12 * self.scale)
+        x = right
         for hand in reversed(tile.hands):
+            if x < left + round(9 * scale) and x < right:
+                x, y = right, y + round(20 * scale)
             unused = hand.state == "seen" and tile.camera.camera_id not in hand.views
             colour = palette.STALE if unused else colour_of(hand)
             cv2.circle(part, (x, y), round(8 * scale), bgr(colour), cv2.FILLED, cv2.LINE_AA)
             draw_text(part, hand.hand[0].upper(), x, y, 12 * scale, palette.BACKGROUND, align=0.5)
             x -= round(20 * scale)
+
+
+def _fitting(text: str, size: float, part: np.ndarray) -> float:
+    """The size at which a text is no wider than a part of the strip, at most `size`."""
+    return min(size, size * 0.96 * part.shape[1] / max(1, text_width(text, size)))
 
 
 def _darken(part: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from app.transport.messages import CameraReport, End, PoseSet, UnseenPose
 from app.viewer import palette
-from app.viewer.font import draw_text, text_mask
+from app.viewer.font import draw_text, text_mask, text_width
 from app.viewer.hand_surface import HandSurface
 from app.viewer.panels import Strip, Undistorter, draw_hand, tile_size
 from app.viewer.skeleton import FINGER_OF_JOINT
@@ -326,6 +327,31 @@ def test_tiles_fit_side_by_side(count: int):
     assert tile_size(
         Camera(width=640, height=480, lens="pinhole5", matrix=np.eye(3), distortion=np.zeros(5)), 320, 180
     ) == (240, 180)
+
+
+def test_in_the_small_tiles_of_many_cameras_no_text_is_cut_off_and_no_hand_covers_a_name():
+    (first, *_) = make_rig().cameras
+    cameras = tuple(replace(first, camera_id=f"camera_{number}") for number in range(MAX_CAMERAS))
+    strip, black = Strip(cameras, 1280), np.zeros((720, 1280, 3), np.uint8)
+    (tile, *_) = strip.tiles.values()
+    tile.report = CameraReport(state="streaming")
+    tile.show(black, [], 0)
+
+    def drawn(now_ns: int) -> np.ndarray:
+        return strip._part(strip.draw(now_ns), 0).copy()
+
+    names = drawn(0)[: round(0.25 * tile.height)]
+    tile.hands = [make_pose("right", hands_at(0.0)["right"])] * 8
+    width = text_width("1  camera_0", 13)
+    assert (drawn(0)[: len(names), :width] == names[:, :width]).all()
+    old = drawn(900_000_000)
+    tile.image = None
+    blank = strip._part(strip._blank(), 0)
+    middle, below = slice(46, 58), slice(64, 80)
+    assert (old[middle] > 100).any() and (old[middle, [0, -1]] < 20).all()
+    tile.report = CameraReport(state="lost", detail="the camera was unplugged while it was grabbed")
+    lost = drawn(0)
+    assert (lost[below] != blank[below]).any() and (lost[below][:, [0, -1]] == blank[below][:, [0, -1]]).all()
 
 
 def test_text_is_drawn_inside_its_width_and_cut_at_the_edge():
