@@ -84,7 +84,12 @@ def add_parser(subparsers) -> None:
         "--processes", type=int, nargs="+", choices=range(1, 129), metavar="N", help="counts (default: 1 and all cores)"
     )
     simulate.add_argument(
-        "--images", type=int, default=0, metavar="N", help="let MediaPipe look for a hand in N images"
+        "--images",
+        type=int,
+        choices=range(10001),
+        default=0,
+        metavar="N",
+        help="let MediaPipe look for a hand in N images",
     )
     simulate.add_argument("--seconds", type=positive, default=10.0, help="of each measurement (%(default)s)")
     add_load(parts)

@@ -26,7 +26,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--connect", required=True, metavar="ADDRESS", help="the `--listen` address of `usthand live`")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder with worker.key and grabber.key_secret")
     parser.add_argument("--encoding", choices=("jpeg", "raw"), default="jpeg", help="of the pixels (%(default)s)")
-    parser.add_argument("--quality", type=int, default=90, help="of JPEG (%(default)s)")
+    parser.add_argument(
+        "--quality", type=int, choices=range(1, 101), default=90, metavar="N", help="of JPEG, to 100 (%(default)s)"
+    )
     parser.add_argument("--seconds", type=positive, metavar="N", help="end after N seconds")
 
 

@@ -134,6 +134,11 @@ def test_of_a_damaged_video_there_is_one_line(tmp_path: Path) -> None:
     ("typed", "says"),
     [
         (["bench", "load", "--width", "32"], "--width: invalid choice: 32 (choose from 160 to 4096)"),
+        (
+            ["grab", "cam_0", "--connect", "tcp://127.0.0.1:5600", "--quality", "500"],
+            "--quality: invalid choice: 500 (choose from 1 to 100)",
+        ),
+        (["bench", "simulate", "--images", "-1"], "--images: invalid choice: -1 (choose from 0 to 10000)"),
         (["bench", "hand", "--frames", "0"], "--frames: invalid choice: 0 (choose from 1 to 100000)"),
         (["live", "rig.yaml", "--hands", "9"], "--hands: invalid choice: 9 (choose from 1 to 8)"),
     ],
