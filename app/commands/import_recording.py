@@ -12,7 +12,8 @@ from app.commands.common import add_command, positive
 from app.syncing.methods import METHODS, SyncMethod
 from calibration.errors import UserError, pasted
 from calibration.importers import LAYOUTS, import_recording
-from calibration.importers.recording import FROM_RATE, ForeignRecording, rate_fps
+from calibration.importers.recording import FROM_RATE, ForeignRecording
+from calibration.recorded_period import recorded_period_ns
 from calibration.session import Session
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _sync_summary(found: "Synchronisation") -> dict:
 def _summary(session: Session, notes: list[str]) -> dict:
     times = {camera_id: session.frame_times_ns(camera_id) for camera_id in session.camera_ids}
     span_ns = max(int(values[-1]) for values in times.values()) - min(int(values[0]) for values in times.values())
+    period_ns = recorded_period_ns(list(times.values()))
     return {
         "session": str(session.path),
         "source": session.source,
@@ -150,7 +152,7 @@ def _summary(session: Session, notes: list[str]) -> dict:
         },
         "frames": sum(len(values) for values in times.values()),
         "seconds": round(span_ns / 1e9, 3),
-        "fps": rate_fps(times),
+        "fps": None if period_ns is None else round(1e9 / period_ns, 3),
         "calibrated": session.calibrated,
         "times": session.clock,
         "notes": notes,

@@ -112,13 +112,6 @@ def to_ns(text: str, unit_ns: int, path: Path, line: int) -> int:
         raise UserError(f"{path}, line {line}: `{text}` is not a time. Correct or remove the line.") from None
 
 
-def rate_fps(frame_times_ns: Mapping[str, np.ndarray]) -> float | None:
-    """Frames per second of the fastest camera, from the median time between its frames; None without two frames."""
-    steps = [float(np.median(np.diff(times))) for times in frame_times_ns.values() if len(times) > 1]
-    fastest = min((step for step in steps if step > 0), default=None)
-    return None if fastest is None else round(1e9 / fastest, 3)
-
-
 def video_fps(video: Path) -> float:
     """The frame rate that the container states, 0 where it states none. Raises UserError where it cannot be read."""
     capture = open_video(video)
