@@ -51,9 +51,12 @@ class RerunLog:
             )
 
     def add(self, pose_set: PoseSet, shown: Shown, now_ns: int) -> None:
-        """One set: its hands, figures and pictures, at the set's time."""
-        if is_heartbeat(pose_set):
-            return
+        """One set: its hands, figures and pictures, at its time; of a heartbeat the pictures, at the last set's."""
+        if not is_heartbeat(pose_set):
+            self._add_set(pose_set, shown, now_ns)
+        self._add_pictures(pose_set)
+
+    def _add_set(self, pose_set: PoseSet, shown: Shown, now_ns: int) -> None:
         recording = self._recording
         recording.set_time(TIMELINE, duration=np.timedelta64(pose_set.reference_time_ns, "ns"))
         self._add_hands(shown)
@@ -64,6 +67,8 @@ class RerunLog:
             recording.log("figures/photon_to_pose_ms", rr.Scalars((hops["published"] - hops["light"]) / 1e6))
         if figures.rate_hz is not None:
             recording.log("figures/rate_hz", rr.Scalars(figures.rate_hz))
+
+    def _add_pictures(self, pose_set: PoseSet) -> None:
         for camera_id, report in pose_set.cameras.items():
             if camera_id not in self._undistort:
                 continue
