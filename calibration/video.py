@@ -3,8 +3,10 @@
 import logging
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 
 from calibration.errors import UserError
 from calibration.image_turn import ImageTurn
@@ -75,6 +77,21 @@ def video_properties(video: Path) -> tuple[int, int, int]:
     finally:
         capture.release()
     return width, height, frames
+
+
+def stamped_times_s(video: Path) -> np.ndarray | None:
+    """When each frame (n,) is to be shown, seconds from the first, as the container says; None where it does not."""
+    try:
+        with av.open(str(video.absolute())) as container:
+            stream = container.streams.video[0]
+            stamps = [packet.pts for packet in container.demux(stream) if packet.size]
+            if not stamps or None in stamps or stream.time_base is None:
+                return None
+            # Packets come in the order in which they are decoded.
+            in_order = np.sort(np.array(stamps))
+            return (in_order - in_order[0]) * float(stream.time_base)
+    except (FFmpegError, OSError, ValueError, IndexError):
+        return None
 
 
 def display_turn(video: Path) -> ImageTurn:

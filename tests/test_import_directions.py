@@ -23,6 +23,7 @@ OWNERS = {
         "app/sources/*",
         "app/syncing/signals.py",
         "app/viewer/video.py",
+        "calibration/video.py",
         "models/simulation/recording.py",
     ),
     "matplotlib": ("calibration/report/*",),

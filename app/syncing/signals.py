@@ -62,17 +62,17 @@ def _first_frame_s(container: InputContainer) -> float:
     return 0.0 if frame is None or frame.time is None else frame.time
 
 
-def read_signals(video: Path, fps: float, seconds: float) -> VideoSignals:
-    """Of the first `seconds` of a video at `fps`. Raises UserError where it cannot be read."""
+def read_signals(video: Path, times_s: np.ndarray) -> VideoSignals:
+    """Of a video's frames at `times_s` (n,), its first ones. Raises UserError where it cannot be read."""
     brightness, motion, before = [], [], None
-    for image in _small_images(video, round(fps * seconds)):
+    for image in _small_images(video, len(times_s)):
         brightness.append(float(image.mean()))
         change = np.abs(image - before) if before is not None else np.zeros_like(image)
         motion.append(float(np.maximum(change - _NOISE, 0).mean()))
         before = image
     # An encoder's whole pictures differ from the one before by more, for one frame, and in all videos alike.
     calm = median_filter(np.array(motion[1:2] + motion[1:]), 3, mode="nearest")
-    return VideoSignals(np.arange(len(brightness)) / fps, np.array(brightness), calm)
+    return VideoSignals(times_s[: len(brightness)], np.array(brightness), calm)
 
 
 def _small_images(video: Path, most: int) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from app.syncing.correlation import Shift, evened, normalised_shift, whitened_sh
 from app.syncing.methods import SyncMethod
 from app.syncing.signals import SOUND_HZ, VideoSignals, read_signals, read_sound
 from calibration.errors import UserError
-from calibration.importers.recording import ForeignRecording, video_fps
+from calibration.importers.recording import ForeignRecording
 
 _MOST_FRAMES_APART = 1.5
 _SOUND_APART_S = 0.03
@@ -89,7 +89,7 @@ def synchronise(
             if method == "sound":
                 return _by_sound(recording.videos, settings)
             signals = signals or {
-                name: read_signals(video, video_fps(video), settings.video_seconds)
+                name: read_signals(video, _first(recording.frame_times_ns[name] * 1e-9, settings.video_seconds))
                 for name, video in recording.videos.items()
             }
             return (_by_flash if method == "flash" else _by_motion)(signals, settings)
@@ -100,6 +100,10 @@ def synchronise(
         f"{'; '.join(said)}. Clap, or switch the light off and on, within the first two minutes of each recording; or "
         "give `--sync none` where all videos begin at the same moment."
     )
+
+
+def _first(times_s: np.ndarray, seconds: float) -> np.ndarray:
+    return times_s[times_s < seconds]
 
 
 def with_begins(recording: ForeignRecording, found: Synchronisation) -> ForeignRecording:

@@ -20,7 +20,7 @@ from calibration.importers.recording import (
     find_videos,
     require_columns,
     table_rows,
-    times_from_rates,
+    times_of_videos,
     to_ns,
 )
 from calibration.importers.videos_and_rig import has_poses, join
@@ -56,7 +56,7 @@ def read_caliscope(folder: Path, calibration: Path | None = None, unit_mm: float
     of_camera = {camera_id: numbers[video] for camera_id, video in joined.videos.items()}
     times_file = next((folder / name for name in _TIMES if (folder / name).is_file()), None)
     if times_file is None:
-        times, clock = times_from_rates(joined.videos), FROM_RATE
+        times, clock = times_of_videos(joined.videos), FROM_RATE
     else:
         times = _read_times(times_file, of_camera)
         clock = "caliscope's frame_time: seconds of the recording computer's performance counter"

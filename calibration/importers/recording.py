@@ -1,5 +1,6 @@
 """What the importers share: a recording as read, and videos and times from other programs' files."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +16,9 @@ from calibration.csv_line import csv_fields
 from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.rig import Rig
-from calibration.video import count_frames, open_video, video_properties
+from calibration.video import count_frames, open_video, stamped_times_s, video_properties
+
+log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
 # The count of frames that these containers state is that of their index.
@@ -23,6 +26,8 @@ _COUNTED = (".mp4", ".mov")
 FROM_RATE = "counted from the frame rate of the videos, all of which begin at 0"
 # Between the rate of a video and that of its times. A webcam at 6 frames/s is stored as 30; no unit is within 50.
 _MOST_TIMES_OFF = 50.0
+# Frames of equal length lie nearer to where the rate says, in frames: containers round their times.
+_MOST_UNEVEN = 0.5
 _UNITS = {1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds", 1e-3: "thousands of them", 60.0: "minutes"}
 
 
@@ -122,9 +127,23 @@ def video_fps(video: Path) -> float:
     return fps if np.isfinite(fps) and fps > 0 else 0.0
 
 
-def times_from_rates(videos: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """Times (n,) of each video's frames from its own frame rate, nanoseconds from 0. Raises UserError."""
-    return {camera_id: times_at(video_fps(video), video) for camera_id, video in videos.items()}
+def times_of_videos(videos: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """Times (n,) of each video's frames, nanoseconds from 0: from its own frame rate or, where frames are of unequal
+    length, as phones make them in changing light, as the container has them. Raises UserError."""
+    return {camera_id: _times_of(video) for camera_id, video in videos.items()}
+
+
+def _times_of(video: Path) -> np.ndarray:
+    fps = video_fps(video)
+    even_ns, stamped_s = times_at(fps, video), stamped_times_s(video)
+    if stamped_s is None or len(stamped_s) != len(even_ns):
+        return even_ns
+    stamped_ns = np.round(stamped_s * 1e9).astype(np.int64)
+    is_even = np.abs(stamped_ns - even_ns).max(initial=0) < _MOST_UNEVEN * 1e9 / fps
+    if is_even or (np.diff(stamped_ns) <= 0).any():
+        return even_ns
+    log.warning("%s: its frames are of unequal length; their times are the file's own", video)
+    return stamped_ns
 
 
 def times_at(fps: float, video: Path) -> np.ndarray:

@@ -17,7 +17,7 @@ from calibration.importers.recording import (
     find_videos,
     listed,
     name_videos,
-    times_from_rates,
+    times_of_videos,
 )
 from calibration.importers.videos_and_rig import join
 
@@ -80,7 +80,7 @@ def _recording(
     return ForeignRecording(
         rig=joined.rig,
         videos=joined.videos,
-        frame_times_ns=times_from_rates(joined.videos),
+        frame_times_ns=times_of_videos(joined.videos),
         calibration_file=joined.calibration,
         lenses_file=joined.lenses,
         times_file=folder,

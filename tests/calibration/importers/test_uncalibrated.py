@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -62,6 +63,25 @@ def write_phone_video(path: Path, clockwise: int) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, "gray")))
         container.mux(stream.encode())
     return path
+
+
+def test_frames_of_unequal_length_have_the_times_that_the_file_has(tmp_path: Path, write_video: WriteVideo) -> None:
+    """As a phone films at 30 frames/s, and at 15 where the light gets low; with frames that refer to later ones."""
+    shown = [*range(30), *range(30, 70, 2)]
+    write_video(tmp_path / "films" / "webcam.mp4", frames=40)
+    with av.open(str(tmp_path / "films" / "phone.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 30)
+        for number in shown:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64), number, np.uint8), "gray")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    session = import_recording(tmp_path / "films", tmp_path / "s")
+    phone_s, webcam_s = (session.frame_times_ns(name) * 1e-9 for name in ("phone", "webcam"))
+    assert phone_s == pytest.approx(np.array(shown) / 30, abs=1e-4)
+    assert np.diff(webcam_s) == pytest.approx(np.full(39, webcam_s[1]))
 
 
 def check_upright(session: Session) -> None:
