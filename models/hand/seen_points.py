@@ -56,7 +56,7 @@ def crop_observations(
 
 def triangulate_points(P_crop: np.ndarray, keypoints_px: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Joints (J, 3) in hand-centred metres from keypoints (V, J, 2), crop pixels, with `confidence` (V, J) in 0..1."""
-    std_px = _std_px(keypoints_px, _doubt(confidence))
+    std_px = _std_px(_usual_px(keypoints_px), _doubt(confidence))
     return triangulate(crop_observations(P_crop, keypoints_px, std_px), iterations=_ITERATIONS).points_m[0]
 
 
@@ -65,21 +65,25 @@ def triangulate_seen(
 ) -> SeenJoints:
     """As `triangulate_points`, with what else a hand is judged by, at once; `alike_px` is the deviation of points that
     are all alike, `std_scale` (V,) what those of each view are multiplied with otherwise."""
-    doubt = _doubt(confidence) * std_scale[:, None]
-    std_px = np.stack([_std_px(keypoints_px, doubt), np.full_like(doubt, alike_px), doubt])
+    usual_px, doubt = _usual_px(keypoints_px), _doubt(confidence) * std_scale[:, None]
+    std_px = np.stack([_std_px(usual_px, doubt), np.full_like(doubt, alike_px), doubt])
     of_views = triangulate_without_each(crop_observations(P_crop, keypoints_px, std_px), _ITERATIONS)
     joints_m = of_views[0, 0]
     apart_px = np.stack([to_pixels(P, joints_m) for P in P_crop]) - keypoints_px
-    residuals = np.linalg.norm(apart_px, axis=-1) / (STD_OF_SIZE * hand_size_px(keypoints_px)[:, None])
-    return SeenJoints(joints_m, of_views[1, 0], of_views[2, 1:], residuals)
+    return SeenJoints(joints_m, of_views[1, 0], of_views[2, 1:], np.linalg.norm(apart_px, axis=-1) / usual_px)
 
 
 def _doubt(confidence: np.ndarray) -> np.ndarray:
     return 1 / np.sqrt(np.maximum(confidence, _LEAST_CONFIDENCE))
 
 
-def _std_px(keypoints_px: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-    return STD_OF_SIZE * hand_size_px(keypoints_px)[:, None] * doubt / np.median(doubt)
+def _usual_px(keypoints_px: np.ndarray) -> np.ndarray:
+    """Deviation (V, 1) of a point that is as sure as most, in each view."""
+    return STD_OF_SIZE * hand_size_px(keypoints_px)[:, None]
+
+
+def _std_px(usual_px: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+    return usual_px * doubt / np.median(doubt)
 
 
 def towards_points(joints_m: np.ndarray, points_m: np.ndarray, views: int) -> np.ndarray:
