@@ -45,7 +45,12 @@ class ClockJump:
 def find_jump(poses: ViewPoses) -> ClockJump | None:
     """The jump that most cameras agree on; None where there is none."""
     cameras = range(len(poses.table.camera_ids))
-    found = {pair: jump for pair in combinations(cameras, 2) if (jump := _jump_of(poses, *pair)) is not None}
+    views = [posed_views(poses, camera) for camera in cameras]
+    found = {
+        (a, b): jump
+        for a, b in combinations(cameras, 2)
+        if (jump := _jump_of(poses, (a, b), views[a], views[b])) is not None
+    }
     if not found:
         return None
     counts = [sum(camera in pair for pair in found) for camera in cameras]
@@ -54,8 +59,7 @@ def find_jump(poses: ViewPoses) -> ClockJump | None:
     return ClockJump(likely, jump.time_s, jump.late_s if likely[0] == a else -jump.late_s, jump.share)
 
 
-def _jump_of(poses: ViewPoses, a: int, b: int) -> ClockJump | None:
-    own, other = posed_views(poses, a), posed_views(poses, b)
+def _jump_of(poses: ViewPoses, pair: tuple[int, int], own: np.ndarray, other: np.ndarray) -> ClockJump | None:
     part = round(_PART * len(own))
     if not part or not len(other):
         return None
@@ -87,7 +91,7 @@ def _jump_of(poses: ViewPoses, a: int, b: int) -> ClockJump | None:
     if of_rate < of_jump:
         return None
     late_s = first - last  # by how much a is late, against b
-    return ClockJump((a, b), moment_s, late_s, 1 - float(left.min() / (before[known] ** 2).sum()))
+    return ClockJump(pair, moment_s, late_s, 1 - float(left.min() / (before[known] ** 2).sum()))
 
 
 def _shift(poses: ViewPoses, own: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 turns. The turn between two cameras is always the same, so that at the right shift, and there alone, the board's turns
 in both give it."""
 
+from itertools import combinations
+
 import numpy as np
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
@@ -27,9 +29,9 @@ def find_starts_s(poses: ViewPoses) -> dict[str, float]:
     if _connected(count, fits):
         return {}
     likeness, late = np.zeros((count, count)), np.zeros((count, count))
-    for a in range(count):
-        for b in range(a + 1, count):
-            likeness[a, b], late[a, b] = _best_shift(poses, a, b)
+    views = [posed_views(poses, camera) for camera in range(count)]
+    for a, b in combinations(range(count), 2):
+        likeness[a, b], late[a, b] = best_shift(poses, views[a], views[b])
     tree = minimum_spanning_tree(np.where(likeness > _RIGHT, 1.01 - likeness, 0.0))
     order, before = breadth_first_order(tree, 0, directed=False)
     late_s, late = np.zeros(count), late - late.T
@@ -47,13 +49,9 @@ def _connected(count: int, pairs: set[tuple[int, int]]) -> bool:
     return connected_components(linked, directed=False)[0] == 1
 
 
-def _best_shift(poses: ViewPoses, a: int, b: int) -> tuple[float, float]:
-    """How much alike the turns from camera a to b are at the best shift, 0 to 1, and by how much b is late then."""
-    return best_shift(poses, posed_views(poses, a), posed_views(poses, b))
-
-
 def best_shift(poses: ViewPoses, own: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """The same of a camera's views, and of another's, in order of time."""
+    """How much alike the turns from one camera to another are at the best shift, 0 to 1, and by how much the other one
+    is late then; of views of each, in order of time."""
     table = poses.table
     if min(len(own), len(other)) < LEAST_MOMENTS:
         return 0.0, 0.0
