@@ -69,12 +69,12 @@ def cut_crops(
     # Of many cameras they are more than fits into memory.
     pictures = cache / f".pictures_{number}"
     try:
-        for frame_set in footage.learning_sets():
-            for cut, image_rgb in _of_set(rig, frame_set, hands, taught, size_px):
-                cuts.append(cut)
-                with errors_naming(pictures), pictures.open("ab") as stream:
+        with errors_naming(pictures), pictures.open("wb") as stream:
+            for frame_set in footage.learning_sets():
+                for cut, image_rgb in _of_set(rig, frame_set, hands, taught, size_px):
+                    cuts.append(cut)
                     stream.write(image_rgb.tobytes())
-            progress()
+                progress()
         if not cuts:
             raise UserError(f"{footage.session.path}: no hand lies inside of the images. Is rig.yaml its calibration?")
         places = CropPlaces(
