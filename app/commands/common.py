@@ -28,6 +28,7 @@ from calibration.written_files import check_can_write
 from deploy.artefact.cached_export import cached_export
 from deploy.engines import ENGINES, check_engine
 from deploy.image_engines import check_image_engine
+from models.weights import checkpoint_path
 
 log = logging.getLogger(__name__)
 
@@ -100,13 +101,13 @@ def checkpoint_of(args: argparse.Namespace) -> str:
 
     Raises UserError where there is none, or it is none for the engine that the flags name.
     """
-    path = Path(args.checkpoint).resolve()
-    if args.checkpoint != "shipped" and not path.exists():
+    path = checkpoint_path(args.checkpoint).resolve()  # `shipped` is no folder of that name
+    if not path.exists():
         raise UserError(
             f"`--checkpoint {args.checkpoint}`: there is no such file. Give one that `usthand train` wrote, "
             "or a directory of `usthand export`."
         )
-    if args.checkpoint != "shipped" and not (path.is_file() or path.is_dir()):
+    if not (path.is_file() or path.is_dir()):
         raise UserError(
             f"`--checkpoint {args.checkpoint}`: a device or a pipe, expected a file that `usthand train` wrote, or a "
             "directory of `usthand export`. Copy it into a file."

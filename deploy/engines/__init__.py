@@ -10,6 +10,7 @@ from deploy.artefact.manifest import read_manifest
 from deploy.engines.devices import has_bf16, has_cuda
 from deploy.engines.engine import FAILURES, Engine
 from deploy.tensorrt.manifest import TENSORRT_MANIFEST, read_tensorrt_manifest
+from models.weights import checkpoint_path
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ def check_engine(source: str, name: str) -> None:
     """Raises UserError for an unknown name, one that does not run such a source, or a directory of another program."""
     if name not in ENGINES:
         raise UserError(f"unknown engine `{name}`; known: {', '.join(ENGINES)}.")
-    exported = Path(source).is_dir()
+    exported = checkpoint_path(source).is_dir()
     if exported and name == "torch":
         raise UserError(f"{source}: the engine torch runs checkpoints, and this is a directory. Give the checkpoint.")
     if not exported and name not in ("auto", "torch"):
@@ -57,7 +58,7 @@ def live_engines(source: str, name: str) -> Iterator[Engine]:
         try:
             yield _make(source, name)
         except FAILURES as error:
-            if isinstance(error, UserError) and not Path(source).is_dir():
+            if isinstance(error, UserError) and not checkpoint_path(source).is_dir():
                 raise  # a checkpoint that cannot be read, and no other engine reads it
             log.error("engine: %s does not work here: %s Looking for another.", name, error)
     yield from engines_that_work(source, besides=name)
@@ -70,7 +71,7 @@ def engines_that_work(source: str, besides: str = "auto") -> Iterator[Engine]:
     ONNX Runtime: `usthand bench engines` measures it. A checkpoint is run by torch. Raises UserError where none is
     left.
     """
-    if not Path(source).is_dir():
+    if not checkpoint_path(source).is_dir():
         if besides != "torch":
             log.info("engine: torch, since %s is a checkpoint", source)
             yield _make(source, "torch")

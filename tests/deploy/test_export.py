@@ -1,5 +1,6 @@
 """Exported engines: the joints of torch for any number of views, through the ring; what does not fit is refused."""
 
+import argparse
 import json
 import logging
 import re
@@ -13,6 +14,8 @@ import onnxruntime
 import pytest
 import torch
 
+from app.commands import common
+from app.commands.common import checkpoint_of
 from calibration.errors import UserError
 from deploy import engines
 from deploy.artefact.manifest import MANIFEST, Manifest, read_file, read_manifest, stage1_interface, stpt_interface
@@ -271,6 +274,22 @@ def test_engines_and_sources_that_do_not_fit_are_named(tmp_path: Path) -> None:
         check_engine("shipped", "openvino")
     refused = usthand("demo", "--estimator", "ust-hand", "--checkpoint", tmp_path, "--no-viewer")
     assert refused.returncode == 2 and "has no manifest.json" in refused.stderr
+
+
+def test_a_folder_with_the_name_of_the_packaged_checkpoint_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is the default of `--checkpoint`, which every estimator has."""
+    (tmp_path / "shipped").mkdir()
+    monkeypatch.chdir(tmp_path)
+    args = argparse.Namespace(checkpoint="shipped", estimator="mediapipe", engine="auto")
+    assert checkpoint_of(args) == "shipped"
+    check_engine("shipped", "torch")
+    monkeypatch.setattr(engines, "_make", lambda source, name: (source, name))
+    assert next(live_engines("shipped", "auto")) == ("shipped", "torch")
+    monkeypatch.setattr(common, "cached_export", lambda source: Path("exported", source))
+    args.estimator = "ust-hand"
+    assert checkpoint_of(args) == "exported/shipped"
 
 
 def test_joints_that_are_off_or_no_numbers_do_not_hold() -> None:
