@@ -66,7 +66,8 @@ class OpenvinoNetwork:
 
     def _compile(self, at_once: int, shapes: Mapping[str, tuple[int, ...]]) -> "list[_Requests]":
         model = self._model.clone()
-        model.reshape({name: [1, *shape] for name, shape in shapes.items()})
+        read = {name for port in model.inputs for name in port.get_names()}  # OpenVINO drops what nothing reads
+        model.reshape({name: [1, *shape] for name, shape in shapes.items() if name in read})
         stages = [NetworkPart(model, "f32" if self._precision == "f32" else "bf16")]
         if self._precision == "bf16 convolutions":
             stages = split_at_convolutions(model)

@@ -77,6 +77,18 @@ def test_hands_side_by_side_get_what_each_alone_gets(precision: str) -> None:
             assert array == pytest.approx(np.concatenate([each[number] for each in alone[:hands]]), abs=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16 convolutions"])
+def test_an_input_that_no_operation_reads_is_left_out(precision: str) -> None:
+    """As of a network that was trained without a part: of the transformer's six without temporal attention."""
+    model, unread = onnx.load_from_string(network()), np.zeros((2, 7), np.float32)
+    model.graph.input.append(helper.make_tensor_value_info("unread", TensorProto.FLOAT, ["hands", 7]))
+    found = OpenvinoNetwork(model.SerializeToString(), precision)  # type: ignore[arg-type]
+    expected, given = OpenvinoNetwork(network(), precision)(inputs(2)), inputs(2) | {"unread": unread}  # type: ignore[arg-type]
+    found.prepare({name: array.shape for name, array in given.items()})
+    for array, other in zip(found(given), expected, strict=True):
+        assert array == pytest.approx(other, abs=1e-6)
+
+
 def test_convolutions_in_bfloat16_leave_the_rest_in_float32() -> None:
     given = inputs(1)
     exact, low = (OpenvinoNetwork(network(), precision)(given) for precision in ("f32", "bf16 convolutions"))
