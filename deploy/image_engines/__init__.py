@@ -84,6 +84,8 @@ def _load(path: Path, image_shape: tuple[int, ...], engine: str) -> ImageNetwork
         return _make(path, content, image_shape, engine)
     except ModuleNotFoundError as error:
         extra = "tensorrt-rtx" if engine == "tensorrt" else "cpu"
+        if error.name == "onnx":  # by which TensorRT's engine is described; neither of its extras has it
+            extra = "export"
         raise UserError(
             f"the {engine} engine needs the package `{error.name}`. Install it: pip install 'usthand-live[{extra}]'."
         ) from error
