@@ -62,7 +62,7 @@ class TensorRTImages:
         key = f"{library} {gpu.compute_capability} {image_shape} {BATCH_PROFILE}".encode()
         folder = cached_folder(
             cache or user_cache(),
-            "detector",
+            f"tensorrt-{path.stem}",
             hashlib.sha256(content + key).hexdigest()[:16],
             lambda folder: (folder / _FILE).is_file(),
             lambda folder: (folder / _FILE).write_bytes(

@@ -58,6 +58,26 @@ def test_batches_of_any_size_are_answered_as_on_the_cpu(
     assert len(built) == 1
 
 
+def test_all_models_of_a_run_with_arms_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache keeps the last few of a kind, and the four networks are not one kind."""
+    pytest.importorskip("onnxruntime")
+    cuda, built = FakeCuda(), []
+    library = Library("tensorrt_rtx", FakeTrt(cuda))  # type: ignore[arg-type]
+    monkeypatch.setattr("deploy.tensorrt.cuda.cudart", cuda)
+    monkeypatch.setattr(image_network, "load_library", lambda: library)
+    monkeypatch.setattr(image_network, "build_image_engine", lambda _, content, *rest: built.append(rest) or content)
+    for _ in range(2):
+        for name, px in (
+            ("palm_detection", 192),
+            ("hand_landmark", 224),
+            ("pose_detection", 224),
+            ("pose_landmark", 256),
+        ):
+            path = mediapipe_model(name)
+            TensorRTImages(path, path.read_bytes(), (px, px, 3), tmp_path).close()
+    assert len(built) == 4
+
+
 def test_other_images_are_refused() -> None:
     path = mediapipe_model("hand_landmark")
     with pytest.raises(UserError, match="takes images of any x 224 x 224 x 3, expected batch x 192 x 192 x 3"):
