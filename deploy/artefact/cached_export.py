@@ -16,7 +16,13 @@ log = logging.getLogger(__name__)
 
 _EXPORTS_WITH = ("torch", "safetensors", "onnx", "onnxscript")
 _RUNS_WITH = ("openvino", "onnxruntime")
-_CODE = ("models/network", "deploy/export/onnx_export.py", "deploy/artefact/manifest.py")
+_CODE = (
+    "models/network",
+    "deploy/export/onnx_export.py",
+    "deploy/artefact/manifest.py",
+    "deploy/batches.py",
+    "deploy/engines/torch_engine.py",
+)
 
 
 def cached_export(checkpoint: str, cache: Path | None = None) -> Path | None:

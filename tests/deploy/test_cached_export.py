@@ -1,5 +1,6 @@
 """A checkpoint's export is made once, kept for its content, and done without where it cannot be."""
 
+import ast
 import errno
 import importlib.util
 import logging
@@ -15,6 +16,7 @@ from deploy.engines import make_engine
 from models.network.checkpoint import CheckpointInfo, save_checkpoint
 from models.network.config import recipe
 from models.network.ust_hand import UstHand
+from tests.conftest import ROOT
 
 TINY = recipe("tiny", crop_px=32)
 
@@ -53,6 +55,15 @@ def test_it_is_made_once_and_again_for_other_weights(tmp_path: Path, exports: li
     assert cached_export(other, cache) not in (None, first)
     assert exports == [one, other]
     assert sorted(path.name for path in cache.iterdir()) == sorted(path.name for path in cache.glob("engine-*"))
+
+
+def test_it_is_made_again_for_other_code_of_what_is_exported() -> None:
+    """Whatever the exporter takes from the networks and the engines is in the key."""
+    tree = ast.parse((ROOT / "deploy/export/onnx_export.py").read_text(encoding="utf-8"))
+    names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    taken = [f"{name.replace('.', '/')}.py" for name in names if name.startswith(("deploy.", "models.network."))]
+    assert len(taken) > 4
+    assert [path for path in taken if path not in module._CODE and str(Path(path).parent) not in module._CODE] == []
 
 
 def test_without_what_it_takes_there_is_none_and_the_reason_is_said(
