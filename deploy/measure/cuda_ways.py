@@ -20,7 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from calibration.errors import UserError
+from calibration.found_files import hash_found
 from calibration.programs import exit_code
+from deploy.artefact.manifest import read_manifest
 from deploy.batches import CloudWindow, empty_window
 from deploy.engines.engine import FAILURES, Engine
 from deploy.engines.torch_engine import TorchEngine
@@ -35,6 +38,7 @@ from deploy.export.parity import (
     compare,
     run_window,
 )
+from models.weights import checkpoint_path
 
 _SECONDS = 0.5
 _EXACT = ("torch float32", "ONNX Runtime")
@@ -140,14 +144,13 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 def _exported(checkpoint: str, directory: Path, name: str) -> Engine:
     from deploy.artefact.cached_export import missing_to_export
-    from deploy.artefact.manifest import MANIFEST
     from deploy.engines import make_engine
 
     runtime = {"tensorrt": ("tensorrt", "tensorrt_rtx_bindings")}.get(name, (name,))
     missing = [] if any(importlib.util.find_spec(each) for each in runtime) else [runtime[0]]
     if missing := missing + missing_to_export():
         raise ImportError(f"{', '.join(missing)} is not installed")
-    if not (directory / MANIFEST).exists():
+    if not _is_export_of(checkpoint, directory):
         from deploy.export.onnx_export import export
 
         export(checkpoint, directory)
@@ -156,6 +159,14 @@ def _exported(checkpoint: str, directory: Path, name: str) -> Engine:
 
         build(directory)
     return make_engine(str(directory), name)
+
+
+def _is_export_of(checkpoint: str, directory: Path) -> bool:
+    """Not where an earlier run left its own there."""
+    try:
+        return read_manifest(directory).checkpoint_sha256 == hash_found(checkpoint_path(checkpoint))
+    except UserError:
+        return False
 
 
 def _measure(engine: Engine, windows: list[Window], expected_m: np.ndarray, tolerance: Tolerance) -> dict:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from calibration.errors import UserError
+from calibration.found_files import hash_found
 from deploy.measure import cuda_ways
 from models.data.crop_cache import CacheManifest, write_manifest
 from models.data.pack_crops import pack
@@ -21,6 +22,7 @@ from models.network.config import RECIPES
 from models.network.lifting import triangulate
 from models.training import gpu_run
 from tests.conftest import ROOT
+from tests.deploy.test_export import manifest_of
 from tests.models.data.test_windows import FRAMES, VIEWS, shard_of, write_cache
 
 CPU = torch.device("cpu")
@@ -236,6 +238,28 @@ def test_a_runtime_that_knows_no_cuda_is_said_to_run_on_the_processor(
     _, row, left_out = map(json.loads, capsys.readouterr().out.splitlines())
     assert row["note"] == "on the processor: what is installed knows no CUDA" and row["holds"]
     assert left_out == {"way": "TensorRT", "left_out": "tensorrt is not installed"}
+
+
+def test_networks_that_an_earlier_run_exported_are_not_checked_against_a_later_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs into one folder; the two ways of each share what is exported."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    checkpoint, exported = tmp_path / "tiny.safetensors", []
+
+    def export(source: str, directory: Path) -> None:
+        exported.append(Path(source).read_bytes())
+        directory.mkdir(exist_ok=True)
+        manifest_of(directory, checkpoint_sha256=hash_found(Path(source)))
+
+    monkeypatch.setattr("deploy.export.onnx_export.export", export)
+    monkeypatch.setattr("deploy.engines.make_engine", lambda directory, name: name)
+    for weights in (b"first", b"second"):
+        checkpoint.write_bytes(weights)
+        for _ in range(2):
+            cuda_ways._exported(str(checkpoint), tmp_path / "engines", "onnxruntime")
+    assert exported == [b"first", b"second"]
 
 
 def test_ways_that_were_not_reached_are_named(monkeypatch, tmp_path: Path) -> None:
