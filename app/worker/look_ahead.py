@@ -136,7 +136,9 @@ class LookAhead:
         if known is not None and known.side != hand.side:
             known = None
         poses = known.poses if known else deque[tuple[int, PoseFit]]()
-        fitter = known.fitter if known else HandFitter(hand.side, hand.bones)
+        # The estimator learns bones between its own joints; a detector's are not where the bones turn.
+        bones = hand.bones if definition == "anatomical" else None
+        fitter = known.fitter if known else HandFitter(hand.side, bones)
         joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
         variance_m2 = np.trace(hand.covariance_m2, axis1=1, axis2=2) / 3
         fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None

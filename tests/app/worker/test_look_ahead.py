@@ -6,7 +6,9 @@ import pytest
 from app.estimators.estimator import Hand, UnseenHand
 from app.worker.look_ahead import FadingMotion, LookAhead, LookAheadSettings, pose_history
 from calibration.hand import Side
+from models.hand.bone_lengths import BoneLengths
 from models.hand.builtin import BuiltinHand
+from models.hand.definition import convert
 from models.hand.fit import PoseFit
 from models.simulation.motion import HandMotion
 
@@ -124,14 +126,15 @@ def test_a_hand_seen_just_as_often_as_is_needed_has_a_history_at_all_times() -> 
 
 
 def test_joints_of_a_detector_come_back_as_a_detectors() -> None:
-    """A hand that rests is forecast where it is seen, whatever the definition of its joints."""
-    from models.hand.definition import convert
-
+    """A hand that rests is forecast where it is seen, whatever the definition of its joints and of its bones."""
     model = BuiltinHand("left")
     joints = model.joints(np.zeros(21), np.eye(4), model.default_shape())
     mirror = np.diag([1.0, -1, 1])
     seen = convert(joints @ mirror, "anatomical", "detector") @ mirror
-    look_ahead, ahead = LookAhead(50), []
+    look_ahead, ahead, bones = LookAhead(50), [], BoneLengths()
     for frame in range(20):
-        ahead = look_ahead.of([hand_at(frame * STEP_NS, seen, "left")], [], frame * STEP_NS, "detector")
+        bones.add(seen)  # as the estimators do
+        hand = hand_at(frame * STEP_NS, seen, "left")
+        hand.bones = bones
+        ahead = look_ahead.of([hand], [], frame * STEP_NS, "detector")
     assert np.linalg.norm(np.array(ahead[0].joints_world_m) - seen, axis=1).max() < 0.003
