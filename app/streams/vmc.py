@@ -16,7 +16,8 @@ from app.streams.kinds import StreamAddress
 from app.streams.osc import osc_bundle, osc_message, osc_numbers
 from app.streams.streamed import StreamContext, StreamedHand, StreamedSet, arm_points
 from app.transport.messages import ArmPose, Event, FittedPose
-from calibration.hand import FINGERS, Side
+from calibration.hand import FINGERS, Definition, Side
+from models.hand import definition as joint_definition
 from models.hand.arm_turns import arm_direction, forearm_turn, upper_arm_turn
 from models.hand.builtin import mirror_of
 from models.hand.fitter import HandFitter
@@ -63,7 +64,7 @@ class VmcSender:
             osc_message("/VMC/Ext/T", "f", [(poses.clock_ns - self._began_ns) / 1e9]),
         ]
         for side, hand in chosen.items():
-            fit = hand.fit or self._fit(hand)
+            fit = hand.fit or self._fit(hand, poses.definition)
             if fit is not None:
                 self._arms[side] = arm = self._arms[side].after(side, hand.arm, np.array(fit.T_world_hand))
                 messages += _messages(side, fit, arm)
@@ -76,10 +77,11 @@ class VmcSender:
         self._datagrams.send(osc_bundle(osc_message("/VMC/Ext/OK", "i", [0])))
         self._datagrams.close()
 
-    def _fit(self, hand: StreamedHand) -> FittedPose | None:
+    def _fit(self, hand: StreamedHand, definition: Definition) -> FittedPose | None:
         """Of a hand that the worker fitted no mesh to, as of one that is forecast."""
         fitter = self._fitters[hand.track_id]
-        fit = fitter.fit(hand.joints_world_m, hand.covariance_m2)
+        joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
+        fit = fitter.fit(joints_m, hand.covariance_m2)
         if fit is None:
             return None
         return FittedPose(

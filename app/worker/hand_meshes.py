@@ -8,7 +8,8 @@ import numpy as np
 
 from app.estimators.estimator import Hand
 from app.transport.messages import FittedPose
-from calibration.hand import Side
+from calibration.hand import Definition, Side
+from models.hand import definition as joint_definition
 from models.hand.builtin import BuiltinHand
 from models.hand.fitter import HandFitter
 
@@ -36,15 +37,18 @@ class HandMeshes:
         self._models = {side: BuiltinHand(side) for side in sides}
         self._followed: dict[int, _Followed] = {}
 
-    def fit(self, hands: Sequence[Hand]) -> dict[int, bytes]:
-        """Vertices (N, 3) in world metres as little-endian float32, by track; a hand that no mesh fits is left out."""
+    def fit(self, hands: Sequence[Hand], definition: Definition) -> dict[int, bytes]:
+        """Vertices (N, 3) in world metres as little-endian float32, by track; a hand that no mesh fits is left out.
+
+        The hands' joints are where the `definition` puts them; the mesh is fitted to where the bones turn.
+        """
         if hands:
             oldest_ns = hands[0].capture_time_ns - round(_KEEP_S * 1e9)
             self._followed = {i: track for i, track in self._followed.items() if track.seen_time_ns >= oldest_ns}
         vertices = {}
         for hand in hands:
             try:
-                posed = self._pose(hand)
+                posed = self._pose(hand, definition)
             except (ArithmeticError, ValueError) as error:
                 # LinAlgError is a ValueError. The joints are published all the same, and the track starts anew.
                 log.warning("no mesh for hand %d: %s", hand.track_id, error)
@@ -58,14 +62,17 @@ class HandMeshes:
         """What the mesh of a hand of the last set was posed by."""
         return self._followed[track_id].fitted if track_id in self._followed else None
 
-    def _pose(self, hand: Hand) -> np.ndarray | None:
+    def _pose(self, hand: Hand, definition: Definition) -> np.ndarray | None:
         model = self._models[hand.side]
         track = self._followed.get(hand.track_id)
         if track is None or track.fitter.side != hand.side:
-            track = self._followed[hand.track_id] = _Followed(HandFitter(hand.side, hand.bones), model.default_shape())
+            # The estimator learns bones between its own joints.
+            bones = hand.bones if definition == "anatomical" else None
+            track = self._followed[hand.track_id] = _Followed(HandFitter(hand.side, bones), model.default_shape())
         track.seen_time_ns = hand.capture_time_ns
         track.fitted = None
-        fitted = track.fitter.fit(hand.joints_world_m, hand.covariance_m2)
+        joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
+        fitted = track.fitter.fit(joints_m, hand.covariance_m2)
         if fitted is None:
             return None
         shape = track.fitter.shape

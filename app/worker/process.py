@@ -205,7 +205,7 @@ class Worker:
         end_ns = time.monotonic_ns()
         if self._meshes is not None:
             estimated_ns = end_ns
-            vertices = self._meshes.fit(estimate.hands)
+            vertices = self._meshes.fit(estimate.hands, self._estimator.definition)
             end_ns = time.monotonic_ns()
             within_ms["mesh"] = (end_ns - estimated_ns) / 1e6
         arms: dict[int, ArmPose] = {}

@@ -42,7 +42,10 @@ def pose_set(time_ns: int | None = None, index: int = 5, time_s: float = 1.0) ->
         for side in sides
     ]
     return msgspec.structs.replace(
-        make_set(time.monotonic_ns(), hands=hands), set_index=index, reference_time_ns=time_ns
+        make_set(time.monotonic_ns(), hands=hands),
+        set_index=index,
+        reference_time_ns=time_ns,
+        definition="anatomical",
     )
 
 

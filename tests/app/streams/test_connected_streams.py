@@ -274,7 +274,7 @@ def through_lsl(poses: str = "pose_set", context: str = "CONTEXT") -> tuple[int,
 
 def test_an_lsl_inlet_recovers_joints_labels_and_the_capture_time() -> None:
     captured_ns, (labels, sample, time_s, marker, about) = through_lsl()
-    assert about == {"rig": "rig-1", "definition": "detector", "estimator": "test"}
+    assert about == {"rig": "rig-1", "definition": "anatomical", "estimator": "test"}
     assert labels[0] == ["wrist_x", "metres"] and labels[26] == ["index_tip_z", "metres"]
     assert [label for label, _ in labels[-2:]] == ["track", "state"]
     assert np.abs(np.reshape(sample[:63], (21, 3)) - true_joints_m("right")).max() < 1e-6

@@ -10,8 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from app.streams.kinds import STREAMS
 from app.transport.messages import FittedPose, PoseSet
-from calibration.hand import FINGERS, Side
+from calibration.hand import FINGERS, Definition, Side
 from models.hand.builtin import BuiltinHand
+from models.hand.definition import convert
 from tests.support.streamed_hands import arm_set, pose_set, sender, streamed, true_joints_m
 
 LEVELS = ("Proximal", "Intermediate", "Distal")
@@ -44,13 +45,19 @@ def unity(joints_world_m: np.ndarray) -> np.ndarray:
     return joints_world_m[..., [0, 2, 1]]
 
 
+@pytest.mark.parametrize("definition", ["anatomical", "detector"])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_the_avatars_fingers_lie_where_the_hands_do(side: Side) -> None:
-    bones, joints = received(), unity(true_joints_m(side))
+def test_the_avatars_fingers_lie_where_the_hands_do(side: Side, definition: Definition) -> None:
+    poses, joints = pose_set(), unity(true_joints_m(side))
+    poses.definition = definition
+    for hand in poses.hands:
+        given = convert(np.array(hand.joints_world_m), "anatomical", definition, hand.hand == "right")
+        hand.joints_world_m = given.tolist()
+    bones = received(poses)
     word = side.capitalize()
     assert sum(name.startswith(word) for name in bones) == 16
     wrist_m, wrist = bones[f"usthand_{side}_wrist"]
-    assert np.linalg.norm(wrist_m - joints[0]) < 0.002
+    assert np.linalg.norm(wrist_m - joints[0]) < 0.003
     hand_turn = bones[f"{word}Hand"][1]
     assert (hand_turn * wrist.inv()).magnitude() < 1e-5
     for number, finger in enumerate(FINGERS):
