@@ -144,13 +144,15 @@ class LookAhead:
         fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None
         if fit is not None:
             joints_m, variance_m2 = fit.joints_world_m, settings.fitted_share**2 * variance_m2
-            _remember(poses, hand.capture_time_ns, fit)
         variance_m2 = np.maximum(variance_m2, settings.least_sd_m**2)
         motion = known.motion.at(hand.capture_time_ns) if known else None
         if motion is None or np.linalg.norm((motion.position_m - joints_m).mean(0)) > settings.farthest_m:
             motion = FadingMotion.start(hand.capture_time_ns, joints_m, variance_m2, settings)
+            poses.clear()
         else:
             motion = motion.seen(joints_m, variance_m2)
+        if fit is not None:
+            _remember(poses, hand.capture_time_ns, fit)
         return _Followed(
             side=hand.side,
             seen_time_ns=hand.capture_time_ns,

@@ -116,6 +116,16 @@ def test_a_hand_out_of_sight_is_forecast_ever_less_surely_and_one_that_is_lost_n
     assert look_ahead.of([], [held], 31 * STEP_NS, "anatomical") == []  # nothing is known of it any more
 
 
+def test_a_hand_found_far_from_where_it_was_expected_begins_anew_and_is_not_forecast_to_fly_on() -> None:
+    model = BuiltinHand("right")
+    joints = model.joints(np.zeros(21), np.eye(4), model.default_shape())
+    look_ahead = LookAhead(50)
+    for frame in range(20):
+        seen = joints + [0.3 * (frame >= 10), 0, 0]
+        [ahead] = look_ahead.of([hand_at(frame * STEP_NS, seen)], [], frame * STEP_NS, "anatomical")
+        assert np.linalg.norm(np.array(ahead.joints_world_m) - seen, axis=1).max() < 0.01
+
+
 def test_a_hand_seen_just_as_often_as_is_needed_has_a_history_at_all_times() -> None:
     fit = PoseFit(np.zeros(21), np.eye(4), np.zeros((21, 3)), 0.0)
     for now_ns in range(0, 10**9, 10**7):
