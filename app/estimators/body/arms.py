@@ -66,7 +66,7 @@ class _FollowedArm:
 class Arms:
     """Fed with the people of each look, and the hands at that time; says each hand's arm at any time after.
 
-    Of `one_person`, a hand that comes back has the arm whose lengths were learnt.
+    Of `one_person`, a hand that comes back soon has the arm whose lengths were learnt.
     """
 
     def __init__(self, rig: Rig, one_person: bool, settings: BodySettings = BODY) -> None:
@@ -81,7 +81,7 @@ class Arms:
         views = match_arms(self._cameras, seen.bodies, wrists, self.settings)
         for hand, of_hand in zip(hands, views, strict=True):
             if of_hand:
-                self._measure(self._followed(hand), hand.joints_world_m[0], of_hand, seen.time_ns)
+                self._measure(self._followed(hand, seen.time_ns), hand.joints_world_m[0], of_hand, seen.time_ns)
         oldest_ns = seen.time_ns - round(self.settings.forget_s * 1e9)
         self._arms = {track: arm for track, arm in self._arms.items() if max(arm.seen_ns) >= oldest_ns}
 
@@ -104,9 +104,9 @@ class Arms:
             shoulder_covariance_m2=None if shoulder is None else shoulder.covariance_m2,
         )
 
-    def _followed(self, hand: FollowedHand) -> _FollowedArm:
+    def _followed(self, hand: FollowedHand, time_ns: int) -> _FollowedArm:
         if hand.track_id not in self._arms:
-            lengths = ArmLengths(self.settings)
+            lengths = ArmLengths(self.settings, time_ns)
             if self._one_person:
                 lengths = self._known.setdefault(hand.side, lengths)
             self._arms[hand.track_id] = _FollowedArm(lengths=lengths)
@@ -129,7 +129,7 @@ class Arms:
         shoulder_m, elbow_m = measured.points_m[0]
         sds_m = np.sqrt(np.trace(measured.covariance_m2[0], axis1=1, axis2=2) / 3)
         forearm_m, upper_m = float(np.linalg.norm(elbow_m - wrist_m)), float(np.linalg.norm(elbow_m - shoulder_m))
-        known[ELBOW] &= arm.lengths.forearm.fits(forearm_m, sds_m[ELBOW])
+        known[ELBOW] = known[ELBOW] and arm.lengths.fits(forearm_m, sds_m[ELBOW], time_ns)
         if not known[ELBOW]:
             return
         arm.views = tuple(np.array(list(views))[measured.inliers[0, ELBOW]].tolist())

@@ -35,8 +35,24 @@ class SegmentLength:
 
 
 class ArmLengths:
-    """Those of one arm."""
+    """Those of one arm, as long as forearms fit them."""
 
-    def __init__(self, settings: BodySettings) -> None:
-        self.forearm = SegmentLength(*settings.forearm_m, settings)
-        self.upper_arm = SegmentLength(*settings.upper_arm_m, settings)
+    def __init__(self, settings: BodySettings, time_ns: int) -> None:
+        self._settings, self._fitted_ns = settings, time_ns
+        self._begin()
+
+    def fits(self, forearm_m: float, sd_m: float, time_ns: int) -> bool:
+        """Whether a forearm that is seen at a time, with that deviation, may be this arm's.
+
+        Where none was for long, what was learnt is another person's, or of an elbow that was hidden, and is forgotten.
+        """
+        if time_ns - self._fitted_ns > self._settings.same_person_s * 1e9:
+            self._begin()
+        fits = self.forearm.fits(forearm_m, sd_m)
+        if fits:
+            self._fitted_ns = time_ns
+        return fits
+
+    def _begin(self) -> None:
+        self.forearm = SegmentLength(*self._settings.forearm_m, self._settings)
+        self.upper_arm = SegmentLength(*self._settings.upper_arm_m, self._settings)

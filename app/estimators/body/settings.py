@@ -42,6 +42,8 @@ class BodySettings:
     """From which a length is learnt: the last ten seconds of looks."""
     doubt_stds: float = 3.0
     """An elbow whose forearm is farther off its length than this is none: it is hidden, and supposed somewhere."""
+    same_person_s: float = 30.0
+    """Lengths that no forearm fitted for so long may be another person's, as a hand's bones."""
     acceleration_psd: float = 0.5
     """m2/s3, of the elbow's white acceleration: as a hand's."""
     start_speed_sd_m_s: float = 0.5

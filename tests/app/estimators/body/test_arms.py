@@ -127,6 +127,28 @@ def test_a_hidden_elbow_that_is_supposed_elsewhere_is_not_said_once_the_forearm_
     assert left is not None and np.linalg.norm(left.elbow_world_m - person.points_m[1, LEFT]) < 0.03
 
 
+def test_a_forearm_that_was_learnt_does_not_keep_out_another_persons_nor_the_true_one_for_good() -> None:
+    rig, rng = ring_rig(4, distance_m=1.6), np.random.default_rng(6)
+    adult = Person.at(np.zeros(3))
+    child = Person(adult.points_m[2] + 0.68 * (adult.points_m - adult.points_m[2]))
+    hidden = Person(adult.points_m.copy())
+    hidden.points_m[1] = 0.45 * adult.points_m[2] + 0.55 * adult.points_m[1]
+    after = round(BODY.same_person_s / BODY.period_s)
+    # A child a minute later, under other numbers; an elbow that was supposed elsewhere at first, seen from then on.
+    for first, then, track, looks in (
+        (adult, child, 5, range(2 * after, 2 * after + 8)),
+        (hidden, adult, 1, range(20, after + 30)),
+    ):
+        arms = Arms(rig, one_person=True)
+        for look in range(1, 20):
+            arms.see(seen(rig, [first], look, 4.0, rng), first.hands())
+        for look in looks:
+            arms.see(seen(rig, [then], look, 4.0, rng), then.hands(track))
+        for side in (LEFT, RIGHT):
+            arm = arms.at(track + side, looks[-1] * LOOK_NS)
+            assert arm is not None and np.linalg.norm(arm.elbow_world_m - then.points_m[1, side]) < 0.03
+
+
 def test_between_looks_an_arm_goes_on_and_becomes_less_certain_until_it_is_forgotten() -> None:
     rig, rng = ring_rig(4, distance_m=1.6), np.random.default_rng(4)
     arms = Arms(rig, one_person=True)
