@@ -4,6 +4,7 @@ import msgspec
 
 from app.transport.messages import CameraReport, Gesture, PoseSet, UnseenPose
 from app.worker.events import Events
+from calibration.hand import Side
 from models.simulation.hands import hands_at
 from tests.support.viewer_scene import make_pose, make_set
 
@@ -33,6 +34,24 @@ def test_each_change_of_a_camera_and_of_the_hands_is_told_once():
         [("camera", "cam_0", "lost")],
         [("hand", "1", "lost")],
     ]
+
+
+def test_a_hand_whose_side_is_corrected_ends_on_the_one_what_it_began_there():
+    def on(side: Side) -> PoseSet:
+        message = pose_set("streaming", 1)
+        message.hands[0].hand, message.hands[0].gestures = side, ["pinch"]
+        return message
+
+    events = Events()
+    events.of(on("left"))
+    told = [(event.kind, event.subject, event.state, event.detail, event.hand) for event in events.of(on("right"))]
+    assert told == [
+        ("gesture", "1", "ended", "pinch", "left"),
+        ("hand", "1", "lost", "left", "left"),
+        ("hand", "1", "appeared", "right", "right"),
+        ("gesture", "1", "began", "pinch", "right"),
+    ]
+    assert not events.of(on("right"))
 
 
 def test_a_gesture_begins_and_ends_once_and_a_lost_hand_ends_its_own():
