@@ -37,7 +37,10 @@ class SecondLook:
         due = [track for track in tracks if track.trust.look_due()]
         if not due:
             return {}
-        return {track.track_id: look for track, look in zip(due, self._looks(due, frame_set, places_m), strict=True)}
+        looks = self._looks(due, frame_set, places_m)
+        for track, look in zip(due, looks, strict=True):
+            track.trust.keep([camera.camera_id for camera in look.views.cameras])
+        return {track.track_id: look for track, look in zip(due, looks, strict=True)}
 
     def learn(self, track: HandInCrops, look: HandLook, joints_m: np.ndarray) -> None:
         """What each view saw of a hand with joints (21, 3); one that this hand has put aside sees what it last did."""

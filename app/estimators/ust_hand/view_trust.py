@@ -63,6 +63,10 @@ class ViewTrust:
                 self._aside[camera_id] = self._fresh()
                 trusted -= 1
 
+    def keep(self, looked_at: Collection[str]) -> None:
+        """Of a look at all views: one that has no picture of the hand's place any more is no longer put aside."""
+        self._aside = {camera_id: each for camera_id, each in self._aside.items() if camera_id in looked_at}
+
     def clear(self) -> None:
         """Trust every view again, as where too few are left."""
         self._aside.clear()

@@ -828,3 +828,15 @@ def test_two_exchanged_cameras_are_named_as_that_and_cost_their_own_views_only()
     assert set().union(*noted) == {one, other}
     assert noted[-1][one] == f"exchanged: it shows what {other} should, and {other} what it should"
     assert error_mm < 10, "of two views, in each of which some dots are hidden"
+
+
+def test_a_camera_that_goes_away_while_it_is_put_aside_is_not_said_to_be_at_odds() -> None:
+    """Its picture stands still for a moment, then there is none for two seconds."""
+
+    def change(number: int) -> FrameSet:
+        if number < 24:
+            return frozen_set(number) if number >= 20 else frame_set(number)
+        return frame_set(number, cameras=[0, 2, 3] if number < 84 else range(4))
+
+    noted, _ = followed(change, 90)
+    assert set().union(*noted) == set()
