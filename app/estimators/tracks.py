@@ -135,6 +135,17 @@ class HandTrack:
         """How far the middle of joints (21, 3) is from where this hand is expected now."""
         return middles_apart_m(self.motion.predict(now_ns).position_m, joints_m)
 
+    def is_at(self, now_ns: int, joints_m: np.ndarray) -> bool:
+        """Whether joints (21, 3) are where this hand was last, or is expected now."""
+        settings = self.motion.settings
+        return same_hand(self.joints_m, joints_m, settings) or self.apart_m(now_ns, joints_m) < settings.same_hand_m
+
+    def may_be_at(self, now_ns: int, joints_m: np.ndarray) -> bool:
+        """Whether joints (21, 3) are no farther from where this hand was last than a hand can have come since."""
+        settings, unseen_s = self.motion.settings, (now_ns - self.seen_time_ns) * 1e-9
+        way_m = middles_apart_m(self.joints_m, joints_m)
+        return way_m < settings.same_hand_m + settings.max_speed_m_s * max(unseen_s, 0.0)
+
     def miss(self) -> None:
         self.misses += 1
         self.sure = False
@@ -219,9 +230,9 @@ class HandTracks(Generic[TrackT]):
         if self.limit <= 2:
             self._known_bones |= {track.right_log_odds >= 0: (track.bones, track.seen_time_ns) for track in lost}
 
-    def near(self, joints_m: np.ndarray) -> bool:
+    def near(self, now_ns: int, joints_m: np.ndarray) -> bool:
         """Whether a hand that is followed is where these joints (21, 3) are."""
-        return any(same_hand(track.joints_m, joints_m, self.settings) for track in self._tracks)
+        return any(track.is_at(now_ns, joints_m) for track in self._tracks)
 
     def link(
         self, predicted_m: Sequence[np.ndarray], centres_m: np.ndarray, rights: list[bool], now_ns: int

@@ -5,7 +5,7 @@ where its motion says. It is lost when what the views say does not fit together 
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -236,17 +236,16 @@ class UstHandEstimator:
         followed = [track for track in self._tracks if track not in missed]
         followed_m, lost_m = [track.joints_m for track in followed], [joints_m for _, joints_m in self._lost]
         trusted = frame_set.without(self._watch.left_out(list(frame_set.frames)))
-        for found in self.finder.find(trusted, followed_m, lost_m):
-            if any(same_hand(track.joints_m, found.joints_m, self._tracks.settings) for track in followed):
-                continue
+        for found in _beside(followed, self.finder.find(trusted, followed_m, lost_m), now_ns):
             of_side = [track for track in missed if track.side == found.side]
             same = min(of_side, key=lambda track: track.apart_m(now_ns, found.joints_m), default=None)
             evidence = [*(track.right_log_odds for track in self._tracks), found.right_log_odds]
             rights = decide_sides(evidence, self._tracks.settings)
+            is_new = not (self._tracks.full or self._tracks.near(now_ns, found.joints_m))
             if same is not None:
                 missed.remove(same)
                 same.restart(now_ns, found.joints_m, search.found_sd_m**2)
-            elif not (self._tracks.full or self._tracks.near(found.joints_m)) and rights[-1] == (found.side == "right"):
+            elif is_new and rights[-1] == (found.side == "right"):
                 self._follow(found, now_ns)
         return self.finder.views_with_hand
 
@@ -405,6 +404,17 @@ class UstHandEstimator:
         for track in self._tracks.drop_lost(now_ns):
             self._lost = [*self._lost, (now_ns, track.joints_m)][-self._tracks.limit :]
             self.pipeline.remove_hand(track.slot)
+
+
+def _beside(followed: Sequence[HandInCrops], found: Sequence[Found], now_ns: int) -> list[Found]:
+    """Of the hands that a finder found those that are not followed. A quick hand is found far from where it was when
+    it was last seen, two sets ago where sets overlap: each hand that is followed is the nearest of its side."""
+    left = list(found)
+    for track in followed:
+        own = [hand for hand in left if hand.side == track.side and track.may_be_at(now_ns, hand.joints_m)]
+        nearest = min(own, key=lambda hand: track.apart_m(now_ns, hand.joints_m), default=None)
+        left = [hand for hand in left if hand is not nearest and not track.is_at(now_ns, hand.joints_m)]
+    return left
 
 
 def _since(start_s: float) -> float:

@@ -434,6 +434,32 @@ def test_hands_that_are_seen_are_not_searched_for_where_sets_take_long() -> None
     assert finder.asked == 2
 
 
+def test_a_quick_hand_is_not_followed_as_a_second_one_where_it_was_found_meanwhile() -> None:
+    """Alone, so that the finder goes on looking for the other one: at 1.5 m/s it is 5 cm from where it was last."""
+    still = hands_at(0.0)["right"]
+
+    def at(time_s: float) -> np.ndarray:
+        return still + [0.2 * np.sin(7.5 * time_s), 0, 0]
+
+    class Quick(ListFinder):
+        def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()):
+            self.asked += 1
+            return [Found("right", at(frame_set.reference_time_ns / 1e9) + 0.004, side_log_odds=12.0)]
+
+    estimator, _, finder = started(Quick())
+    for number in range(60):
+        time_s = number * PERIOD_NS / 1e9
+        frames = {
+            camera_id: replace(
+                frame, pixels=draw([("right", at(time_s))], RIG, index), capture_time_ns=number * PERIOD_NS
+            )
+            for index, (camera_id, frame) in enumerate(frame_set(number, []).frames.items())
+        }
+        estimate = estimator.estimate(FrameSet(number, number * PERIOD_NS, frames, 0))
+        assert [hand.track_id for hand in estimate.hands] == [1], number
+    assert finder.asked > 10 and estimator._tracks._numbers == 1, "no other was begun"
+
+
 def test_at_a_slow_rate_views_of_other_times_are_brought_to_one() -> None:
     """Six sets a second, in which the finder looks for every hand, and cameras up to 60 ms early and late."""
     estimator, _, finder = started()
