@@ -18,7 +18,7 @@ from app.estimators.settings import FinderSettings, JudgeSettings, TrackerSettin
 from app.estimators.tracks import HandTracks, decide_sides, same_hand
 from app.estimators.ust_hand.hand_finder import Found, HandFinder
 from app.estimators.ust_hand.hand_in_crops import HandInCrops
-from app.estimators.ust_hand.hand_views import HandViews, errors_px, show_a_hand
+from app.estimators.ust_hand.hand_views import HandViews, cameras_on, errors_px, show_a_hand
 from app.estimators.ust_hand.second_look import SecondLook
 from app.estimators.ust_hand.shared_pictures import made_of_others
 from app.estimators.ust_hand.view_trust import HandLook, ViewTrust
@@ -125,7 +125,7 @@ class UstHandEstimator:
                     self.rig, frame_set, places_m[track.slot], pipeline.engine.shape.upright, into
                 )
             seen = sorted((each for each in self._tracks if len(each.views.cameras) >= 2), key=lambda each: each.slot)
-            self._miss([track for track in self._tracks if track not in seen])
+            self._miss([track for track in self._tracks if track not in seen], places_m)
             rings = [pipeline.ring(track.slot) for track in seen]
             looks = self._second_look.where_due(seen, frame_set, places_m)
         stage_ms = {"find": find_ms, "crop": _since(clock)}
@@ -379,13 +379,15 @@ class UstHandEstimator:
                 kept[hand.track_id] = hand
         return [hand for hand in hands if hand.track_id in kept]
 
-    def _miss(self, tracks: Iterable[HandInCrops]) -> None:
-        """Of a set that looked: these are not in it."""
-        tracks = list(tracks)
+    def _miss(self, tracks: Sequence[HandInCrops], places_m: dict[int, np.ndarray]) -> None:
+        """Of a set that looked: these have fewer than two views in it, as they are out of the pictures. Where it is for
+        frames that did not come, they are not missed for a while: nobody could look for them."""
+        now_ns = self._begun_ns or 0
         for track in tracks:
-            track.miss()
+            if cameras_on(self.rig, places_m[track.slot]) < 2 or self._paused(track, now_ns):
+                track.miss()
         self._skip(tracks)
-        self._drop_lost(self._begun_ns or 0)
+        self._drop_lost(now_ns)
 
     def _skip(self, tracks: Iterable[HandInCrops]) -> None:
         """Of a set in which nobody looked for them."""

@@ -129,20 +129,17 @@ def _that_see(
         frame = frame_set.frames.get(camera.camera_id)
         if frame is None:
             continue
-        size_px = np.array((camera.camera.width, camera.camera.height))
-        middle_px = camera.project(target_m[None])[0]
-        depth_m = camera.T_cam_world[2] @ np.append(target_m, 1)
-        if depth_m < _NEAREST_M or not ((middle_px >= 0) & (middle_px < size_px)).all():
-            continue
-        if joints_m is not None and not is_in_front(camera, target_m, joints_m):
+        place = _place_in(camera, target_m, joints_m)
+        if place is None:
             continue
         seen.append((camera, frame))
-        places.append((middle_px, depth_m, size_px))
+        places.append(place)
     if len(seen) <= len(into.view_mask):
         return seen
     shares, detail = [], []
     enough_px = choice.enough_px * into.crops_rgb.shape[1]
-    for (camera, _), (middle_px, depth_m, size_px) in zip(seen, places, strict=True):
+    for (camera, _), (middle_px, depth_m) in zip(seen, places, strict=True):
+        size_px = np.array((camera.camera.width, camera.camera.height))
         half_px = half_width_m * camera.camera.matrix[0, 0] / depth_m
         detail.append(min(1.0, 2 * half_px / enough_px))
         inside_px = np.minimum(middle_px + half_px, size_px) - np.maximum(middle_px - half_px, 0)
@@ -153,6 +150,23 @@ def _that_see(
     if seen_in is not None:
         trust *= seen_in.trust([camera.camera_id for camera, _ in seen])
     return [seen[number] for number in best_views(rays, np.array(detail), trust, len(into.view_mask))]
+
+
+def _place_in(camera: RigCamera, target_m: np.ndarray, joints_m: np.ndarray | None) -> tuple[np.ndarray, float] | None:
+    """Where (2,) in a camera's image a target (3,) is, and how deep; None where it is not, or joints (21, 3) that are
+    given are not all in front."""
+    middle_px = camera.project(target_m[None])[0]
+    depth_m = float(camera.T_cam_world[2] @ np.append(target_m, 1))
+    inside = ((middle_px >= 0) & (middle_px < (camera.camera.width, camera.camera.height))).all()
+    if depth_m < _NEAREST_M or not inside or (joints_m is not None and not is_in_front(camera, target_m, joints_m)):
+        return None
+    return middle_px, depth_m
+
+
+def cameras_on(rig: Rig, joints_m: np.ndarray) -> int:
+    """How many cameras have the middle of joints (21, 3) in their image, whether or not a set has a frame of theirs."""
+    target_m = joints_m.mean(0)
+    return sum(_place_in(camera, target_m, joints_m) is not None for camera in rig.cameras)
 
 
 def show_a_hand(presence: np.ndarray, judge: JudgeSettings) -> bool:

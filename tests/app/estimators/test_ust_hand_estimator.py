@@ -364,6 +364,26 @@ def test_views_that_are_absent_for_a_while_change_little() -> None:
             assert max(errors_mm(estimate, number).values()) < 5
 
 
+def test_a_hand_keeps_its_number_where_one_of_its_views_has_no_frame_for_a_while() -> None:
+    """Of three cameras one looks elsewhere, and another one brings every sixth frame only, then none any more."""
+    turn = np.eye(4)
+    turn[:3, :3] = cv2.Rodrigues(np.radians([0.0, 45.0, 0.0]))[0]
+    away = replace(RIG.cameras[1], T_cam_world=turn @ RIG.cameras[1].T_cam_world)
+    rig = Rig((RIG.cameras[0], away, RIG.cameras[2]))
+    estimator, _, finder = started()
+    estimator.rig = rig
+    for number in range(60):
+        looked = number < 36 and number % 6 == 0
+        finder.here = hands_at(number * PERIOD_NS / 1e9) if looked else {}
+        estimate = estimator.estimate(frame_set(number, cameras=(0, 1, 2) if looked else (0, 1), rig=rig))
+        assert {hand.track_id for hand in estimate.hands} == ({1, 2} if looked else set())
+        unseen = {hand.track_id for hand in estimate.unseen}
+        if number < 45:
+            assert unseen == (set() if looked else {1, 2}), number
+        if number > 50:
+            assert unseen == set(), "0.6 s after the slow camera's last frame nothing is known any more"
+
+
 def test_a_hand_that_vanishes_is_lost_and_found_again_as_another_track_with_an_empty_ring() -> None:
     estimator, engine, finder = started()
     for number in range(8):
