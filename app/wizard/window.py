@@ -65,7 +65,9 @@ class WizardWindow:
         """The keys pressed since the last call; `q` too where the window was closed."""
         pressed = []
         while (code := cv2.waitKeyEx(1)) != -1:
-            pressed.append(chr(code & 0xFF).lower())
+            # A key that is no letter has X's code, whose last byte may be one: 0xff51, arrow left, ends in a Q.
+            if (key := code & 0xFFFF) < 0x80:
+                pressed.append(chr(key).lower())
         if self._shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             pressed.append("q")
         return pressed

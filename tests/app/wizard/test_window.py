@@ -51,6 +51,36 @@ def test_no_start_leaves_the_window_black(x_display: str) -> None:
         assert done.stdout == "0xffffff\n", f"start {start}: {done.stdout}{done.stderr}"
 
 
+_TELL_KEYS = """
+import subprocess
+import numpy as np
+from app.wizard.drawn_window import open_drawn_window
+
+window = open_drawn_window("keys")
+find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^keys$"]
+for key in ("Left", "Right", "Up", "Prior", "Insert", "Home", "c", "Q", "space"):
+    pressing = subprocess.Popen([*find, "windowfocus", "--sync", "key", key])
+    told = []
+    while pressing.poll() is None:
+        window.show(np.zeros((720, 1280, 3), np.uint8))
+        told += window.pressed()
+    assert pressing.returncode == 0
+    for _ in range(20):
+        told += window.pressed()
+    print(key, *map(ascii, told))
+"""
+
+
+def test_arrows_and_their_neighbours_are_not_taken_for_letters(x_display: str) -> None:
+    """Arrow left ended the wizard, Insert calibrated, page up took a capture back."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TELL_KEYS], cwd=ROOT, env={**os.environ, "DISPLAY": x_display}, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    expected = ["Left", "Right", "Up", "Prior", "Insert", "Home", "c 'c'", "Q 'q'", "space ' '"]
+    assert done.stdout.splitlines() == expected, done.stderr
+
+
 def test_a_camera_that_does_not_come_says_all_of_it_in_its_tile() -> None:
     why = "camera `cam_1`: there is no /dev/video97. Plug the camera in, or give one that `usthand cameras` lists."
     for width in (200, 320, 640):
