@@ -19,6 +19,7 @@ from calibration.errors import UserError
 NO_SCREEN = "{} needs a screen, but {}. Set DISPLAY to one that you may use, or {}."
 _CALIBRATE = "record the board and calibrate with `usthand calibrate --session DIR --board BOARD`"
 _SIZE = (1280, 720)
+_MORE_THAN_A_WINDOW = (4096, 2304)
 
 
 def check_screen(what: str = "the wizard", instead: str = _CALIBRATE) -> None:
@@ -48,6 +49,7 @@ class WizardWindow:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(title, *_SIZE)
         self._shown = False
+        self._place: tuple[int, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,6 +60,12 @@ class WizardWindow:
         return max(width, LEAST_SIZE[0]), max(height, LEAST_SIZE[1])
 
     def show(self, picture: np.ndarray) -> None:
+        if self._shown:
+            place = tuple(cv2.getWindowImageRect(self._title)[:2])
+            if self._place not in ((), place):
+                # Qt puts a picture amid a window that grew, as large as before: a larger one shows how large that is.
+                picture = cv2.resize(picture, _MORE_THAN_A_WINDOW)
+            self._place = place
         cv2.imshow(self._title, picture)
         self._shown = True
 

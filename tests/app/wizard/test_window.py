@@ -81,6 +81,33 @@ def test_arrows_and_their_neighbours_are_not_taken_for_letters(x_display: str) -
     assert done.stdout.splitlines() == expected, done.stderr
 
 
+_TELL_SIZES = """
+import subprocess
+import time
+import numpy as np
+from app.wizard.drawn_window import open_drawn_window
+
+window = open_drawn_window("sizes")
+for size in ((1180, 680), (1000, 600), (700, 420), (1280, 720)):
+    find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^sizes$"]
+    subprocess.run([*find, "windowsize", *map(str, size)], check=True)
+    spent = time.process_time()
+    while window.size != (max(size[0], 960), max(size[1], 540)) and time.process_time() < spent + 4.0:
+        window.show(np.zeros((*window.size[::-1], 3), np.uint8))
+        window.pressed()
+    print(*window.size)
+"""
+
+
+def test_a_window_that_was_made_larger_again_is_filled(x_display: str) -> None:
+    """Its picture stayed as small as it had been once, amid white."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TELL_SIZES], cwd=ROOT, env={**os.environ, "DISPLAY": x_display}, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["1180 680", "1000 600", "960 540", "1280 720"], done.stderr
+
+
 def test_a_camera_that_does_not_come_says_all_of_it_in_its_tile() -> None:
     why = "camera `cam_1`: there is no /dev/video97. Plug the camera in, or give one that `usthand cameras` lists."
     for width in (200, 320, 640):
