@@ -54,7 +54,7 @@ def run_wizard(args: argparse.Namespace) -> int:
     outcome = run_rig(rig, settings, None)
     content = read_journal(folder / JOURNAL)
     if outcome.exit_code or outcome.summary.get("outcome") != "calibrate":
-        return _report_kept(args, folder, content, outcome.exit_code)
+        return _report_kept(args, folder, content, output, outcome.exit_code)
     return _calibrate(args, rig, board, folder, content, output)
 
 
@@ -85,17 +85,39 @@ def _board(args: argparse.Namespace) -> Board:
     raise UserError("no `--board`. Give the board.yaml of the printed board; `usthand board` draws one and writes it.")
 
 
-def _report_kept(args: argparse.Namespace, folder: Path, content: JournalContent, exit_code: int) -> int:
+def _report_kept(args: argparse.Namespace, folder: Path, content: JournalContent, output: Path, exit_code: int) -> int:
     """Not calibrated: say where the captures are."""
     count = len(content.captures)
     print(f"{count} capture{'s' if count != 1 else ''} kept in {folder}")
-    print(f"Go on:     usthand calibrate {pasted(args.rig)} --resume {pasted(folder)}")
-    if count:
-        rig = pasted(rig_file(args.rig))
-        print(f"Calibrate: usthand calibrate --session {pasted(folder)} -o {rig} --report report.html")
+    print(f"Go on:     {_resume_command(args, folder)}")
+    if len(content.image_size) > len(_unseen(content)) + 1:
+        print(f"Calibrate: {_session_command(folder, content, output)}")
     if args.json:
         print(json.dumps({"captures": count, "session": str(folder), "verdict": None}))
     return exit_code
+
+
+def _resume_command(args: argparse.Namespace, folder: Path) -> str:
+    """As the wizard was called, to go on with its captures."""
+    words = ["usthand", "calibrate", args.rig, "--resume", folder]
+    for flag in ("output", "report", "listen", "keys"):
+        value = getattr(args, flag, None)
+        words += [] if value is None else [f"--{flag}", value]
+    return shlex.join(map(str, words))
+
+
+def _session_command(folder: Path, content: JournalContent, output: Path) -> str:
+    """To calibrate from the captured images: the cameras that saw the board, beside the rig where some did not."""
+    unseen = len(_unseen(content))
+    if unseen:
+        output = output.with_name(f"{output.stem}-of-{len(content.image_size) - unseen}-cameras{output.suffix}")
+    return f"usthand calibrate --session {pasted(folder)} -o {pasted(output)} --report report.html"
+
+
+def _unseen(content: JournalContent) -> list[str]:
+    """The cameras without a view of the board."""
+    seen = {camera_id for capture in content.captures for views in capture.sets for camera_id in views}
+    return [camera_id for camera_id in content.image_size if camera_id not in seen]
 
 
 def _calibrate(
@@ -113,8 +135,11 @@ def _calibrate(
     try:
         result = calibrate(detections, board, given_rig=rig)
     except UserError as error:
-        resume = f"usthand calibrate {pasted(args.rig)} --resume {pasted(folder)}"
-        raise UserError(f"{error} The captures are kept: go on with `{resume}`.") from None
+        unseen = _unseen(content)
+        kept = f"The captures are kept: go on with `{_resume_command(args, folder)}`"
+        if unseen and len(unseen) < len(rig.cameras) - 1:
+            kept += f", or without {', '.join(unseen)}: `{_session_command(folder, content, output)}`"
+        raise UserError(f"{error} {kept}.") from None
     command = shlex.join(map(str, ["usthand", "calibrate", args.rig, "-o", output, "--report", args.report]))
     summary = result_summary(result, detections)
     summary |= write_files(result, detections, output=output, report=args.report, session=folder, command=command)

@@ -7,6 +7,7 @@ that the journal does not have is cut off when the folder is opened again.
 import mmap
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -99,23 +100,25 @@ class Recorder:
         os.truncate(self.video_path(camera_id), ends[-1] if ends else 0)
 
     def _write_session(self) -> None:
-        """Bring `session.yaml`, `rig.yaml` and `frames.csv` up to date."""
+        """Bring the three files of the session up to date, of the cameras that saw the board if two did."""
+        seen = tuple(camera for camera in self._rig.cameras if self._frames(camera.camera_id))
+        rig = replace(self._rig, cameras=seen if len(seen) > 1 else self._rig.cameras)
         times = {
             camera_id: np.array(
                 [views[camera_id].time_ns for capture in self.captures for views in capture.sets if camera_id in views],
                 dtype=np.int64,
             )
-            for camera_id in self._rig.camera_ids
+            for camera_id in rig.camera_ids
         }
         write_session(
             self.folder,
-            self._rig,
-            {camera_id: self.video_path(camera_id).name for camera_id in self._rig.camera_ids},
+            rig,
+            {camera_id: self.video_path(camera_id).name for camera_id in rig.camera_ids},
             times,
             clock="monotonic clock of the capturing computer, resumed runs moved to follow one another",
             source="captures of usthand calibrate",
             calibrated=False,
-            upright=[camera.camera_id for camera in self._rig.cameras if camera.turn],
+            upright=[camera.camera_id for camera in rig.cameras if camera.turn],
         )
 
 

@@ -97,7 +97,9 @@ def suggest(coverage: Coverage, enough: Enough, absent: Collection[str] = ()) ->
     if min(lacks[camera_id]) >= 1:
         lost = ", ".join(name for name in coverage.cameras if name in absent)
         if lost and not is_enough(coverage, enough):
-            return Suggestion(f"All but {lost} have enough. Bring {lost} back, or press c to calibrate.")
+            seen = all(camera.views for camera in coverage.cameras.values())
+            other = "press c to calibrate" if seen else "press q and calibrate the others by the line that it prints"
+            return Suggestion(f"All but {lost} have enough. Bring {lost} back, or {other}.")
         return Suggestion("This is enough. Press c to calibrate, or go on for more precision.")
     return _for_camera(camera_id, coverage.cameras[camera_id], enough)
 

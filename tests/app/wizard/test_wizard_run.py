@@ -199,10 +199,14 @@ def test_the_others_go_on_while_a_camera_is_lost_and_a_window_that_dies_is_opene
         content = run.wait(lambda content: len(content.captures) > had)
         assert {name for capture in content.captures for name in capture.views} == {"cam_0", "cam_1"}
         press(x_display, "q")
-        code, summary, _ = run.finish()
+        code, summary, text = run.finish()
         assert run.left_behind() == []
     assert code == 0
     assert summary["captures"] > had
+    folder, without = summary["session"], videos / "out-of-2-cameras.yaml"
+    assert f"usthand calibrate {videos}/rig.yaml --resume {folder} --output {videos}/out.yaml" in text
+    assert f"usthand calibrate --session {folder} -o {without}" in text
+    assert check_session(Path(folder), deep=True, calibrated=False).camera_ids == ("cam_0", "cam_1")
 
 
 @pytest.mark.parametrize(
