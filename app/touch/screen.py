@@ -18,7 +18,7 @@ from calibration.board.board import Board
 from calibration.hand import BONES
 from calibration.rig import Rig
 
-_BANNER, _GAP, _SIDE = 74, 8, 0.27
+_BANNER, _GAP, _SIDE, _STATE = 74, 8, 0.27, 310
 KEYS = "s  skip     b  once more     q  finish"
 _STATES: dict[GuideState, tuple[str, np.ndarray]] = {
     "unseen": ("no hand or no board in sight", palette.QUIET),
@@ -63,15 +63,15 @@ def _banner(strip: np.ndarray, screen: TouchScreen, targets: Sequence[Target]) -
     text, colour = _STATES[screen.state]
     told = "Done: press q" if screen.prompt is None else prompt_text(screen.prompt, targets)
     size = 26.0
-    while size > 13 and text_width(told, size) > strip.shape[1] - 280:
+    while size > 13 and text_width(told, size) > strip.shape[1] - _STATE - 40:
         size -= 1
     draw_text(strip, told, 20, 28, size, palette.TEXT)
     draw_text(strip, KEYS, 20, 58, 13, palette.QUIET)
-    left = strip.shape[1] - 240
+    left, bar = strip.shape[1] - _STATE, _STATE - 20
     draw_text(strip, f"{screen.done} of {screen.total}", strip.shape[1] - 16, 26, 17, palette.TEXT, align=1.0)
     draw_text(strip, text, left, 26, 15, colour)
-    cv2.rectangle(strip, (left, 50), (left + 220, 60), bgr(palette.BAR), cv2.FILLED)
-    cv2.rectangle(strip, (left, 50), (left + round(220 * screen.held), 60), bgr(colour), cv2.FILLED)
+    cv2.rectangle(strip, (left, 50), (left + bar, 60), bgr(palette.BAR), cv2.FILLED)
+    cv2.rectangle(strip, (left, 50), (left + round(bar * screen.held), 60), bgr(colour), cv2.FILLED)
 
 
 def _cameras(area: np.ndarray, screen: TouchScreen, rig: Rig, targets: Sequence[Target]) -> None:
@@ -122,7 +122,8 @@ def _board(area: np.ndarray, screen: TouchScreen, board: Board, targets: Sequenc
     area[:] = bgr(palette.BAR)
     places_m = board.corners_board_m[:, :2]
     low, span = places_m.min(0), np.maximum(np.ptp(places_m, axis=0), 1e-6)
-    room = min((area.shape[1] - 60) / span[0], (area.shape[0] - 160) / span[1])
+    name_px = max(text_width(target.name, 18) for target in targets)
+    room = min((area.shape[1] - 48 - name_px) / span[0], (area.shape[0] - 160) / span[1])
 
     def pixel(place_m: np.ndarray) -> tuple[int, int]:
         x, y = (place_m[:2] - low) * room + [30, 44]
