@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from app.viewer import palette
-from app.viewer.font import draw_text, text_width
+from app.viewer.font import draw_text, text_width, wrapped
 from app.viewer.palette import bgr
 from app.wizard.tile import CameraPanel, draw_bar, draw_tile, heat_map
 from calibration.wizard.hints import Suggestion
@@ -22,6 +22,7 @@ KEYS = (
     ("h", "this list"),
 )
 _BOX_SHADE = 0.3
+_LEAST_NUMBER = 9
 _BAR, _HINT, _GAP, _SIDE = 40, 66, 8, 0.27
 _STATES = {
     "unseen": ("no board in sight", palette.QUIET),
@@ -106,7 +107,10 @@ def _draw_hint(strip: np.ndarray, scene: WizardScreen) -> None:
     while size > 13 and text_width(scene.suggestion.text, size) > left - 40:
         size -= 1
     note = scene.step.note
-    draw_text(strip, scene.suggestion.text, 22, middle - (10 if note else 0), size, palette.TEXT)
+    lines = wrapped(scene.suggestion.text, size, left - 40)
+    for number, line in enumerate(lines):
+        y = middle - (10 if note else 0) + round(17 * (number - (len(lines) - 1) / 2))
+        draw_text(strip, line, 22, y, size, palette.TEXT)
     if note:
         draw_text(strip, note, 22, middle + 18, 14, palette.QUIET)
 
@@ -164,11 +168,11 @@ def _draw_pairs(side: np.ndarray, scene: WizardScreen, top: int) -> int:
     height = max(14, round(width * 0.62))
     for column, name in enumerate(names):
         middle = 12 + label + column * width + width // 2
-        draw_text(side, _cut(name, 11, width - 2), middle, top + 4, 11, palette.QUIET, align=0.5)
+        draw_text(side, _end(name, 11, width - 2), middle, top + 4, 11, palette.QUIET, align=0.5)
     top += 16
     for row, panel in enumerate(scene.panels):
         y = top + row * height
-        draw_text(side, _cut(panel.camera_id, 11, label), 12, y + height // 2, 11, palette.QUIET)
+        draw_text(side, _end(panel.camera_id, 11, label), 12, y + height // 2, 11, palette.QUIET)
         for column, other in enumerate(names):
             x = 12 + label + column * width
             own = panel.camera_id == other
@@ -183,6 +187,8 @@ def _draw_pairs(side: np.ndarray, scene: WizardScreen, top: int) -> int:
             colour = palette.QUIET if own else palette.TEXT if enough else palette.WARNING if count else palette.BAD
             part[:] = (part * 0.75).astype(np.uint8)
             number, size = str(count), min(15, height * 0.42)
+            if text_width(number, _LEAST_NUMBER) < part.shape[1] - 4:
+                size = max(size, _LEAST_NUMBER)
             box = part[-round(size) - 2 :, -text_width(number, size) - 6 :]
             box[:] = (box * _BOX_SHADE).astype(np.uint8)
             draw_text(part, number, part.shape[1] - 4, part.shape[0] - round(size / 2) - 1, size, colour, align=1.0)
@@ -196,6 +202,13 @@ def _cut(text: str, size_px: float, width: int) -> str:
     while text and text_width(text + "...", size_px) > width:
         text = text[:-1]
     return text + "..."
+
+
+def _end(text: str, size_px: float, width: int) -> str:
+    """As much of a camera's name as fits: of its end, which tells it from the others."""
+    while text and text_width(text, size_px) > width:
+        text = text[1:]
+    return text
 
 
 def _draw_help(canvas: np.ndarray) -> None:

@@ -168,12 +168,16 @@ def _draw_footer(footer: np.ndarray, panel: CameraPanel) -> None:
     if not panel.needs:
         return
     step = max(1, (right - 10) // len(panel.needs))
+    size = 12
+    while size > 7 and max(text_width(need.name, size) for need in panel.needs) > step - 3:
+        size -= 1
     for number, need in enumerate(panel.needs):
         left = 10 + number * step
         length = step - 12
         colour = palette.GOOD if need.done >= 1 else palette.WARNING if need.done > 0 else palette.QUIET
-        label = f"{need.name} {panel.views}" if need.name == "views" else need.name
-        draw_text(footer, label, left, 12, 12, palette.TEXT if need.done >= 1 else palette.QUIET)
+        counted = f"{need.name} {panel.views}" if need.name == "views" else need.name
+        label = counted if text_width(counted, size) <= step - 3 else need.name
+        draw_text(footer, label, left, 12, size, palette.TEXT if need.done >= 1 else palette.QUIET)
         draw_bar(footer, left, 23, length, 4, need.done, colour)
 
 
