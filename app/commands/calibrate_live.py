@@ -140,7 +140,8 @@ def _calibrate(
         if unseen and len(unseen) < len(rig.cameras) - 1:
             kept += f", or without {', '.join(unseen)}: `{_session_command(folder, content, output)}`"
         raise UserError(f"{error} {kept}.") from None
-    command = shlex.join(map(str, ["usthand", "calibrate", args.rig, "-o", output, "--report", args.report]))
+    words = ["usthand", "calibrate", "--session", folder, "-o", output, "--report", args.report]
+    command = shlex.join(map(str, words))
     summary = result_summary(result, detections)
     summary |= write_files(result, detections, output=output, report=args.report, session=folder, command=command)
     summary |= {

@@ -106,7 +106,9 @@ def test_a_recording_played_as_live_cameras_is_calibrated(real_rig_dir, tmp_path
     rig = read_rig(tmp_path / "out.yaml")
     assert rig.rig_id == summary["rig_id"]
     assert [camera.source for camera in rig.cameras] != [None] * 4, "the sources are kept"
-    assert "<svg" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert f"usthand calibrate --session {summary['session']} -o" in page, "the line that makes the report again"
 
     offline = usthand("calibrate", "--session", summary["session"], "-o", tmp_path / "offline.yaml", "--json")
     again = last_json(offline.stdout)
