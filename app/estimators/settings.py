@@ -33,7 +33,9 @@ class TrackerSettings:
     same_person_s: float = 30.0
     """A hand that comes back after so long may be another person's."""
     misses_to_lose: float = math.inf
-    """Sets in a row without the hand, after which it is lost."""
+    """Sets in a row without the hand, after which it is lost,"""
+    lose_after_s: float = 0.12
+    """but not sooner: at 120 frames/s four sets are a thirtieth of a second, in which a finger passes before a hand."""
     evidence_per_view: float = 0.5
     """What one view's log-odds of presence or side count: views of one hand err together."""
     evidence_limit_per_view: float = 3.0

@@ -154,7 +154,8 @@ class HandTrack:
         settings = self.motion.settings
         unseen_s = (now_ns - self.seen_time_ns) * 1e-9
         keep_s = settings.keep_s if self.misses else settings.forget_s
-        return self.ended or unseen_s >= keep_s or self.misses >= settings.misses_to_lose
+        missed = self.misses >= settings.misses_to_lose and unseen_s >= settings.lose_after_s
+        return self.ended or missed or unseen_s >= keep_s
 
     def unseen(self, side: Side, now_ns: int, looked: bool) -> UnseenHand:
         """The hand in a set that did not measure it, `looked` for or not."""

@@ -100,3 +100,15 @@ def test_joints_that_are_not_seen_stop_after_a_while() -> None:
     motion = replace(Motion.start(0, np.zeros((21, 3)), 1e-4, SETTINGS), velocity_m_s=np.full((21, 3), 0.8))
     assert motion.predict(200_000_000).position_m == pytest.approx(0.16)
     assert motion.predict(5_000_000_000).position_m == pytest.approx(0.8 * SETTINGS.coast_s)
+
+
+@pytest.mark.parametrize(("rate_hz", "sets"), [(10, 4), (30, 4), (60, 8), (120, 15)])
+def test_a_hand_is_lost_after_as_long_a_time_with_fast_cameras(rate_hz: int, sets: int) -> None:
+    joints_m = np.zeros((21, 3))
+    motion = Motion.start(0, joints_m, 1.0, replace(SETTINGS, misses_to_lose=4))
+    track = HandTrack(track_id=1, joints_m=joints_m, motion=motion, seen_time_ns=0)
+    missed = 0
+    while not track.lost(round(missed * 1e9 / rate_hz)):
+        track.miss()
+        missed += 1
+    assert missed == sets
