@@ -31,10 +31,12 @@ class Evidence:
     pixels those of an image 1280 wide; `working_distance_m` is the board's median distance.
 
     `focal_std` and `tilt_deg` (the spread of board tilts) per camera; `held` names cameras whose focal length could not
-    be determined; `scale_bias_percent` against known distances, None without them.
+    be determined, `unfit` those whose lens, given or asked for, misses alone what one of their own does not;
+    `scale_bias_percent` against known distances, None without them.
     """
 
     converged: bool
+    unfit: tuple[str, ...] = ()
     heldout: ImageFigures | None
     pixel_scale: float
     board: Board
@@ -194,7 +196,8 @@ def _judge_agreement(evidence: Evidence, findings: _Findings) -> None:
     """One board for all cameras, against each camera alone: what a camera alone fits well and with the others does not
     is no noise, however small."""
     alone, joint, name = farthest_apart(evidence.cameras, evidence.pixel_scale)
-    least = min((one.intrinsic_rmse_px for one in evidence.cameras.values()), default=0.0) * evidence.pixel_scale
+    alone_px = [one.intrinsic_rmse_px for camera_id, one in evidence.cameras.items() if camera_id not in evidence.unfit]
+    least = min(alone_px, default=0.0) * evidence.pixel_scale
     if least > _NOT_THE_BOARD_PX:
         findings.add(
             "poor",

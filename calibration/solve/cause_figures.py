@@ -1,12 +1,13 @@
 """Why cameras disagree, in words: the explanation that accounts for most of it, where one accounts for enough."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from calibration.result.result import CauseFigures
 from calibration.solve.clock_jump import ClockJump, find_jump
+from calibration.solve.intrinsics import GIVEN_REMEDY
 from calibration.solve.midway_exchange import find_exchange
 from calibration.solve.misfit import Cause, causes, row_times
 from calibration.solve.rig_solve import RigSolve
@@ -50,6 +51,8 @@ def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
     settled. `apart`: a camera fits far better alone than with the others, so that there is something to explain."""
     if apart and (jump := find_jump(solve.poses)) is not None:
         return _told(solve, "clock", jump.cameras, jump.time_s, jump.share, _jump_text(jump))
+    if solve.intrinsics.unfit:
+        return _unfit_lenses(solve)
     if not solve.converged:
         # The quadratic holds at the least cost alone: elsewhere it names what is not, or is not finite.
         return None
@@ -89,6 +92,15 @@ def rolling_shutter(solve: RigSolve) -> list[str]:
     told = f"about {1e6 * usual_s:.0f} µs apart, which explains {100 * share:.0f} % of what cameras miss by"
     rows = f"the board moved fast and sensors read their rows one after the other, {told}"
     return [f"{rows}: `--session DIR --rolling-shutter` solves for that; or move the board more slowly"]
+
+
+def _unfit_lenses(solve: RigSolve) -> CauseFigures:
+    intrinsics = solve.intrinsics
+    text, remedy = intrinsics.unfit_text(solve.table.camera_ids)
+    worst = max(intrinsics.unfit, key=lambda camera: intrinsics.rmse_px[camera])
+    share = 1 - (intrinsics.unfit[worst] / intrinsics.rmse_px[worst]) ** 2
+    told = _told(solve, "lens", tuple(intrinsics.unfit), None, share, text)
+    return replace(told, remedy=remedy)
 
 
 def _misfitting_lenses(found: list[Cause], most: float) -> tuple[int, ...]:
@@ -174,7 +186,6 @@ _REMEDIES = {
     "motion": "move the board more slowly, or film more frames a second",
     "exchanged": "open each camera by a name that stays, such as its serial number or its port, and record again",
     "clock": "check how its frames are stamped, and that none are dropped without a gap in their times",
-    "lens": "leave `--intrinsics` out, so that the lens is found from this footage, or give one that was calibrated at "
-    "the same image size, zoom and focus",
+    "lens": GIVEN_REMEDY,
     "board": "glue the board to something flat and stiff, measure a row and a column of its squares, and record again",
 }

@@ -26,6 +26,7 @@ def gather_evidence(
     depth = np.linalg.norm(solve.state.boards_in_cameras_m(table), axis=1)
     return Evidence(
         converged=solve.converged,
+        unfit=tuple(ids[camera] for camera in solve.intrinsics.unfit),
         heldout=heldout,
         pixel_scale=pixel_scale,
         board=board,

@@ -10,6 +10,7 @@ from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError
 from calibration.rig import Rig
+from calibration.solve.intrinsics import Intrinsics
 from calibration.solve.pair_graph import shared_views
 from calibration.solve.view_table import BoardTable
 
@@ -84,8 +85,13 @@ def check_rig_sizes(rig: Rig, image_sizes: Mapping[str, tuple[int, int]]) -> Non
             )
 
 
-def check_board(table: BoardTable, alone_px: np.ndarray) -> None:
-    """Raises UserError where no camera fits the board even alone, `alone_px` (C,): it is another one."""
+def check_alone(table: BoardTable, intrinsics: Intrinsics) -> None:
+    """Raises UserError where cameras do not fit the board even alone: with a lens that is not theirs, or none of them,
+    so that it is another board."""
+    if intrinsics.unfit:
+        text, remedy = intrinsics.unfit_text(table.camera_ids)
+        raise UserError(f"{text}, so that the cameras do not fit together. {remedy[0].upper()}{remedy[1:]}.")
+    alone_px = intrinsics.rmse_px
     widths = np.array([width for width, _ in table.image_size])
     least = float(np.nanmin(alone_px * 1280 / widths)) if np.isfinite(alone_px).any() else 0.0
     if least > _NOT_THE_BOARD_PX:

@@ -6,7 +6,7 @@ priors hold what the footage does not determine.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -31,13 +31,18 @@ _MODEL_GAIN = 0.985
 # A view counts for no more than so many times the best model's median: one that was read wrongly must not decide, but a
 # model that holds in the middle of a wide image only must show.
 _MOST_OF_MEDIAN = 4.0
-# A pinhole model that misses by so many times what the fisheye does is named.
+# A pinhole model that misses by so many times what the fisheye does is named, and a lens that was given or asked for by
+# what one that is found does.
 _FAILS = 2.0
 _NO_POSE_PX = 1000.0
 # What lenses of cameras are like: standard deviations about a centred, square, undistorted lens.
 _CENTRE_STD, _ASPECT_STD, _FOCAL_STD = 0.03, 0.005, 1.0
 _PINHOLE_STDS = np.array([0.5, 0.5, 0.004, 0.004, 0.3, 0.3, 0.3, 0.3])
 _FISHEYE_STDS = np.array([0.2, 0.2, 0.2, 0.2])
+GIVEN_REMEDY = (
+    "leave `--intrinsics` out, so that the lens is found from this footage, or give one that was calibrated at the "
+    "same image size, zoom and focus"
+)
 # The tangent of the angle off the axis from which on lens models differ.
 _WIDE = 0.65
 # Of the image's width: where a pinhole model misses by more, others are tried.
@@ -48,7 +53,8 @@ _MISFIT = 0.0015
 class Intrinsics:
     """Per camera: `lens` (C, 12), `models`, `free` (C, 12), all false for a lens that was given, and RMSE (C,).
 
-    `notes`: which models do not hold for which camera.
+    `notes`: which models do not hold for which camera. `unfit`: cameras by index whose lens was given, or its model
+    asked for, and misses far more than one found from the same views, with that one's RMSE.
     """
 
     lens: np.ndarray
@@ -56,6 +62,7 @@ class Intrinsics:
     free: np.ndarray
     rmse_px: np.ndarray
     notes: tuple[str, ...] = ()
+    unfit: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def of_rig(cls, rig: Rig) -> "Intrinsics":
@@ -89,6 +96,18 @@ class Intrinsics:
     def given(self) -> np.ndarray:
         """Which cameras' lenses (C,) were given."""
         return ~np.any(self.free, axis=1)
+
+    def unfit_text(self, camera_ids: Sequence[str]) -> tuple[str, str]:
+        """That lenses are unfit, in words, and what to do."""
+        worst = max(self.unfit, key=lambda camera: self.rmse_px[camera])
+        names = " and of ".join(camera_ids[camera] for camera in sorted(self.unfit))
+        given = bool(self.given[worst])
+        text = (
+            f"the {'given lens' if given else 'lens model that `--lens` asks for'} of {names} is not that of what was "
+            f"filmed: even alone it misses the board by {'up to ' * (len(self.unfit) > 1)}"
+            f"{self.rmse_px[worst]:.1f} pixels, one found from the same views by {self.unfit[worst]:.2f}"
+        )
+        return text, GIVEN_REMEDY if given else "leave `--lens` out, so that the model is found from this footage"
 
 
 def lens_prior(lens: np.ndarray, models: Sequence[LensModel], sizes: Sequence[tuple[int, int]]) -> LensPrior:
@@ -231,7 +250,18 @@ def choose_intrinsics(table: BoardTable, wanted: str, given: Mapping[str, Camera
     start = Intrinsics.starting(lens, models, held)
     fitted = fit_intrinsics(table, start)
     wide = (_wide_cameras(table, fitted.lens) | (fitted.rmse_px > _MISFIT * _widths(table))) & ~held
-    return fit_intrinsics(table, _better_models(table, start, wide, wanted)) if wide.any() else fitted
+    chosen = fit_intrinsics(table, _better_models(table, start, wide, wanted)) if wide.any() else fitted
+    return replace(chosen, unfit=_unfit(table, chosen, held | (wanted != "auto")))
+
+
+def _unfit(table: BoardTable, chosen: Intrinsics, asked: np.ndarray) -> dict[int, float]:
+    """Of the `asked` cameras (C,) those that miss far less with a lens found from their views, where any is far."""
+    if not (asked & (chosen.rmse_px > _MISFIT * _widths(table))).any():
+        return {}
+    found_px = choose_intrinsics(table, "auto", {}).rmse_px
+    return {
+        int(camera): float(found_px[camera]) for camera in np.flatnonzero(asked & (chosen.rmse_px > _FAILS * found_px))
+    }
 
 
 def _widths(table: BoardTable) -> np.ndarray:

@@ -22,7 +22,7 @@ from calibration.solve.board_shape import displacement_m
 from calibration.solve.bundle_adjustment import covariance, estimate_shape, minimise
 from calibration.solve.corner_errors import HeldOut, corner_errors
 from calibration.solve.corner_tracks import at_set_times
-from calibration.solve.input_checks import check_board, check_linked
+from calibration.solve.input_checks import check_alone, check_linked
 from calibration.solve.intrinsics import Intrinsics, lens_prior
 from calibration.solve.misfit import causes
 from calibration.solve.pair_graph import BoardPoses, PairGraph, board_poses
@@ -69,7 +69,7 @@ class RigSolve:
             # A board that is bent or not square makes poses of single views disagree.
             graph = PairGraph.of(poses, wider=cls.settings.wider)
         if len(graph.groups()) > 1:
-            check_board(table, intrinsics.rmse_px)
+            check_alone(table, intrinsics)
         check_linked(table, graph.groups())
         starts = [cls.from_cameras(poses, intrinsics, T, most_sets) for T in graph.starts()]
         tried = [

@@ -11,8 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration.board.views import Detections
+from calibration.errors import UserError
 from calibration.result.result import CalibrationOptions, ImageFigures
 from calibration.result.verdict import Evidence, judge
+from calibration.rig import Rig
 from calibration.solve.calibrate import calibrate
 from tests.support.board_scene import BOARD, arc_rig, board_path, observe, tour
 from tests.support.calibration_scene import synthetic_result
@@ -150,6 +153,41 @@ def test_a_given_lens_that_is_not_the_one_that_filmed_is_named(focal: float, cen
     assert result.cause is not None, result.reasons
     assert (result.cause.kind, result.cause.cameras) == ("lens", ("cam_1",)), result.cause
     assert any("leave `--intrinsics` out" in remedy for remedy in result.remedies), result.remedies
+
+
+def _fisheyes(focal_px: float) -> tuple[Rig, Detections]:
+    rig = arc_rig(3, focal_px=focal_px, lens="fisheye4", distance_m=0.5, span_deg=80)
+    path, seconds = tour(rig, BOARD, np.random.default_rng(3), near_poses=5, shared_poses=20)
+    return rig, observe(rig, BOARD, path, int(seconds), np.random.default_rng(0), fps=1.0, noise_px=0.2)
+
+
+def test_a_given_lens_of_another_kind_is_named_and_not_the_board() -> None:
+    """Fisheyes' lenses given as of a pinhole: every camera misses the board far, even alone."""
+    rig, seen = _fisheyes(480)
+    given = {one.camera_id: replace(one.camera, lens="pinhole5", distortion=np.zeros(5)) for one in rig.cameras}
+    result = calibrate(seen, BOARD, given_intrinsics=given, options=CalibrationOptions(max_sets=40, final_sets=60))
+    assert result.verdict == "poor"
+    assert result.cause is not None
+    assert (result.cause.kind, result.cause.cameras) == ("lens", rig.camera_ids), result.cause
+    assert not any("not the board" in remedy for remedy in result.remedies), result.remedies
+    assert any("leave `--intrinsics` out" in remedy for remedy in result.remedies), result.remedies
+
+
+def test_a_model_that_was_asked_for_and_does_not_hold_is_named_and_not_the_board() -> None:
+    rig, seen = _fisheyes(380)
+    options = CalibrationOptions(lens="pinhole5", max_sets=40, final_sets=60)
+    result = calibrate(seen, BOARD, options=options)
+    assert result.cause is not None
+    assert (result.cause.kind, result.cause.cameras) == ("lens", rig.camera_ids), result.cause
+    assert not any("not the board" in remedy for remedy in result.remedies), result.remedies
+    assert any("leave `--lens` out" in remedy for remedy in result.remedies), result.remedies
+
+
+def test_another_board_is_not_taken_for_wrong_given_lenses() -> None:
+    recording = random_fault(8, "wrong board")
+    given = {camera.camera_id: camera.camera for camera in recording.rig.cameras}
+    with pytest.raises(UserError, match="not the board that"):
+        calibrate(recording.detections, BOARD, given_intrinsics=given)
 
 
 @pytest.mark.parametrize(("kind", "cause"), [("bump", "moved"), ("rate", "clock"), ("sound", None)])
