@@ -31,6 +31,9 @@ class CauseSettings:
     remove most, and less is had by any change amid a larger fault."""
     least_gain: float = 40.0
     """And by how much the cost must fall: noise alone reaches about 25 over all cameras and moments."""
+    least_focal: float = 0.005
+    """A given focal length that is clearly off by more is told, whatever its share: it puts its camera off by as much
+    of the board's distance, and poses hide it where all lenses are off alike."""
     least_motion_share: float = 0.5
     """Share of the squared misfit that must be absent while the board is slow. Noise alone leaves it as it is."""
     likely: float = 0.5
@@ -59,7 +62,8 @@ def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
     found, cameras = causes(solve.problem, solve.state), len(solve.table.camera_ids)
     best = found[0]
     enough = best.gain > _SETTINGS.least_gain
-    if not (enough and best.share * cameras > _SETTINGS.least_share):
+    off = best.kind == "lens" and any(abs(focal) > _SETTINGS.least_focal for focal in best.lenses.values())
+    if not (enough and (off or best.share * cameras > _SETTINGS.least_share)):
         if apart and (fast := _too_fast(solve)) is not None:
             return fast
         if not (apart and enough and best.share * cameras > _SETTINGS.least_share_apart):
@@ -67,8 +71,8 @@ def find_cause(solve: RigSolve, apart: bool) -> CauseFigures | None:
     if best.kind == "board":
         return _told(solve, best.kind, (), None, best.share, "the board is not flat, or not square")
     if best.kind == "lens":
-        text = "what was filmed does not fit the given lens of {}{}"
-        return _told(solve, best.kind, _misfitting_lenses(found, best.gain), None, best.share, text, " and of ")
+        text = f"what was filmed does not fit the given lens of {{}}{{}}{_focal_text(best)}"
+        return _told(solve, best.kind, tuple(best.lenses), None, best.share, text, " and of ")
     if best.kind == "clock":
         assert best.camera is not None
         return _told(solve, best.kind, (best.camera,), best.time_s, best.share, _clock_text(best))
@@ -103,9 +107,10 @@ def _unfit_lenses(solve: RigSolve) -> CauseFigures:
     return replace(told, remedy=remedy)
 
 
-def _misfitting_lenses(found: list[Cause], most: float) -> tuple[int, ...]:
-    lenses = [one for one in found if one.kind == "lens" and one.gain > _SETTINGS.likely * most]
-    return tuple(one.camera for one in lenses if one.camera is not None)
+def _focal_text(cause: Cause) -> str:
+    most = max(abs(focal) for focal in cause.lenses.values())
+    up_to = "up to " if len(cause.lenses) > 1 else ""
+    return f", whose focal length is off by {up_to}{100 * most:.1f} %" if most > _SETTINGS.least_focal else ""
 
 
 def _changed_camera(solve: RigSolve, found: list[Cause]) -> CauseFigures:

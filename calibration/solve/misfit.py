@@ -5,14 +5,15 @@ told by the quadratic about the solution (a score test: C. R. Rao, "Large sample
 concerning several parameters", 1948), without a fit for each.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from calibration.solve.bundle_adjustment import estimate_shape
+from calibration.solve.bundle_adjustment import covariance, estimate_shape
+from calibration.solve.lens_derivatives import LENS_PARAMETERS
 from calibration.solve.normal_equations import NormalEquations, ReducedSystem
-from calibration.solve.problem import CAUCHY, Problem, robust_weights
+from calibration.solve.problem import CAUCHY, LensPrior, Problem, robust_weights
 from calibration.solve.rig_state import CAMERA_PARAMETERS, LENS, OFFSET, POSE, ROW, SHAPE, RigState
 
 CauseKind = Literal["moved", "focus", "clock", "board", "lens"]
@@ -24,8 +25,9 @@ class Cause:
     `grows` with time, from the middle on.
 
     `gain`: by how much the cost falls, and which `share` of it that is. `change` of the parameters: pose (6,), share of
-    the focal length (1,), time offset in s, or in s per s where it grows (1,), the board's shape (5,), or all of a
-    given lens (12,), its focal lengths by their shares. `effect_px`: how far corners are displaced by it, RMS.
+    the focal length (1,), time offset in s, or in s per s where it grows (1,), the board's shape (5,), or all of the
+    given lenses (12 G,). `effect_px`: how far corners are displaced by it, RMS. `lenses`: of given ones those that the
+    views contradict, by index, with the share by which each focal length should change, zero where that is not clear.
     """
 
     kind: CauseKind
@@ -36,6 +38,7 @@ class Cause:
     share: float
     change: np.ndarray
     effect_px: float
+    lenses: dict[int, float] = field(default_factory=dict)
 
 
 # Moments at which something may have changed, evenly spread over a camera's views, and views on each side at least.
@@ -47,13 +50,18 @@ _ALIKE = 0.93
 _TURN_STD_RAD, _SHIFT_STD_M, _FOCUS_STD, _OFFSET_STD_S, _RATE_STD = 0.3, 0.3, 0.05, 0.2, 0.05
 # And of a given lens: of its centre as a share of the image's width, and of its coefficients.
 _CENTRE_STD, _COEFFICIENT_STD = 0.03, 0.2
+# A given lens is contradicted where its squared distance from what the views say, by its covariance, is beyond this and
+# this share of the farthest one's: noise alone reaches about 30, and a lens beside a wrong one gives way a little.
+_CONTRADICTED, _CONTRADICTED_SHARE = 80.0, 0.1
+# Standard deviations from which on a focal length's change is clear.
+_CLEAR = 5.0
 
 
 def causes(problem: Problem, state: RigState) -> list[Cause]:
     """All explanations of what a solution leaves over, the best of each kind and camera. The one that explains most
     comes first; among those that explain nearly as much, the one with the fewest parameters."""
     score = _Score(problem, state)
-    found = [score.board()]
+    found = [score.board(), *given_lenses(problem, state)]
     for camera in range(len(problem.free)):
         found += score.of_camera(camera)
     most = max(cause.gain for cause in found)
@@ -70,6 +78,48 @@ def row_times(problem: Problem, state: RigState) -> tuple[np.ndarray, float]:
     normal = NormalEquations(replace(problem, free=free), state)
     step = ReducedSystem(normal, 0.0).solve(normal.descent)
     return state.row_s + step.cameras[:, ROW], 0.5 * float(normal.descent @ step) / _cost(problem, normal.residual)
+
+
+def given_lenses(problem: Problem, state: RigState) -> list[Cause]:
+    """That given lenses are not those that filmed: all of them freed at once, as the poses of cameras make up for what
+    their lenses have in common, and each alone can then do little."""
+    given = ~np.any(problem.free[:, LENS], axis=1)
+    if not given.any():
+        return []
+    free, information = problem.free.copy(), problem.prior.information.copy()
+    free[given, LENS] = True
+    for camera in np.flatnonzero(given):
+        stds = np.full(LENS_PARAMETERS, _COEFFICIENT_STD)
+        stds[:2] = _FOCUS_STD * state.lens[camera, :2]
+        stds[2:4] = _CENTRE_STD * problem.table.image_size[camera][0]
+        information[camera] = np.diag(stds**-2.0)
+    mean = np.where(given[:, None], state.lens, problem.prior.mean)
+    freed = replace(problem, free=free, prior=LensPrior(mean, information))
+    normal = NormalEquations(freed, state)
+    step = ReducedSystem(normal, 0.0).solve(normal.descent)
+    gain, changes = 0.5 * float(normal.descent @ step), step.cameras[:, LENS]
+    away, focal = np.zeros(len(given)), np.zeros(len(given))
+    spread = covariance(freed, state)
+    for camera in np.flatnonzero(given):
+        own = spread[camera, LENS, camera, LENS]
+        away[camera] = changes[camera] @ np.linalg.pinv(own, hermitian=True) @ changes[camera]
+        change, std = changes[camera, :2].mean(), np.sqrt(max(own[:2, :2].sum(), 0.0) / 4)
+        focal[camera] = change / state.lens[camera, :2].mean() if abs(change) > _CLEAR * std else 0.0
+    least = max(_CONTRADICTED, _CONTRADICTED_SHARE * away.max())
+    if not (away > least).any():
+        return []
+    return [
+        Cause(
+            kind="lens",
+            camera=None,
+            time_s=None,
+            gain=gain,
+            share=gain / _cost(problem, normal.residual),
+            change=changes[given].ravel(),
+            effect_px=float(np.sqrt(max(2 * gain, 0) / normal.weights.sum())),
+            lenses={int(camera): float(focal[camera]) for camera in np.flatnonzero(away > least)},
+        )
+    ]
 
 
 def _cost(problem: Problem, residual: np.ndarray) -> float:
@@ -146,14 +196,7 @@ class _Score:
         clocks.append(self._best("clock", camera, None, growing, offset, _RATE_STD, grows=True))
         if not self.problem.free[camera, OFFSET]:
             clocks.append(self._best("clock", camera, None, all_the_time, offset, _OFFSET_STD_S))
-        lenses = []
-        if not self.problem.free[camera, LENS].any():
-            lens, stds = np.zeros((CAMERA_PARAMETERS, 12)), np.full(12, _COEFFICIENT_STD)
-            lens[LENS] = np.diag([*self.state.lens[camera, :2], *np.ones(10)])
-            stds[:4] = _FOCUS_STD, _FOCUS_STD, *2 * [_CENTRE_STD * table.image_size[camera][0]]
-            lenses.append(self._best("lens", camera, None, all_the_time, lens, stds))
         return [
-            *lenses,
             self._best("moved", camera, moments, after, pose, np.repeat([_TURN_STD_RAD, _SHIFT_STD_M], 3)),
             self._best("focus", camera, moments, after, focal, _FOCUS_STD),
             max(clocks, key=lambda clock: clock.gain),

@@ -155,6 +155,25 @@ def test_a_given_lens_that_is_not_the_one_that_filmed_is_named(focal: float, cen
     assert any("leave `--intrinsics` out" in remedy for remedy in result.remedies), result.remedies
 
 
+@pytest.mark.parametrize(("cameras", "focal"), [(2, 0.98), (3, 1.01)])
+def test_given_lenses_that_are_all_off_alike_are_named(cameras: int, focal: float) -> None:
+    """Cameras stand as much farther off, which fits nearly as well: each lens alone explains little."""
+    rig = arc_rig(cameras)
+    path, seconds = tour(rig, BOARD, np.random.default_rng(3), near_poses=4)
+    seen = observe(rig, BOARD, path, int(seconds), np.random.default_rng(0), fps=1.0, noise_px=0.2)
+    given = {
+        one.camera_id: replace(one.camera, matrix=one.camera.matrix * [[focal, 1, 1], [1, focal, 1], [1, 1, 1]])
+        for one in rig.cameras
+    }
+    options = CalibrationOptions(max_sets=60, final_sets=120)
+    result = calibrate(seen, BOARD, given_intrinsics=given, options=options)
+    assert result.verdict != "good"
+    assert result.cause is not None
+    assert (result.cause.kind, result.cause.cameras) == ("lens", rig.camera_ids), result.cause
+    off = float(result.cause.text.split("up to ")[1].split()[0])
+    assert abs(off - abs(100 * (1 - focal))) < 0.3, result.cause.text
+
+
 def _fisheyes(focal_px: float) -> tuple[Rig, Detections]:
     rig = arc_rig(3, focal_px=focal_px, lens="fisheye4", distance_m=0.5, span_deg=80)
     path, seconds = tour(rig, BOARD, np.random.default_rng(3), near_poses=5, shared_poses=20)
