@@ -84,7 +84,8 @@ def stamped_times_s(video: Path) -> np.ndarray | None:
     try:
         with av.open(str(video.absolute())) as container:
             stream = container.streams.video[0]
-            stamps = [packet.pts for packet in container.demux(stream) if packet.size]
+            # A video that was cut without encoding it anew keeps the frames since a key frame, and shows none of them.
+            stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
             if not stamps or None in stamps or stream.time_base is None:
                 return None
             # Packets come in the order in which they are decoded.

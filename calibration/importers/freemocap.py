@@ -28,6 +28,7 @@ from calibration.importers.recording import (
     video_fps,
 )
 from calibration.importers.videos_and_rig import join
+from calibration.video import stamped_times_s
 
 _VIDEOS = "synchronized_videos"
 _CALIBRATION = "*_camera_calibration.toml"
@@ -95,7 +96,8 @@ def _read_times(folder: Path, videos: dict[str, Path]) -> tuple[Path, dict[str, 
         return for_all[0], dict.fromkeys(videos, times_ns), clock
     # They are synchronized: frame by frame at one moment.
     fps = float(np.median([video_fps(video) for video in videos.values()]))
-    return folder, {camera_id: times_at(fps, video) for camera_id, video in videos.items()}, FROM_RATE
+    times = {camera_id: times_at(fps, video, stamped_times_s(video)) for camera_id, video in videos.items()}
+    return folder, times, FROM_RATE
 
 
 def _per_camera(videos: dict[str, Path], files: list[Path]) -> dict[str, Path] | None:

@@ -16,12 +16,12 @@ from calibration.csv_line import csv_fields
 from calibration.errors import UserError, reason_of
 from calibration.found_files import read_found_text
 from calibration.rig import Rig
-from calibration.video import count_frames, open_video, stamped_times_s, video_properties
+from calibration.video import count_frames, open_video, stamped_times_s
 
 log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
-# The count of frames that these containers state is that of their index.
+# What these containers have in their index can be decoded.
 _COUNTED = (".mp4", ".mov")
 FROM_RATE = "counted from the frame rate of the videos, all of which begin at 0"
 # Between the rate of a video and that of its times. A webcam at 6 frames/s is stored as 30; no unit is within 50.
@@ -134,8 +134,8 @@ def times_of_videos(videos: Mapping[str, Path]) -> dict[str, np.ndarray]:
 
 
 def _times_of(video: Path) -> np.ndarray:
-    fps = video_fps(video)
-    even_ns, stamped_s = times_at(fps, video), stamped_times_s(video)
+    fps, stamped_s = video_fps(video), stamped_times_s(video)
+    even_ns = times_at(fps, video, stamped_s)
     if stamped_s is None or len(stamped_s) != len(even_ns):
         return even_ns
     stamped_ns = np.round(stamped_s * 1e9).astype(np.int64)
@@ -146,11 +146,14 @@ def _times_of(video: Path) -> np.ndarray:
     return stamped_ns
 
 
-def times_at(fps: float, video: Path) -> np.ndarray:
-    """Times (n,) of a video's frames at a rate, nanoseconds from 0. Raises UserError for a rate of 0."""
+def times_at(fps: float, video: Path, stamped_s: np.ndarray | None) -> np.ndarray:
+    """Times (n,) of a video's frames at a rate, nanoseconds from 0; `stamped_s`: its `stamped_times_s`.
+
+    Raises UserError for a rate of 0.
+    """
     if not fps > 0:
         raise UserError(f"{video}: no times of its frames, and it tells no frame rate. Record again.")
-    frames = video_properties(video)[2] if video.suffix.lower() in _COUNTED else count_frames(video)
+    frames = count_frames(video) if stamped_s is None or video.suffix.lower() not in _COUNTED else len(stamped_s)
     return np.round(np.arange(frames) * (1e9 / fps)).astype(np.int64)
 
 

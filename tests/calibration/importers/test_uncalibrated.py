@@ -4,7 +4,7 @@ import csv
 import json
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -65,11 +65,10 @@ def write_phone_video(path: Path, clockwise: int) -> Path:
     return path
 
 
-def test_frames_of_unequal_length_have_the_times_that_the_file_has(tmp_path: Path, write_video: WriteVideo) -> None:
-    """As a phone films at 30 frames/s, and at 15 where the light gets low; with frames that refer to later ones."""
-    shown = [*range(30), *range(30, 70, 2)]
-    write_video(tmp_path / "films" / "webcam.mp4", frames=40)
-    with av.open(str(tmp_path / "films" / "phone.mp4"), "w") as container:
+def write_uneven_video(path: Path, shown: Sequence[int]) -> None:
+    """With frames that refer to later ones; `shown`: when each is, in thirtieths of a second."""
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"bf": "2"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 30)
@@ -78,10 +77,37 @@ def test_frames_of_unequal_length_have_the_times_that_the_file_has(tmp_path: Pat
             frame.pts, frame.time_base = number, Fraction(1, 30)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def test_frames_of_unequal_length_have_the_times_that_the_file_has(tmp_path: Path, write_video: WriteVideo) -> None:
+    """As a phone films at 30 frames/s, and at 15 where the light gets low."""
+    shown = [*range(30), *range(30, 70, 2)]
+    write_video(tmp_path / "films" / "webcam.mp4", frames=40)
+    write_uneven_video(tmp_path / "films" / "phone.mp4", shown)
     session = import_recording(tmp_path / "films", tmp_path / "s")
     phone_s, webcam_s = (session.frame_times_ns(name) * 1e-9 for name in ("phone", "webcam"))
     assert phone_s == pytest.approx(np.array(shown) / 30, abs=1e-4)
     assert np.diff(webcam_s) == pytest.approx(np.full(39, webcam_s[1]))
+
+
+def test_frames_that_a_cut_left_in_the_file_and_players_do_not_show_have_no_times(tmp_path: Path) -> None:
+    """As `ffmpeg -ss 0.5 -i IN -c copy OUT` and programs that cut without loss make them, from the key frame before."""
+    shown = [*range(30), *range(30, 70, 2)]
+    write_uneven_video(tmp_path / "whole.mp4", shown)
+    (tmp_path / "films").mkdir()
+    for name in ("a.mp4", "b.mov"):
+        cut = tmp_path / "films" / name
+        with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(cut), "w") as container:
+            stream, out = whole.streams.video[0], container.add_stream_from_template(whole.streams.video[0])
+            for packet in whole.demux(stream):
+                if packet.pts is not None and packet.dts is not None and stream.time_base is not None:
+                    begin = round(15 / 30 / stream.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, out
+                    container.mux(packet)
+    session = import_recording(tmp_path / "films", tmp_path / "s")
+    check_session(session.path, deep=True, calibrated=False)
+    for name in ("a", "b"):
+        assert session.frame_times_ns(name) * 1e-9 == pytest.approx((np.array(shown[15:]) - 15) / 30, abs=1e-4)
 
 
 def check_upright(session: Session) -> None:
