@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from calibration.errors import UserError
+from calibration.errors import UserError, pasted
 from calibration.image_turn import ImageTurn
 from calibration.rig import RigCamera
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 32
 
 
 def check_times(times_ns: np.ndarray, camera_id: str, times_file: Path) -> None:
@@ -116,6 +118,22 @@ def count_frames(video: Path) -> int:
     finally:
         capture.release()
     return frames
+
+
+def check_decodes(video: Path) -> None:
+    """Raise UserError where no picture of the video can be decoded, as of AV1 without a graphics card that does it."""
+    capture = open_video(video)
+    try:
+        # A damaged packet fails one grab.
+        decodes = any(capture.grab() for _ in range(_PATIENCE))
+        codec = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
+    finally:
+        capture.release()
+    if not decodes:
+        raise UserError(
+            f"{video}: none of its pictures can be decoded here; it is encoded as `{codec}`. Encode it anew as H.264, "
+            f"into another directory: `ffmpeg -i {pasted(video)} -c:v libx264 -crf 12 {pasted(video.stem)}.mkv`."
+        )
 
 
 def open_video(video: Path) -> cv2.VideoCapture:

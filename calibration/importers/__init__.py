@@ -14,7 +14,7 @@ from calibration.importers.recording import FROM_RATE, ForeignRecording, check_t
 from calibration.importers.videos import pose2sim_recordings, read_pose2sim, read_videos, video_folders
 from calibration.rig_backup import keep_backup
 from calibration.session import SESSION_FILE, Session, read_session, write_session
-from calibration.video import check_times, check_video
+from calibration.video import check_decodes, check_times, check_video
 from calibration.written_together import written_together
 
 Layout = Literal["auto", "caliscope", "freemocap", "pose2sim", "videos"]
@@ -57,6 +57,8 @@ def import_recording(
     recording = read_recording(Path(folder), layout, calibration, unit_mm)
     session_path = Path(session_path)
     _check_target(session_path, recording, force)
+    for video in recording.videos.values():
+        check_decodes(video)
     recording = retime(recording)
     for camera in recording.rig.cameras:
         times_ns = recording.frame_times_ns[camera.camera_id]

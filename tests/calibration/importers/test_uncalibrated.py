@@ -110,6 +110,26 @@ def test_frames_that_a_cut_left_in_the_file_and_players_do_not_show_have_no_time
         assert session.frame_times_ns(name) * 1e-9 == pytest.approx((np.array(shown[15:]) - 15) / 30, abs=1e-4)
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_videos_that_cannot_be_decoded_here_are_refused(tmp_path: Path, ending: str) -> None:
+    """As of AV1; here of H.264 with nothing in its pictures. In an index there are as many frames as ever."""
+    write_uneven_video(tmp_path / "whole.mp4", range(5))
+    (tmp_path / "films").mkdir()
+    for name in ("a", "b"):
+        film = tmp_path / "films" / f"{name}.{ending}"
+        with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(film), "w") as container:
+            out = container.add_stream_from_template(whole.streams.video[0])
+            for packet in whole.demux(whole.streams.video[0]):
+                if packet.pts is not None:
+                    empty = av.Packet(bytes(packet.size))
+                    empty.pts, empty.dts, empty.time_base = packet.pts, packet.dts, packet.time_base
+                    empty.stream, empty.is_keyframe = out, packet.is_keyframe
+                    container.mux(empty)
+    with pytest.raises(UserError, match=r"(?i)can be decoded here; it is encoded as `h264`. .* `ffmpeg -i .*\.mkv`"):
+        import_recording(tmp_path / "films", tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
 def check_upright(session: Session) -> None:
     for camera in session.rig.cameras:
         assert (camera.camera.width, camera.camera.height) == (48, 64)
