@@ -10,7 +10,7 @@ import numpy as np
 from calibration.errors import UserError, pasted
 from calibration.importers.caliscope import caliscope_recordings, read_caliscope
 from calibration.importers.freemocap import freemocap_recordings, read_freemocap
-from calibration.importers.recording import FROM_RATE, ForeignRecording, check_time_unit
+from calibration.importers.recording import FROM_RATE, VIDEO_SUFFIXES, ForeignRecording, check_time_unit
 from calibration.importers.videos import pose2sim_recordings, read_pose2sim, read_videos, video_folders
 from calibration.rig_backup import keep_backup
 from calibration.session import SESSION_FILE, Session, read_session, write_session
@@ -118,7 +118,8 @@ def read_recording(
             f"{folder}: no recording in {' or '.join(LAYOUTS[1:] if layout == 'auto' else (layout,))} layout. Expected "
             "the videos of two cameras or more: `cam_0.mp4`, `cam_1.mp4` and so on in the directory itself, in "
             "`calibration/extrinsic` or in `recordings/NAME` (caliscope), in `synchronized_videos` (FreeMoCap), in "
-            "`videos` (Pose2Sim), or under any names in the directory itself. Give such a directory."
+            "`videos` (Pose2Sim), or under any names in the directory itself, ending in "
+            f"{', '.join(VIDEO_SUFFIXES[:-1])} or {VIDEO_SUFFIXES[-1]}. Give such a directory."
         )
     if len(found) > 1:
         listed = "\n".join(f"  {path} ({name})" for name, path in found)

@@ -20,9 +20,9 @@ from calibration.video import count_frames, open_video, stamped_times_s
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mts", ".m2ts")
 # What these containers have in their index can be decoded.
-_COUNTED = (".mp4", ".mov")
+_COUNTED = (".mp4", ".mov", ".m4v")
 FROM_RATE = "counted from the frame rate of the videos, all of which begin at 0"
 # Between the rate of a video and that of its times. A webcam at 6 frames/s is stored as 30; no unit is within 50.
 _MOST_TIMES_OFF = 50.0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -47,6 +48,23 @@ def test_a_folder_of_videos_alone(tmp_path: Path, write_video: WriteVideo) -> No
     assert session.clock == FROM_RATE and FROM_RATE in notes[0]
 
 
+def test_videos_of_browsers_telephones_and_camcorders(tmp_path: Path) -> None:
+    write_uneven_video(tmp_path / "films" / "a.webm", range(30), "libvpx")
+    for name in ("b.m4v", "c.MTS", "d.m2ts"):
+        write_uneven_video(tmp_path / "films" / name, range(30))
+    session = import_recording(tmp_path / "films", tmp_path / "s")
+    assert_to_be_calibrated(session, ("a", "b", "c", "d"))
+    for name in session.camera_ids:
+        assert session.frame_times_ns(name) * 1e-9 == pytest.approx(np.arange(30) / 30, abs=2e-3)
+
+
+def test_what_ends_otherwise_is_no_video_and_the_endings_are_named(tmp_path: Path) -> None:
+    for name in ("a.flv", "b.flv"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"under any names .* ending in \.mp4, .*\.webm.* or \.m2ts\. Give"):
+        import_recording(tmp_path, tmp_path / "s")
+
+
 def write_phone_video(path: Path, clockwise: int) -> Path:
     """A picture of 48 columns and 64 rows that is white at its top left, as a phone stores it that is held so that
     players must turn it."""
@@ -65,11 +83,11 @@ def write_phone_video(path: Path, clockwise: int) -> Path:
     return path
 
 
-def write_uneven_video(path: Path, shown: Sequence[int]) -> None:
+def write_uneven_video(path: Path, shown: Sequence[int], codec: Literal["libx264", "libvpx"] = "libx264") -> None:
     """With frames that refer to later ones; `shown`: when each is, in thirtieths of a second."""
     path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"bf": "2"})
+        stream = container.add_stream(codec, rate=30, options={"bf": "2"} if codec == "libx264" else {})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 30)
         for number in shown:
