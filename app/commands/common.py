@@ -97,7 +97,8 @@ def add_overlap_flag(parser: argparse.ArgumentParser) -> None:
 def checkpoint_of(args: argparse.Namespace) -> str:
     """The checkpoint or engine directory that the flags name, as other processes find it.
 
-    With `--engine auto` a checkpoint that the estimator needs is exported first, if it never was and can be.
+    A checkpoint that the estimator needs is exported first for the engines that run what `export` makes without more
+    flags, if it never was and can be.
 
     Raises UserError where there is none, or it is none for the engine that the flags name.
     """
@@ -115,9 +116,9 @@ def checkpoint_of(args: argparse.Namespace) -> str:
     source = args.checkpoint if args.checkpoint == "shipped" else str(path)
     if args.estimator == "mediapipe":
         check_image_engine(args.engine)
-    check_engine(source, "auto" if args.estimator == "mediapipe" else args.engine)
-    if args.estimator == "ust-hand" and args.engine == "auto" and not path.is_dir():
-        return str(cached_export(source) or source)
+    if args.estimator == "ust-hand" and path.is_file() and args.engine not in ("torch", "tensorrt"):
+        source = str(cached_export(source) or source)
+    check_engine(source, args.engine if args.estimator == "ust-hand" else "auto")
     return source
 
 

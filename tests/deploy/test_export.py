@@ -292,6 +292,25 @@ def test_a_folder_with_the_name_of_the_packaged_checkpoint_is_not_taken_for_it(
     assert checkpoint_of(args) == "exported/shipped"
 
 
+@pytest.mark.parametrize("engine", ["openvino", "openvino-bf16", "onnxruntime"])
+def test_a_checkpoint_is_exported_for_an_engine_that_is_named(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest_of(tmp_path)
+    monkeypatch.setattr(common, "cached_export", {"shipped": tmp_path}.get)
+    args = argparse.Namespace(checkpoint="shipped", estimator="ust-hand", engine=engine)
+    assert checkpoint_of(args) == str(tmp_path)
+    args.engine = "torch"
+    assert checkpoint_of(args) == "shipped"
+    args.engine = "tensorrt"
+    with pytest.raises(UserError, match="Make one: usthand export shipped DIR"):
+        checkpoint_of(args)
+    monkeypatch.setattr(common, "cached_export", lambda source: None)
+    args.engine = engine
+    with pytest.raises(UserError, match="Make one: usthand export shipped DIR"):
+        checkpoint_of(args)
+
+
 def test_joints_that_are_off_or_no_numbers_do_not_hold() -> None:
     expected_m = np.zeros((2, 21, 3))
     near_m, far_m, none_m = expected_m + 5e-6, expected_m.copy(), expected_m.copy()
