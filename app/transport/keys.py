@@ -21,7 +21,8 @@ class Keys:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise UserError(
-                f"{self.folder}: no such folder of keys. Make one with `usthand keys {pasted(self.folder)}`."
+                f"{self.folder}: no such folder of keys. Make it with `usthand keys {pasted(self.folder)}` on the "
+                "worker's machine, and copy `worker.key` and `grabber.key_secret` of it to the one that grabs."
             )
 
     def _load(self, name: str) -> tuple[bytes, bytes | None]:
@@ -31,8 +32,10 @@ class Keys:
                 raise ValueError
             return zmq.auth.load_certificate(path)
         except (OSError, ValueError):
+            # No colon after the name: what follows `secret:` is hidden as a password.
             raise UserError(
-                f"{path}: no such key, or not a key. Copy it from the folder that `usthand keys` made."
+                f"{self.folder}: no such key as `{name}`, or not a key. Copy it from the folder that `usthand keys` "
+                "made on the worker's machine."
             ) from None
 
     def serve(self, socket: zmq.Socket) -> None:

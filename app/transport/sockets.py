@@ -101,7 +101,8 @@ def check_address(address: str, keys: Keys | None, of_grabbers: bool = False) ->
     if keys is None and not is_loopback(address):
         raise UserError(
             f"`{address}` can be reached from the network, and no keys were given. Make keys with "
-            "`usthand keys DIR` and give `--keys DIR`, or use tcp://127.0.0.1:PORT."
+            "`usthand keys DIR` on the worker's machine, copy `worker.key` and `grabber.key_secret` to the one that "
+            "grabs, and give `--keys DIR` on both; or use tcp://127.0.0.1:PORT."
         )
 
 

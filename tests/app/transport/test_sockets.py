@@ -155,6 +155,16 @@ def test_keys_are_never_overwritten_and_secret_ones_are_private(tmp_path):
         Keys(tmp_path / "none")
 
 
+def test_what_lacks_of_the_keys_is_named_with_where_it_comes_from(tmp_path):
+    """Keys that are made on the machine that grabs fit no worker."""
+    (tmp_path / "empty").mkdir()
+    here, far = "tcp://127.0.0.1:5600", "tcp://192.168.0.10:5600"
+    for connect, *keys in ((here, "--keys", tmp_path / "empty"), (here, "--keys", tmp_path / "none"), (far,)):
+        done = usthand("grab", "cam_0", "--connect", connect, *keys)
+        assert done.returncode == 2 and "`grabber.key_secret`" in done.stderr and "***" not in done.stderr
+        assert "on the worker's machine" in done.stderr
+
+
 def test_the_network_asks_for_keys(tmp_path):
     make_keys(tmp_path / "keys")
     check_address("tcp://127.0.0.1:5555", None)
