@@ -37,9 +37,9 @@ def add_parser(subparsers) -> None:
         "evaluate",
         run,
         "measure a checkpoint: with truth beside plain triangulation (DLT), on recorded sessions beside MediaPipe",
-        "  usthand simulate-crops data/test --split test --people 20 --views 8\n"
+        "  usthand simulate-crops data/test --split test --people 20 --views 8 --upright --size 224\n"
         "  usthand evaluate --data data/test --report evaluation.html\n"
-        "  usthand evaluate --checkpoint runs/small/best.safetensors --data data/test --views 2 --labels noisy --json\n"
+        "  usthand evaluate --checkpoint runs/small/best.safetensors --data data/plain --views 2 --labels noisy\n"
         "  usthand evaluate --data session/ another_session/ --board board.yaml --json",
     )
     add_arguments(parser)

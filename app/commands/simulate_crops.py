@@ -32,7 +32,7 @@ def add_parser(subparsers) -> None:
         run,
         "training data for the network: crops of simulated hands with a simulated detector's labels",
         "  usthand simulate-crops data/train --people 500\n"
-        "  usthand simulate-crops data/test --split test --people 40 --views 8 --labels moderate=1",
+        "  usthand simulate-crops data/test --split test --people 40 --labels moderate=1 --upright --size 224",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="the cache to make; one that was interrupted goes on")
     parser.add_argument("--people", type=int, default=200, metavar="N", help="default: %(default)s")

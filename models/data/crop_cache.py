@@ -193,7 +193,7 @@ def check_upright(path: Path, upright: bool) -> None:
     """Raises UserError where simulated crops are upright and should not be, or the other way around."""
     if is_upright(path) not in (None, upright):
         wanted = (
-            "upright crops: `usthand simulate-crops --upright --size 224`"
+            "upright crops: `usthand simulate-crops OUT --upright --size 224`"
             if upright
             else "plain crops, without `--upright`"
         )

@@ -12,6 +12,8 @@ from app.commands import live
 from app.run.supervisor import Outcome
 from app.worker.run_summary import RunSummary
 from calibration.rig import read_rig
+from models.network.checkpoint import load_checkpoint
+from tests.conftest import ROOT
 from tests.support.live_run import simulated_rig, usthand
 
 
@@ -68,6 +70,22 @@ def test_what_it_says_of_videos_works(capsys: pytest.CaptureFixture[str]) -> Non
     assert calibrated.board is not None and calibrated.session == told.session == replayed.session
     # Where `replay` looks for it.
     assert calibrated.output == told.session / "rig.yaml"
+
+
+def test_the_packaged_network_takes_the_crops_that_are_made_in_the_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("evaluate", "simulate-crops"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+    told = [capsys.readouterr().out, *((ROOT / name).read_text() for name in ("README.md", "docs/labels.md"))]
+    crops = [
+        each.partition("#")[0].split()[1:]
+        for text in told
+        for each in text.splitlines()
+        if "simulate-crops data/test" in each
+    ]
+    assert len(crops) == 4
+    network, _ = load_checkpoint("shipped")
+    assert all(build_parser().parse_args(each).upright == network.config.landmarks for each in crops)
 
 
 def test_bash_completes_commands_flags_and_choices(tmp_path: Path) -> None:
