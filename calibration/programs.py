@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 import argparse
 import atexit
 import contextlib
+import ctypes
 import math
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from calibration.errors import UserError, WriteError, reason_of
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Processes of one program fail alike, but not at once; one that waits for another that has failed is ended.
 _FAIL_ALIKE_S, _END_S = 10.0, 30.0
+_STARTED_BY, _PR_SET_PDEATHSIG = "USTHAND_STARTED_BY", 1
 
 
 def run_program(
@@ -35,13 +37,15 @@ def run_program(
 
     It runs in one process for each of `environments`, which are added to this process's own; `given` is what the
     first reads from its standard input, `stdout` as `subprocess.Popen` takes it. Where this process is told to stop,
-    it waits, and tells the program, which is in a session of its own, so that nothing else tells it.
+    it waits, and tells the program, which is in a session of its own, so that nothing else tells it. Where this process
+    is killed, a program of `exit_code` is told to end.
 
     Raises KeyboardInterrupt where the program was told to stop and has not ended well.
     """
     stdin = None if given is None else subprocess.PIPE
+    own = {**os.environ, _STARTED_BY: str(os.getpid())}
     running = [
-        subprocess.Popen(command, env={**os.environ, **more}, stdin=stdin, stdout=stdout, start_new_session=True)
+        subprocess.Popen(command, env={**own, **more}, stdin=stdin, stdout=stdout, start_new_session=True)
         for more in environments
     ]
     told: list[int] = []
@@ -132,6 +136,9 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
     """
     ignore_stops_at_end()
     _end_as_by_interrupt()
+    # What it starts itself is not to take it for a program of the same starter.
+    if os.environ.pop(_STARTED_BY, "") == str(os.getppid()):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
         return work()
     except UserError as error:

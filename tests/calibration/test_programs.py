@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from calibration.errors import UserError
@@ -71,6 +72,30 @@ def test_what_this_process_is_told_the_program_is_told(tmp_path: Path, number: i
     finally:
         signal.signal(number, before)
     assert (tmp_path / "told").read_text() == str(int(expected))
+
+
+def test_a_program_ends_when_the_process_that_started_it_is_killed() -> None:
+    """It tidies up: a training that went on would write into a folder that the next one has."""
+    work = (
+        "import os, sys, time\nfrom calibration.programs import exit_code\n"
+        "def work():\n"
+        "    try:\n        print(os.getpid(), flush=True)\n        time.sleep(600)\n"
+        "    finally:\n        print('tidied', flush=True)\n"
+        "sys.exit(exit_code(work))"
+    )
+    start = f"from calibration.programs import run_program\nrun_program({python(work)!r})"
+    starter = subprocess.Popen(python(start), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert starter.stdout is not None
+    number = int(starter.stdout.readline())
+    program = psutil.Process(number)
+    starter.kill()
+    try:
+        program.wait(60)
+        assert starter.stdout.read() == "tidied\n"
+    finally:
+        if program.is_running():
+            program.kill()
+        starter.wait()
 
 
 @pytest.mark.parametrize(
