@@ -1,7 +1,9 @@
 """`python -m models.training CONFIG`: what `usthand train` starts, several times for several processes."""
 
 import argparse
+import fcntl
 import logging
+import os
 import signal
 import sys
 import threading
@@ -10,6 +12,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from calibration.errors import UserError
 from calibration.found_files import hash_found
 from calibration.programs import exit_code, say
 from models.data.crop_cache import MARGIN, check_upright, read_manifest
@@ -49,6 +52,7 @@ def train(args: argparse.Namespace) -> int:
         try:
             data = open_data(config, processes)
             trainer = Trainer(config, data, processes, args.resume)
+            _take_folder(trainer.folder, processes)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: setattr(trainer, "stop", True))
             trainer.run()
@@ -61,6 +65,23 @@ def train(args: argparse.Namespace) -> int:
     if trainer.stop and processes.rank == 0:
         logging.getLogger(__name__).info(f"stopped at step {trainer.step}; --resume goes on from there")
     return 0
+
+
+def _take_folder(folder: Path, processes: Processes) -> None:
+    """Keep other runs out of the folder until this process ends. Raises UserError where another one is in it."""
+    taken = False
+    if processes.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            # Of this process alone, unlike flock's: its workers, which outlive it for some seconds, do not have it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            taken = True
+        except OSError:  # a file system without locks
+            pass
+    if processes.any(taken):
+        raise UserError(f"{folder}: another training is writing there. Wait until it ends, or give another --output.")
 
 
 def open_data(config: TrainConfig, processes: Processes) -> TrainingData:

@@ -650,6 +650,33 @@ def test_the_command_makes_the_caches_that_the_training_takes(tmp_path: Path, mo
     assert made == [(tmp_path / "cache", 280, True)]
 
 
+def test_two_trainings_do_not_write_into_one_folder(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Neither has saved yet. The lock is the first one's process's, not that of its workers, and goes with it."""
+    write_cache(tmp_path / "cache", [shard_of(True)])
+    network = "network: {recipe: tiny, crop_px: 32}\nsteps: 1\nbatch: 2\nworkers: 0\n"
+    path = write_config(tmp_path, f"data: {{train: [cache]}}\n{network}")
+    code = (
+        "import os, sys, time\nfrom pathlib import Path\n"
+        "from models.training.__main__ import _take_folder\nfrom models.training.processes import Processes\n"
+        "_take_folder(Path(sys.argv[1]), Processes())\n"
+        "if os.fork():\n    print('taken', flush=True)\ntime.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert first.stdout is not None and first.stdout.readline() == b"taken\n"
+        monkeypatch.setattr("sys.argv", ["training", str(path)])
+        assert training_main() == 2
+        assert "another training is writing there" in capsys.readouterr().err
+        assert not (tmp_path / "run" / LAST).exists()
+        first.kill()
+        first.wait()
+        assert training_main() == 0
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+
+
 @pytest.mark.slow
 def test_a_run_of_two_processes_that_cannot_be_ends_with_one_message(tmp_path: Path) -> None:
     write_cache(tmp_path / "cache", [shard_of(True)])
