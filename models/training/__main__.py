@@ -117,7 +117,7 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
         )
 
     # Too short sequences are named now, not when the first stage has been trained.
-    train(config.window_frames)
+    windows = len(train(config.window_frames))
     validation = None
     if data.validation:
         truth = all(read_manifest(path).truth for path in caches["validation"])
@@ -129,7 +129,7 @@ def open_data(config: TrainConfig, processes: Processes) -> TrainingData:
             sightings=data.sightings,
             definition=network.definition,
         )
-    return TrainingData(train, validation, _provenance(config, caches))
+    return TrainingData(train, validation, _provenance(config, caches) | {"windows": windows})
 
 
 def _provenance(config: TrainConfig, caches: dict[str, list[Path]]) -> dict:

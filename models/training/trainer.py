@@ -38,6 +38,8 @@ from models.training.validation import validate
 RESUME, LAST, BEST = "resume.safetensors", "last.safetensors", "best.safetensors"
 _LEAST_RATE = 0.01
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_OF_DATA = ("manifests_sha256", "windows")
+"""Of a run's provenance: what a resumed run must find as it was."""
 
 
 class TrainingData(NamedTuple):
@@ -240,6 +242,7 @@ class Trainer:
         save_checkpoint(self.folder / LAST, self.averaged.state_dict(), self._info())
         header = {
             "config": msgspec.to_builtins(self.config),
+            "data": self._of_data(),
             "world": self.processes.world,
             "step": self.step,
             "skipped": self.skipped,
@@ -247,6 +250,9 @@ class Trainer:
             "best": self.best if math.isfinite(self.best) else None,
         }
         write_tensors(self.folder / RESUME, self._state(), header)
+
+    def _of_data(self) -> dict[str, Any]:
+        return {name: self.data.provenance.get(name) for name in _OF_DATA}
 
     def _state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, but the step's number; the tensors are the run's own."""
@@ -269,6 +275,12 @@ class Trainer:
             changed.append("the number of processes")
         if changed:
             raise UserError(f"{path}: the run was started with other settings: {', '.join(changed)}. Restore them.")
+        if header.get("data", self._of_data()) != self._of_data():
+            folders = ", ".join((*self.config.data.train, *self.config.data.validation))
+            raise UserError(
+                f"{path}: the run was started with other data than is in {folders} now. "
+                f"Restore it, or begin a new run from what was learned: `start: {self.folder / LAST}`."
+            )
         parameters = dict(self.model.named_parameters())
         for key in tensors:
             part, kind, name = (*key.split(".", 2), "")[:3]

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from app.cli import main as usthand_main
 from calibration.errors import UserError
+from models.data.crop_cache import write_shard
 from models.network.checkpoint import CheckpointInfo, load_checkpoint, read_tensors, save_checkpoint, write_tensors
 from models.network.config import NetworkConfig, recipe
 from models.network.ust_hand import UstHand, draw_latents
@@ -353,6 +354,30 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(tmp_path: Path
     assert Trainer(settings(tmp_path, save_every=7), dots(), Processes(), resume=True).step == 6
     with pytest.raises(UserError, match="no such checkpoint"):
         Trainer(settings(tmp_path / "none"), dots(), Processes(), resume=True)
+
+
+def test_a_run_is_not_resumed_with_data_that_was_made_anew(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Of other settings, or of more people: neither is what the run would have learned from."""
+    shards = [shard_of(True), shard_of(False)]
+    write_cache(tmp_path / "cache", shards)
+    network = "network: {recipe: tiny, crop_px: 32}\nsteps: 1\nbatch: 2\nworkers: 0\n"
+    path = write_config(tmp_path, f"data: {{train: [cache]}}\n{network}")
+    monkeypatch.setattr("sys.argv", ["training", str(path)])
+    assert training_main() == 0
+    monkeypatch.setattr("sys.argv", ["training", str(path), "--resume"])
+    assert training_main() == 0
+    manifest = tmp_path / "cache" / "manifest.json"
+    as_it_was = manifest.read_text()
+    for change in (
+        lambda: manifest.write_text(json.dumps(json.loads(as_it_was) | {"settings": {"seed": 2}})),
+        lambda: write_shard(tmp_path / "cache", 1, shards[0]),
+    ):
+        change()
+        assert training_main() == 2
+        assert f"started with other data than is in {tmp_path / 'cache'} now" in capsys.readouterr().err
+        shutil.rmtree(tmp_path / "cache")
+        write_cache(tmp_path / "cache", shards)
+    assert manifest.read_text() == as_it_was and training_main() == 0
 
 
 def test_a_run_may_begin_from_a_checkpoint(tmp_path: Path) -> None:
