@@ -24,6 +24,7 @@ from calibration.errors import UserError, WriteError, reason_of
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Processes of one program fail alike, but not at once; one that waits for another that has failed is ended.
 _FAIL_ALIKE_S, _END_S = 10.0, 30.0
+_WHY = {signal.SIGKILL: ", as the system does where memory runs out", signal.SIGBUS: ", as where /dev/shm is full"}
 _STARTED_BY, _PR_SET_PDEATHSIG = "USTHAND_STARTED_BY", 1
 
 
@@ -33,7 +34,8 @@ def run_program(
     given: bytes | None = None,
     stdout: IO[bytes] | int | None = None,
 ) -> int:
-    """Its exit code; the first that is not 0 where it runs in several processes, and 1 where a signal ended it.
+    """Its exit code; the first that is not 0 where it runs in several processes, and 1 where a signal ended it,
+    which is said.
 
     It runs in one process for each of `environments`, which are added to this process's own; `given` is what the
     first reads from its standard input, `stdout` as `subprocess.Popen` takes it. Where this process is told to stop,
@@ -62,6 +64,9 @@ def run_program(
         code = _wait(running)
     if told and code:
         raise KeyboardInterrupt
+    if code < 0:
+        say(f"{' '.join(command[1:3])} was ended by {signal.Signals(-code).name}{_WHY.get(-code, '')}")
+        return 1
     return code
 
 
@@ -93,7 +98,7 @@ def _wait(running: Sequence[subprocess.Popen]) -> int:
             time.sleep(0.05)
         for end, limit_s in (None, _FAIL_ALIKE_S), (subprocess.Popen.terminate, _END_S), (subprocess.Popen.kill, None):
             _end(running, end, limit_s)
-    return code if code >= 0 else 1
+    return code
 
 
 def _end(

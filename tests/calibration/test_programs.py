@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,10 +19,12 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_the_exit_code_is_the_programs() -> None:
+def test_the_exit_code_is_the_programs_and_a_signal_is_said(capsys: Any) -> None:
     assert run_program(python("raise SystemExit(0)")) == 0
     assert run_program(python("raise SystemExit(7)")) == 7
+    assert capsys.readouterr().err == ""
     assert run_program(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")) == 1
+    assert "was ended by SIGKILL, as the system does where memory runs out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
