@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.exported is not None:
         ways = _exported_ways(args.checkpoint, args.exported)
     else:
-        ways = _torch_ways(args.checkpoint, args.device)
+        ways = _torch_ways(args.checkpoint, args.device, windows[0]["view_mask"].shape[1])
     _say({"ways": list(ways)})
     for name, start in ways.items():
         row: dict = {"way": name}
@@ -92,8 +92,8 @@ def _say(row: dict) -> None:
     sys.stdout.flush()
 
 
-def _torch_ways(checkpoint: str, device: str) -> dict[str, Start]:
-    """By name how each is started; the stack keeps what it runs under."""
+def _torch_ways(checkpoint: str, device: str, views: int) -> dict[str, Start]:
+    """By name how each is started, for hands in so many views; the stack keeps what it runs under."""
 
     kind = torch.device(device).type
 
@@ -105,7 +105,7 @@ def _torch_ways(checkpoint: str, device: str) -> dict[str, Start]:
             around.enter_context(_tf32(False))
             engine = TorchEngine(checkpoint, device)
             if graphs:
-                engine.prepare([1, 2], 4)
+                engine.prepare([1, 2], views)
             return engine
 
         return start

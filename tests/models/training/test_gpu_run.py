@@ -240,6 +240,36 @@ def test_a_runtime_that_knows_no_cuda_is_said_to_run_on_the_processor(
     assert left_out == {"way": "TensorRT", "left_out": "tensorrt is not installed"}
 
 
+def test_graphs_are_made_for_as_many_views_as_the_windows_have(packed: Path, tmp_path: Path, monkeypatch) -> None:
+    """Windows of another number of views run without them, under their name."""
+    training = gpu_run.TimedTraining("tiny", PackedCrops(packed, CPU), 3)
+    checkpoint = tmp_path / "tiny.safetensors"
+    gpu_run.save_checkpoint(checkpoint, training.model.state_dict(), gpu_run.CheckpointInfo(RECIPES["tiny"], 0, {}))
+    windows = {name: array[:1] for name, array in training.windows_to_check().items()}
+    windows |= {name: windows[name][:, :, :2] for name in ("crops_rgb", "P_crop", "view_mask")}
+    np.savez(tmp_path / "windows.npz", **windows)  # type: ignore[arg-type]
+    prepared, seen = [], set()
+
+    class OnCpu(cuda_ways.TorchEngine):
+        def __init__(self, checkpoint: str, device: str) -> None:
+            super().__init__(checkpoint, "cpu")
+
+        def prepare(self, hands, views) -> None:
+            prepared.append((hands, views))
+
+        def run_stage1(self, crops_rgb, *others):
+            seen.add(crops_rgb.shape[1])
+            return super().run_stage1(crops_rgb, *others)
+
+    monkeypatch.setattr(cuda_ways, "TorchEngine", OnCpu)
+    monkeypatch.setattr(cuda_ways, "_SECONDS", 0.01)
+    args = argparse.Namespace(
+        checkpoint=str(checkpoint), windows=tmp_path / "windows.npz", device="cuda", exported=None
+    )
+    assert cuda_ways.run(args) == 0
+    assert seen == {2} and prepared == [([1, 2], 2)] * 3
+
+
 def test_networks_that_an_earlier_run_exported_are_not_checked_against_a_later_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
