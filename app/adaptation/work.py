@@ -3,12 +3,14 @@ on; it is removed in the end, whatever came of it, and what is good becomes the 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from app.run.file_lock import locked_folder
 from calibration.errors import UserError
 from calibration.found_files import hash_found, read_found, remove_folder
 from calibration.session import Session
@@ -19,16 +21,21 @@ _PLAN = "plan.json"
 
 
 class WorkFolder:
-    """`.adapting-NAME` beside the output `out`. One that was made of something else is removed first."""
+    """`.adapting-NAME` beside the output `out`. What was made of something else is removed from it first."""
 
     def __init__(self, out: Path, made_of: Mapping[str, Any]) -> None:
         self.out = out.resolve()
-        self.path = self.out.parent / f".adapting-{self.out.name}"
+        self.path = _beside(self.out)
         plan = json.dumps({"version": _VERSION, **made_of}, sort_keys=True).encode()
         self.goes_on = (self.path / _PLAN).is_file() and read_found(self.path / _PLAN) == plan
         if not self.goes_on:
-            remove_folder(self.path)
-            self.path.mkdir(parents=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / _PLAN).unlink(missing_ok=True)  # first: what is left half removed is no step of it
+            for other in self.path.iterdir():
+                if other.is_dir() and not other.is_symlink():
+                    remove_folder(other)
+                else:
+                    other.unlink()
             write_atomic(self.path / _PLAN, plan)
 
     def step(self, name: str, make: Callable[[Path], object]) -> Path:
@@ -60,6 +67,21 @@ class WorkFolder:
         write_atomic(result / "adapt.json", (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode())
         result.rename(self.out)
         self.remove()
+
+
+@contextmanager
+def own_work_folder(out: Path, made_of: Mapping[str, Any]) -> Iterator[WorkFolder]:
+    """A work folder that no other adaptation has in the block. Raises UserError where one has it."""
+    path = _beside(out.resolve())
+    path.mkdir(exist_ok=True)
+    with locked_folder(path) as ours:
+        if not ours:
+            raise UserError(f"`-o {out}`: another adaptation is making it. Wait until it ends, or give another name.")
+        yield WorkFolder(out, made_of)
+
+
+def _beside(out: Path) -> Path:
+    return out.parent / f".adapting-{out.name}"
 
 
 def check_output(out: Path) -> None:

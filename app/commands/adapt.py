@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from app.adaptation.adapt import Adaptation, StepFailed
     from app.adaptation.footage import plan_footage
     from app.adaptation.settings import AdaptSettings, FootageSettings, RoundSettings
-    from app.adaptation.work import WorkFolder, check_output, made_of
+    from app.adaptation.work import check_output, made_of, own_work_folder
     from models.simulation.rendering_pool import usable_cores
 
     check_output(args.output)
@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
     footages = [plan_footage(session, most, settings.footage) for session in sessions]
     weights = checkpoint_path(args.checkpoint)
     engine = checkpoint_of(argparse.Namespace(estimator="ust-hand", checkpoint=args.checkpoint, engine="auto"))
-    work = WorkFolder(args.output, made_of(sessions, settings, weights, args.own_labels))
-    if work.goes_on:
-        log.info("%s: goes on where it was interrupted", args.output)
-    with _Bars() as bars:
+    of = made_of(sessions, settings, weights, args.own_labels)
+    with own_work_folder(args.output, of) as work, _Bars() as bars:
+        if work.goes_on:
+            log.info("%s: goes on where it was interrupted", args.output)
         adaptation = Adaptation(
             footages=footages,
             weights=weights,

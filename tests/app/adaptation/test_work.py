@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.adaptation.work import WorkFolder, check_output
+from app.adaptation.work import WorkFolder, check_output, own_work_folder
 from calibration.errors import UserError
 
 
@@ -32,6 +32,18 @@ def test_what_was_made_of_something_else_is_begun_anew(tmp_path: Path) -> None:
     other = WorkFolder(tmp_path / "mine", {"of": 2})
     assert not other.goes_on
     assert not list(other.step("one", lambda folder: None).iterdir())
+
+
+def test_two_adaptations_do_not_make_the_same_output(tmp_path: Path) -> None:
+    """The second would remove what the first is making, as of other settings, or make the same step in its place."""
+    with own_work_folder(tmp_path / "mine", {"of": 1}) as work:
+        folder = work.step("one", lambda folder: (folder / "whole").write_text("1"))
+        for of in ({"of": 1}, {"of": 2}):
+            with pytest.raises(UserError, match="another adaptation is making it"), own_work_folder(work.out, of):
+                pass
+        assert (folder / "whole").read_text() == "1"
+    with own_work_folder(tmp_path / "mine", {"of": 2}) as work:
+        assert not work.goes_on and sorted(path.name for path in work.path.iterdir()) == ["plan.json"]
 
 
 def test_the_result_becomes_the_output_and_nothing_else_is_left(tmp_path: Path) -> None:
