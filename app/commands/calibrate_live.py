@@ -40,7 +40,9 @@ def run_wizard(args: argparse.Namespace) -> int:
     output = args.output or rig_path
     check_screen()
     folder = args.resume or output.resolve().parent / f"captures-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
-    Recorder(folder, rig, board)
+    left_out = Recorder(folder, rig, board).left_out
+    if left_out:
+        print(f"{args.rig} has no {', '.join(left_out)}: the captures go on without what was seen there.")
     keys = getattr(args, "keys", None)
     # Recorded cameras have one start and the times of the recording; they wait for the wizard.
     recorded = all(isinstance(camera.source, RecordedSource) for camera in rig.cameras)
@@ -52,7 +54,7 @@ def run_wizard(args: argparse.Namespace) -> int:
         wizard=str(folder.resolve()),
     )
     outcome = run_rig(rig, settings, None)
-    content = read_journal(folder / JOURNAL)
+    content = read_journal(folder / JOURNAL).of_cameras(rig.camera_ids)
     if outcome.exit_code or outcome.summary.get("outcome") != "calibrate":
         return _report_kept(args, folder, content, output, outcome.exit_code)
     return _calibrate(args, rig, board, folder, content, output)

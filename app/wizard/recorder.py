@@ -28,7 +28,8 @@ _START = b"\xff\xd8"
 
 
 class Recorder:
-    """Writes captures into `folder`, which is made where it does not exist; `captures` are those it had.
+    """Writes captures into `folder`, which is made where it does not exist; `captures` are those it had. `left_out` are
+    its cameras that the rig has no longer: what they saw stays in the journal, for a rig that has them again.
 
     Raises UserError where the folder was begun with another board or other cameras, or cannot be written.
     """
@@ -40,7 +41,9 @@ class Recorder:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._journal = Journal(self.folder / JOURNAL, board, size)
             write_board(self.folder / "board.yaml", board)
-            content = read_journal(self._journal.path)
+            whole = read_journal(self._journal.path)
+            self.left_out = [camera_id for camera_id in whole.image_size if camera_id not in rig.camera_ids]
+            content = whole.of_cameras(rig.camera_ids)
             self.captures, self.facts = content.captures, content.facts
             self._ends: dict[str, list[int]] = {camera_id: [] for camera_id in rig.camera_ids}
             for camera_id in rig.camera_ids:

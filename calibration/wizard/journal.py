@@ -6,8 +6,8 @@ is not read, and cut off before the next one is written.
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -36,11 +36,28 @@ class JournalContent:
     captures: list[Capture]
     facts: dict
 
+    def of_cameras(self, camera_ids: Iterable[str]) -> "JournalContent":
+        """What it holds of these cameras. Captures in which none of them saw the board stay, so that each undo in the
+        journal takes back the capture that it was meant for."""
+        size = {camera_id: self.image_size[camera_id] for camera_id in camera_ids}
+        captures = [
+            replace(
+                capture,
+                sets=tuple({name: view for name, view in views.items() if name in size} for views in capture.sets),
+            )
+            for capture in self.captures
+        ]
+        facts = {
+            name: [each for each in fact if each in size] if isinstance(fact, list) else fact
+            for name, fact in self.facts.items()
+        }
+        return JournalContent(self.board, size, captures, facts)
+
 
 class Journal:
     """Appends to the journal at `path`, which is made with its first line where it does not exist.
 
-    Raises UserError where it exists and was written with another board or other cameras.
+    Raises UserError where it exists and was written with another board or other cameras; the rig may have fewer.
     """
 
     def __init__(self, path: Path, board: Board, image_size: Mapping[str, tuple[int, int]]) -> None:
@@ -113,10 +130,10 @@ def _check_same(path: Path, content: JournalContent, board: Board, image_size: M
             f"{path}: was captured with another board ({_words(content.board)}, now {_words(board)}). Resume with the "
             "same board.yaml, or begin anew without --resume."
         )
-    if content.image_size != dict(image_size):
+    if not image_size.items() <= content.image_size.items():
         raise UserError(
             f"{path}: was captured with cameras {_sizes(content.image_size)}; the rig has {_sizes(image_size)}. "
-            "Resume with the same rig.yaml, or begin anew without --resume."
+            "Resume with the same rig.yaml, from which cameras may be left out, or begin anew without --resume."
         )
 
 
