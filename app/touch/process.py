@@ -32,6 +32,7 @@ from app.touch.screen import TouchScreen, draw_touch
 from app.transport.keys import close_authenticator
 from app.wizard.detection import BoardFinder
 from app.wizard.drawn_window import open_drawn_window
+from app.wizard.tile import CameraPanel, camera_panel
 from app.worker.statistics import Quantiles
 from calibration.board.board import read_board
 from calibration.errors import UserError
@@ -68,7 +69,7 @@ class TouchProcess:
         self._go_on()
         self._intake = Intake(rig, settings, folder)
         self._window = open_drawn_window(WINDOW)
-        self._images: dict[str, np.ndarray] = {}
+        self._seen_at: dict[str, tuple[float, np.ndarray]] = {}
         self._hands_m: list[np.ndarray] = []
         self._pose: np.ndarray | None = None
         self._latency_ms = Quantiles()
@@ -110,7 +111,7 @@ class TouchProcess:
         if estimate.hands:
             self._latency_ms.add((time.monotonic_ns() - oldest_ns) / 1e6)
         seen = self._finder.find(frame_set)
-        self._images |= seen.images
+        self._seen_at |= {name: (time.monotonic(), image) for name, image in seen.images.items()}
         self._hands_m = [hand.joints_world_m for hand in estimate.hands]
         prompt = self._guide.current
         self._recorder.add(frame_set.reference_time_ns, estimate.hands, seen.views, prompt or _NOBODY)
@@ -144,10 +145,18 @@ class TouchProcess:
         self._drawn_at = now
         guide = self._guide
         screen = TouchScreen(
-            images=self._images, hands_world_m=self._hands_m, T_world_board=self._pose, prompt=guide.current,
+            panels=self._panels(now), hands_world_m=self._hands_m, T_world_board=self._pose, prompt=guide.current,
             state=guide.state, held=guide.held, done=guide.number, total=len(guide.plan), events=list(self._events),
         )  # fmt: skip
         self._window.show(draw_touch(screen, self._rig, self._board, self._targets, self._window.size))
+
+    def _panels(self, now: float) -> list[CameraPanel]:
+        """Each camera's newest image, and whether it still is of now."""
+        reports = self._intake.reports(None)
+        return [
+            camera_panel(camera_id, reports[camera_id], self._seen_at.get(camera_id), now)
+            for camera_id in self._rig.camera_ids
+        ]
 
     def _close(self) -> None:
         try:

@@ -1,6 +1,6 @@
 """The touch test's picture: what to touch in words, the cameras with hand and corner drawn in, and the board."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -14,9 +14,10 @@ from app.viewer import palette
 from app.viewer.font import draw_text, text_width
 from app.viewer.palette import bgr
 from app.wizard.canvas import tile_grid
+from app.wizard.tile import CameraPanel, draw_absence, faded
 from calibration.board.board import Board
 from calibration.hand import BONES
-from calibration.rig import Rig
+from calibration.rig import Rig, RigCamera
 
 _BANNER, _GAP, _SIDE, _STATE = 74, 8, 0.27, 310
 KEYS = "s  skip     b  once more     q  finish"
@@ -30,10 +31,10 @@ _STATES: dict[GuideState, tuple[str, np.ndarray]] = {
 
 @dataclass(kw_only=True)
 class TouchScreen:
-    """What the window shows at one moment: images by camera (BGR), hands in the world, the board's pose (None where it
-    is not known), the touch that is asked for, how far it is, and how many of how many are done."""
+    """What the window shows at one moment: the cameras in the order of the rig, hands in the world, the board's pose
+    (None where it is not known), the touch that is asked for, how far it is, and how many of how many are done."""
 
-    images: Mapping[str, np.ndarray]
+    panels: Sequence[CameraPanel]
     hands_world_m: Sequence[np.ndarray]
     T_world_board: np.ndarray | None
     prompt: Prompt | None
@@ -77,28 +78,34 @@ def _banner(strip: np.ndarray, screen: TouchScreen, targets: Sequence[Target]) -
 def _cameras(area: np.ndarray, screen: TouchScreen, rig: Rig, targets: Sequence[Target]) -> None:
     columns, rows = tile_grid(len(rig.cameras), area.shape[1], area.shape[0])
     width, height = (area.shape[1] - _GAP) // columns - _GAP, (area.shape[0] - _GAP) // rows - _GAP
-    for number, camera in enumerate(rig.cameras):
+    for number, (camera, panel) in enumerate(zip(rig.cameras, screen.panels, strict=True)):
         row, column = divmod(number, columns)
         top, left = row * (height + _GAP), column * (width + _GAP)
         tile = area[top : top + height, left : left + width]
-        image = screen.images.get(camera.camera_id)
-        if image is None:
-            tile[:] = bgr(palette.BAR)
-        else:
-            scale = min(width / image.shape[1], height / image.shape[0])
-            size = max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            for joints_m in screen.hands_world_m:
-                _skeleton(small, camera.project(joints_m) * scale, screen.prompt)
-            if screen.prompt is not None and screen.T_world_board is not None:
-                place = screen.T_world_board @ np.append(targets[screen.prompt.target].place_board_m, 1.0)
-                pixel = camera.project(place[None, :3])[0] * scale
-                if np.isfinite(pixel).all() and np.abs(pixel).max() < 1e4:
-                    cv2.circle(
-                        small, tuple(np.round(pixel).astype(int).tolist()), 9, bgr(palette.WARNING), 2, cv2.LINE_AA
-                    )
+        tile[:] = bgr(palette.BAR)
+        if panel.image is not None:
+            scale = min(width / panel.image.shape[1], height / panel.image.shape[0])
+            size = max(1, int(panel.image.shape[1] * scale)), max(1, int(panel.image.shape[0] * scale))
+            small = cv2.resize(panel.image, size, interpolation=cv2.INTER_AREA)
+            if panel.live:
+                _draw_touch(small, scale, camera, screen, targets)
+            else:
+                small = faded(small)
             tile[: small.shape[0], : small.shape[1]] = small
+        if not panel.live:
+            draw_absence(tile, panel)
         draw_text(tile, camera.camera_id, 8, 12, 14, palette.TEXT)
+
+
+def _draw_touch(
+    image: np.ndarray, scale: float, camera: RigCamera, screen: TouchScreen, targets: Sequence[Target]
+) -> None:
+    """The hands, and the corner to touch, in a camera's image of `scale`."""
+    for joints_m in screen.hands_world_m:
+        _skeleton(image, camera.project(joints_m) * scale, screen.prompt)
+    if screen.prompt is not None and screen.T_world_board is not None:
+        place = screen.T_world_board @ np.append(targets[screen.prompt.target].place_board_m, 1.0)
+        _mark(image, camera.project(place[None, :3])[0] * scale)
 
 
 def _mark(image: np.ndarray, pixel: np.ndarray) -> None:

@@ -26,7 +26,7 @@ from app.wizard.detection import BoardFinder, BoardViews
 from app.wizard.drawn_window import open_drawn_window
 from app.wizard.estimate import BackgroundEstimate, live_errors_px
 from app.wizard.recorder import Recorder, encode_jpeg
-from app.wizard.tile import CameraPanel
+from app.wizard.tile import camera_panel
 from calibration.board.board import read_board
 from calibration.rig import Rig
 from calibration.wizard.hints import Suggestion, camera_needs
@@ -36,7 +36,6 @@ from calibration.written_files import write_atomic
 log = logging.getLogger(__name__)
 
 _DRAW_S = 1 / 25
-_FRESH_S = 0.7
 _FLASH_S = 0.6
 _EVENTS = 12
 _LEAST_CAPTURES_TO_ESTIMATE = 3
@@ -180,17 +179,13 @@ class WizardProcess:
         panels = []
         for camera in self._rig.cameras:
             name = camera.camera_id
-            report, (at, image) = reports[name], self._seen_at.get(name, (0.0, None))
-            fresh = now - at < _FRESH_S
             there = newest is not None and name in newest.images
             panels.append(
-                CameraPanel(
-                    camera_id=name,
-                    # A recording's grabbers are ahead of its sets: what is shown is still before its end.
-                    state="streaming" if fresh and report.state == "ended" else report.state,
-                    detail=report.detail,
-                    image=image,
-                    fresh=fresh,
+                camera_panel(
+                    name,
+                    reports[name],
+                    self._seen_at.get(name),
+                    now,
                     view=newest.views.get(name) if newest and there else None,
                     rejected=newest.rejected.get(name, "") if newest and there else "",
                     heat=coverage.cameras[name].heat,

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
 
+from app.transport.messages import CameraReport
 from app.viewer import palette
 from app.viewer.font import draw_text, text_width, wrapped
 from app.viewer.palette import bgr
@@ -15,6 +17,7 @@ from calibration.wizard.hints import Need
 FOOTER = 34
 _FULL_HEAT = 40
 _SHIFT = 4
+_FRESH_S = 0.7
 _BADGE_SHADE = 0.35
 
 
@@ -40,6 +43,21 @@ class CameraPanel:
     live_px: float | None = None
     rmse_px: float | None = None
 
+    @property
+    def live(self) -> bool:
+        return self.state == "streaming" and self.fresh
+
+
+def camera_panel(
+    camera_id: str, report: CameraReport, seen: tuple[float, np.ndarray] | None, now: float, **more: Any
+) -> CameraPanel:
+    """A camera as it is `now`. `seen` is its newest image and when it was seen, in seconds of the monotonic clock."""
+    at, image = seen or (0.0, None)
+    fresh = now - at < _FRESH_S
+    # A recording's grabbers are ahead of its sets: what is shown is still before its end.
+    state = "streaming" if fresh and report.state == "ended" else report.state
+    return CameraPanel(camera_id=camera_id, state=state, detail=report.detail, image=image, fresh=fresh, **more)
+
 
 def draw_tile(out: np.ndarray, panel: CameraPanel, outline_colour: np.ndarray, flash: float, corners: tuple[int, int]):
     """Draw into `out` (H, W, 3). `flash` in [0, 1] lights the frame up; `corners` is the board's corner shape."""
@@ -50,8 +68,8 @@ def draw_tile(out: np.ndarray, panel: CameraPanel, outline_colour: np.ndarray, f
     if panel.image is not None:
         _draw_image(picture, panel, outline_colour, corners)
     _draw_badge(picture, panel)
-    if panel.state != "streaming" or not panel.fresh:
-        _draw_absence(picture, panel)
+    if not panel.live:
+        draw_absence(picture, panel)
     _draw_footer(out[height:], panel)
     if flash > 0:
         edge = np.array(bgr(palette.GOOD)) * flash + np.array(bgr(palette.BAR)) * (1 - flash)
@@ -64,8 +82,8 @@ def _draw_image(picture: np.ndarray, panel: CameraPanel, outline_colour: np.ndar
     width, height = (max(2, round(side * scale)) for side in (panel.image.shape[1], panel.image.shape[0]))
     left, top = (picture.shape[1] - width) // 2, (picture.shape[0] - height) // 2
     small = cv2.resize(panel.image, (width, height), interpolation=cv2.INTER_AREA)
-    if not panel.fresh or panel.state != "streaming":
-        small = cv2.cvtColor((cv2.cvtColor(small, cv2.COLOR_BGR2GRAY) * 0.45).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    if not panel.live:
+        small = faded(small)
     if panel.heat is not None:
         tint_heat(small, panel.heat)
     if panel.region is not None:
@@ -73,6 +91,11 @@ def _draw_image(picture: np.ndarray, panel: CameraPanel, outline_colour: np.ndar
     if panel.view is not None and panel.fresh:
         _draw_board(small, panel.view, scale, outline_colour, corners)
     picture[top : top + height, left : left + width] = small
+
+
+def faded(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3) that is not of now: dark, without colours."""
+    return cv2.cvtColor((cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) * 0.45).astype(np.uint8), cv2.COLOR_GRAY2BGR)
 
 
 def tint_heat(image: np.ndarray, heat: np.ndarray, strength: float = 0.42) -> None:
@@ -127,12 +150,11 @@ def _dot_radius(points: np.ndarray) -> float:
 
 def _draw_badge(picture: np.ndarray, panel: CameraPanel) -> None:
     """The camera's name at the upper left; at the right what was wrong with the board, or the error of this moment."""
-    live = panel.state == "streaming" and panel.fresh
     band = picture[:24, : min(picture.shape[1], text_width(panel.camera_id, 14) + 36)]
     band[:] = (band * _BADGE_SHADE).astype(np.uint8)
-    cv2.circle(picture, (13, 12), 4, bgr(palette.GOOD if live else palette.BAD), cv2.FILLED, cv2.LINE_AA)
+    cv2.circle(picture, (13, 12), 4, bgr(palette.GOOD if panel.live else palette.BAD), cv2.FILLED, cv2.LINE_AA)
     draw_text(picture, panel.camera_id, 24, 12, 14, palette.TEXT)
-    if live and (panel.rejected or panel.live_px is not None):
+    if panel.live and (panel.rejected or panel.live_px is not None):
         text, colour = panel.rejected, palette.WARNING
         if not text and panel.live_px is not None:
             text = f"now {panel.live_px:.2f} px" if panel.live_px < 100 else "now off"
@@ -147,7 +169,8 @@ def _error_colour(error_px: float) -> np.ndarray:
     return palette.GOOD if error_px < 1 else palette.WARNING if error_px < 3 else palette.BAD
 
 
-def _draw_absence(picture: np.ndarray, panel: CameraPanel) -> None:
+def draw_absence(picture: np.ndarray, panel: CameraPanel) -> None:
+    """Why there is no image of now, over `picture` (H, W, 3)."""
     middle_x, middle_y = picture.shape[1] // 2, picture.shape[0] // 3
     state = panel.state if panel.state != "streaming" else "no new image"
     colour = palette.QUIET if state in ("starting", "ended") else palette.BAD

@@ -10,6 +10,8 @@ from app.touch.guide import TouchGuide
 from app.touch.plan import Prompt, prompt_text, touch_plan
 from app.touch.recorder import TouchRecorder, read_track
 from app.touch.screen import TouchScreen, draw_touch
+from app.transport.messages import CameraReport
+from app.wizard.tile import CameraPanel, camera_panel
 from calibration.board.views import BoardView
 from calibration.hand import JOINTS
 from tests.app.evaluation.test_touch import hand_at
@@ -135,8 +137,12 @@ def test_a_test_whose_process_died_keeps_what_it_had(scene, tmp_path):
 
 def test_the_picture_shows_the_hand_and_the_corner_that_is_asked_for(scene):
     rig = scene.grips[0].rig
+    dark = np.zeros((480, 640, 3), np.uint8)
     screen = TouchScreen(
-        images={camera.camera_id: np.zeros((480, 640, 3), np.uint8) for camera in rig.cameras},
+        panels=[
+            CameraPanel(camera_id=camera.camera_id, state="streaming", image=dark, fresh=True)
+            for camera in rig.cameras
+        ],
         hands_world_m=[scene.joints_m[0]], T_world_board=scene.T_world_board[0], prompt=Prompt(1, 1, 0),
         state="holding", held=0.5, done=3, total=14,
     )  # fmt: skip
@@ -147,5 +153,31 @@ def test_the_picture_shows_the_hand_and_the_corner_that_is_asked_for(scene):
     # Banner, cameras and board differ.
     changed = (picture != without).any(-1)
     assert changed[:74].any() and changed[82:, :900].any() and changed[82:, 940:].any()
-    nothing = TouchScreen(images={}, hands_world_m=[], T_world_board=None, prompt=None, state="done")
+    unseen = [CameraPanel(camera_id=camera.camera_id) for camera in rig.cameras]
+    nothing = TouchScreen(panels=unseen, hands_world_m=[], T_world_board=None, prompt=None, state="done")
     assert draw_touch(nothing, rig, BOARD, TARGETS, (960, 540)).any()
+
+
+def test_an_image_that_is_not_of_now_says_so_and_has_no_hand_drawn_in(scene):
+    """A camera that is lost keeps its newest image, without colours and under what is the matter."""
+    rig = scene.grips[0].rig
+    colour = np.full((480, 640, 3), (200, 60, 20), np.uint8)
+
+    def first_camera(report: CameraReport, seen_s: float, hands: bool = True) -> np.ndarray:
+        panels = [camera_panel(name, CameraReport(state="streaming"), (9.9, colour), 10.0) for name in rig.camera_ids]
+        panels[0] = camera_panel(rig.camera_ids[0], report, (seen_s, colour), 10.0)
+        screen = TouchScreen(
+            panels=panels, hands_world_m=[scene.joints_m[0]] if hands else [], T_world_board=None,
+            prompt=Prompt(1, 1, 0), state="away",
+        )  # fmt: skip
+        picture = draw_touch(screen, rig, BOARD, TARGETS, (1280, 720))
+        return picture[82 + 30 : 82 + 200, 8 : 8 + 250]
+
+    streaming = CameraReport(state="streaming")
+    lost = CameraReport(state="lost", detail="unplugged")
+    assert (first_camera(streaming, 9.9) == (200, 60, 20)).all(2).mean() > 0.5
+    for report, seen_s in ((lost, 9.9), (lost, 2.0), (streaming, 2.0)):
+        assert not (first_camera(report, seen_s) == (200, 60, 20)).all(2).any()
+        assert (first_camera(report, seen_s) == first_camera(report, seen_s, hands=False)).all()
+    assert (first_camera(lost, 2.0) != first_camera(streaming, 2.0)).any(), "it says which of the two it is"
+    assert (first_camera(CameraReport(state="ended"), 9.9) == first_camera(streaming, 9.9)).all()

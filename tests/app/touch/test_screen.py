@@ -7,6 +7,7 @@ from app.evaluation.touch_targets import targets_of
 from app.touch.guide import GuideState
 from app.touch.plan import Prompt
 from app.touch.screen import TouchScreen, draw_touch
+from app.wizard.tile import CameraPanel
 from calibration.board.board import Board
 from tests.support.board_scene import arc_rig
 
@@ -15,11 +16,18 @@ HIGH = Board(type="charuco", columns=4, rows=5, square_m=0.05, dictionary="DICT_
 
 
 def picture(size: tuple[int, int], board: Board, target: int = 1, state: GuideState = "unseen", done: int = 12):
-    targets = targets_of(board)
+    targets, rig = targets_of(board), arc_rig(3)
+    panels = [CameraPanel(camera_id=camera_id) for camera_id in rig.camera_ids]
     screen = TouchScreen(
-        images={}, hands_world_m=[], T_world_board=None, prompt=Prompt(1, 2, target), state=state, done=done, total=44
-    )
-    return draw_touch(screen, arc_rig(3), board, targets, size)
+        panels=panels,
+        hands_world_m=[],
+        T_world_board=None,
+        prompt=Prompt(1, 2, target),
+        state=state,
+        done=done,
+        total=44,
+    )  # fmt: skip
+    return draw_touch(screen, rig, board, targets, size)
 
 
 def changed_columns(one: np.ndarray, other: np.ndarray) -> np.ndarray:
