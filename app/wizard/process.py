@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from app.run.process import process_parser, run_process, stop
 from app.run.pulse import pulse
 from app.run.settings import RunFolder, RunSettings
 from app.transport.keys import close_authenticator
+from app.transport.messages import CameraReport
 from app.wizard.canvas import WizardScreen, draw_scene
 from app.wizard.detection import BoardFinder, BoardViews
 from app.wizard.drawn_window import open_drawn_window
@@ -169,8 +171,7 @@ class WizardProcess:
     def _scene(self, now: float) -> WizardScreen:
         wizard, coverage, reports = self._wizard, self._wizard.coverage, self._intake.reports(None)
         absent = [camera_id for camera_id, report in reports.items() if report.state not in ("streaming", "starting")]
-        ended = bool(reports) and all(report.state == "ended" for report in reports.values())
-        suggestion = _ENDED if ended else wizard.suggestion(absent)
+        suggestion = _ENDED if recordings_ended(reports) else wizard.suggestion(absent)
         newest = self._recent[-1] if self._recent else None
         estimate = self._estimate.latest
         if len(wizard.captures) < _LEAST_CAPTURES_TO_ESTIMATE:
@@ -226,6 +227,12 @@ class WizardProcess:
             summary = {"outcome": outcome, "captures": len(self._wizard.captures), "complete": self._wizard.complete}
             write_atomic(self._folder.summary, json.dumps(summary).encode())
             close_authenticator()
+
+
+def recordings_ended(reports: Mapping[str, CameraReport]) -> bool:
+    """Whether recordings took the cameras' place and are over; one that could not be opened does not come any more."""
+    states = {report.state for report in reports.values()}
+    return "ended" in states and states <= {"ended", "lost", "failed"}
 
 
 def main() -> int:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from app.transport.messages import CameraReport
+from app.wizard.process import recordings_ended
 from app.wizard.recorder import JOURNAL
 from calibration.board.board import Board, write_board
 from calibration.board.rendering import BoardRenderer
@@ -228,6 +230,21 @@ def test_what_cannot_start_says_why(videos, x_display, display, flags, expected)
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(videos.glob("captures-*"))
+
+
+@pytest.mark.parametrize(
+    ("states", "ended"),
+    [
+        (["ended", "ended"], True),
+        (["ended", "failed"], True),
+        (["ended", "lost"], True),
+        (["failed", "lost"], False),
+        (["ended", "streaming"], False),
+        (["ended", "starting"], False),
+    ],
+)
+def test_recordings_have_ended_whatever_became_of_one_that_failed(states, ended):
+    assert recordings_ended({str(n): CameraReport(state=state) for n, state in enumerate(states)}) == ended
 
 
 def test_a_rig_that_is_not_calibrated_is_sent_to_the_wizard(videos):
