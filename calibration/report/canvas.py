@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import string
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -81,7 +82,9 @@ def _quiet_fonts() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            yield
     finally:
         log.setLevel(level)
 
@@ -101,8 +104,13 @@ def camera_colour(index: int) -> str:
 
 
 def safe_name(text: str) -> str:
-    """`text` as part of an id."""
-    return "".join(char if char in string.ascii_letters + string.digits + "_-" else "_" for char in text)
+    """`text` as part of an id, another for another text."""
+    return "".join(char if char in string.ascii_letters + string.digits + "_-" else f".{ord(char):x}." for char in text)
+
+
+def text_room(text: str) -> float:
+    """Pixels that a camera's name takes at most, nearly; letters beyond English have more bytes, and more room."""
+    return 8.0 * len(text.encode())
 
 
 def lines(axes: Axes, starts: np.ndarray, ends: np.ndarray, **style) -> None:

@@ -1,12 +1,12 @@
 """Plots of figures: how errors are distributed, time offsets, and how well each parameter is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from calibration.report.canvas import INK, LINE, MUTED, camera_colour, drawing, safe_name
+from calibration.report.canvas import INK, LINE, MUTED, camera_colour, drawing, safe_name, text_room
 from calibration.result.result import CalibrationResult, CameraFigures
 
 _BINS = 24
@@ -42,7 +42,7 @@ def offset_plot(cameras: Mapping[str, CameraFigures], width: int) -> str:
     """Time offsets in ms, with bars of two standard deviations."""
     height = _ROW * len(cameras) + 46
     with drawing("offsets", width, height, "time offsets") as drawn:
-        axes = drawn.axes(90, 40, 110, 6)
+        axes = drawn.axes(_names_room(cameras), 40, 110, 6)
         reach = max(
             1.0, *((abs(one.time_offset_ns) + 2 * (one.time_offset_std_ns or 0)) / 1e6 for one in cameras.values())
         )
@@ -75,11 +75,11 @@ def uncertainty_plot(result: CalibrationResult, width: int) -> str:
         ("direction, degrees", [one.rotation_std_deg for one in cameras.values()]),
         ("position, mm", [one.position_std_mm for one in cameras.values()]),
     ]
-    height = _ROW * len(cameras) + 34
+    height, names_room = _ROW * len(cameras) + 34, _names_room(cameras)
     with drawing("uncertainty", width, height, "standard deviation of the parameters") as drawn:
-        room = (width - 90) / len(measures)
+        room = (width - names_room) / len(measures)
         for column, (title, values) in enumerate(measures):
-            left = 90 + column * room
+            left = names_room + column * room
             axes = drawn.axes(left, 6, width - left - room + 62, 28)
             _uncertainty_column(axes, title, values, first_is_reference=column >= 2)
             if column == 0:
@@ -113,6 +113,10 @@ def _uncertainty_column(axes: Axes, title: str, values: Sequence[float], first_i
 
 def _focal_percent(one: CameraFigures, focal_px: float) -> float:
     return 100 * float(np.mean(one.intrinsics_std[:2])) / focal_px
+
+
+def _names_room(camera_ids: Iterable[str]) -> float:
+    return max(90.0, 20 + max(map(text_room, camera_ids)))
 
 
 def _label(axes: Axes, row: int, text: str, side: int, away: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.patches import Polygon
 
 from calibration.board.board import Board
-from calibration.report.canvas import INK, LINE, MUTED, POOR, camera_colour, drawing, lines
+from calibration.report.canvas import INK, LINE, MUTED, POOR, camera_colour, drawing, lines, text_room
 from calibration.result.result import CalibrationResult
 from calibration.rig import Rig, RigCamera
 
@@ -54,6 +54,7 @@ def rig_plot(result: CalibrationResult, width: int, height: int, from_above: boo
     name = "from above" if from_above else "from the side"
     with drawing(f"rig-{'above' if from_above else 'side'}", width, height, f"the rig {name}") as drawn:
         axes = drawn.axes(4, 30, 4, 4)
+        _fit(axes, (everything @ view.T)[:, :2], width - 8, height - 34)
         for outline in boards:
             flat = (outline @ view.T)[:, :2]
             axes.add_patch(Polygon(flat, facecolor="#8fa3b5", edgecolor="#5d7286", alpha=0.13, linewidth=0.8))
@@ -63,7 +64,6 @@ def rig_plot(result: CalibrationResult, width: int, height: int, from_above: boo
             for tip, colour in zip(world[1:], ("#c0362c", "#1a7f4b", "#0b6fb8"), strict=True):
                 ends = np.stack([world[0], tip]) @ view.T
                 axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=1.6, alpha=0.8, solid_capstyle="round")
-        _fit(axes, (everything @ view.T)[:, :2], width - 8, height - 34)
         _scale_bar(axes, name)
     return drawn.svg
 
@@ -127,12 +127,21 @@ def _draw_camera(axes, camera: RigCamera, corners: np.ndarray, view: np.ndarray,
     away = away / max(float(np.linalg.norm(away)), 1e-9)
     if abs(away).max() < 1e-6 or np.linalg.norm(centre - image.mean(axis=0)) < 1e-6:
         away = np.array([0.0, 1.0])
+    align = "left" if away[0] > 0.4 else "right" if away[0] < -0.4 else "center"
+    at_px = float(axes.transData.transform(centre)[0]) + 13 * away[0]
+    along = _kept_within(at_px, align, text_room(camera.camera_id), axes.figure.bbox.width)
+    offset = (13 * away[0] + along, 8 if along else 13 * away[1])
     axes.annotate(
-        camera.camera_id, centre, tuple(13 * away), textcoords="offset points", color=colour, fontsize=12,
-        fontweight="bold",
-        ha="left" if away[0] > 0.4 else "right" if away[0] < -0.4 else "center",
-        va="bottom" if away[1] > 0.4 else "top" if away[1] < -0.4 else "center",
+        camera.camera_id, centre, offset, textcoords="offset points", color=colour, fontsize=12, fontweight="bold",
+        ha=align,
+        va="bottom" if along or away[1] > 0.4 else "top" if away[1] < -0.4 else "center",
     )  # fmt: skip
+
+
+def _kept_within(at_px: float, align: str, room_px: float, width_px: float) -> float:
+    """By how much a text of that width has to move along, to begin and end within the picture's width."""
+    begin_px = at_px - {"left": 0.0, "center": 0.5, "right": 1.0}[align] * room_px
+    return min(max(begin_px, 0.0), max(width_px - room_px, 0.0)) - begin_px
 
 
 def _fit(axes, points: np.ndarray, width: float, height: float) -> None:
@@ -189,11 +198,14 @@ def pair_plot(camera_ids: tuple[str, ...], shared_views: Mapping[tuple[str, str]
                       bbox={"boxstyle": "round,pad=0.28", "facecolor": "white", "edgecolor": LINE})  # fmt: skip
         for index, ((camera_id, at), away) in enumerate(zip(nodes.items(), outward, strict=True)):
             axes.plot(*at, "o", color=camera_colour(index), markersize=15, zorder=4)
-            beside = abs(away[0]) > 0.85 and count > 2
+            fits = abs(at[0]) + 14 + text_room(camera_id) < width / 2
+            beside = abs(away[0]) > 0.85 and count > 2 and fits
+            align = ("left" if away[0] > 0 else "right") if beside else "center"
+            along = 0.0 if beside else _kept_within(width / 2 + at[0], align, text_room(camera_id), width)
             axes.annotate(
-                camera_id, at, (14 * np.sign(away[0]), 0) if beside else (0, 19 if away[1] > -0.1 else -19),
+                camera_id, at, (14 * np.sign(away[0]), 0) if beside else (along, 19 if away[1] > -0.1 else -19),
                 textcoords="offset points", fontsize=12, fontweight="bold", color=camera_colour(index),
-                ha=("left" if away[0] > 0 else "right") if beside else "center", va="center_baseline",
+                ha=align, va="center_baseline",
             )  # fmt: skip
     return drawn.svg
 

@@ -1,6 +1,8 @@
 """The calibration report: one file that needs nothing else and says what the result says."""
 
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +16,7 @@ from calibration.report import ReportContext, report_html, write_report
 from calibration.report.image_plots import nice_scale
 from calibration.report.rig_plots import upright_axes
 from calibration.report.text import number
+from calibration.result.result import CalibrationResult
 from tests.support.calibration_scene import synthetic_result
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -64,6 +67,47 @@ def test_page_is_well_formed_and_loads_nothing(cameras):
     for reference in page.references:
         inside = re.fullmatch(r"(?:url\()?#([^)]+)\)?", reference)
         assert inside and inside[1] in page.ids, reference
+
+
+_SVG = re.compile(r'<svg viewBox="0 0 ([\d.]+) .*?</svg>', re.DOTALL)
+_LABEL = re.compile(r'<text style="([^"]*)" x="([-\d.]+)"[^>]*>([^<]+)</text>')
+
+
+def named(result: CalibrationResult, names: Sequence[str]) -> CalibrationResult:
+    """The same of cameras with other ids."""
+    name = dict(zip(result.rig.camera_ids, names, strict=True))
+    cameras = tuple(replace(camera, camera_id=name[camera.camera_id]) for camera in result.rig.cameras)
+    return replace(
+        result,
+        rig=replace(result.rig, cameras=cameras),
+        cameras={name[camera_id]: one for camera_id, one in result.cameras.items()},
+        views=[replace(view, camera_id=name[view.camera_id]) for view in result.views],
+        shared_views={(name[a], name[b]): count for (a, b), count in result.shared_views.items()},
+    )
+
+
+@pytest.mark.parametrize("cameras", [2, 3, 4, 8])
+def test_the_longest_names_of_cameras_are_within_the_drawings(cameras):
+    names = [f"{number}-left-upper-camera-of-studio-12" for number in range(cameras)]
+    assert {len(name) for name in names} == {32}
+    drawn = set()
+    for found in _SVG.finditer(report_html(named(synthetic_result(cameras), names))):
+        width = float(found[1])
+        for style, x, label in _LABEL.findall(found[0]):
+            if label in names:
+                room = 6.6 * len(label)  # in a usual font of 12 px
+                begin = float(x) - (1 if "anchor: end" in style else 0.5 if "anchor: middle" in style else 0) * room
+                assert begin >= 0 and begin + room <= width, label
+                drawn.add((width, label))
+    assert drawn == {(width, name) for width in (500, 1000) for name in names}
+
+
+def test_cameras_whose_names_have_no_english_letter_are_told_apart():
+    left, right = "\N{CJK UNIFIED IDEOGRAPH-5DE6}", "\N{CJK UNIFIED IDEOGRAPH-53F3}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a font that is missing here may be where the page is read
+        page = Page(report_html(named(synthetic_result(2), [left, right])))
+    assert len(page.ids) == len(set(page.ids))
 
 
 def test_page_asks_for_nothing_from_the_network():
