@@ -24,6 +24,7 @@ from calibration.written_files import errors_naming
 
 _MOST_LOG_BYTES, _MOST_LOGS = 1_000_000, 40
 _URL_HOST = re.compile(r"(?<=://)(\*\*\*@)?(\[[0-9a-fA-F:.]+\]|[^\s/:@'\"\],}*]+)")
+_URL_USER = re.compile(r"([?&](?:user(?:_?name)?|usr|login)=)[^&\s'\"}]+", re.IGNORECASE)
 _LOCAL_HOSTS = ("127.0.0.1", "0.0.0.0", "localhost", "[::1]", "*")
 _IPV4 = re.compile(r"(?<![\w.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _MAC = re.compile(r"\b(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\b")
@@ -55,7 +56,7 @@ class Private:
             text = text.replace(self.home, "~")
         text = re.sub(r"/(home|Users)/[^/\s'\":]+", "~", text)
         text = _KEY.sub(_hide_key, text)
-        text = _URL_HOST.sub(_hide_host, text)
+        text = _URL_USER.sub(r"\1USER", _URL_HOST.sub(_hide_host, text))
         text = _MAC.sub("MAC", _IPV4.sub("ADDRESS", text))
         text = _BY_ID.sub(r"\1CAMERA\2", _SERIAL.sub(r"\1SERIAL", text))
         names = ((self.host, "HOST"), (self.host.partition(".")[0], "HOST"), (self.user, "USER"))

@@ -184,6 +184,7 @@ SECRETS = {
     "a camera's host": "cam7.corp.example",
     "an address": "192.168.17.23",
     "a user": "mariette",
+    "a camera's user": "willemijn",
     "a serial number": "40012345",
     "a camera's own name": "SN8899AA",
     "a MAC address": "00:30:53:1a:2b:3c",
@@ -205,7 +206,7 @@ def private_files(folder: Path) -> tuple[Path, Path, str]:
     logs = folder / "logs"
     logs.mkdir()
     (logs / "grabber-cam_0.log").write_text(
-        "rtsp://admin:hunter2@cam7.corp.example:554/live is lost; http://10.0.0.9/mjpg?user=admin&password=hunter2\n"
+        "rtsp://admin:hunter2@cam7.corp.example:554/live is lost; http://10.0.0.9/mjpg?user=willemijn&password=hunter2\n"
         f"from 192.168.17.23 (00:30:53:1a:2b:3c), host studio-nine, user mariette, /home/mariette/rig.yaml\n"
         f'/home/jeroen/sessions; the key {key[1]} and again "{key[1]}" on studio-nine.example.org\n'
         "listening at tcp://127.0.0.1:5600, tcp://0.0.0.0:5600\n"
