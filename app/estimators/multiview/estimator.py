@@ -230,6 +230,6 @@ class MultiViewEstimator:
         if match.link < 0:
             self._tracks.add(track)
         agreeing = min(len(match.views), middle(fit.inliers[index].sum(-1)))
-        if agreeing >= min(len(step.cameras), 3):
+        if agreeing >= min(np.sum(~step.left_out), 3):
             track.bones.add(fit.free_joints_m[index])
         return track
