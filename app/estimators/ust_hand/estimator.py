@@ -236,17 +236,15 @@ class UstHandEstimator:
         followed = [track for track in self._tracks if track not in missed]
         followed_m, lost_m = [track.joints_m for track in followed], [joints_m for _, joints_m in self._lost]
         trusted = frame_set.without(self._watch.left_out(list(frame_set.frames)))
-        for found in _beside(followed, self.finder.find(trusted, followed_m, lost_m), now_ns):
-            of_side = [track for track in missed if track.side == found.side]
-            same = min(of_side, key=lambda track: track.apart_m(now_ns, found.joints_m), default=None)
-            evidence = [*(track.right_log_odds for track in self._tracks), found.right_log_odds]
+        found = _beside(followed, self.finder.find(trusted, followed_m, lost_m), now_ns)
+        for hand, same in zip(found, _of_missed(missed, found, now_ns), strict=True):
+            evidence = [*(track.right_log_odds for track in self._tracks), hand.right_log_odds]
             rights = decide_sides(evidence, self._tracks.settings)
-            is_new = not (self._tracks.full or self._tracks.near(now_ns, found.joints_m))
+            is_new = not (self._tracks.full or self._tracks.near(now_ns, hand.joints_m))
             if same is not None:
-                missed.remove(same)
-                same.restart(now_ns, found.joints_m, search.found_sd_m**2)
-            elif is_new and rights[-1] == (found.side == "right"):
-                self._follow(found, now_ns)
+                same.restart(now_ns, hand.joints_m, search.found_sd_m**2)
+            elif is_new and rights[-1] == (hand.side == "right"):
+                self._follow(hand, now_ns)
         return self.finder.views_with_hand
 
     def _follow(self, found: Found, now_ns: int) -> None:
@@ -417,6 +415,23 @@ def _beside(followed: Sequence[HandInCrops], found: Sequence[Found], now_ns: int
         nearest = min(own, key=lambda hand: track.apart_m(now_ns, hand.joints_m), default=None)
         left = [hand for hand in left if hand is not nearest and not track.is_at(now_ns, hand.joints_m)]
     return left
+
+
+def _of_missed(missed: Sequence[HandInCrops], found: Sequence[Found], now_ns: int) -> list[HandInCrops | None]:
+    """Of each hand that a finder found the missed one that it is, the nearest pair first: of its side and no farther
+    than it can have come, or in that one's place, where a finder that sees few of the hands may err about the side."""
+    same: list[HandInCrops | None] = [None] * len(found)
+    pairs: list[tuple[float, int, HandInCrops]] = []
+    for index, hand in enumerate(found):
+        for track in missed:
+            other_side, at_place = track.side != hand.side, track.is_at(now_ns, hand.joints_m)
+            if at_place or (not other_side and track.may_be_at(now_ns, hand.joints_m)):
+                apart_m = track.apart_m(now_ns, hand.joints_m) + track.motion.settings.same_hand_m * other_side
+                pairs.append((apart_m, index, track))
+    for _, index, track in sorted(pairs, key=lambda pair: pair[0]):
+        if same[index] is None and track not in same:
+            same[index] = track
+    return same
 
 
 def _since(start_s: float) -> float:

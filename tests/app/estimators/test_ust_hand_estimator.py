@@ -564,6 +564,36 @@ def test_of_two_people_each_missed_hand_goes_on_where_it_was() -> None:
             assert np.linalg.norm(hands[track_id].joints_world_m.mean(0) - joints_m.mean(0)) < 0.02, number
 
 
+@pytest.mark.parametrize("away_m", [0.0, 2.0])
+def test_of_two_people_a_missed_hand_does_not_go_on_as_another_hand(away_m: float) -> None:
+    """Six sets a second, of which each searches. The first person's right hand goes. The finder takes their left hand,
+    which stays, for a right one; or it finds a right hand elsewhere, 2 m away, where none can have come."""
+    truth = hands_of_people_at(0.0, 2)
+
+    class FourHands(ListFinder):
+        def find(self, frame_set: FrameSet, followed_m: Sequence[np.ndarray], lost_m: Sequence[np.ndarray] = ()):
+            found = [Found(side, joints_m, side_log_odds=12.0) for side, joints_m in truth]
+            first = "right" if frame_set.index and not away_m else "left"
+            other = [Found("right", truth[1][1] + [away_m, 0, 0])] if away_m else []
+            return [Found(first, truth[0][1]), *other, *found[2:]] if frame_set.index else found
+
+    rig = ring_rig(6, width=1280, height=960, people=2)
+    estimator = UstHandEstimator(rig, Pipeline(DotEngine(), 6, hands=4), FourHands())
+    for number in (0, 5, 10):
+        shown = [truth[0], *truth[2:]] if number else truth
+        frames = {
+            camera_id: replace(frame, pixels=draw(shown, rig, index), capture_time_ns=number * PERIOD_NS)
+            for index, (camera_id, frame) in enumerate(frame_set(number, cameras=range(6), rig=rig).frames.items())
+        }
+        hands = {h.track_id: h for h in estimator.estimate(FrameSet(number, number * PERIOD_NS, frames, 0)).hands}
+        for track_id, (side, joints_m) in enumerate(truth, start=1):
+            if track_id != 2 or not number:
+                assert hands[track_id].side == side
+                assert np.linalg.norm(hands[track_id].joints_world_m.mean(0) - joints_m.mean(0)) < 0.02
+    missed_m = next(track.joints_m for track in estimator._tracks if track.track_id == 2)
+    assert np.linalg.norm(missed_m.mean(0) - truth[1][1].mean(0)) < 0.02, "it is still looked for where it was"
+
+
 def test_after_a_pause_of_seconds_hands_are_searched_for_and_no_joint_has_flown_away() -> None:
     engine, finder = DotEngine(), ListFinder()
     engine.shape = replace(engine.shape, upright=True)
