@@ -20,6 +20,7 @@ from app.viewer.redraws import Redraws
 from app.viewer.replay import Replay
 from app.viewer.saved_views import SavedViews
 from app.viewer.seeker import Seeker
+from app.viewer.stats import is_heartbeat
 from app.viewer.video import Mp4Writer
 from app.viewer.window import ViewerWindow
 from calibration.errors import write_error
@@ -150,7 +151,7 @@ def _run_headless(
                 for message in messages:
                     if stop.is_set():
                         break
-                    if isinstance(message, PoseSet):
+                    if isinstance(message, PoseSet) and not is_heartbeat(message):
                         draw([message], video.frames)
                     else:
                         window.receive([message], time.monotonic_ns())

@@ -423,7 +423,9 @@ def decode(path: Path) -> list[np.ndarray]:
 
 
 def test_headless_without_a_display_draws_every_set_once(tmp_path):
-    code = HELPER + "print(run_viewer(rig, ListFeed(sets), headless=Path(sys.argv[1]), size=(640, 360), every_set=True,"
+    code = HELPER + "import msgspec\n"
+    code += "sets.insert(5, msgspec.structs.replace(sets[4], hands=[], hops_ns={'published': 1}))  # a heartbeat\n"
+    code += "print(run_viewer(rig, ListFeed(sets), headless=Path(sys.argv[1]), size=(640, 360), every_set=True,"
     code += " snapshot=Path(sys.argv[2])))"
     video, picture = tmp_path / "out.mp4", tmp_path / "last.png"
     command = [sys.executable, "-c", code, str(video), str(picture)]
