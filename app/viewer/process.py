@@ -72,7 +72,7 @@ def main() -> int:
                 headless=args.headless,
                 snapshot=args.snapshot,
                 title=args.title,
-                rate_hz=rig.sync.fps if every_set and rig.sync.fps else VIEWER_HZ,
+                rate_hz=(rig.sync.fps or VIEWER_HZ) / settings.every if every_set else VIEWER_HZ,
                 every_set=every_set,
                 theme=args.theme,
                 views=SavedViews(views_file(rig.rig_id)),
