@@ -43,6 +43,12 @@ class Gate:
 
     def check(self, request: Request) -> Response | None:
         """None for who may pass; else what is answered: a refusal, or the cookie for who brought the token."""
+        try:
+            return self._answer(request)
+        except ValueError:  # a host or an origin that is none, or bytes that are no text
+            return _plain(http.HTTPStatus.FORBIDDEN)
+
+    def _answer(self, request: Request) -> Response | None:
         hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
         if len(hosts) != 1 or not self._is_mine(hosts[0]):
             return _plain(http.HTTPStatus.FORBIDDEN)
