@@ -40,6 +40,8 @@ class RollingCameraRates:
         now_ns = min(message.hops_ns.get("published", now_ns), now_ns)
         for camera_id, report in message.cameras.items():
             past = self._past.setdefault(camera_id, deque())
+            if past and report.frames < past[-1][1]:
+                past.clear()  # a worker that was started again counts from 0
             past.append((now_ns, report.frames, _latency_ms(report, message.hops_ns.get("published"))))
             _forget(past, now_ns)
             self._lost[camera_id] = report.dropped + report.late + report.stale + report.corrupt

@@ -81,6 +81,14 @@ def test_rate_latency_and_losses_of_each_camera_are_those_of_the_last_seconds():
     assert stats.figures("unknown", now_ns).lost == 0
 
 
+def test_a_worker_that_was_started_again_counts_anew():
+    stats = RollingCameraRates()
+    for number in range(90):
+        now_ns, frames = number * SECOND // 30, number if number >= 60 else 5000 + number
+        stats.add(make_set(now_ns, cameras={"a": msgspec.structs.replace(report(0), frames=frames)}), now_ns)
+    assert stats.figures("a", now_ns).rate_hz == pytest.approx(30)
+
+
 def test_a_recordings_times_are_no_latency():
     stats = RollingCameraRates()
     for number in range(100):
