@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from app.assembly.recorded_sets import stamps_of
 from app.run.policy import ReplayPolicy
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 VIEWER_HZ = 30.0
 _USUAL_FPS = 30.0
+# In periods after a set's time: cameras that run freely spread over less than one.
+_LAST_FRAME = 0.9
 _NICE = 5
 # Messages that may wait from one redraw to the next, eight seconds' at 30 Hz: all are read then, the newest is shown.
 # Where fewer may wait, the newest of a slow window are those that are lost.
@@ -60,7 +63,7 @@ def main() -> int:
             # Where cores are short, poses come before pictures of them.
             os.nice(_NICE)
         redraws = Redraws()
-        replay = None if args.headless else _replay(folder, rig, settings)
+        replay = None if args.headless else replay_of(folder, rig, settings)
         feed = LiveFeed(folder, 64 if every_set else _BACKLOG, with_recorder=settings.record is not None)
         try:
             if args.pictures:
@@ -94,8 +97,8 @@ def main() -> int:
     return run_process("viewer", args, work)
 
 
-def _replay(folder: RunFolder, rig: Rig, settings: RunSettings) -> Replay | None:
-    """The time line, where a recording is played."""
+def replay_of(folder: RunFolder, rig: Rig, settings: RunSettings) -> Replay | None:
+    """Its time line, where a recording is played."""
     if not isinstance(settings.policy, ReplayPolicy):
         return None
     recorded = [camera for camera in rig.cameras if isinstance(camera.source, RecordedSource)]
@@ -103,9 +106,18 @@ def _replay(folder: RunFolder, rig: Rig, settings: RunSettings) -> Replay | None
     times_ns = [times for camera in recorded if len(times := stamps_of(camera, session_of).times_ns)]
     if not times_ns:
         return None
-    first_ns, last_ns = min(int(times[0]) for times in times_ns), max(int(times[-1]) for times in times_ns)
+    frames_ns = np.unique(np.concatenate(times_ns))
     period_ns = round(settings.every * 1e9 / (rig.sync.fps or _USUAL_FPS))
-    return Replay(PlayControl(folder.replay_address), first_ns, last_ns, period_ns)
+    # The worker plays frames by the times that were recorded, and a set's time is amid its frames'.
+    lead_ns = max(camera.time_offset_ns for camera in recorded) + round(_LAST_FRAME * period_ns)
+    return Replay(
+        PlayControl(folder.replay_address),
+        int(frames_ns[0]),
+        int(frames_ns[-1]),
+        period_ns,
+        frames_ns=frames_ns,
+        lead_ns=lead_ns,
+    )
 
 
 if __name__ == "__main__":

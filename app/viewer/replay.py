@@ -7,6 +7,8 @@ the poses that a replay writes do not depend on it.
 
 from typing import Protocol
 
+import numpy as np
+
 from app.viewer.history import History
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -23,11 +25,22 @@ class Replay:
     """Plays from `first_ns` to `last_ns` of the recording, a set each `period_ns`.
 
     `cursor_ns` is the time that is shown while it lies back in what was seen; None at the edge, where the newest set is
-    shown and the worker goes on.
+    shown and the worker goes on. `frames_ns` are the times of all frames, in order, where the recording may have gaps.
+    A set is complete once the worker was let go on to `lead_ns` after its time.
     """
 
-    def __init__(self, worker: ReplayWorker, first_ns: int, last_ns: int, period_ns: int) -> None:
+    def __init__(
+        self,
+        worker: ReplayWorker,
+        first_ns: int,
+        last_ns: int,
+        period_ns: int,
+        *,
+        frames_ns: np.ndarray | None = None,
+        lead_ns: int = 0,
+    ) -> None:
         self._worker, self._period_ns = worker, period_ns
+        self._frames_ns, self._lead_ns = np.empty(0, int) if frames_ns is None else frames_ns, lead_ns
         self.first_ns, self.last_ns = first_ns, max(last_ns, first_ns + 1)
         self.history = History()
         self.playing, self.loops, self.ended = True, False, False
@@ -94,17 +107,17 @@ class Replay:
         """One set back or on, and stand there; beyond the newest the worker makes the next."""
         self.playing = False
         if self.is_ahead:
-            self._go_to(self._wanted_ns + sets * self._period_ns)
+            self._go_to(self._wanted_ns + sets * self._period_ns, back=sets < 0)
             return
         index = self.history.at(self.position_ns) + sets
         if index < len(self.history):
             self._show(max(index, 0))
         else:
-            self._hurry_to(self.newest_ns + self._period_ns)
+            self._hurry_to(self._next_ns)
 
     def skip(self, seconds: float) -> None:
         """So many seconds back or on; play goes on if it did."""
-        self._go_to(self.position_ns + round(seconds * _SECOND_NS))
+        self._go_to(self.position_ns + round(seconds * _SECOND_NS), back=seconds < 0)
 
     def go_to_end(self, newest: bool) -> None:
         """To the first set, or to the newest."""
@@ -141,15 +154,31 @@ class Replay:
         self._shown_ns = self.history.times_ns[index]
         return None if self._shown_ns == before_ns else index
 
-    def _go_to(self, time_ns: int) -> None:
+    def _go_to(self, time_ns: int, back: bool = False) -> None:
         if self._is_forgotten(time_ns):
             self.cursor_ns = self.sought_ns = max(time_ns, self.first_ns)
             self._tell()
         elif time_ns <= self.newest_ns and len(self.history):
             self._show(self.history.at(time_ns), time_ns)
+        elif (reached_ns := self._out_of_gap(time_ns, back)) != time_ns:
+            self._go_to(reached_ns)
         else:
             self._hurry_to(min(time_ns, self.last_ns + self._period_ns))
             self.sought_ns = min(time_ns, self.last_ns)
+
+    def _out_of_gap(self, time_ns: int, back: bool) -> int:
+        """A time; where the recording has no frame for longer before it, that of the next frame, or `back` the last."""
+        at = int(np.searchsorted(self._frames_ns, time_ns, "right"))
+        if not 0 < at < len(self._frames_ns) or time_ns - self._frames_ns[at - 1] <= self._period_ns:
+            return time_ns
+        return int(self._frames_ns[at - 1 if back else at])
+
+    @property
+    def _next_ns(self) -> int:
+        """The time of the set after the newest, or of one of its frames after a gap."""
+        next_ns = self.newest_ns + self._period_ns
+        at = int(np.searchsorted(self._frames_ns, next_ns - self._period_ns // 20, "right"))
+        return next_ns if at == len(self._frames_ns) else max(next_ns, int(self._frames_ns[at]))
 
     def _is_forgotten(self, time_ns: int) -> bool:
         return self.history.forgets and time_ns < self.history.times_ns[0]
@@ -165,7 +194,7 @@ class Replay:
         """Let the worker estimate all up to a time as fast as it can."""
         self.cursor_ns, self._wanted_ns, self.sought_ns = None, time_ns, None
         self._told = self._asked
-        self._worker.play(self._told, time_ns)
+        self._worker.play(self._told, time_ns + self._lead_ns)
 
     @property
     def _asked(self) -> float:

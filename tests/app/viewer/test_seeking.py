@@ -14,13 +14,18 @@ from av.packet import Packet
 from app.assembly.recorded_sets import recorded_phases_of, recorded_rig, recorded_sets
 from app.recording.video_encoder import VideoEncoder
 from app.recording.video_file import RecordedVideo
+from app.run.policy import ReplayPolicy
 from app.run.record_settings import RecordSettings
+from app.run.settings import RunFolder, RunSettings
 from app.sources.video_frames import VideoFrames
+from app.viewer.process import replay_of
+from app.viewer.replay import Replay
 from app.viewer.seeker import Seeker
 from calibration.camera_source import RecordedSource
 from calibration.rig import Rig
 from calibration.session import Session, read_session, write_session
 from models.simulation.simulated_rig import ring_rig
+from tests.support.viewer_scene import make_set
 
 FRAMES, SIZE, STEP_NS = 90, (64, 48), 33_333_333
 CODECS = ("h264", "ffv1", "mjpeg")
@@ -169,3 +174,69 @@ def test_a_set_that_is_sought_has_the_pictures_of_the_set_that_a_replay_forms(tm
                 assert image is not None
                 np.testing.assert_array_equal(image, wanted[camera_id])
     assert seeker.look_up(sets[-1][0] + 5_000_000_000) is None
+
+
+class Worker:
+    """Makes each set when the last of its frames is played, by the time that was recorded."""
+
+    def __init__(self) -> None:
+        self.played_ns = 0
+
+    def play(self, speed: float, time_ns: int | None = None) -> None:
+        self.played_ns = max(self.played_ns, time_ns or 0)
+
+
+@pytest.mark.parametrize("offsets_ms", [(0, 0, 0), (90, 60, 140), (-120, -150, -100)])
+def test_the_worker_comes_to_every_set_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offsets_ms: tuple[int, ...]
+) -> None:
+    """Of cameras that run freely and are late, in a recording with a gap: what was asked for was played up to the set's
+    own time, when its last frames were not due yet."""
+    session, worker = recording(tmp_path / "session"), Worker()
+    times = {}
+    for number, camera_id in enumerate(session.camera_ids):
+        gap_ns = np.where(np.arange(FRAMES) < 50, 0, 7_000_000_000)
+        times[camera_id] = session.frame_times_ns(camera_id) + number * 5_000_000 + gap_ns
+    names = {camera_id: f"{camera_id}.mkv" for camera_id in session.camera_ids}
+    write_session(session.path, session.rig, names, times)
+    session = read_session(session.path)
+    rig = recorded_rig(session).with_time_offsets(
+        {camera_id: ms * 1_000_000 for camera_id, ms in zip(session.camera_ids, offsets_ms, strict=True)}
+    )
+    phases_ns = recorded_phases_of(session, rig)
+    sets = []
+    for each in recorded_sets(session, rig, phases_ns):
+        complete_ns = max(
+            frame.capture_time_ns + rig[camera_id].time_offset_ns for camera_id, frame in each.frames.items()
+        )
+        sets.append((each.reference_time_ns, complete_ns))
+
+    def replay() -> Replay:
+        worker.played_ns = 0
+        settings = RunSettings(estimator="simulated", policy=ReplayPolicy(), phases_ns=phases_ns)
+        opened = replay_of(RunFolder(tmp_path), rig, settings)
+        assert opened is not None
+        estimate(opened, sets[:10])
+        return opened
+
+    def estimate(replay: Replay, ready: list[tuple[int, int]]) -> None:
+        for number, (time_ns, _) in enumerate(ready):
+            replay.history.add(msgspec.structs.replace(make_set(number), reference_time_ns=time_ns), {})
+
+    monkeypatch.setattr("app.viewer.process.PlayControl", lambda _: worker)
+    stepped, made = replay(), []
+    while (before := len(stepped.history)) < len(sets) - 4:
+        stepped.step(1)
+        estimate(stepped, [each for each in sets if each[1] <= worker.played_ns])
+        made.append(len(stepped.history) - before)
+        assert made[-1], f"no set came after {before}"
+    assert np.median(made) == 1 and np.mean(made) < 1.2
+    for wanted_ns in (sets[30][0], sets[49][0] + 3_000_000_000, sets[70][0]):
+        dragged = replay()
+        dragged.drag_to(wanted_ns)
+        before_ns = dragged.position_ns
+        dragged.drag_to(wanted_ns + 1)
+        assert 0 <= dragged.position_ns - before_ns <= 1
+        assert dragged.is_ahead
+        estimate(dragged, [each for each in sets if each[1] <= worker.played_ns])
+        assert not dragged.is_ahead and dragged.newest_ns >= wanted_ns
