@@ -34,6 +34,8 @@ from calibration.rig import Rig
 _REDRAW_NS = 200_000_000
 _LARGE_WIDTH = 1280
 _GAP = 10
+# In pixels: in a window that is narrower the strip of images is cut off, as its tiles would have no pixel.
+_NARROWEST = 160
 # Depths in units of the near plane: what is nearer covers what is farther.
 _CARD_DEPTH, _BAR_DEPTH, _LABEL_DEPTH = 1.1, 1.2, 1.4
 
@@ -107,6 +109,7 @@ class Overlay:
 
     def take_reports(self, width: int, height: int, shown: Shown) -> None:
         """Bring the tiles' camera states to now, and their sizes to the window's."""
+        width = max(width, _NARROWEST)
         if width != self._strip.width or scale_of(width, height) != self.scale:
             self.scale = scale_of(width, height)
             self._strip = Strip(self._rig.cameras, width, self.scale)

@@ -41,7 +41,7 @@ def time_at(replay: Replay, x: float, width: float) -> int | None:
     """The recording's time under a place of the time line, in units; None left of the bar, where play and pause are."""
     if x < _LEFT - 12:
         return None
-    share = min(max((x - _LEFT) / (width - _LEFT - _RIGHT), 0.0), 1.0)
+    share = min(max((x - _LEFT) / max(width - _LEFT - _RIGHT, 1.0), 0.0), 1.0)
     return round(replay.first_ns + share * (replay.last_ns - replay.first_ns))
 
 

@@ -186,6 +186,7 @@ def test_a_place_on_the_bar_is_the_time_that_is_drawn_there():
     assert found_ns == pytest.approx(replay.position_ns, abs=STEP)
     assert time_at(replay, 20.0, 1280) is None, "there is play and pause"
     assert time_at(replay, 1279.0, 1280) == replay.last_ns
+    assert time_at(replay, 200.0, 300) == replay.last_ns, "in a window that has no room for the bar"
 
 
 def test_only_the_newest_wish_reaches_the_worker_and_none_waits_for_it(tmp_path: Path):

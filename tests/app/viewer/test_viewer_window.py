@@ -295,6 +295,16 @@ def press(display: str, window: ViewerWindow, *command: str) -> None:
         assert window.pump()
 
 
+def test_a_window_that_is_made_tiny_stays_open(open_window, x_display):
+    feed = ListFeed([make_set(0, 0, [], LIVE)], ends=False)
+    window = open_window(feed)
+    show(window, feed, 0)
+    press(x_display, window, "windowsize", "20", "10")
+    feed.waiting.append(make_set(2, 0, [], LIVE))
+    show(window, feed, 2)
+    assert (window.view.width, window.view.height) == (20, 10)
+
+
 def test_the_mouse_measures_and_turns_and_keys_keep_views_and_change_the_theme(open_window, x_display):
     poses = [make_meshed_pose("left", TARGET_M - [0.12, 0, 0]), make_meshed_pose("right", TARGET_M + [0.12, 0, 0])]
     poses = [msgspec.structs.replace(pose, track_id=number) for number, pose in enumerate(poses)]
