@@ -110,8 +110,11 @@ def replay_of(folder: RunFolder, rig: Rig, settings: RunSettings) -> Replay | No
     period_ns = round(settings.every * 1e9 / (rig.sync.fps or _USUAL_FPS))
     # The worker plays frames by the times that were recorded, and a set's time is amid its frames'.
     lead_ns = max(camera.time_offset_ns for camera in recorded) + round(_LAST_FRAME * period_ns)
+    control = PlayControl(folder.replay_address)
+    if folder.begun("viewer").exists():
+        control.play(1.0)  # the window before this one died, and may have held the worker
     return Replay(
-        PlayControl(folder.replay_address),
+        control,
         int(frames_ns[0]),
         int(frames_ns[-1]),
         period_ns,

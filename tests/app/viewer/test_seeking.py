@@ -180,9 +180,10 @@ class Worker:
     """Makes each set when the last of its frames is played, by the time that was recorded."""
 
     def __init__(self) -> None:
-        self.played_ns = 0
+        self.played_ns, self.speeds = 0, []
 
     def play(self, speed: float, time_ns: int | None = None) -> None:
+        self.speeds.append(speed)
         self.played_ns = max(self.played_ns, time_ns or 0)
 
 
@@ -240,3 +241,15 @@ def test_the_worker_comes_to_every_set_that_is_asked_for(
         assert dragged.is_ahead
         estimate(dragged, [each for each in sets if each[1] <= worker.played_ns])
         assert not dragged.is_ahead and dragged.newest_ns >= wanted_ns
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_window_that_was_started_again_lets_a_held_worker_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    rig, worker, folder = recorded_rig(recording(tmp_path / "session")), Worker(), RunFolder(tmp_path)
+    monkeypatch.setattr("app.viewer.process.PlayControl", lambda _: worker)
+    if again:
+        folder.begun("viewer").touch()
+    opened = replay_of(folder, rig, RunSettings(estimator="simulated", policy=ReplayPolicy()))
+    assert opened is not None and opened.playing and worker.speeds == ([1.0] if again else [])
