@@ -60,13 +60,15 @@ def hint_from_images(images: Sequence[np.ndarray], board: Board) -> str | None:
     """
     found = [BoardTracker(board).detect(image) for image in images]
     family, inverted, mirrored, seen = _commonest(images)
-    if family is None:
-        return None if any(each.found for each in found) else _chessboard_hint(images, board)
+    kind = _kind(str(family))
+    layout = _layout(seen, kind)
+    there = any(each.found for each in found)
+    # Markers that make no grid may hang beside a chessboard that is seen.
+    if family is None or (layout is None and board.type == "chessboard" and there):
+        return _chessboard_hint(images, board, there)
     # A board that holds most of what is seen is there; other markers beside it are something else.
     if sum(each.markers for each in found if each.found) > _MOST_MARKERS * sum(len(markers) for markers in seen):
         return None
-    kind = _kind(family)
-    layout = _layout(seen, kind)
     differs = []
     if board.type == "chessboard" or family_of(str(board.dictionary)) != family:
         differs.append("dictionary")
@@ -115,6 +117,9 @@ def _commonest(images: Sequence[np.ndarray]) -> tuple[str | None, bool, bool, li
                 best = (score, family, inverted, mirrored, seen)
         if best[0] >= _CLEAR_SCORE and _layout(best[4], _kind(str(best[1]))) is not None:
             break
+    # Noise and glare are read as a few markers too, but these make no grid.
+    if best[0] < _CLEAR_SCORE and _layout(best[4], _kind(str(best[1]))) is None:
+        return None, False, False, []
     return best[1:]
 
 
@@ -198,7 +203,8 @@ def _cell(ids: np.ndarray, columns: int, shift: int, kind: str) -> np.ndarray:
     return white[ids].astype(np.float64)
 
 
-def _chessboard_hint(images: Sequence[np.ndarray], board: Board) -> str | None:
+def _chessboard_hint(images: Sequence[np.ndarray], board: Board, there: bool) -> str | None:
+    """Of a chessboard that most images agree on. `there`: `board` is found in some, as it is within a larger one."""
     sizes: Counter[tuple[int, int]] = Counter()
     for image in images:
         scale = min(1.0, 800 / max(image.shape))
@@ -209,7 +215,13 @@ def _chessboard_hint(images: Sequence[np.ndarray], board: Board) -> str | None:
             sizes[max(rows, columns) + 1, min(rows, columns) + 1] += 1
     if not sizes:
         return None
-    columns, rows = sizes.most_common(1)[0][0]
-    if board.type == "chessboard" and sorted((board.columns, board.rows)) == [rows, columns]:
+    (columns, rows), times = sizes.most_common(1)[0]
+    asked = max(board.columns, board.rows), min(board.columns, board.rows)
+    if (columns, rows) == asked or 2 * times < sizes.total():
         return None
-    return f"this looks like a chessboard of {columns} x {rows}, not {_describe(board)}"
+    if board.type == "chessboard":
+        told = not there or (columns >= asked[0] and rows >= asked[1])
+    else:
+        # What is no larger may be a part of the board itself, blurred or overexposed so that its markers are gone.
+        told = not there and (columns > asked[0] or rows > asked[1])
+    return f"this looks like a chessboard of {columns} x {rows}, not {_describe(board)}" if told else None

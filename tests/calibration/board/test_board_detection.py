@@ -252,3 +252,21 @@ def test_a_hint_rests_on_markers_that_lie_on_the_board(described):
         assert hint is None
     else:
         assert hint is not None and f"of {CHARUCO.columns} x {CHARUCO.rows} with" in hint
+
+
+TURNS = ((0.2, 0.1, 0.0), (-0.2, 0.3, 0.2), (0.3, -0.1, 0.1), (0.1, 0.3, 0.5))
+
+
+def test_a_chessboard_that_was_described_by_its_inner_corners_is_named():
+    """A smaller chessboard is found within it, at any place."""
+    shown = Board(type="chessboard", columns=8, rows=5, square_m=0.03)
+    described = msgspec.structs.replace(shown, columns=7, rows=4)
+    images = [picture(shown, turn=turn)[0] for turn in TURNS[:3]]
+    assert any(detect_board(image, described).found for image in images)
+    assert hint_from_images(images, described) == ("this looks like a chessboard of 8 x 5, not a chessboard of 7 x 4")
+
+
+@pytest.mark.parametrize("exposure", [Exposure(blur_px=4), Exposure(blur_px=2, dark=150, bright=600, background=350)])
+def test_a_board_whose_markers_cannot_be_read_is_not_called_another_one(exposure):
+    """Its squares still look like a chessboard, or like a few markers of some dictionary."""
+    assert hint_from_images([picture(CHARUCO, exposure=exposure, turn=turn)[0] for turn in TURNS], CHARUCO) is None
