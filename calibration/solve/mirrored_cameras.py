@@ -21,7 +21,7 @@ _MIRROR_X = np.diag([-1.0, 1.0, 1.0])
 _GAIN = 0.5
 # Of all views: with fewer from the back, it is a wrong reading and not a second side.
 _NO_BACK = 0.02
-_FITS = "and what is seen there fits the other cameras only if mirrored back"
+_FITS = "what is seen there fits the other cameras only if mirrored back"
 
 
 def check_mirrored(table: BoardTable, intrinsics: Intrinsics, board: Board) -> None:
@@ -44,9 +44,14 @@ def check_mirrored(table: BoardTable, intrinsics: Intrinsics, board: Board) -> N
         f"`{name}`: the board appears mirrored in {int((of_camera < 0).sum())} of {len(of_camera)} images"
         for name, of_camera in zip(named, own, strict=True)
     )
-    why = "as on the back of a print" if mirrored.all() else _FITS
+    why = "as on the back of a print" if mirrored.all() else f"and {_FITS}"
+    print_too = (
+        "If writing in the videos reads the right way round, the print itself is mirrored, or was shown from behind: "
+        "print the board anew, or show its front. Else add"
+    )
     raise UserError(
-        f"camera {counts}, {why}. No lens does that. Add the line `mirrored: true` to camera {_listed(named)} in the "
+        f"camera {counts}, {why}. No lens does that. {print_too if mirrored.all() else 'Add'} the line "
+        f"`mirrored: true` to camera {_listed(named)} in the "
         'rig.yaml of the session or of the cameras, or turn off mirroring ("flip", "selfie view") in the camera\'s '
         "settings and record again."
     )
