@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from calibration.board.board import Board
-from calibration.board.markers import Markers, find_markers
+from calibration.board.markers import Markers, find_markers, marker_borders, marker_count
 from calibration.board.plane import apply_homography
 from calibration.board.session_scan import sample_frames
+from calibration.board.settings import DETECTOR
 from calibration.board.tracker import BoardTracker
 from calibration.session import Session
 
@@ -35,21 +36,33 @@ _A = {"charuco": "a ChArUco board", "chessboard": "a chessboard", "aprilgrid": "
 _SAMPLES = 6
 _SIDE_PX = 1280
 _CLEAR_SCORE = 20
+# Images with two boards from which on they are told.
+_LEAST_TWICE = 2
 # Share of the markers seen that lie where the described board has them: a wrong board holds a few by chance.
 _MOST_MARKERS = 0.6
 
 
 def another_board(session: Session, board: Board) -> str | None:
-    """A sentence where the videos show another board than `board`. Takes some seconds."""
+    """A sentence where the videos show another board than `board`, or two of them. Takes some seconds."""
     _log.info("comparing the videos with other boards ...")
-    hint = what_board_is_this(session, board)
-    return f"{hint[0].upper()}{hint[1:]}: correct board.yaml." if hint else None
-
-
-def what_board_is_this(session: Session, board: Board) -> str | None:
-    """Words on what board the videos of a session show, where it is not `board`. See `hint_from_images`."""
     images = [image for camera_id in session.camera_ids for image in sample_frames(session, camera_id, _SAMPLES)]
-    return hint_from_images(images, board)
+    hint = hint_from_images(images, board)
+    return f"{hint[0].upper()}{hint[1:]}: correct board.yaml." if hint else two_boards_hint(images, board)
+
+
+def two_boards_hint(images: Sequence[np.ndarray], board: Board) -> str | None:
+    """A sentence where images (H, W) uint8 show the board's markers twice, as a tracker that follows one of two boards
+    does not see."""
+    if board.type == "chessboard":
+        return None
+    own = str(board.dictionary), marker_count(board), False, marker_borders(board)
+    times = sum(find_markers(image, *own, inverted_too=True).twice >= DETECTOR.most_twice for image in images)
+    if times < _LEAST_TWICE:
+        return None
+    return (
+        f"The board's markers are there twice in {times} of {len(images)} images that were compared: if two boards "
+        "alike are in view, cameras may follow different ones; cover one and film again."
+    )
 
 
 def hint_from_images(images: Sequence[np.ndarray], board: Board) -> str | None:

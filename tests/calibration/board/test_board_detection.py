@@ -9,7 +9,7 @@ import pytest
 
 from calibration.board.board import Board
 from calibration.board.detector import detect_board
-from calibration.board.hints import hint_from_images
+from calibration.board.hints import hint_from_images, two_boards_hint
 from calibration.board.pattern import rasterise
 from calibration.board.rendering import BoardRenderer, Exposure
 from calibration.board.tracker import BoardTracker
@@ -225,7 +225,10 @@ def test_a_wrong_board_is_named(shown, words):
 
 def test_two_boards_alike_in_one_image_are_told():
     image, _ = picture(CHARUCO, share=0.4)
-    assert detect_board(np.concatenate([image, image], axis=1), CHARUCO).rejected == "two boards"
+    twice = np.concatenate([image, image], axis=1)
+    assert detect_board(twice, CHARUCO).rejected == "two boards"
+    assert "twice in 2 of 3 images" in str(two_boards_hint([twice, image, 255 - twice], CHARUCO))
+    assert two_boards_hint([image, twice], CHARUCO) is None
 
 
 def test_the_tracker_follows_a_board_that_is_turned_over_and_printed_inverted():

@@ -6,7 +6,7 @@ import pytest
 
 from app.cli import main
 from calibration.board.board import Board
-from calibration.board.hints import what_board_is_this
+from calibration.board.hints import another_board
 from calibration.board.rendering import BoardRenderer, Exposure
 from calibration.board.session_scan import detect_session
 from calibration.rig import Rig, RigCamera
@@ -87,9 +87,9 @@ def test_detection_does_not_depend_on_the_number_of_threads(real_session):
 @pytest.mark.slow
 def test_wrong_board_is_named_from_the_videos(real_session):
     wrong = Board(type="charuco", columns=5, rows=7, square_m=0.03, dictionary="DICT_5X5_50", marker_m=0.022)
-    hint = what_board_is_this(real_session, wrong)
+    hint = another_board(real_session, wrong)
     assert hint is not None and "ChArUco board of 4 x 5 with DICT_4X4 markers (printed inverted)" in hint
-    assert what_board_is_this(real_session, REAL_CHARUCO) is None
+    assert another_board(real_session, REAL_CHARUCO) is None
 
 
 def test_mirrored_camera_is_found_and_named(tmp_path):
