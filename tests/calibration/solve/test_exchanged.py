@@ -33,13 +33,14 @@ def renamed(detections: Detections, source_of: dict[str, str]) -> Detections:
     return replace(detections, views=views)
 
 
-def test_one_video_for_two_cameras_is_named(plain: tuple[Rig, Detections]) -> None:
+@pytest.mark.parametrize(("noise_px", "every"), [(0.1, 1), (0.25, 2)])
+def test_one_video_for_two_cameras_is_named(plain: tuple[Rig, Detections], noise_px: float, every: int) -> None:
     twice = renamed(plain[1], {"cam_2": "cam_0"})
-    # Compressed anew, and begun some frames later.
+    # Compressed anew, so that the board is lost in some images, and begun some frames later.
     rng = np.random.default_rng(0)
     noisy = [
-        replace(view, corners_px=view.corners_px + rng.normal(0, 0.1, view.corners_px.shape))
-        for view in twice.views["cam_2"]
+        replace(view, corners_px=view.corners_px + rng.normal(0, noise_px, view.corners_px.shape))
+        for view in twice.views["cam_2"][::every]
     ]
     with pytest.raises(UserError, match="`cam_0` and `cam_2` show the same pictures"):
         calibrate(replace(twice, views={**twice.views, "cam_2": noisy[3:]}), BOARD)
