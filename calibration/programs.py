@@ -65,7 +65,8 @@ def run_program(
     if told and code:
         raise KeyboardInterrupt
     if code < 0:
-        say(f"{' '.join(command[1:3])} was ended by {signal.Signals(-code).name}{_WHY.get(-code, '')}")
+        by = signal.Signals(-code)
+        say(f"{' '.join(command[1:3])} was ended by {by.name}{_WHY.get(by, '')}")
         return 1
     return code
 

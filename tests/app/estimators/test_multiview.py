@@ -447,7 +447,7 @@ def test_bones_are_learnt_of_two_cameras_where_the_third_one_is_left_out() -> No
     turn[:3, :3] = cv2.Rodrigues(np.deg2rad([12.0, 7.0, 0.0]))[0]
     outcome = simulate(rig, assumed=rig_with(rig, {"cam_1": turn @ rig["cam_1"].T_cam_world}))
     assert set(noted(outcome)[-1]) == {"cam_1"}
-    assert all(hand.bones.known for hand in outcome.estimates[-1].hands)
+    assert all(hand.bones and hand.bones.known for hand in outcome.estimates[-1].hands)
 
 
 def noted(outcome: Outcome) -> list[dict[str, str]]:
