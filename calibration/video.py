@@ -55,8 +55,8 @@ def check_video(
         turned = f", which with `{camera.turn}` makes images of {upright[0]}x{upright[1]}" if camera.turn else ""
         raise UserError(
             f"{name} is {width}x{height}{turned}, but {rig_file} says "
-            f"{camera.camera.width}x{camera.camera.height}. Use the calibration of this recording, or calibrate at its "
-            f"image size{f': `image_size: [{upright[0]}, {upright[1]}]`' if camera.turn else ''}."
+            f"{camera.camera.width}x{camera.camera.height}. Use the calibration of this recording; a camera "
+            f"that is not calibrated yet gets `image_size: [{upright[0]}, {upright[1]}]`."
         )
     # Containers may only estimate their count, so a difference is believed after counting.
     if deep or frames != rows:

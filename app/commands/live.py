@@ -66,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     rig = read_rig(args.rig)
     remote = [camera.camera_id for camera in rig.cameras if camera.remote]
     if remote and not args.listen:
-        raise UserError(f"{args.rig}: {', '.join(remote)} is remote. Give `--listen tcp://HOST:PORT` for its grabber.")
+        raise UserError(
+            f"{args.rig}: on other machines: {', '.join(remote)}. Give `--listen tcp://HOST:PORT` for their grabbers."
+        )
     check_live_rig(rig, args.rig)
     keys = Keys(args.keys) if args.keys else None
     if args.listen:

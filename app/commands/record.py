@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     remote = [camera.camera_id for camera in rig.cameras if camera.remote]
     if remote:
         raise UserError(
-            f"{args.rig}: {', '.join(remote)} is remote. `usthand live {pasted(args.rig)} --listen ADDRESS "
+            f"{args.rig}: on other machines: {', '.join(remote)}. `usthand live {pasted(args.rig)} --listen ADDRESS "
             "--record DIR` records cameras of other machines."
         )
     record = msgspec.structs.replace(record_settings(args, rig, args.folder), alone=True, calibrated=calibrated)

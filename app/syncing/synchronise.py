@@ -109,7 +109,7 @@ def _first(times_s: np.ndarray, seconds: float) -> np.ndarray:
 def with_begins(recording: ForeignRecording, found: Synchronisation) -> ForeignRecording:
     """The recording with times that count from when its first video began."""
     times_ns = {name: times + round(found.begin_s[name] * 1e9) for name, times in recording.frame_times_ns.items()}
-    clock = f"counted from the frame rate of the videos, whose begins are known by their {_SAID[found.method]}"
+    clock = f"the videos' own, whose begins are known by their {_SAID[found.method]}"
     return replace(recording, frame_times_ns=times_ns, clock=clock)
 
 
