@@ -56,18 +56,15 @@ import subprocess
 import numpy as np
 from app.wizard.drawn_window import open_drawn_window
 
-window = open_drawn_window("keys")
+window, told = open_drawn_window("keys"), []
 find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^keys$"]
-for key in ("Left", "Right", "Up", "Prior", "Insert", "Home", "c", "Q", "space"):
-    pressing = subprocess.Popen([*find, "windowfocus", "--sync", "key", key])
-    told = []
-    while pressing.poll() is None:
-        window.show(np.zeros((720, 1280, 3), np.uint8))
-        told += window.pressed()
-    assert pressing.returncode == 0
-    for _ in range(20):
-        told += window.pressed()
-    print(key, *map(ascii, told))
+keys = ["Left", "Right", "Up", "Prior", "Insert", "Home", "c", "Q", "space"]
+pressing = subprocess.Popen([*find, "windowfocus", "--sync", "key", *keys])
+while " " not in told:
+    window.show(np.zeros((720, 1280, 3), np.uint8))
+    told += window.pressed()
+pressing.wait()
+print(told)
 """
 
 
@@ -77,8 +74,7 @@ def test_arrows_and_their_neighbours_are_not_taken_for_letters(x_display: str) -
         [sys.executable, "-c", _TELL_KEYS], cwd=ROOT, env={**os.environ, "DISPLAY": x_display}, capture_output=True,
         text=True, timeout=120,
     )  # fmt: skip
-    expected = ["Left", "Right", "Up", "Prior", "Insert", "Home", "c 'c'", "Q 'q'", "space ' '"]
-    assert done.stdout.splitlines() == expected, done.stderr
+    assert done.stdout == "['c', 'q', ' ']\n", done.stderr
 
 
 _TELL_SIZES = """
