@@ -134,6 +134,12 @@ def say(message: str) -> None:
     sys.stderr.write(f"usthand: {message}\n")
 
 
+def end_with_parent(parent: int) -> bool:
+    """Have the system tell this process to end when its parent ends, over exec too; False where that one has ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    return os.getppid() == parent
+
+
 def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place: object = "output") -> int:
     """The exit code of a program: that of its work, or that of what the work raised, which is said in one line.
 
@@ -143,8 +149,9 @@ def exit_code(work: Callable[[], int], say: Callable[[str], object] = say, place
     ignore_stops_at_end()
     _end_as_by_interrupt()
     # What it starts itself is not to take it for a program of the same starter.
-    if os.environ.pop(_STARTED_BY, "") == str(os.getppid()):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    starter = os.environ.pop(_STARTED_BY, None)
+    if starter is not None and not end_with_parent(int(starter)):
+        return 1
     try:
         return work()
     except UserError as error:

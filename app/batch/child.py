@@ -3,21 +3,17 @@
 python -P -m app.batch.child PARENT CORES PROGRAM WORD...
 """
 
-import ctypes
 import os
-import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1
+from calibration.programs import end_with_parent
 
 
 def main() -> None:
     parent, cores, program, *words = sys.argv[1:]
     if cores != "-":
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    # Kept over exec. The parent may have gone before.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):
+    if not end_with_parent(int(parent)):
         sys.exit(1)
     os.execv(sys.executable, [sys.executable, "-P", "-m", program, *words])
 

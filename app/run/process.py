@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes
 import errno
 import logging
 import os
@@ -18,12 +17,11 @@ from app.run.pulse import explain_on_request, guard, pulse
 from app.run.settings import RunFolder, RunSettings
 from calibration.errors import UserError, WriteError, is_full
 from calibration.found_files import remove_folder
-from calibration.programs import ignore_stops_at_end
+from calibration.programs import end_with_parent, ignore_stops_at_end
 from calibration.rig import Rig
 
 log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
 # More than connections of others, cameras and rings take, where the machine allows it; 1024 are not.
 _DESCRIPTORS = 65_536
 
@@ -65,8 +63,7 @@ def run_process(name: str, args: argparse.Namespace, work: Callable[[RunFolder, 
     _allow_descriptors()
     ignore_stops_at_end()
     explain_on_request()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != args.parent:
+    if not end_with_parent(args.parent):
         stop.set()
     folder = RunFolder(args.folder)
     guard(args.parent, lambda: remove_folder(folder.path))

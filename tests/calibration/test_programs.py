@@ -101,6 +101,21 @@ def test_a_program_ends_when_the_process_that_started_it_is_killed() -> None:
         starter.wait()
 
 
+def test_a_program_that_begins_after_its_starter_was_killed_does_nothing() -> None:
+    """As a training does: the import of torch takes seconds."""
+    begin = (
+        "import os, sys, time\nfrom calibration.programs import exit_code\n"
+        "starter = os.getppid()\nprint('begun', flush=True)\n"
+        "while os.getppid() == starter:\n    time.sleep(0.01)\n"
+        "sys.exit(exit_code(lambda: print('worked', flush=True)))"
+    )
+    start = f"from calibration.programs import run_program\nrun_program({python(begin)!r})"
+    with subprocess.Popen(python(start), stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None and starter.stdout.readline() == "begun\n"
+        starter.kill()
+        assert starter.stdout.read() == ""
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
