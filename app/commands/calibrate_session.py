@@ -23,7 +23,6 @@ from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError, pasted
 from calibration.formats import read_lenses
-from calibration.importers.recording import FROM_RATE
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig, read_rig, read_uncalibrated_rig
 from calibration.session import Session, check_session
@@ -52,12 +51,9 @@ def run_session(args: argparse.Namespace) -> int:
     detected = time.perf_counter()
     result = _solve(session, board, detections, given, rig, options)
     seconds = time.perf_counter() - started
-    if session.clock == FROM_RATE:
-        result = replace(
-            result, warnings=[*result.warnings, f"no times of the frames were recorded: they are {FROM_RATE}"]
-        )
 
-    notes = [*_turn_notes(rig, session), *_exchange_notes(args.output, session, detections, board)]
+    notes = _times_notes(session) + _turn_notes(rig, session)
+    notes += _exchange_notes(args.output, session, detections, board)
     result = replace(result, warnings=[*result.warnings, *notes])
     command = shlex.join(["usthand", *_arguments(args)])
     summary = result_summary(result, detections)
@@ -218,6 +214,13 @@ def how_to_use(rig: Rig, path: Path, session: Path) -> str:
         f"Use it: usthand import VIDEOS SESSION --rig {pasted(path)}; for this session: "
         f"cp {pasted(path)} {pasted(own)} && usthand replay {pasted(session)}"
     )
+
+
+def _times_notes(session: Session) -> list[str]:
+    """A warning where an import found no times of the frames; older ones say it in other words with the same end."""
+    if not session.clock.endswith("begin at 0"):
+        return []
+    return [f"no times of the frames were recorded: they are {session.clock}"]
 
 
 def _turn_notes(rig: Rig, session: Session) -> list[str]:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
-from app.commands.calibrate_session import _given_intrinsics, how_to_use, parse_distances, parse_moment
+from app.commands.calibrate_session import _given_intrinsics, _times_notes, how_to_use, parse_distances, parse_moment
 from calibration.board.board import Board, write_board
 from calibration.camera_source import OpenCvSource
 from calibration.errors import UserError
 from calibration.importers import import_recording
+from calibration.importers.recording import FROM_RATE
 from calibration.rig import Rig, read_rig, write_rig
 from calibration.rig_backup import replace_rig
 from calibration.session import Session, read_session, write_session
@@ -39,6 +40,14 @@ def real_session(real_rig_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     import_recording(real_rig_dir, path)
     write_board(path / "board.yaml", REAL_BOARD)
     return path
+
+
+@pytest.mark.parametrize("clock", [FROM_RATE, "counted from the frame rate of the videos, all of which begin at 0", ""])
+def test_that_an_import_found_no_times_is_said_of_one_of_before_too(tmp_path: Path, clock: str) -> None:
+    rig = ring_of_cameras(2)
+    videos, times = {name: f"{name}.mp4" for name in rig.camera_ids}, dict.fromkeys(rig.camera_ids, np.arange(3))
+    notes = _times_notes(write_session(tmp_path / "s", rig, videos, times, clock=clock))
+    assert notes == [f"no times of the frames were recorded: they are {clock}"] * bool(clock)
 
 
 @pytest.fixture(scope="session")
