@@ -66,7 +66,7 @@ def run_program(
         raise KeyboardInterrupt
     if code < 0:
         by = signal.Signals(-code)
-        say(f"{' '.join(command[1:3])} was ended by {by.name}{_WHY.get(by, '')}")
+        say(f"{command[2]} was ended by {by.name}{_WHY.get(by, '')}")
         return 1
     return code
 

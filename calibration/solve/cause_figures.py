@@ -103,8 +103,8 @@ def _unfit_lenses(solve: RigSolve) -> CauseFigures:
     text, remedy = intrinsics.unfit_text(solve.table.camera_ids)
     worst = max(intrinsics.unfit, key=lambda camera: intrinsics.rmse_px[camera])
     share = 1 - (intrinsics.unfit[worst] / intrinsics.rmse_px[worst]) ** 2
-    told = _told(solve, "lens", tuple(intrinsics.unfit), None, share, text)
-    return replace(told, remedy=remedy)
+    told = _told(solve, "lens", tuple(intrinsics.unfit), None, share, "")
+    return replace(told, text=text, remedy=remedy)
 
 
 def _focal_text(cause: Cause) -> str:
