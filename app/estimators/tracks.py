@@ -146,6 +146,14 @@ class HandTrack:
         way_m = middles_apart_m(self.joints_m, joints_m)
         return way_m < settings.same_hand_m + settings.max_speed_m_s * max(unseen_s, 0.0)
 
+    def goes_on_as(self, other: "HandTrack") -> bool:
+        """Whether another hand, that is new, is likely this one, which was lost a moment before."""
+        settings, unseen_s = self.motion.settings, (other.seen_time_ns - self.seen_time_ns) * 1e-9
+        same_side = (self.right_log_odds >= 0) == (other.right_log_odds >= 0)
+        way_m = middles_apart_m(self.joints_m, other.joints_m)
+        near = way_m < settings.reach_m + 2 * settings.start_speed_sd_m_s * unseen_s
+        return same_side and near and unseen_s < settings.keep_s
+
     def miss(self) -> None:
         self.misses += 1
         self.sure = False
@@ -176,12 +184,14 @@ TrackT = TypeVar("TrackT", bound=HandTrack)
 class HandTracks(Generic[TrackT]):
     """The hands that are followed, at most `limit`: each keeps its number as long as it is followed.
 
-    Up to two hands are one person's: one that comes back soon takes up what was learnt of the bones of that side.
+    One that was lost for a moment has its number again. Up to two hands are one person's: one that comes back soon
+    takes up what was learnt of the bones of that side.
     """
 
     def __init__(self, limit: int, settings: TrackerSettings) -> None:
         self.limit, self.settings = limit, settings
         self._tracks: list[TrackT] = []
+        self._lost: list[TrackT] = []
         self._known_bones: dict[bool, tuple[BoneLengths, int]] = {}
         self._numbers = 0
 
@@ -202,6 +212,11 @@ class HandTracks(Generic[TrackT]):
         bones, seen_ns = self._known_bones.pop(track.right_log_odds >= 0, (track.bones, track.seen_time_ns))
         if track.seen_time_ns - seen_ns < self.settings.same_person_s * 1e9:
             track.bones = bones
+        same = [lost for lost in self._lost if lost.goes_on_as(track)]
+        if same:
+            before = min(same, key=lambda lost: middles_apart_m(lost.joints_m, track.joints_m))
+            self._lost.remove(before)
+            track.track_id = before.track_id
         self._tracks.append(track)
 
     def new(self, kind: type[TrackT], time_ns: int, joints_m: np.ndarray, variance_m2: float, **more: object) -> TrackT:
@@ -228,6 +243,8 @@ class HandTracks(Generic[TrackT]):
 
     def _keep(self, kept: list[TrackT], lost: list[TrackT]) -> None:
         self._tracks = kept
+        # One that ended was a second number of a hand that is followed.
+        self._lost = [*self._lost, *(track for track in lost if not track.ended)][-self.limit :]
         if self.limit <= 2:
             self._known_bones |= {track.right_log_odds >= 0: (track.bones, track.seen_time_ns) for track in lost}
 

@@ -112,3 +112,43 @@ def test_a_hand_is_lost_after_as_long_a_time_with_fast_cameras(rate_hz: int, set
         track.miss()
         missed += 1
     assert missed == sets
+
+
+def lost_and_found(after_s: float, at_m: float = 0.1, *, right: bool = True, ended: bool = False) -> tuple[int, int]:
+    """The numbers of a right hand, and of one that is found after it was lost."""
+    tracks = HandTracks[HandTrack](4, replace(SETTINGS, misses_to_lose=4))
+    before = tracks.new(HandTrack, 0, np.zeros((21, 3)), 1.0, right_log_odds=3.0)
+    tracks.add(before)
+    before.misses, before.ended = 4, ended
+    assert tracks.drop_lost(round(0.15e9)) == [before]
+    joints_m = np.full((21, 3), [at_m, 0.0, 0.0])
+    after = tracks.new(HandTrack, round(after_s * 1e9), joints_m, 1.0, right_log_odds=3.0 if right else -3.0)
+    tracks.add(after)
+    return before.track_id, after.track_id
+
+
+def test_a_hand_that_was_lost_for_a_moment_has_its_number_again() -> None:
+    before, after = lost_and_found(0.3)
+    assert before == after
+    for before, after in (
+        lost_and_found(0.7),
+        lost_and_found(0.3, at_m=1.0),
+        lost_and_found(0.3, right=False),
+        lost_and_found(0.3, ended=True),
+    ):
+        assert before != after
+
+
+def test_a_number_that_was_taken_up_again_is_not_given_twice() -> None:
+    tracks = HandTracks[HandTrack](4, replace(SETTINGS, misses_to_lose=4))
+    lost = [tracks.new(HandTrack, 0, np.full((21, 3), x), 1.0, right_log_odds=3.0) for x in (0.0, 0.1)]
+    for track in lost:
+        tracks.add(track)
+        track.misses = 4
+    tracks.drop_lost(round(0.15e9))
+    found = [
+        tracks.new(HandTrack, round(0.3e9), np.full((21, 3), x), 1.0, right_log_odds=3.0) for x in (0.1, 0.02, 0.05)
+    ]
+    for track in found:
+        tracks.add(track)
+    assert [track.track_id for track in found] == [2, 1, 5]

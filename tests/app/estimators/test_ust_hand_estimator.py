@@ -275,8 +275,8 @@ def test_a_hand_is_lost_and_found_again_while_sets_overlap() -> None:
     thread.shutdown()
     assert {each.get("left") for each in tracks} == {1}
     rights = [each.get("right") for each in tracks]
-    assert rights[8] == 2 and set(rights[11:19]) == {None} and rights[25] == 3
-    assert set(rights[36:]) in ({3}, {4})  # as long as it takes to be lost
+    assert rights[8] == 2 and set(rights[11:19]) == {None} and rights[25] == 2
+    assert set(rights[36:]) == {2}
 
 
 def test_a_hand_that_is_found_again_is_not_lost_by_what_an_older_set_says() -> None:
@@ -384,7 +384,7 @@ def test_a_hand_keeps_its_number_where_one_of_its_views_has_no_frame_for_a_while
             assert unseen == set(), "0.6 s after the slow camera's last frame nothing is known any more"
 
 
-def test_a_hand_that_vanishes_is_lost_and_found_again_as_another_track_with_an_empty_ring() -> None:
+def test_a_hand_that_vanishes_is_lost_and_found_again_with_its_number_and_an_empty_ring() -> None:
     estimator, engine, finder = started()
     for number in range(8):
         estimator.estimate(frame_set(number))
@@ -402,7 +402,7 @@ def test_a_hand_that_vanishes_is_lost_and_found_again_as_another_track_with_an_e
     for number in range(14, 22):
         estimate = estimator.estimate(frame_set(number))
     assert one(estimate, "left").track_id == 1
-    assert one(estimate, "right").track_id == 3
+    assert one(estimate, "right").track_id == 2
     begun = [window.frame_mask.tolist() for window in engine.windows[1:] if window.frame_mask[1:, :-1].sum() == 0]
     assert [[True] * 5, [False] * 4 + [True]] in begun
     assert max(errors_mm(estimate, 21).values()) < 5
