@@ -17,7 +17,6 @@ from app.streams.osc import osc_bundle, osc_message, osc_numbers
 from app.streams.streamed import StreamContext, StreamedHand, StreamedSet, arm_points
 from app.transport.messages import ArmPose, Event, FittedPose
 from calibration.hand import FINGERS, Definition, Side
-from models.hand import definition as joint_definition
 from models.hand.arm_turns import arm_direction, forearm_turn, upper_arm_turn
 from models.hand.builtin import mirror_of
 from models.hand.fitter import HandFitter
@@ -55,7 +54,7 @@ class VmcSender:
         self._began_ns = time.monotonic_ns()
 
     def send(self, poses: StreamedSet) -> None:
-        self._fitters = {hand.track_id: self._fitter(hand) for hand in poses.hands}
+        self._fitters = {hand.track_id: self._fitter(hand, poses.definition) for hand in poses.hands}
         chosen: dict[Side, StreamedHand] = {}
         for hand in sorted(poses.hands, key=lambda hand: hand.track_id):
             chosen.setdefault(hand.side, hand)
@@ -64,7 +63,7 @@ class VmcSender:
             osc_message("/VMC/Ext/T", "f", [(poses.clock_ns - self._began_ns) / 1e9]),
         ]
         for side, hand in chosen.items():
-            fit = hand.fit or self._fit(hand, poses.definition)
+            fit = hand.fit or self._fit(hand)
             if fit is not None:
                 self._arms[side] = arm = self._arms[side].after(side, hand.arm, np.array(fit.T_world_hand))
                 messages += _messages(side, fit, arm)
@@ -77,20 +76,19 @@ class VmcSender:
         self._datagrams.send(osc_bundle(osc_message("/VMC/Ext/OK", "i", [0])))
         self._datagrams.close()
 
-    def _fit(self, hand: StreamedHand, definition: Definition) -> FittedPose | None:
+    def _fit(self, hand: StreamedHand) -> FittedPose | None:
         """Of a hand that the worker fitted no mesh to, as of one that is forecast."""
         fitter = self._fitters[hand.track_id]
-        joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
-        fit = fitter.fit(joints_m, hand.covariance_m2)
+        fit = fitter.fit(hand.joints_world_m, hand.covariance_m2)
         if fit is None:
             return None
         return FittedPose(
             hinges_rad=fit.angles_rad.tolist(), T_world_hand=fit.T_world_hand.tolist(), shape=fitter.shape.tolist()
         )
 
-    def _fitter(self, hand: StreamedHand) -> HandFitter:
+    def _fitter(self, hand: StreamedHand, definition: Definition) -> HandFitter:
         known = self._fitters.get(hand.track_id)
-        return known if known is not None and known.side == hand.side else HandFitter(hand.side)
+        return known if known is not None and known.side == hand.side else HandFitter(hand.side, definition=definition)
 
 
 @dataclass(frozen=True, eq=False)

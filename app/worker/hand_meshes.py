@@ -9,7 +9,6 @@ import numpy as np
 from app.estimators.estimator import Hand
 from app.transport.messages import FittedPose
 from calibration.hand import Definition, Side
-from models.hand import definition as joint_definition
 from models.hand.builtin import BuiltinHand
 from models.hand.fitter import HandFitter
 
@@ -66,13 +65,11 @@ class HandMeshes:
         model = self._models[hand.side]
         track = self._followed.get(hand.track_id)
         if track is None or track.fitter.side != hand.side:
-            # The estimator learns bones between its own joints.
-            bones = hand.bones if definition == "anatomical" else None
-            track = self._followed[hand.track_id] = _Followed(HandFitter(hand.side, bones), model.default_shape())
+            fitter = HandFitter(hand.side, hand.bones, definition)
+            track = self._followed[hand.track_id] = _Followed(fitter, model.default_shape())
         track.seen_time_ns = hand.capture_time_ns
         track.fitted = None
-        joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
-        fitted = track.fitter.fit(joints_m, hand.covariance_m2)
+        fitted = track.fitter.fit(hand.joints_world_m, hand.covariance_m2)
         if fitted is None:
             return None
         shape = track.fitter.shape

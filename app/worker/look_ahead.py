@@ -136,13 +136,12 @@ class LookAhead:
         if known is not None and known.side != hand.side:
             known = None
         poses = known.poses if known else deque[tuple[int, PoseFit]]()
-        # The estimator learns bones between its own joints; a detector's are not where the bones turn.
-        bones = hand.bones if definition == "anatomical" else None
-        fitter = known.fitter if known else HandFitter(hand.side, bones)
-        joints_m = joint_definition.convert(hand.joints_world_m, definition, "anatomical", hand.side == "right")
+        fitter = known.fitter if known else HandFitter(hand.side, hand.bones, definition)
         variance_m2 = np.trace(hand.covariance_m2, axis1=1, axis2=2) / 3
-        fit = fitter.fit(joints_m, hand.covariance_m2) if settings.fits else None
-        if fit is not None:
+        fit = fitter.fit(hand.joints_world_m, hand.covariance_m2) if settings.fits else None
+        if fit is None:
+            joints_m = fitter.anatomical(hand.joints_world_m)
+        else:
             joints_m, variance_m2 = fit.joints_world_m, settings.fitted_share**2 * variance_m2
         variance_m2 = np.maximum(variance_m2, settings.least_sd_m**2)
         motion = known.motion.at(hand.capture_time_ns) if known else None
