@@ -23,6 +23,7 @@ from calibration.board.views import Detections
 from calibration.camera import Camera
 from calibration.errors import UserError, pasted
 from calibration.formats import read_lenses
+from calibration.importers.recording import UNTIMED
 from calibration.result.result import CalibrationOptions, CalibrationResult
 from calibration.rig import Rig, read_rig, read_uncalibrated_rig
 from calibration.session import Session, check_session
@@ -217,8 +218,8 @@ def how_to_use(rig: Rig, path: Path, session: Path) -> str:
 
 
 def _times_notes(session: Session) -> list[str]:
-    """A warning where an import found no times of the frames; older ones say it in other words with the same end."""
-    if not session.clock.endswith("begin at 0"):
+    """A warning where an import found no times of the frames."""
+    if session.clock not in UNTIMED:
         return []
     return [f"no times of the frames were recorded: they are {session.clock}"]
 

@@ -24,6 +24,8 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mts", ".m2t
 # What these containers have in their index can be decoded.
 _COUNTED = (".mp4", ".mov", ".m4v")
 FROM_RATE = "the videos' own, by their rate or, where frames are of unequal length, as stored; all begin at 0"
+UNTIMED = (FROM_RATE, "counted from the frame rate of the videos, all of which begin at 0")
+"""What sessions say whose recording had no times, those of earlier versions too."""
 # Between the rate of a video and that of its times. A webcam at 6 frames/s is stored as 30; no unit is within 50.
 _MOST_TIMES_OFF = 50.0
 # Frames of equal length lie nearer to where the rate says, in frames: containers round their times.
